@@ -1,0 +1,107 @@
+"""Batch policies one decision at a time, and in virtual time against a pipeline of known speed."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.batching import POLICIES, Close, LateBinding, Queue, SizeOrAge, Wait
+
+RULE = LateBinding(max_batch_size=4, max_wait_s=0.5, lull_s=0.01)
+
+
+def test_nothing_waiting_waits_for_an_arrival() -> None:
+    for make in POLICIES.values():
+        policy = make(max_batch_size=4, max_wait_s=0.5)
+        assert policy.decide(Queue(waiting=0, oldest_s=0.0, newest_s=0.0), 1.0) == Wait(None)
+
+
+@pytest.mark.parametrize(
+    ("queue", "now", "decision"),
+    [
+        (Queue(4, 0.0, 0.0), 0.0, Close(4, "full")),
+        (Queue(9, 0.0, 0.0), 0.0, Close(4, "full")),
+        (Queue(1, 0.0, 0.0), 0.0, Close(1, "lone")),
+        (Queue(1, 0.0, 0.0, last_batch=1), 0.0, Close(1, "lone")),
+        (Queue(1, 0.0, 0.0, last_batch=3), 0.0, Wait(0.01)),
+        (Queue(2, 0.0, 0.004), 0.005, Wait(0.014)),
+        (Queue(2, 0.0, 0.004), 0.014, Close(2, "lull")),
+        (Queue(2, 0.0, 0.495), 0.5, Close(2, "max_wait")),
+        (Queue(2, 0.0, 0.0, earliest_deadline_s=0.005), 0.004, Wait(0.005)),
+        (Queue(2, 0.0, 0.0, earliest_deadline_s=0.005), 0.005, Close(2, "deadline")),
+    ],
+)
+def test_late_binding_names_the_reason(queue: Queue, now: float, decision: Close | Wait) -> None:
+    assert RULE.decide(queue, now) == decision
+
+
+def test_late_binding_cuts_at_the_padded_token_budget() -> None:
+    rule = LateBinding(max_batch_size=8, max_wait_s=0.5, max_batch_tokens=100)
+    assert rule.decide(Queue(4, 0.0, 0.0, tokens=(20, 30, 40, 10)), 0.0) == Close(2, "tokens")
+    assert rule.decide(Queue(2, 0.0, 0.0, tokens=(500, 10)), 0.0) == Close(1, "tokens")
+
+
+def test_size_or_age_makes_a_lone_request_wait() -> None:
+    rule = SizeOrAge(max_batch_size=4, max_wait_s=0.5)
+    assert rule.decide(Queue(1, 1.0, 1.0, last_batch=1), 1.0) == Wait(1.5)
+    assert rule.decide(Queue(1, 1.0, 1.0, last_batch=1), 1.5) == Close(1, "max_wait")
+    assert rule.decide(Queue(4, 1.0, 1.0), 1.0) == Close(4, "full")
+
+
+@pytest.mark.parametrize("bad", [{"max_batch_size": 0}, {"max_wait_s": -1.0}])
+def test_every_policy_refuses_bad_limits(bad: dict[str, float]) -> None:
+    for make in POLICIES.values():
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            make(**{"max_batch_size": 4, "max_wait_s": 0.5, **bad})
+
+
+def run(policy: LateBinding | SizeOrAge, arrivals: list[float], service_s: float) -> list[tuple[float, list[int]]]:
+    """Virtual time: (start, requests) of every batch, for a pipeline that takes `service_s` for any batch."""
+    now, waiting, batches, coming = 0.0, [], [], list(enumerate(arrivals))
+    last_batch = None
+    while coming or waiting:
+        while coming and coming[0][1] <= now:
+            waiting.append(coming.pop(0))
+        oldest, newest = (waiting[0][1], waiting[-1][1]) if waiting else (0.0, 0.0)
+        decision = policy.decide(Queue(len(waiting), oldest, newest, last_batch), now)
+        if isinstance(decision, Wait):
+            moments = [coming[0][1]] if coming else []
+            moments += [decision.until_s] if decision.until_s is not None else []
+            assert min(moments) > now, "a policy must not ask to be asked again at once"
+            now = min(moments)
+            continue
+        batches.append((now, [number for number, _ in waiting[: decision.count]]))
+        waiting, last_batch, now = waiting[decision.count :], decision.count, now + service_s
+    return batches
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@given(
+    gaps=st.lists(st.floats(0.0, 0.3), min_size=1, max_size=60),
+    max_batch_size=st.integers(1, 8),
+    max_wait_s=st.floats(0.0, 0.4),
+    service_s=st.floats(0.001, 0.2),
+)
+def test_laws_of_every_policy(
+    name: str, gaps: list[float], max_batch_size: int, max_wait_s: float, service_s: float
+) -> None:
+    """Nothing lost, nothing twice, order kept, batch <= max, wait <= max_wait_s unless the pipeline was busy."""
+    arrivals = [sum(gaps[: end + 1]) for end in range(len(gaps))]
+    policy = POLICIES[name](max_batch_size=max_batch_size, max_wait_s=max_wait_s)
+    batches = run(policy, arrivals, service_s)
+    assert [number for _, batch in batches for number in batch] == list(range(len(arrivals)))
+    free_at = 0.0
+    for start, batch in batches:
+        assert 1 <= len(batch) <= max_batch_size
+        oldest = arrivals[batch[0]]
+        assert start <= max(free_at, oldest + max_wait_s) + 1e-9
+        free_at = start + service_s
+
+
+def test_the_lull_keeps_closed_loop_users_in_one_cohort() -> None:
+    """Four users whose requests return 3 ms apart are served together; without the lull the first one splits off."""
+    arrivals = [0.0, 0.001, 0.002, 0.003]
+    busy_before = Queue(1, 0.0, 0.0, last_batch=4)
+    assert LateBinding(8, 0.5, lull_s=0.0015).decide(busy_before, 0.0) == Wait(0.0015)
+    assert LateBinding(8, 0.5, lull_s=0.0).decide(busy_before, 0.0) == Close(1, "lull")
+    [(_, batch)] = run(SizeOrAge(max_batch_size=4, max_wait_s=0.5), arrivals, 0.02)
+    assert batch == [0, 1, 2, 3]
