@@ -1,0 +1,10 @@
+.PHONY: setup check test accuracy smoke sweep clean
+RUN := scripts/setup.sh
+
+setup:    ; $(RUN)
+check:    ; $(RUN) ruff format --check . && $(RUN) ruff check . && $(RUN) mypy && $(RUN) lint-imports
+test:     ; $(RUN) python -m pytest
+accuracy: ; $(RUN) python -m servers.rag.tiny.evaluate
+smoke:    ; ./run_all.sh smoke
+sweep:    ; ./run_all.sh sweep
+clean:    ; git clean -fdX results
