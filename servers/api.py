@@ -1,0 +1,204 @@
+"""The wire: request and answer models, routes, headers, errors to statuses. Knows no design and runs no model."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field, field_validator
+
+from servers import metrics
+from servers.envelope import Envelope
+from servers.errors import ClientGone, DeadlinePassed, RequestError, Unavailable
+from servers.settings import Settings
+
+__all__ = [
+    "Answer",
+    "Design",
+    "Document",
+    "Question",
+    "Served",
+    "State",
+    "Usage",
+    "add_rag_route",
+    "create_app",
+    "or_hang_up",
+]
+
+T = TypeVar("T")
+
+
+class Question(BaseModel):
+    """The body of `POST /rag`."""
+
+    query: str = Field(min_length=1, max_length=20_000)
+    k: int = Field(2, ge=1)
+    max_new_tokens: int | None = Field(None, ge=1)
+
+    @field_validator("query")
+    @classmethod
+    def _not_blank(cls, query: str) -> str:
+        if not query.strip():
+            raise ValueError("must not be blank")
+        return query
+
+
+class Document(BaseModel):
+    """One retrieved document; scores are comparable within one answer only."""
+
+    id: str
+    text: str
+    score: float
+
+
+class Usage(BaseModel):
+    """Tokens of the prompt (without padding) and of the answer (without the end token)."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Answer(BaseModel):
+    """The body of a 200."""
+
+    query: str
+    result: str
+    documents: list[Document]
+    model: str
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An answer with the seconds of each stage, for the headers."""
+
+    answer: Answer
+    stage_s: dict[str, float]
+    batch_size: int
+
+
+@dataclass(slots=True)
+class State:
+    """Where a server is in its life; `serve.py` moves it on."""
+
+    ready: bool = False
+    draining: bool = False
+    replica: str = ""
+
+    def require_ready(self) -> None:
+        """Raise Unavailable unless requests may be served."""
+        if not self.ready:
+            raise Unavailable("the server is still loading", retry_after_s=1)
+        if self.draining:
+            raise Unavailable("the server is draining", retry_after_s=1)
+
+
+class Design(Protocol):
+    """What a design module's `create(settings)` returns."""
+
+    async def start(self) -> None:
+        """Load and warm up; the server is ready when this returns."""
+
+    async def stop(self) -> None:
+        """Release everything; no request is running any more."""
+
+    def info(self) -> dict[str, Any]:
+        """What is particular to this design, for `GET /info`."""
+
+    def mount(self, app: FastAPI, state: State) -> None:
+        """Add the design's routes."""
+
+
+def create_app(name: str, settings: Settings, design: Design, state: State) -> FastAPI:
+    """The application round a design: `/health`, `/ready`, `/info`, `/metrics`, the envelope and the error answers."""
+    app = FastAPI(title=f"ragbench {name}", redoc_url=None)
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/ready")
+    async def ready() -> dict[str, str]:
+        state.require_ready()
+        return {"status": "ready"}
+
+    @app.get("/info")
+    async def info() -> dict[str, Any]:
+        return {"design": name, "replica": state.replica, "settings": settings.public(), **design.info()}
+
+    @app.get("/metrics")
+    async def prometheus() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    design.mount(app, state)
+    app.add_exception_handler(RequestError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(Exception, _answer_bug)
+    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
+    return app
+
+
+def add_rag_route(
+    app: FastAPI, state: State, answer: Callable[[Question], Coroutine[Any, Any, Served]], *, request_timeout_s: float
+) -> None:
+    """`POST /rag`: validate, answer within the time limit, describe the stages in the headers."""
+
+    @app.post("/rag")
+    async def rag(question: Question, request: Request, response: Response) -> Answer:
+        state.require_ready()
+        served = await or_hang_up(request, answer(question), timeout_s=request_timeout_s)
+        response.headers["Server-Timing"] = ", ".join(
+            f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in served.stage_s.items()
+        )
+        response.headers["X-Batch-Size"] = str(served.batch_size)
+        response.headers["X-Replica"] = state.replica
+        metrics.QUEUE_WAIT.observe(served.stage_s.get("queue", 0.0))
+        return served.answer
+
+
+async def or_hang_up(request: Request, answer: Coroutine[Any, Any, T], *, timeout_s: float) -> T:
+    """The awaited answer. Raises DeadlinePassed after `timeout_s`, ClientGone when the client closes the connection.
+
+    The handler is raced with the connection's own disconnect message, because asking `is_disconnected` now and then
+    would notice late; either way the answer's task is cancelled, so that nobody computes for nobody.
+    """
+    answering = asyncio.create_task(answer)
+    hanging_up = asyncio.create_task(_disconnect(request))
+    try:
+        done, _ = await asyncio.wait({answering, hanging_up}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if answering in done:
+            return answering.result()
+        if hanging_up in done:
+            raise ClientGone("the client closed the connection")
+        raise DeadlinePassed(f"no answer within {timeout_s:g} s")
+    finally:
+        answering.cancel()
+        hanging_up.cancel()
+        await asyncio.gather(answering, hanging_up, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _answer_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestError)
+    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s is not None else None
+    return JSONResponse({"detail": str(error)}, status_code=error.status, headers=headers)
+
+
+async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
+    """FastAPI's own form, less the input: a client's megabyte is not sent back to it."""
+    assert isinstance(error, RequestValidationError)
+    detail = [{key: part[key] for key in ("loc", "msg", "type")} for part in error.errors()]
+    return JSONResponse({"detail": detail}, status_code=422)
+
+
+async def _answer_bug(request: Request, error: Exception) -> JSONResponse:
+    """The traceback goes to the log (uvicorn writes it); the client learns nothing internal."""
+    return JSONResponse({"detail": "internal error"}, status_code=500)

@@ -1,0 +1,85 @@
+"""Design 2, batched: a bounded queue and a batcher in front of the same pipeline.
+
+One run over 32 questions takes far less than 32 runs, so requests that wait are answered together. When a batch closes
+is a policy (`policies/batching.py`); whom the queue refuses is another (`policies/admission.py`).
+"""
+
+import asyncio
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import Field
+
+from policies import batching
+from policies.admission import Admission
+from servers.api import Question, Served, State, add_rag_route
+from servers.batcher import Batcher
+from servers.rag.pipeline import Answered, Ask
+from servers.service import RagService
+from servers.settings import Settings
+
+__all__ = ["SETTINGS", "Batched", "BatchedSettings", "create"]
+
+
+class BatchedSettings(Settings):
+    """What can be set on the queue and the batcher."""
+
+    policy: str = Field("late_binding", description=f"when a batch closes: {' or '.join(batching.POLICIES)}")
+    max_batch_size: int = Field(32, ge=1, description="the most requests in one batch")
+    max_wait_s: float = Field(0.05, ge=0, description="the longest that a batch stays open while the pipeline is free")
+    max_queue: int = Field(1024, ge=1, description="requests that may wait; the next one is answered 429")
+    max_predicted_wait_s: float | None = Field(None, gt=0, description="refuse when the queue predicts a longer wait")
+
+
+SETTINGS = BatchedSettings
+
+
+class Batched:
+    """Questions go into the batcher's queue; the batcher runs the pipeline on whole batches."""
+
+    def __init__(self, settings: BatchedSettings) -> None:
+        self._settings = settings
+        self._rag = RagService(settings)
+        self._batcher: Batcher[Ask, Answered] = Batcher(
+            self._rag.run,
+            policy=_policy(settings),
+            admission=Admission(settings.max_queue, settings.max_predicted_wait_s),
+            request_timeout_s=settings.request_timeout_s,
+        )
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Load the models, warm up the smallest and the largest batch, start the batcher."""
+        await self._rag.start(batch_sizes=[1, self._settings.max_batch_size])
+        self._serving = asyncio.create_task(self._batcher.serve(), name="batcher")
+
+    async def answer(self, question: Question) -> Served:
+        """Wait for the batch that this question is in."""
+        done = await self._batcher.submit(self._rag.check(question))
+        return self._rag.served(done.result, queue_s=done.queue_s, batch_size=done.batch_size)
+
+    async def stop(self) -> None:
+        """End the batcher, then release the engine thread."""
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait({self._serving})
+        self._rag.stop()
+
+    def info(self) -> dict[str, Any]:
+        """Models, corpus, device, versions."""
+        return self._rag.info()
+
+    def mount(self, app: FastAPI, state: State) -> None:
+        """`POST /rag`."""
+        add_rag_route(app, state, self.answer, request_timeout_s=self._settings.request_timeout_s)
+
+
+def create(settings: BatchedSettings) -> Batched:
+    """The design with its settings; nothing is loaded yet. Raises ValueError on an unknown policy."""
+    return Batched(settings)
+
+
+def _policy(settings: BatchedSettings) -> batching.BatchPolicy:
+    if settings.policy not in batching.POLICIES:
+        raise ValueError(f"policy must be one of {', '.join(batching.POLICIES)}, got {settings.policy!r}")
+    return batching.POLICIES[settings.policy](max_batch_size=settings.max_batch_size, max_wait_s=settings.max_wait_s)

@@ -1,0 +1,153 @@
+"""The asyncio shell round a batch policy: collects while the pipeline is busy, runs what the policy closes.
+
+Decides nothing: when to close is `policies/batching.py`, whom to refuse is `policies/admission.py`.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from policies.admission import Admission, Refused, smoothed
+from policies.batching import BatchPolicy, Close, Queue
+from servers import metrics
+from servers.errors import QueueFull, Unavailable
+
+__all__ = ["Batcher", "Done"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[R]):
+    """One request's result, and what its batch was like."""
+
+    result: R
+    queue_s: float
+    batch_size: int
+    close_reason: str
+
+
+@dataclass(slots=True)
+class _Item(Generic[T, R]):
+    request: T
+    arrived_s: float
+    deadline_s: float
+    done: asyncio.Future[Done[R]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Batcher(Generic[T, R]):
+    """A bounded queue in front of `run`, which takes a list of requests and returns as many results in order."""
+
+    def __init__(
+        self,
+        run: Callable[[list[T]], Awaitable[Sequence[R]]],
+        *,
+        policy: BatchPolicy,
+        admission: Admission,
+        request_timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run = run
+        self._policy = policy
+        self._admission = admission
+        self._request_timeout_s = request_timeout_s
+        self._clock = clock
+        self._queue: deque[_Item[T, R]] = deque()
+        self._arrived = asyncio.Event()
+        self._last_batch: int | None = None
+        self._rate_rps: float | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue, without those that are running."""
+        return len(self._queue)
+
+    async def submit(self, request: T) -> Done[R]:
+        """Wait in the queue for a batch and its run. Raises QueueFull, or whatever the run raised."""
+        verdict = self._admission.decide(len(self._queue), self._rate_rps)
+        if isinstance(verdict, Refused):
+            raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
+        now = self._clock()
+        item = _Item[T, R](request, arrived_s=now, deadline_s=now + self._request_timeout_s)
+        self._queue.append(item)
+        metrics.QUEUE_DEPTH.set(len(self._queue))
+        self._arrived.set()
+        return await item.done
+
+    async def serve(self) -> None:
+        """Run batches until cancelled; then whoever still waits is answered 503."""
+        try:
+            while True:
+                batch, reason = await self._next_batch()
+                await self._run_batch(batch, reason)
+        finally:
+            for item in self._queue:
+                _fail(item, Unavailable("the server is stopping", retry_after_s=1))
+            self._queue.clear()
+
+    async def _next_batch(self) -> tuple[list[_Item[T, R]], str]:
+        while True:
+            self._arrived.clear()
+            self._drop_cancelled()
+            decision = self._policy.decide(self._view(), self._clock())
+            if isinstance(decision, Close):
+                batch = [self._queue.popleft() for _ in range(decision.count)]
+                metrics.QUEUE_DEPTH.set(len(self._queue))
+                return batch, decision.reason
+            delay_s = None if decision.until_s is None else decision.until_s - self._clock()
+            try:
+                async with asyncio.timeout(delay_s):
+                    await self._arrived.wait()
+            except TimeoutError:
+                pass  # the policy named this moment: ask it again
+
+    async def _run_batch(self, batch: list[_Item[T, R]], reason: str) -> None:
+        started_s = self._clock()
+        try:
+            results = await self._run([item.request for item in batch])
+            assert len(results) == len(batch), f"run gave {len(results)} results for {len(batch)} requests"
+        except BaseException as error:
+            # A failed batch fails its own requests and nothing else; a cancelled one answers them, then ends the loop.
+            stopping = isinstance(error, asyncio.CancelledError)
+            for item in batch:
+                _fail(item, Unavailable("the server is stopping", retry_after_s=1) if stopping else error)
+            if not isinstance(error, Exception):
+                raise
+            logging.getLogger(__name__).exception("a batch of %d failed", len(batch))
+            return
+        for item, result in zip(batch, results, strict=True):
+            if not item.done.done():
+                item.done.set_result(Done(result, started_s - item.arrived_s, len(batch), reason))
+        self._last_batch = len(batch)
+        self._rate_rps = smoothed(self._rate_rps, len(batch) / max(self._clock() - started_s, 1e-6))
+        metrics.BATCH_SIZE.observe(len(batch))
+        metrics.BATCHES.labels(reason).inc()
+
+    def _view(self) -> Queue:
+        """The policy's picture. One time limit holds for all, so the oldest request has the earliest deadline."""
+        if not self._queue:
+            return Queue(waiting=0, oldest_s=0.0, newest_s=0.0, last_batch=self._last_batch)
+        oldest, newest = self._queue[0], self._queue[-1]
+        return Queue(
+            waiting=len(self._queue),
+            oldest_s=oldest.arrived_s,
+            newest_s=newest.arrived_s,
+            last_batch=self._last_batch,
+            earliest_deadline_s=oldest.deadline_s,
+        )
+
+    def _drop_cancelled(self) -> None:
+        """Forget those whose client gave up or whose time ran out: they must not cost compute."""
+        if any(item.done.done() for item in self._queue):
+            self._queue = deque(item for item in self._queue if not item.done.done())
+            metrics.QUEUE_DEPTH.set(len(self._queue))
+
+
+def _fail(item: _Item[T, R], error: BaseException) -> None:
+    if not item.done.done():
+        item.done.set_exception(error)

@@ -1,0 +1,74 @@
+"""What every exchange gets, whatever the design: a request id, a bounded body, and its place in the metrics.
+
+A plain ASGI layer, so that the disconnect message still reaches the handlers.
+"""
+
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from servers import metrics
+
+__all__ = ["REQUEST_ID", "Envelope"]
+
+REQUEST_ID = "X-Request-Id"
+_MAX_ID_LENGTH = 128
+
+
+class Envelope:
+    """Wraps an ASGI application; answers 413 itself where the declared length is over the limit."""
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One exchange."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        request_id = headers.get(REQUEST_ID, "")[:_MAX_ID_LENGTH] or uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        send = _describing(send, request_id, path=scope["path"])
+        declared = headers.get("Content-Length", "")
+        if declared.isdecimal() and int(declared) > self._max_body_bytes:
+            await JSONResponse({"detail": self._too_large()}, status_code=413)(scope, receive, send)
+            return
+        await self._app(scope, self._counting(receive), send)
+
+    def _counting(self, receive: Receive) -> Receive:
+        """Refuse a body that grows over the limit although its length was not declared."""
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_body_bytes:
+                raise HTTPException(413, self._too_large())
+            return message
+
+        return counted
+
+    def _too_large(self) -> str:
+        return f"body: must be at most {self._max_body_bytes} bytes"
+
+
+def _describing(send: Send, request_id: str, *, path: str) -> Send:
+    """Add the request id to the answer's headers; count answers of `/rag` by status, and time them."""
+    started_s = time.monotonic()
+
+    async def described(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            if path == "/rag":
+                metrics.REQUESTS.labels(str(message["status"])).inc()
+                metrics.REQUEST_SECONDS.observe(time.monotonic() - started_s)
+        await send(message)
+
+    return described

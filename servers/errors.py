@@ -1,0 +1,60 @@
+"""What can go wrong with a request, with the status and the public text of each. Raised anywhere, answered in api.py.
+
+    RequestError
+    |-- BadRequest        422  the request asks for something that this server does not offer
+    |-- Forbidden         403  an admin route, from elsewhere or without the token
+    |-- QueueFull         429  come back later
+    |-- Unavailable       503  not warm yet, draining, or no replica: come back later, or go elsewhere
+    |-- DeadlinePassed    504  the answer did not come in time
+    `-- ClientGone        499  nobody is there to read the answer (never seen by a client, only by the metrics)
+
+A body over the limit (413) is refused by `envelope.py` before any of this runs; any other exception is a bug (500).
+"""
+
+__all__ = ["BadRequest", "ClientGone", "DeadlinePassed", "Forbidden", "QueueFull", "RequestError", "Unavailable"]
+
+
+class RequestError(Exception):
+    """A request that is answered with an error; `str(error)` is the public text."""
+
+    status = 500
+
+    def __init__(self, detail: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class BadRequest(RequestError):
+    """The client's fault: the text names the field."""
+
+    status = 422
+
+
+class Forbidden(RequestError):
+    """The caller may not do this."""
+
+    status = 403
+
+
+class QueueFull(RequestError):
+    """Admission refused the request."""
+
+    status = 429
+
+
+class Unavailable(RequestError):
+    """Not ready, draining, or without a replica to ask."""
+
+    status = 503
+
+
+class DeadlinePassed(RequestError):
+    """`request_timeout_s` went by."""
+
+    status = 504
+
+
+class ClientGone(RequestError):
+    """The client hung up; its work is dropped."""
+
+    status = 499

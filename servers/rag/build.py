@@ -1,0 +1,161 @@
+"""Settings to a loaded pipeline: device, dtype, threads, models, corpus, index. Runs nothing."""
+
+import hashlib
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from servers.rag import corpus, retrieval
+from servers.rag.models import PROFILES, TINY, ModelError, Profile, missing, profile
+from servers.rag.pipeline import Pipeline
+from servers.rag.prompts import PROMPTS
+from servers.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from servers.rag.embedding import Embedder
+    from servers.rag.generation import Generator
+
+__all__ = ["build", "check_names"]
+
+
+def check_names(settings: Settings) -> None:
+    """Raise ValueError where a name is not in its table; imports no model library."""
+    for field, valid in (("profile", PROFILES), ("corpus", corpus.CORPORA), ("retriever", retrieval.BACKENDS)):
+        _require(field, getattr(settings, field), valid)
+
+
+def build(settings: Settings) -> Pipeline:
+    """Load everything. Raises ModelError with one line on what is missing and what to do about it."""
+    import torch  # noqa: PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
+
+    from servers.rag.embedding import cached_vectors, default_cache  # noqa: PLC0415
+
+    disable_progress_bar()
+    chosen = profile(settings.profile)
+    device = _device(settings.device)
+    dtype = _dtype(settings.dtype, device)
+    threads = settings.threads or (1 if settings.profile == "tiny" else None)
+    if threads is not None:
+        torch.set_num_threads(threads)
+        threadpool_limits(threads)
+    documents = corpus.load(
+        settings.corpus, path=settings.corpus_path, size=settings.corpus_size, seed=settings.corpus_seed
+    )
+    embedder, key = _embedder(settings, chosen, device, dtype)
+    vectors = cached_vectors(documents, embedder, key=key, folder=settings.cache_dir or default_cache())
+    about = {
+        "profile": chosen.name,
+        "weights": settings.weights,
+        "embedder": settings.embedder or chosen.embedder,
+        "generator": settings.generator or chosen.generator,
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "dtype": str(dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+    }
+    return Pipeline(
+        embedder=embedder,
+        index=retrieval.build(settings.retriever, vectors, device),
+        corpus=documents,
+        prompt=PROMPTS[chosen.prompt],
+        generator=_generator(settings, chosen, device, dtype),
+        model_name=chosen.name if settings.weights == "real" else f"{chosen.name} (dummy weights)",
+        about={key: _short(value) for key, value in about.items()},
+    )
+
+
+def _embedder(settings: Settings, chosen: Profile, device: str, dtype: "torch.dtype") -> "tuple[Embedder, str]":
+    """The embedder and the key that its vectors are cached under."""
+    from servers.rag.embedding import DummyEncoder, Embedder, Encoder, SentenceEncoder  # noqa: PLC0415
+
+    encoder: Encoder
+    if settings.weights == "dummy" and chosen.embedder_config is not None:
+        encoder = DummyEncoder(
+            dict(chosen.embedder_config), _tokenizer(chosen, settings), device=device, dtype=dtype, seed=settings.seed
+        )
+        return Embedder(encoder, chosen), f"dummy {chosen.name} {dtype} seed {settings.seed}"
+    source = settings.embedder or chosen.embedder
+    encoder = SentenceEncoder(source, device=device, dtype=dtype)
+    return Embedder(encoder, chosen), f"{_short(source)} {_weights_sum(source)} {dtype}"
+
+
+def _generator(settings: Settings, chosen: Profile, device: str, dtype: "torch.dtype") -> "Generator":
+    import torch  # noqa: PLC0415
+    from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415
+
+    from servers.rag.generation.static import StaticGenerator  # noqa: PLC0415
+
+    source = settings.generator or chosen.generator
+    if settings.weights == "dummy" and chosen.generator_config is not None:
+        shape = dict(chosen.generator_config)
+        with torch.device(device):
+            torch.manual_seed(settings.seed)
+            model: Any = AutoModelForCausalLM.from_config(
+                AutoConfig.for_model(shape.pop("model_type"), **shape), dtype=dtype
+            )
+    else:
+        try:
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=_shipped(source)).to(
+                device
+            )
+        except (OSError, ValueError) as error:
+            raise missing("generator", source, error) from error
+    return StaticGenerator(
+        model.eval(), _tokenizer(chosen, settings), temperature=settings.temperature, seed=settings.seed
+    )
+
+
+def _tokenizer(chosen: Profile, settings: Settings) -> Any:
+    """The generator's own; for dummy weights the tiny one, whose ids are valid in every profile's vocabulary."""
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    source = settings.generator or chosen.generator
+    if settings.weights == "dummy" and chosen.generator_config is not None:
+        source = str(TINY / "reader")
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise missing("generator", source, error) from error
+
+
+def _device(wanted: str) -> str:
+    import torch  # noqa: PLC0415
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ModelError("--device cuda: torch sees no CUDA device; use --device auto to fall back to the CPU")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _dtype(wanted: str, device: str) -> "torch.dtype":
+    import torch  # noqa: PLC0415
+
+    if wanted == "auto":
+        return torch.bfloat16 if device == "cuda" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
+
+
+def _require(field: str, value: str, valid: Iterable[str]) -> None:
+    names: Collection[str] = list(valid)
+    if value not in names:
+        raise ValueError(f"{field} must be one of {', '.join(names)}, got {value!r}")
+
+
+def _shipped(source: str) -> bool | None:
+    """Insist on safetensors for our own weights; leave the choice to the library for others (OPT ships none)."""
+    return True if Path(source).parent == TINY else None
+
+
+def _short(value: Any) -> Any:
+    """Paths of the shipped models by their name alone, so that results do not carry a machine's folders."""
+    return f"tiny/{Path(value).name}" if isinstance(value, str) and Path(value).parent == TINY else value
+
+
+def _weights_sum(source: str) -> str:
+    """A checksum of a local folder's weights, so that old vectors do not meet retrained weights; "" for a hub id."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(source).rglob("*.safetensors")) if Path(source).is_dir() else []:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

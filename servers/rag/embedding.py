@@ -1,0 +1,132 @@
+"""Texts to unit vectors, and the corpus' vectors from the cache on disk. Searches nothing."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from servers.rag.corpus import Corpus
+from servers.rag.models import Profile, missing
+
+__all__ = ["DummyEncoder", "Embedder", "Encoder", "cached_vectors", "default_cache"]
+
+log = logging.getLogger(__name__)
+BATCH = 64
+
+
+class Encoder(Protocol):
+    """Texts (n) -> normalised vectors (n, d) f32."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Encode a batch."""
+
+
+class SentenceEncoder:
+    """A sentence-transformers folder or hub id."""
+
+    def __init__(self, source: str, *, device: str, dtype: torch.dtype) -> None:
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415  (3 s: not for --weights dummy)
+
+        try:
+            self._model = SentenceTransformer(source, device=device, model_kwargs={"dtype": dtype}).to(dtype).eval()
+        except (OSError, ValueError) as error:
+            raise missing("embedder", source, error) from error
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """See Encoder."""
+        vectors = self._model.encode(
+            list(texts), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False, convert_to_tensor=True
+        )
+        return vectors.float().cpu().numpy()
+
+
+class DummyEncoder:
+    """A transformer encoder of the given shape with random weights and mean pooling: right in speed, not in meaning."""
+
+    def __init__(self, config: dict[str, Any], tokenizer: Any, *, device: str, dtype: torch.dtype, seed: int) -> None:
+        from transformers import AutoConfig, AutoModel  # noqa: PLC0415
+
+        shape = dict(config)
+        with torch.device(device):
+            torch.manual_seed(seed)
+            self._model = AutoModel.from_config(AutoConfig.for_model(shape.pop("model_type"), **shape), dtype=dtype)
+        self._model.eval()
+        self._tokenizer = tokenizer
+        tokenizer.padding_side = "right"  # padding before a text would move its positions
+        self._max_tokens = config["max_position_embeddings"] - 2
+        self._device = device
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """See Encoder."""
+        parts = [self._batch(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
+        return np.concatenate(parts)
+
+    def _batch(self, texts: Sequence[str]) -> np.ndarray:
+        inputs = self._tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
+        ).to(self._device)
+        mask = inputs["attention_mask"]
+        hidden = self._model(input_ids=inputs["input_ids"], attention_mask=mask).last_hidden_state.float()
+        mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+        return torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
+
+
+class Embedder:
+    """An encoder used as its card says: queries get the profile's prefix, documents none."""
+
+    def __init__(self, encoder: Encoder, profile: Profile) -> None:
+        self._encoder = encoder
+        self._prefix = profile.query_prefix
+
+    def queries(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors (n, d) f32 of questions."""
+        return self._encoder.encode([self._prefix + text for text in texts])
+
+    def documents(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors (n, d) f32 of documents."""
+        return self._encoder.encode(texts)
+
+
+def cached_vectors(corpus: Corpus, embedder: Embedder, *, key: str, folder: Path) -> np.ndarray:
+    """The corpus' vectors (n, d) f32: from `folder` if they are there and whole, otherwise computed and kept.
+
+    `key` names the encoder. The file is written aside and renamed, so that several servers may start at once; its
+    checksum stands beside it, and a file that fails it is computed again.
+    """
+    name = hashlib.sha256(f"{corpus.checksum} {key}".encode()).hexdigest()[:24]
+    path, sums = folder / f"{name}.npy", folder / f"{name}.json"
+    try:
+        if json.loads(sums.read_text())["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest():
+            return np.load(path, allow_pickle=False)
+        log.warning("the cached vectors in %s are damaged: computing them again", path)
+    except (OSError, ValueError, KeyError):
+        log.info("embedding %d documents with %s", len(corpus), key)
+    vectors = embedder.documents(corpus.texts)
+    try:
+        _keep(vectors, path, sums, about={"corpus": corpus.checksum, "encoder": key})
+    except OSError as error:
+        log.warning("vectors are not cached: %s", error)
+    return vectors
+
+
+def default_cache() -> Path:
+    """Where vectors are kept unless told otherwise."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ragbench"
+
+
+def _keep(vectors: np.ndarray, path: Path, sums: Path, *, about: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(f".{os.getpid()}.npy")
+    np.save(aside, vectors, allow_pickle=False)
+    about = {"sha256": hashlib.sha256(aside.read_bytes()).hexdigest(), **about}
+    aside.replace(path)
+    note = sums.with_suffix(f".{os.getpid()}.tmp")
+    note.write_text(json.dumps(about))
+    note.replace(sums)

@@ -1,0 +1,108 @@
+"""The profiles: which pair of models a server runs, and the shapes that dummy weights take. Loads nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["PROFILES", "ModelError", "Profile", "missing", "profile"]
+
+TINY = Path(__file__).parent / "tiny"
+
+
+class ModelError(RuntimeError):
+    """A model, a device or a corpus is not to be had; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A pair of models.
+
+    `embedder` and `generator` are folders or hub ids; `query_prefix` is what the embedder's card wants before a query.
+    `embedder_config` and `generator_config` are transformers configurations for `--weights dummy`.
+    """
+
+    name: str
+    embedder: str
+    generator: str
+    prompt: str
+    query_prefix: str = ""
+    embedder_config: Mapping[str, Any] | None = None
+    generator_config: Mapping[str, Any] | None = None
+
+
+# Source: the card of intfloat/multilingual-e5-large-instruct; its pooling is the mean, its vectors are normalised.
+_E5_PREFIX = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: "
+_E5 = "intfloat/multilingual-e5-large-instruct"
+# Source: the config.json of each model on its hub page.
+_E5_CONFIG = {
+    "model_type": "xlm-roberta",
+    "vocab_size": 250_002,
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+    "pad_token_id": 1,
+}
+_OPT_125M_CONFIG = {
+    "model_type": "opt",
+    "vocab_size": 50_272,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "ffn_dim": 3072,
+    "max_position_embeddings": 2048,
+    "word_embed_proj_dim": 768,
+}
+_QWEN_1_5B_CONFIG = {
+    "model_type": "qwen2",
+    "vocab_size": 151_936,
+    "hidden_size": 1536,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 2,
+    "intermediate_size": 8960,
+    "max_position_embeddings": 32_768,
+    "tie_word_embeddings": True,
+}
+
+PROFILES = {
+    "tiny": Profile("tiny", str(TINY / "embedder"), str(TINY / "reader"), prompt="short"),
+    "opt-125m": Profile(
+        "opt-125m",
+        _E5,
+        "facebook/opt-125m",
+        prompt="plain",
+        query_prefix=_E5_PREFIX,
+        embedder_config=_E5_CONFIG,
+        generator_config=_OPT_125M_CONFIG,
+    ),
+    "qwen2.5-1.5b": Profile(
+        "qwen2.5-1.5b",
+        _E5,
+        "Qwen/Qwen2.5-1.5B-Instruct",
+        prompt="chatml",
+        query_prefix=_E5_PREFIX,
+        embedder_config=_E5_CONFIG,
+        generator_config=_QWEN_1_5B_CONFIG,
+    ),
+}
+
+
+def profile(name: str) -> Profile:
+    """The profile of that name. Raises ModelError, naming the valid ones."""
+    if name not in PROFILES:
+        raise ModelError(f"profile must be one of {', '.join(PROFILES)}, got {name!r}")
+    return PROFILES[name]
+
+
+def missing(kind: str, source: str, error: Exception) -> ModelError:
+    """The one line for a model that could not be loaded: what was looked for, where, and what fetches it."""
+    where = "that folder does not hold a model" if Path(source).is_dir() else "neither a folder nor in the hub's cache"
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ModelError(
+        f"{kind} {source!r} could not be loaded: {where} ({reason}). Fetch it with `hf download {source}`, "
+        f"name a folder with --{kind} PATH, or measure speed alone with --weights dummy"
+    )

@@ -1,0 +1,107 @@
+"""The life of a server process: bind, load, warm up, say ready, serve, drain. Knows no design."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from servers.api import Design, State, create_app
+from servers.settings import Settings
+
+__all__ = ["BindError", "bind", "run"]
+
+log = logging.getLogger(__name__)
+
+
+class BindError(RuntimeError):
+    """The address cannot be listened on; the message says which and why."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with the signals left to us: it would raise them again at the end, and so skip our cleaning up."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes any free one. Raises BindError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise BindError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    return listener
+
+
+def run(name: str, design: Design, settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. Raises BindError, and whatever the design's start raises."""
+    listener = bind(settings.host, settings.port)
+    try:
+        asyncio.run(_serve(name, design, settings, listener))
+    finally:
+        listener.close()
+
+
+async def _serve(name: str, design: Design, settings: Settings, listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    state = State(replica=settings.replica or str(port))
+    server = _Server(
+        uvicorn.Config(
+            create_app(name, settings, design, state),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        )
+    )
+    stop = _stop_requested(with_parent=settings.stop_with_parent)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    starting = asyncio.create_task(design.start())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({serving, starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            state.ready = True
+            print(json.dumps({"ready": True, "port": port, "pid": os.getpid()}), flush=True)
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            log.info("draining for at most %g s", settings.drain_s)
+    finally:
+        state.draining = True
+        server.should_exit = True
+        for task in (starting, stopping):
+            task.cancel()
+        await asyncio.wait({serving, starting, stopping})
+        await design.stop()
+
+
+def _stop_requested(*, with_parent: bool) -> asyncio.Event:
+    """An event which SIGTERM and Ctrl-C set, and, `with_parent`, the end of stdin: the parent holds its other end."""
+    event = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, event.set)
+    if with_parent:
+
+        def watch() -> None:
+            sys.stdin.buffer.read()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+    return event

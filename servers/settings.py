@@ -1,0 +1,116 @@
+"""What can be set on a server: flags, RAG_* variables, a TOML file, in this order of rank. Starts nothing."""
+
+import argparse
+import os
+import tomllib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["ENV_PREFIX", "Settings", "SettingsError", "flags", "load"]
+
+ENV_PREFIX = "RAG_"
+S = TypeVar("S", bound="Settings")
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or out of range; the message names it and says what is valid."""
+
+
+class Settings(BaseSettings):
+    """The settings that every design shares; a design adds its own in a subclass."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, cli_kebab_case=True, cli_implicit_flags=True
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 is any free one")
+    replica: str | None = Field(None, description="name given in X-Replica; the port unless set")
+    request_timeout_s: float = Field(60.0, gt=0, description="a request that takes longer is answered 504")
+    drain_s: float = Field(5.0, gt=0, description="time that accepted requests are given at SIGTERM")
+    max_body_bytes: int = Field(262_144, ge=1, description="a larger request body is answered 413")
+    stop_with_parent: bool = Field(False, description="stop at end-of-file on stdin, that is, when the parent is gone")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much to say on stderr")
+
+    profile: str = Field("tiny", description="the pair of models: tiny, opt-125m or qwen2.5-1.5b")
+    weights: Literal["real", "dummy"] = Field("real", description="dummy: the same shapes with random weights")
+    embedder: str | None = Field(None, description="folder or hub id to use instead of the profile's embedder")
+    generator: str | None = Field(None, description="folder or hub id to use instead of the profile's generator")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the models run")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: float32 on cpu")
+    threads: int | None = Field(None, ge=1, description="torch threads; 1 for tiny and torch's default otherwise")
+
+    corpus: str = Field("facts", description="the documents: facts or jsonl")
+    corpus_path: Path | None = Field(None, description='file of {"id", "text"} lines, for the jsonl corpus')
+    corpus_size: int = Field(10_000, ge=1, description="number of facts")
+    corpus_seed: int = Field(0, ge=0, description="seed of the facts")
+    cache_dir: Path | None = Field(None, description="where corpus embeddings are kept; ~/.cache/ragbench unless set")
+    retriever: str = Field("numpy", description="the top-k search: numpy or torch")
+
+    max_k: int = Field(50, ge=1, description="the most documents that a request may ask for")
+    max_new_tokens: int = Field(16, ge=1, description="the most tokens of an answer")
+    temperature: float = Field(0.0, ge=0, description="0 is greedy; above it, answers are sampled")
+    seed: int = Field(0, ge=0, description="seed of the sampling and of dummy weights")
+
+    def public(self) -> dict[str, Any]:
+        """The settings in force as JSON values, for `GET /info`, without secrets."""
+        return {key: value for key, value in self.model_dump(mode="json").items() if not key.endswith("_token")}
+
+
+def load(settings_class: type[S], argv: Sequence[str], *, prog: str, known: Collection[str] = ()) -> S:
+    """Settings from `argv` over RAG_* variables over the file named by --config (or RAG_CONFIG) over the defaults.
+
+    `known` are the names of other designs' settings, which may stand in the environment too.
+    Raises SettingsError; exits like argparse on a malformed or unknown flag and on --help.
+    """
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config", default=os.environ.get(f"{ENV_PREFIX}CONFIG"))
+    found, rest = finder.parse_known_args(list(argv))
+    _refuse_unknown_variables({*settings_class.model_fields, *known, "config"})
+    try:
+        return settings_class(
+            _cli_parse_args=rest,
+            _cli_prog_name=prog,  # type: ignore[call-arg]
+            **_from_file(found.config),
+        )
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(part) for part in error.errors())) from error
+
+
+def flags(settings: Settings, *, of: type[Settings], leave_out: Collection[str] = ()) -> list[str]:
+    """The command line which gives another server the settings of class `of` that differ from their defaults."""
+    line: list[str] = []
+    for name, field in of.model_fields.items():
+        value = getattr(settings, name)
+        if name in leave_out or value == field.default:
+            continue
+        flag = name.replace("_", "-")
+        line += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return line
+
+
+def _from_file(path: str | None) -> dict[str, Any]:
+    """The file's keys, less those that a variable of the environment outranks."""
+    if path is None:
+        return {}
+    try:
+        values = tomllib.loads(Path(path).read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"--config {path}: {error}") from error
+    return {key: value for key, value in values.items() if f"{ENV_PREFIX}{key.upper()}" not in os.environ}
+
+
+def _refuse_unknown_variables(names: Collection[str]) -> None:
+    valid = {f"{ENV_PREFIX}{name.upper()}" for name in names}
+    unknown = sorted(key for key in os.environ if key.startswith(ENV_PREFIX) and key not in valid)
+    if unknown:
+        raise SettingsError(f"unknown variables {', '.join(unknown)}; valid are {', '.join(sorted(valid))}")
+
+
+def _sentence(part: Any) -> str:
+    name = ".".join(str(place) for place in part["loc"])
+    return f"{name}: {part['msg']}" + ("" if part["type"] == "extra_forbidden" else f", got {part['input']!r}")

@@ -1,0 +1,36 @@
+"""What passed through the balancer in the last seconds: arrivals and queue waits. Decides nothing."""
+
+from collections import deque
+from math import ceil
+
+__all__ = ["Traffic"]
+
+
+class Traffic:
+    """A sliding window of `window_s` seconds."""
+
+    def __init__(self, window_s: float = 5.0) -> None:
+        self._window_s = window_s
+        self._arrivals: deque[float] = deque()
+        self._waits: deque[tuple[float, float]] = deque()
+
+    def arrived(self, now: float) -> None:
+        """A request came in."""
+        self._arrivals.append(now)
+
+    def waited(self, now: float, queue_s: float) -> None:
+        """A request was answered which had waited in a replica's queue for that long."""
+        self._waits.append((now, queue_s))
+
+    def arrival_rps(self, now: float) -> float:
+        """Arrivals per second over the window."""
+        while self._arrivals and self._arrivals[0] < now - self._window_s:
+            self._arrivals.popleft()
+        return len(self._arrivals) / self._window_s
+
+    def queue_wait_p95_s(self, now: float) -> float:
+        """The 95th percentile (nearest rank) of the queue waits; 0.0 where nothing was answered in the window."""
+        while self._waits and self._waits[0][0] < now - self._window_s:
+            self._waits.popleft()
+        waits = sorted(wait for _, wait in self._waits)
+        return waits[ceil(0.95 * len(waits)) - 1] if waits else 0.0

@@ -1,0 +1,34 @@
+"""A stand-in for a `batched` server, quick to start: python replica.py MODE --port N --stop-with-parent.
+
+Modes: good; broken (ends before it is ready); stubborn (ignores SIGTERM).
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def main(mode: str, port: int) -> None:
+    if mode == "broken":
+        sys.exit("no model here")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if mode == "stubborn" else lambda *_: os._exit(0))
+    server = HTTPServer(("127.0.0.1", port), Handler)
+    threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
+    print("loading, not the ready line", flush=True)
+    print(json.dumps({"ready": True, "port": port, "pid": os.getpid()}), flush=True)
+    server.serve_forever()
+
+
+main(sys.argv[1], int(sys.argv[sys.argv.index("--port") + 1]))

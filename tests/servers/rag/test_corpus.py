@@ -1,0 +1,52 @@
+"""Corpora: the table, a user's own file, and what a bad file says."""
+
+from pathlib import Path
+
+import pytest
+
+from servers.rag.corpus import Corpus, load
+from servers.rag.models import ModelError
+
+
+def test_facts_are_the_same_for_the_same_seed_and_differ_for_another() -> None:
+    first, again, other = (load("facts", path=None, size=50, seed=seed) for seed in (0, 0, 1))
+    assert len(first) == 50
+    assert first.checksum == again.checksum != other.checksum
+
+
+def test_jsonl_reads_at_most_size_lines(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_text('{"id": 1, "text": "one"}\n{"id": "b", "text": "two"}\n{"id": "c", "text": "three"}\n')
+    corpus = load("jsonl", path=path, size=2, seed=0)
+    assert (corpus.ids, corpus.texts) == (("1", "b"), ("one", "two"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"id": "a", "text": "x"}\n{"id": "b"}\n', r'line 2: wanted {"id", "text"}, got'),
+        ("not json\n", "line 1: wanted"),
+        ("", "has no documents"),
+        ('{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}\n', "two documents with one id"),
+    ],
+)
+def test_a_bad_file_is_one_clear_line(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(content)
+    with pytest.raises(ModelError, match=message):
+        load("jsonl", path=path, size=10, seed=0)
+
+
+def test_a_size_that_the_facts_do_not_have_is_one_clear_line() -> None:
+    with pytest.raises(ModelError, match=r"--corpus-size 5: .* got 5"):
+        load("facts", path=None, size=5, seed=0)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"nowhere.jsonl: No such file"):
+        load("jsonl", path=tmp_path / "nowhere.jsonl", size=10, seed=0)
+
+
+def test_the_checksum_covers_ids_and_texts() -> None:
+    sums = {Corpus("c", ids, texts).checksum for ids, texts in [(("a",), ("x",)), (("b",), ("x",)), (("a",), ("y",))]}
+    assert len(sums) == 3

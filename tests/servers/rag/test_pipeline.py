@@ -1,0 +1,143 @@
+"""The pipeline: order, cutting to each request's own limits, prompts that fit; and building it with dummy weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from servers.batched import BatchedSettings
+from servers.rag import models
+from servers.rag.build import build
+from servers.rag.corpus import Corpus
+from servers.rag.embedding import Embedder
+from servers.rag.generation import Generated
+from servers.rag.models import PROFILES, ModelError, Profile
+from servers.rag.pipeline import Ask, Pipeline
+from servers.rag.prompts import PROMPTS
+from servers.rag.retrieval import build as build_index
+from servers.settings import Settings
+
+
+class FirstLetter:
+    """Encodes a text by its first letter."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        return np.eye(26, dtype=np.float32)[[ord(text[0].lower()) - ord("a") for text in texts]]
+
+
+class Counter:
+    """Answers with the number of lines of the prompt; takes prompts of at most `most` characters."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.limits: list[int] = []
+
+    def fits(self, prompts: Sequence[str], max_new_tokens: int) -> list[bool]:
+        return [len(prompt) <= self.most for prompt in prompts]
+
+    def generate(self, prompts: Sequence[str], max_new_tokens: Sequence[int]) -> list[Generated]:
+        self.limits = list(max_new_tokens)
+        return [Generated(f"{prompt.count(chr(10)) - 1} documents", len(prompt), 2) for prompt in prompts]
+
+
+def pipeline(generator: Counter) -> Pipeline:
+    texts = tuple(f"{letter} is a letter" for letter in "abcdefgh")
+    corpus = Corpus("letters", tuple("ABCDEFGH"), texts)
+    embedder = Embedder(FirstLetter(), PROFILES["tiny"])
+    index = build_index("numpy", embedder.documents(texts), "cpu")
+    return Pipeline(embedder, index, corpus, PROMPTS["short"], generator, "counter", {})
+
+
+def test_each_request_gets_its_own_k_and_limit_in_order() -> None:
+    generator = Counter(most=10_000)
+    answers = pipeline(generator).run([Ask("c?", 1, 5), Ask("a?", 3, 2), Ask("h?", 8, 9)])
+    assert [answer.query for answer in answers] == ["c?", "a?", "h?"]
+    assert [answer.documents[0].id for answer in answers] == ["C", "A", "H"]
+    assert [len(answer.documents) for answer in answers] == [1, 3, 8]
+    assert [answer.result for answer in answers] == ["1 documents", "3 documents", "8 documents"]
+    assert generator.limits == [5, 2, 9]
+    assert set(answers[0].stage_s) == {"embed", "retrieve", "generate"}
+
+
+def test_a_prompt_that_does_not_fit_loses_its_last_documents_but_the_answer_lists_them() -> None:
+    [answer] = pipeline(Counter(most=90)).run([Ask("c?", 8, 5)])
+    assert answer.result == "4 documents"
+    assert len(answer.documents) == 8
+
+
+def test_a_question_that_never_fits_is_asked_without_documents() -> None:
+    [answer] = pipeline(Counter(most=5)).run([Ask("c?", 8, 5)])
+    assert answer.result == "0 documents"
+
+
+def test_the_tiny_profile_answers_the_classic_question(tmp_path: Path) -> None:
+    for retriever in ("numpy", "torch"):
+        whole = build(Settings(corpus_size=200, retriever=retriever, cache_dir=tmp_path))
+        asks = [Ask("Which animals can hover in the air?", 2, 8), Ask("Which animals can spin webs?", 50, 8)]
+        hover, spin = whole.run(asks)
+        assert (hover.result, len(spin.documents)) == ("hummingbirds", 50)
+        assert "spiders" in spin.documents[0].text
+        assert hover.completion_tokens >= 1
+
+
+def test_a_local_checkpoint_is_used_where_one_is_named(tmp_path: Path) -> None:
+    folder = models.TINY
+    named = Settings(
+        corpus_size=100, cache_dir=tmp_path, embedder=str(folder / "embedder"), generator=str(folder / "reader")
+    )
+    [answer] = build(named).run([Ask("Which animals can make honey?", 1, 8)])
+    assert answer.result == "bees"
+    with pytest.raises(ModelError, match=r"that folder does not hold a model .*--weights dummy"):
+        build(Settings(corpus_size=30, cache_dir=tmp_path, generator=str(tmp_path)))
+
+
+def test_dummy_weights_run_any_profile_to_its_full_length(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The shapes are shrunk for the test; the path is the one that a GPU study takes."""
+    small = {"vocab_size": 8000, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    for name in ("opt-125m", "qwen2.5-1.5b"):
+        full = PROFILES[name]
+        assert full.embedder_config is not None
+        assert full.generator_config is not None
+        generator = {
+            **full.generator_config,
+            **small,
+            "word_embed_proj_dim": 64,
+            "ffn_dim": 64,
+            "intermediate_size": 64,
+        }
+        embedder = {**full.embedder_config, **small, "intermediate_size": 64}
+        shrunk = Profile(name, full.embedder, full.generator, full.prompt, full.query_prefix, embedder, generator)
+        monkeypatch.setitem(PROFILES, name, shrunk)
+        made = build(BatchedSettings(profile=name, weights="dummy", corpus_size=30, cache_dir=tmp_path))
+        answers = made.run([Ask("one?", 2, 6), Ask("a longer question, surely?", 3, 4)])
+        assert [answer.completion_tokens for answer in answers] == [6, 4]
+        assert made.model_name == f"{name} (dummy weights)"
+
+
+def test_sampling_is_repeatable_by_its_seed(tmp_path: Path) -> None:
+    def sampled(seed: int) -> list[str]:
+        made = build(Settings(corpus_size=100, cache_dir=tmp_path, temperature=3.0, seed=seed))
+        return [answer.result for answer in made.run([Ask("Which animals can make honey?", 1, 8)] * 6)]
+
+    assert sampled(1) == sampled(1) != sampled(2)
+
+
+def test_the_profiles_have_the_published_number_of_parameters() -> None:
+    """Sources: the model cards. Counted on the meta device, so that nothing is allocated."""
+    import torch  # noqa: PLC0415
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM  # noqa: PLC0415
+
+    def millions(config: dict[str, object], auto: type) -> float:
+        shape = dict(config)
+        with torch.device("meta"):
+            model = auto.from_config(AutoConfig.for_model(str(shape.pop("model_type")), **shape))
+        return sum(weight.numel() for weight in model.parameters()) / 1e6
+
+    opt, qwen = PROFILES["opt-125m"], PROFILES["qwen2.5-1.5b"]
+    assert opt.embedder_config is not None
+    assert opt.generator_config is not None
+    assert qwen.generator_config is not None
+    assert millions(dict(opt.embedder_config), AutoModel) == pytest.approx(560, rel=0.01)
+    assert millions(dict(opt.generator_config), AutoModelForCausalLM) == pytest.approx(125, rel=0.01)
+    assert millions(dict(qwen.generator_config), AutoModelForCausalLM) == pytest.approx(1540, rel=0.01)

@@ -1,0 +1,202 @@
+"""The wire, round a design that answers at once: validation, headers, errors to statuses."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from servers.api import Answer, Document, Question, Served, State, Usage, add_rag_route, create_app
+from servers.errors import BadRequest, QueueFull, Unavailable
+from servers.settings import Settings
+
+
+class Echo:
+    """Answers with the question; a query that names an error raises it."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def info(self) -> dict[str, Any]:
+        return {"device": "none"}
+
+    def mount(self, app: FastAPI, state: State) -> None:
+        add_rag_route(app, state, self.answer, request_timeout_s=0.05)
+
+    async def answer(self, question: Question) -> Served:
+        errors: dict[str, Callable[[], Exception]] = {
+            "full": lambda: QueueFull("too busy", retry_after_s=7),
+            "bug": lambda: KeyError("a secret"),
+            "many": lambda: BadRequest("k: must be <= 3, got 9"),
+        }
+        if question.query in errors:
+            raise errors[question.query]()
+        if question.query == "slow":
+            await asyncio.sleep(30)
+        answer = Answer(
+            query=question.query,
+            result="echo",
+            documents=[Document(id="d", text="t", score=0.5)],
+            model="none",
+            usage=Usage(prompt_tokens=1, completion_tokens=1),
+        )
+        return Served(answer, {"queue": 0.001, "embed": 0.002, "retrieve": 0.003, "generate": 0.0045}, batch_size=3)
+
+
+@pytest.fixture
+def state() -> State:
+    return State(ready=True, replica="r1")
+
+
+@pytest.fixture
+async def client(state: State) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app("echo", Settings(max_body_bytes=1000), Echo(), state)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as session:
+        yield session
+
+
+async def test_an_answer_has_its_fields_and_headers(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/rag", json={"query": "hello"}, headers={"X-Request-Id": "abc"})
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "query": "hello",
+        "result": "echo",
+        "documents": [{"id": "d", "text": "t", "score": 0.5}],
+        "model": "none",
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+    }
+    timing = "queue;dur=1.000, embed;dur=2.000, retrieve;dur=3.000, generate;dur=4.500"
+    assert answer.headers["Server-Timing"] == timing
+    assert answer.headers["X-Batch-Size"] == "3"
+    assert answer.headers["X-Replica"] == "r1"
+    assert answer.headers["X-Request-Id"] == "abc"
+
+
+async def test_a_request_without_an_id_is_given_one(client: httpx.AsyncClient) -> None:
+    ids = {(await client.post("/rag", json={"query": "hello"})).headers["X-Request-Id"] for _ in range(2)}
+    assert len(ids) == 2
+    assert all(len(name) == 32 for name in ids)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "query"),
+        ({"query": ""}, "query"),
+        ({"query": "  \n"}, "query"),
+        ({"query": 7}, "query"),
+        ({"query": "x", "k": 0}, "k"),
+        ({"query": "x", "k": "two"}, "k"),
+        ({"query": "x", "max_new_tokens": 0}, "max_new_tokens"),
+    ],
+)
+async def test_bad_input_is_422_with_the_name_of_the_field(
+    client: httpx.AsyncClient, body: dict[str, Any], field: str
+) -> None:
+    answer = await client.post("/rag", json=body)
+    assert answer.status_code == 422
+    assert [part["loc"][-1] for part in answer.json()["detail"]] == [field]
+
+
+async def test_invalid_json_is_422(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/rag", content=b"{nope", headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert "detail" in answer.json()
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_large_body_is_413_whether_its_length_is_declared_or_not(
+    client: httpx.AsyncClient, *, declared: bool
+) -> None:
+    body = b'{"query": "' + b"x" * 2000 + b'"}'
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield body[:500]
+        yield body[500:]
+
+    answer = await client.post(
+        "/rag", content=body if declared else chunks(), headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 413
+    assert answer.json() == {"detail": "body: must be at most 1000 bytes"}
+    assert answer.headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "detail", "retry_after"),
+    [
+        ("full", 429, "too busy", "7"),
+        ("many", 422, "k: must be <= 3, got 9", None),
+        ("slow", 504, "no answer within 0.05 s", None),
+        ("bug", 500, "internal error", None),
+    ],
+)
+async def test_errors_have_their_status_and_public_text(
+    client: httpx.AsyncClient, query: str, status: int, detail: str, retry_after: str | None
+) -> None:
+    answer = await client.post("/rag", json={"query": query})
+    assert (answer.status_code, answer.json()) == (status, {"detail": detail})
+    assert answer.headers.get("Retry-After") == retry_after
+
+
+async def test_loading_and_draining_servers_say_so(client: httpx.AsyncClient, state: State) -> None:
+    assert (await client.get("/ready")).status_code == 200
+    state.draining = True
+    for path in ("/ready", "/rag"):
+        answer = await (client.post(path, json={"query": "x"}) if path == "/rag" else client.get(path))
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    state.ready = False
+    assert (await client.get("/ready")).json() == {"detail": "the server is still loading"}
+    assert (await client.get("/health")).json() == {"status": "alive"}
+
+
+async def test_an_unknown_path_is_404_with_a_detail(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/nowhere")
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+
+
+async def test_info_and_metrics(client: httpx.AsyncClient) -> None:
+    info = (await client.get("/info")).json()
+    assert (info["design"], info["replica"], info["device"]) == ("echo", "r1", "none")
+    assert info["settings"]["max_body_bytes"] == 1000
+    await client.post("/rag", json={"query": "hello"})
+    text = (await client.get("/metrics")).text
+    assert 'rag_requests_total{status="200"}' in text
+
+
+async def test_a_client_that_hangs_up_cancels_its_answer(state: State) -> None:
+    """Spoken to in plain ASGI: the disconnect message arrives while the answer is being made."""
+    cancelled = asyncio.Event()
+
+    class Slow(Echo):
+        async def answer(self, question: Question) -> Served:
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+            raise Unavailable("not reached")
+
+        def mount(self, app: FastAPI, state: State) -> None:
+            add_rag_route(app, state, self.answer, request_timeout_s=20)
+
+    app = create_app("slow", Settings(), Slow(), state)
+    messages = [{"type": "http.request", "body": b'{"query": "x"}', "more_body": False}, {"type": "http.disconnect"}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop(0) if len(messages) > 1 else messages[0]
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/rag", "headers": headers, "query_string": b""}
+    call: Callable[..., Awaitable[None]] = app
+    await call({**scope, "http_version": "1.1", "scheme": "http", "raw_path": b"/rag"}, receive, send)
+    assert cancelled.is_set()
+    assert sent[0]["status"] == 499
