@@ -1,0 +1,254 @@
+"""One question -> one record, over HTTP. The only file that knows URLs, headers and JSON keys.
+
+When to send is decided in load.py.
+"""
+
+import asyncio
+import json
+import math
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aiohttp
+
+from ragbench.config import Workload
+from ragbench.records import ReplicaCount, Row, Status
+from ragbench.schedule import Request
+from ragbench.workload import Question, exact_match, recall_at_k
+
+Clock = Callable[[], float]
+
+# Servers close idle connections (uvicorn after 5 s); a request sent at that very moment would fail for no fault of its
+# own, so ours are closed first.
+_KEEP_IDLE_S = 2.0
+_LONGEST_ERROR = 300
+_STAGES = {"queue": "queue_s", "embed": "embed_s", "retrieve": "retrieve_s", "generate": "generate_s"}
+_TIMING_ENTRY = re.compile(r'(?:[^,"]|"[^"]*")+')
+_DESCRIPTION = re.compile(r'desc\s*=\s*"[^"]*"', re.IGNORECASE)
+_STATUS_OF_CODE: dict[int, Status] = {429: "rejected", 503: "rejected", 504: "timeout"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request ready to be written to a socket: nothing is left to compute when it is due."""
+
+    request: Request
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: status, headers by lower-case name, whole body."""
+
+    http_status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class ServiceError(ConnectionError):
+    """Nothing answers HTTP at the service's address."""
+
+
+class Client:
+    """Speaks to one service. Make it with `connect`, inside a running event loop."""
+
+    def __init__(self, session: aiohttp.ClientSession, *, url: str, workload: Workload, timeout_s: float) -> None:
+        self._session = session
+        self._url = url.rstrip("/").removesuffix("/rag")
+        self._workload = workload
+        self._timeout_s = timeout_s
+
+    def prepare(self, request: Request) -> Prepared:
+        """The body and headers of `request`, made ahead of the load."""
+        body: dict[str, Any] = {"query": request.question.query, "k": self._workload.k}
+        if self._workload.max_new_tokens is not None:
+            body["max_new_tokens"] = self._workload.max_new_tokens
+        headers = {"Content-Type": "application/json", "X-Request-Id": f"r{request.number}"}
+        return Prepared(request, json.dumps(body).encode(), headers)
+
+    async def ask(self, prepared: Prepared, clock: Clock) -> Row:
+        """Send one request and read its answer whole. Every failure is a status, never an exception.
+
+        `clock` gives seconds from the schedule's origin; the timeout counts from when the request was due.
+        """
+        request = prepared.request
+        row = Row(request.number, request.question.id, request.due_s)
+        sent_s = clock()
+        left_s = request.due_s + self._timeout_s - sent_s
+        if left_s <= 0:
+            return replace(row, error=f"the client was {sent_s - request.due_s:.1f} s late: past the timeout already")
+        outcome = await self._exchange(prepared, left_s)
+        done_s = clock()
+        row = replace(
+            row, sent_s=sent_s, done_s=done_s, send_lag_s=sent_s - request.due_s, latency_s=done_s - request.due_s
+        )
+        if isinstance(outcome, Answer):
+            return replace(row, **read_answer(outcome, request.question))
+        return replace(row, **outcome)
+
+    async def _exchange(self, prepared: Prepared, left_s: float) -> Answer | dict[str, Any]:
+        """The answer, or the fields of the row that say why there is none."""
+        http_status = None
+        try:
+            async with (
+                asyncio.timeout(left_s),
+                self._session.post(
+                    f"{self._url}/rag", data=prepared.body, headers=prepared.headers, allow_redirects=False
+                ) as response,
+            ):
+                http_status = response.status
+                return Answer(http_status, _merged(response.headers), await response.read())
+        except TimeoutError:
+            return {"status": "timeout", "error": f"no answer within {self._timeout_s:g} s of being due"}
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            cut_off = http_status is not None
+            status: Status = "bad_answer" if cut_off else "connection_error"
+            told = ("the answer was cut off: " if cut_off else "") + _told(error)
+            return {"status": status, "http_status": http_status, "error": told}
+
+    async def check(self) -> None:
+        """Raise ServiceError where nothing answers HTTP at all; any status will do."""
+        try:
+            async with asyncio.timeout(10.0), self._session.get(f"{self._url}/health"):
+                return
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise ServiceError(f"nothing answers at {self._url}: {_told(error)}") from error
+
+    async def info(self) -> dict[str, Any] | None:
+        """GET /info: the settings in force; None where the service does not tell."""
+        return await self._fetch("/info")
+
+    async def replica_count(self, clock: Clock) -> ReplicaCount | None:
+        """GET /replicas, counted by state; None where the service does not tell."""
+        told = await self._fetch("/replicas")
+        replicas = told.get("replicas") if told else None
+        if not isinstance(replicas, list):
+            return None
+        states = [replica.get("state") for replica in replicas if isinstance(replica, dict)]
+        return ReplicaCount(max(0.0, clock()), *(states.count(state) for state in ("ready", "starting", "draining")))
+
+    async def _fetch(self, path: str) -> dict[str, Any] | None:
+        try:
+            async with asyncio.timeout(5.0), self._session.get(f"{self._url}{path}") as response:
+                told = json.loads(await response.read()) if response.status == 200 else None
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError):
+            return None
+        return told if isinstance(told, dict) else None
+
+
+@asynccontextmanager
+async def connect(url: str, *, workload: Workload, timeout_s: float) -> AsyncIterator[Client]:
+    """A client whose connections are kept alive and not capped: an open loop must never wait for a free one."""
+    connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=_KEEP_IDLE_S)
+    session = aiohttp.ClientSession(
+        connector=connector, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
+    )
+    async with session:
+        yield Client(session, url=url, workload=workload, timeout_s=timeout_s)
+
+
+def read_answer(answer: Answer, question: Question) -> dict[str, Any]:
+    """The fields of a row that an answer decides: status, what the headers tell, and how the answer is marked."""
+    told = {"http_status": answer.http_status, **read_headers(answer.headers)}
+    if answer.http_status != 200:
+        status = _STATUS_OF_CODE.get(answer.http_status, "http_error")
+        return told | {"status": status, "error": f"{answer.http_status}: {_detail(answer.body)}"[:_LONGEST_ERROR]}
+    try:
+        body = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return told | {"status": "bad_answer", "error": f"not JSON: {_text(answer.body)}"[:_LONGEST_ERROR]}
+    if not isinstance(body, dict) or not isinstance(body.get("result"), str):
+        return told | {
+            "status": "bad_answer",
+            "error": f"no text under 'result': {_text(answer.body)}"[:_LONGEST_ERROR],
+        }
+    return told | {
+        "status": "ok",
+        "result": body["result"],
+        "exact_match": exact_match(body["result"], question.answers),
+        "recall_at_k": _recall(body.get("documents"), question.documents),
+        **_usage(body.get("usage")),
+    }
+
+
+def read_headers(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Stage times in seconds, batch size and replica, by lower-case header; what is missing or malformed is None."""
+    batch_size = headers.get("x-batch-size", "").strip()
+    stages = server_timing(headers.get("server-timing", ""))
+    return {
+        **{column: stages.get(stage) for stage, column in _STAGES.items()},
+        "batch_size": int(batch_size) if re.fullmatch(r"0*[1-9][0-9]{0,8}", batch_size) else None,
+        "replica": headers.get("x-replica", "").strip()[:100] or None,
+    }
+
+
+def server_timing(header: str) -> dict[str, float]:
+    """Server-Timing (W3C) -> seconds by name. Entries without a usable `dur` (ms) are left out.
+
+    Where a name comes twice the first holds.
+    `queue;dur=1.2, embed;desc="a, b";dur=0.5` -> {"queue": 0.0012, "embed": 0.0005}
+    """
+    found: dict[str, float] = {}
+    for entry in _TIMING_ENTRY.findall(header):
+        name, *parameters = (part.strip() for part in _DESCRIPTION.sub("", entry).split(";"))
+        for parameter in parameters:
+            key, _, value = parameter.partition("=")
+            seconds = _milliseconds(value)
+            if key.strip().lower() == "dur" and seconds is not None:
+                found.setdefault(name, seconds)
+    return found
+
+
+def _merged(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers by lower-case name; one that came several times is a list with commas (RFC 9110, 5.3)."""
+    merged: dict[str, str] = {}
+    for name, value in headers.items():
+        key = name.lower()
+        merged[key] = f"{merged[key]}, {value}" if key in merged else value
+    return merged
+
+
+def _milliseconds(text: str) -> float | None:
+    """Milliseconds as text -> seconds, or None."""
+    try:
+        seconds = float(text.strip().strip('"')) / 1000
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _recall(documents: object, gold: Sequence[str]) -> float | None:
+    if not isinstance(documents, list):
+        return None
+    return recall_at_k([str(document.get("id")) for document in documents if isinstance(document, dict)], gold)
+
+
+def _usage(usage: object) -> dict[str, int | None]:
+    counts = usage if isinstance(usage, dict) else {}
+    names = ("prompt_tokens", "completion_tokens")
+    return {name: counts.get(name) if type(counts.get(name)) is int else None for name in names}
+
+
+def _detail(body: bytes) -> str:
+    """The `detail` of an error answer, or the start of its body."""
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        return _text(body)
+    return str(told["detail"]) if isinstance(told, dict) and "detail" in told else _text(body)
+
+
+def _text(body: bytes) -> str:
+    return body[:_LONGEST_ERROR].decode(errors="replace") or "(empty)"
+
+
+def _told(error: BaseException) -> str:
+    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
+    if number is not None and number > 0:
+        return os.strerror(number)  # the rest repeats the address
+    return (str(error) or type(error).__name__)[:_LONGEST_ERROR]

@@ -1,0 +1,197 @@
+"""A study: what is measured, under which load, with which settings. Values and their rules.
+
+Reading the TOML is in study_file.py; turning a study into points is in points.py.
+"""
+
+import math
+import re
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+
+from ragbench.arrivals import ARRIVALS, Span
+from ragbench.records import SUMMARY_FRONT, SUMMARY_REST
+
+Value = str | int | float | bool
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_SETTING = re.compile(r"[a-z][a-z0-9_]*")
+# The harness asks for any free port, and a settings column must not hide a measured one.
+_RESERVED_SETTINGS = frozenset({"port", *SUMMARY_FRONT, *SUMMARY_REST})
+_MOST_REQUESTS = 5_000_000
+
+
+class StudyError(ValueError):
+    """A study cannot be used. `mistakes` holds every reason found, one line each."""
+
+    def __init__(self, mistakes: Iterable[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("; ".join(self.mistakes))
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is asked. `questions`: a shipped set or a path; `k`: documents wanted per question."""
+
+    questions: str = "facts"
+    k: int = 2
+    max_new_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        _refuse(
+            [
+                *_at_least(1, k=self.k, max_new_tokens=self.max_new_tokens),
+                *(["questions must not be empty"] if not self.questions else []),
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How it is asked: arrivals x rates (requests/s), each for `duration_s` or for exactly `requests`.
+
+    `timeout_s` counts from when a request was due. `ready_timeout_s` is the longest a server may take to start, or to
+    answer the warm-up before a point.
+    """
+
+    arrivals: tuple[str, ...] = ("ideal", "poisson")
+    rates: tuple[float, ...] = ()
+    duration_s: float | None = None
+    requests: int | None = None
+    warmup_requests: int = 8
+    timeout_s: float = 30.0
+    ready_timeout_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        _refuse(
+            [
+                *_unknown("arrivals", self.arrivals, ARRIVALS),
+                *_distinct("arrivals", self.arrivals),
+                *_distinct("rates", self.rates),
+                *(f"rates must be > 0, got {rate:g}" for rate in self.rates if rate <= 0),
+                *_positive(timeout_s=self.timeout_s, ready_timeout_s=self.ready_timeout_s, duration_s=self.duration_s),
+                *_at_least(1, requests=self.requests, warmup_requests=self.warmup_requests),
+                *self._span_mistakes(),
+            ]
+        )
+
+    def _span_mistakes(self) -> list[str]:
+        if self.duration_s is None and self.requests is None:
+            return ["exactly one of duration_s and requests is needed, got neither"]
+        if self.duration_s is not None and self.requests is not None:
+            return ["exactly one of duration_s and requests is needed, got both"]
+        expected = {
+            rate: (self.duration_s or 0) * rate if self.requests is None else self.requests for rate in self.rates
+        }
+        return [
+            f"a load of {n:.0f} requests ({rate:g}/s) is more than the {_MOST_REQUESTS:,} one process can keep"
+            for rate, n in expected.items()
+            if n > _MOST_REQUESTS
+        ]
+
+    @property
+    def span(self) -> Span:
+        """How long one load lasts."""
+        return Span(duration_s=self.duration_s, requests=self.requests)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One design under test: a command that prints a ready line, or the URL of a service that already runs.
+
+    `settings` maps each name to its values in the order given; more than one value is a sweep.
+    """
+
+    name: str
+    load: Load
+    command: str | None = None
+    url: str | None = None
+    settings: Mapping[str, tuple[Value, ...]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        _refuse([*_name_mistakes("variant", self.name), *self._target_mistakes(), *self._setting_mistakes()])
+
+    def _target_mistakes(self) -> list[str]:
+        if (self.command is None) == (self.url is None):
+            got = "neither" if self.command is None else "both"
+            return [f"exactly one of command and url is needed, got {got}"]
+        if self.command is not None:
+            return _command_mistakes(self.command)
+        if self.url is not None and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", self.url):
+            return [f'url must look like "http://127.0.0.1:8000", got {self.url!r}']
+        return []
+
+    def _setting_mistakes(self) -> list[str]:
+        mistakes = []
+        for name, values in self.settings.items():
+            if not _SETTING.fullmatch(name):
+                mistakes.append(f"settings.{name}: a name is lower-case letters, digits and _, as in max_batch_size")
+            if name in _RESERVED_SETTINGS:
+                mistakes.append(f"settings.{name}: the name is taken; write it into the command instead")
+            mistakes += _distinct(f"settings.{name}", values)
+        return mistakes
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Everything one run measures: each variant under its load, once per seed."""
+
+    name: str
+    variants: tuple[Variant, ...]
+    title: str = ""
+    seeds: tuple[int, ...] = (1,)
+    workload: Workload = field(default_factory=Workload)
+
+    def __post_init__(self) -> None:
+        _refuse(
+            [
+                *_name_mistakes("study", self.name),
+                *_distinct("seeds", self.seeds),
+                *(f"seeds must be >= 0, got {seed}" for seed in self.seeds if seed < 0),
+                *_distinct("variants", [variant.name for variant in self.variants]),
+            ]
+        )
+
+
+def _command_mistakes(command: str) -> list[str]:
+    try:
+        return [] if shlex.split(command) else ["command must not be empty"]
+    except ValueError as error:
+        return [f"command {command!r} cannot be split into words: {error}"]
+
+
+def field_names(kind: type) -> list[str]:
+    """The names a dataclass takes, in order."""
+    return [item.name for item in fields(kind)]
+
+
+def _refuse(mistakes: Sequence[str]) -> None:
+    if mistakes:
+        raise StudyError(mistakes)
+
+
+def _positive(**values: float | None) -> list[str]:
+    return [f"{name} must be > 0, got {x:g}" for name, x in values.items() if x is not None and not 0 < x < math.inf]
+
+
+def _at_least(least: int, **values: int | None) -> list[str]:
+    return [f"{name} must be >= {least}, got {x}" for name, x in values.items() if x is not None and x < least]
+
+
+def _unknown(name: str, values: Iterable[str], valid: Collection[str]) -> list[str]:
+    known = ", ".join(sorted(valid))
+    return [f"{name}: {value!r} is unknown (known: {known})" for value in values if value not in valid]
+
+
+def _distinct(name: str, values: Sequence[object]) -> list[str]:
+    if not values:
+        return [f"{name} must not be empty"]
+    twice = [value for i, value in enumerate(values) if value in values[:i]]
+    return [f"{name}: {value!r} is there twice" for value in twice]
+
+
+def _name_mistakes(what: str, name: str) -> list[str]:
+    if _NAME.fullmatch(name):
+        return []
+    return [f"{what} name {name!r}: use letters, digits, and . _ - (it names folders)"]

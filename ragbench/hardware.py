@@ -1,0 +1,117 @@
+"""On what a point was measured: machine, GPU, SLURM job, git commit, versions. What is not there is None or absent."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    *("ragbench", "aiohttp", "numpy", "fastapi", "uvicorn", "pydantic"),
+    *("torch", "transformers", "sentence-transformers", "tokenizers", "faiss-cpu", "cupy-cuda12x"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """The machine. `cores`: those this process may use; `memory_gib`: all of it."""
+
+    cpu: str
+    cores: int
+    memory_gib: float
+    gpu: str | None
+    hostname: str
+    python: str
+    os: str
+
+    def __str__(self) -> str:
+        return f"{self.cpu}, {self.cores} cores, {self.memory_gib:.0f} GiB, {self.gpu or 'no GPU'}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the manifest keeps it."""
+        return asdict(self)
+
+
+def this_machine() -> Hardware:
+    """Look at the machine this process runs on."""
+    return Hardware(
+        cpu=_cpu(),
+        cores=_cores(),
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        gpu=_gpu(),
+        hostname=platform.node(),
+        python=platform.python_version(),
+        os=f"{platform.system()} {platform.release()}",
+    )
+
+
+def slurm(environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """The SLURM job this process is part of, or None."""
+    job = environment.get("SLURM_JOB_ID")
+    if not job:
+        return None
+    restarts = environment.get("SLURM_RESTART_COUNT", "0")
+    node = environment.get("SLURMD_NODENAME") or environment.get("SLURM_JOB_NODELIST")
+    return {"job_id": job, "node": node, "restart_count": int(restarts) if restarts.isdigit() else 0}
+
+
+def git_state(folder: Path) -> tuple[str | None, bool | None]:
+    """(commit, whether files differ from it) of the repository that `folder` is in; (None, None) outside one."""
+    commit = _output(["git", "-C", str(folder), "rev-parse", "HEAD"])
+    changes = _output(["git", "-C", str(folder), "status", "--porcelain"])
+    return (commit, bool(changes)) if commit is not None and changes is not None else (None, None)
+
+
+def versions() -> dict[str, str]:
+    """Version by name of what is installed and matters to the figures; Python's own too."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+    if named is None and sys.platform == "darwin":
+        named = _output(["sysctl", "-n", "machdep.cpu.brand_string"])
+    return named or platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    """Cores this process may run on: the affinity mask, and the quota of a container where there is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def _gpu() -> str | None:
+    """The GPUs nvidia-smi lists, as in `2 x NVIDIA A100-SXM4-80GB, 81920 MiB`; None without any."""
+    told = _output(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
+    if not told:
+        return None
+    counts = Counter(line.strip() for line in told.splitlines())
+    return " + ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items())
+
+
+def _output(argv: Sequence[str]) -> str | None:
+    """What a command prints, stripped; None where it is absent, fails or takes longer than 10 s."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

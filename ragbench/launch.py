@@ -1,0 +1,259 @@
+"""Start a server in its own session, read its ready line under a deadline, keep its log, stop it whole.
+
+Which server, and what is asked of it, is decided in sweep.py.
+"""
+
+import asyncio
+import io
+import json
+import os
+import shlex
+import shutil
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from ragbench import tether
+from ragbench.family import family, kill, still_running
+
+GRACE_S = 12.0  # servers drain within 10 s
+HURRIED_GRACE_S = 2.0  # SLURM kills 5 s after SIGTERM
+_REAP_S = 2.0
+_TAIL_LINES = 12
+_LONGEST_LINE = 1 << 20
+
+
+class LaunchError(RuntimeError):
+    """A server did not come up. `reason` is one line; the message adds how the server's log ends."""
+
+    def __init__(self, reason: str, *, log_end: str = "") -> None:
+        self.reason = reason
+        super().__init__(f"{reason}; {log_end}" if log_end else reason)
+
+
+class Service(Protocol):
+    """What a load needs to know of a server, whoever started it."""
+
+    url: str
+
+    def failure(self) -> str | None:
+        """Why it no longer runs, in one line; None while it does."""
+
+    async def ended(self) -> None:
+        """Return when it no longer runs."""
+
+    def new_log(self) -> str:
+        """What it printed since the last call."""
+
+    def log_end(self) -> str:
+        """The last lines it printed, as the end of a message."""
+
+    async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[int]:
+        """Stop all of it; the ids of processes that could not be ended."""
+
+
+class Remote:
+    """A service that somebody else runs: nothing is started or stopped."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def failure(self) -> str | None:
+        """Not known from here."""
+        return None
+
+    async def ended(self) -> None:
+        """Never returns: whether it runs is not known from here."""
+        await asyncio.get_running_loop().create_future()
+
+    def new_log(self) -> str:
+        """Its log is not here."""
+        return ""
+
+    def log_end(self) -> str:
+        """Its log is not here."""
+        return "its log is where it was started"
+
+    async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[int]:
+        """Nothing to do."""
+        return ()
+
+
+class Server:
+    """A server that this process started, with everything it started in turn. Made by `start`."""
+
+    def __init__(self, process: Process, command: str, *, stdout: int, log: Path) -> None:
+        self.url = ""
+        self.command = command
+        self._process = process
+        self._log = log
+        self._log_offset = 0
+        self._members = family(process.pid)
+        self._port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._exit = asyncio.create_task(process.wait(), name="exit of the server")
+        self._drain = asyncio.create_task(self._keep_stdout(stdout), name="stdout of the server")
+
+    @property
+    def pid(self) -> int:
+        """The process that was started; also the id of its session."""
+        return self._process.pid
+
+    def failure(self) -> str | None:
+        """How it ended, or None while it runs."""
+        code = self._process.returncode
+        if code is None:
+            return None
+        how = f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+        return f"the server {how}"
+
+    async def ended(self) -> None:
+        """Return when the started process has ended."""
+        await asyncio.wait({self._exit})
+
+    async def wait_ready(self, timeout_s: float) -> None:
+        """Return when the ready line has come. Raises LaunchError where it does not, or the server ends first."""
+        await asyncio.wait({self._port, self._exit}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if self._port.done():
+            self.url = f"http://127.0.0.1:{self._port.result()}"
+            self._members |= family(self.pid)
+            return
+        if self._exit.done():
+            await asyncio.wait({self._drain}, timeout=_REAP_S)
+            raise LaunchError(f"{self.failure()} before its ready line: {self.command}", log_end=self.log_end())
+        raise LaunchError(
+            f"no ready line within {timeout_s:g} s (ready_timeout_s) from: {self.command}; wanted on stdout, flushed: "
+            f'{{"ready": true, "port": 8000, "pid": 1}}',
+            log_end=self.log_end(),
+        )
+
+    def new_log(self) -> str:
+        """What it printed since the last call."""
+        self._members |= family(self.pid)
+        with self._log.open("rb") as log:
+            log.seek(self._log_offset)
+            new = log.read()
+        self._log_offset += len(new)
+        return new.decode(errors="replace")
+
+    def log_end(self) -> str:
+        """The last lines of its log, as the end of a message."""
+        with self._log.open("rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - 4000))
+            lines = log.read().decode(errors="replace").strip().splitlines()
+        return "its log ends:\n    " + "\n    ".join(lines[-_TAIL_LINES:]) if lines else "its log is empty"
+
+    async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[int]:
+        """SIGTERM to the group, `grace_s` to end, then SIGKILL to whatever is left, reaped and checked to be gone.
+
+        Cancelled while it waits, it kills at once.
+        """
+        self._members |= family(self.pid)
+        try:
+            await self._ask_to_end(grace_s)
+        finally:
+            self._members |= family(self.pid)
+            if not self._exit.done():
+                _signal_group(self.pid, signal.SIGKILL)
+            kill(self._members)
+        await asyncio.wait({self._exit}, timeout=_REAP_S)
+        await self._all_gone(_REAP_S)
+        self._drain.cancel()
+        await asyncio.wait({self._drain})
+        return sorted(process.pid for process in still_running(self._members))
+
+    async def _ask_to_end(self, grace_s: float) -> None:
+        deadline_s = asyncio.get_running_loop().time() + grace_s
+        if not self._exit.done():
+            _signal_group(self.pid, signal.SIGTERM)
+            await asyncio.wait({self._exit}, timeout=grace_s)
+            await self._all_gone(deadline_s - asyncio.get_running_loop().time())
+
+    async def _all_gone(self, timeout_s: float) -> None:
+        """Wait until no member runs. Looks again and again: nobody reports the end of a grandchild."""
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        while still_running(self._members) and asyncio.get_running_loop().time() < deadline_s:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+    async def _keep_stdout(self, stdout: int) -> None:
+        """Append stdout to the log, which stderr goes to by itself, and pick the ready line out of it."""
+        reader, pending = asyncio.StreamReader(), b""
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), io.FileIO(stdout, "rb")
+        )
+        try:
+            with self._log.open("ab", buffering=0) as log:
+                while chunk := await reader.read(1 << 16):
+                    log.write(chunk)
+                    if not self._port.done():
+                        *lines, pending = (pending + chunk).split(b"\n")
+                        pending = pending[-_LONGEST_LINE:]
+                        self._look_for_port(lines)
+        finally:
+            transport.close()
+
+    def _look_for_port(self, lines: Sequence[bytes]) -> None:
+        port = next((port for port in map(ready_port, lines) if port is not None), None)
+        if port is not None:
+            self._port.set_result(port)
+
+
+def ready_port(line: bytes) -> int | None:
+    """The port in a ready line `{"ready": true, "port": 40213, "pid": 977}`; None for any other line."""
+    try:
+        told = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(told, dict) or told.get("ready") is not True:
+        return None
+    port = told.get("port")
+    return port if type(port) is int and 0 < port < 65536 else None
+
+
+async def start(argv: Sequence[str], *, log: Path, ready_timeout_s: float) -> Server:
+    """Start `argv` in the current directory and environment, and wait for its ready line.
+
+    stdout and stderr go to `log`. Raises LaunchError; by then nothing of the server is left. Call it on the main
+    thread: the kernel ties the server's life to the thread that started it.
+    """
+    command = shlex.join(argv)
+    _empty(log)
+    if shutil.which(argv[0]) is None:
+        raise LaunchError(f"cannot start: {command}: there is no command {argv[0]!r} here or on PATH")
+    # A pipe of our own: asyncio's would report the server's end only when its last child has closed it too.
+    stdout, server_stdout = os.pipe()
+    try:
+        with log.open("ab") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid())),
+                *argv,
+                stdin=DEVNULL,
+                stdout=server_stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+    except BaseException:
+        os.close(stdout)
+        raise
+    finally:
+        os.close(server_stdout)
+    server = Server(process, command, stdout=stdout, log=log)
+    try:
+        await server.wait_ready(ready_timeout_s)
+    except BaseException:
+        await server.stop(grace_s=HURRIED_GRACE_S)
+        raise
+    return server
+
+
+def _empty(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"")
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it may have ended in the meantime
+        os.killpg(pid, number)

@@ -1,0 +1,68 @@
+"""The figures of a study, one function each. A new one is a function and a line in FIGURES; nothing here measures."""
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from ragbench.paths import StudyPaths
+from ragbench.plots.arrivals import arrivals
+from ragbench.plots.batches import batches
+from ragbench.plots.distribution import distribution
+from ragbench.plots.latency import latency
+from ragbench.plots.replicas import replicas
+from ragbench.plots.stages import stages
+from ragbench.plots.study import Study, load_study
+from ragbench.plots.style import DPI, RC
+from ragbench.plots.throughput import throughput
+
+__all__ = ["DPI", "FIGURES", "Study", "load_study", "rendered", "save_all"]
+
+# None from a figure's function: this study has nothing to show for it.
+FIGURES: dict[str, Callable[[Study], Figure | None]] = {
+    "latency": latency,
+    "throughput": throughput,
+    "batches": batches,
+    "arrivals": arrivals,
+    "stages": stages,
+    "distribution": distribution,
+    "replicas": replicas,
+}
+
+
+def save_all(folder: str | Path) -> list[Path]:
+    """Write every figure the study has as PNG and SVG into its `figures/`, each whole or not at all; returns the files.
+
+    A figure of an earlier run that the study no longer has is removed.
+    """
+    study = load_study(folder)
+    figures = StudyPaths(study.folder).figures
+    figures.mkdir(exist_ok=True)
+    written = []
+    for name, draw in FIGURES.items():
+        figure = draw(study)
+        for kind in ("png", "svg"):
+            path = figures / f"{name}.{kind}"
+            if figure is None:
+                path.unlink(missing_ok=True)
+            else:
+                written.append(_write(path, rendered(figure, kind)))
+    return written
+
+
+def rendered(figure: Figure, kind: str) -> bytes:
+    """A figure as the bytes of a "png" or "svg" file; the same figure gives the same bytes."""
+    sink = io.BytesIO()
+    with mpl.rc_context(RC):
+        figure.savefig(sink, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    return sink.getvalue()
+
+
+def _write(path: Path, content: bytes) -> Path:
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    os.replace(part, path)
+    return path

@@ -1,0 +1,118 @@
+"""What one line of a figure stands for, and how it looks in all of them. Draws nothing."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.colors import to_rgb
+
+from ragbench.plots.study import Study
+
+# Okabe and Ito's colour-blind-safe palette, less its pale yellow, and four more apart in lightness; markers differ too.
+VARIANT_COLOURS = {"baseline": "#0072B2", "batched": "#D55E00", "scaled": "#009E73"}
+OTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#333333", "#8C510A", "#6A3D9A", "#999999", "#882255")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
+MOST_LINES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One design with one choice of settings on one machine; `points` holds its rows: every arrival, rate, seed."""
+
+    variant: str
+    label: str
+    colour: tuple[float, ...]
+    marker: str
+    dash: str | tuple[int, tuple[int, ...]]
+    width: float
+    points: pd.DataFrame
+
+    def at(self, arrival: str, rate: float | None = None) -> pd.DataFrame:
+        """The rows of one arrival process, and of one offered rate where given."""
+        rows = self.points[self.points["arrival"] == arrival]
+        return rows if rate is None else rows[rows["offered_rps"] == rate]
+
+
+def variants(study: Study) -> list[str]:
+    """Designs in the order every figure shows them: the three of this repository, then the others as they came."""
+    found = list(dict.fromkeys(study.summary["variant"]))
+    return [name for name in VARIANT_COLOURS if name in found] + [name for name in found if name not in VARIANT_COLOURS]
+
+
+def lines(study: Study) -> list[Line]:
+    """Every line of the study, designs in order, each design's settings ascending.
+
+    A design keeps its hue, marker and width in every figure; its largest settings have the full colour and a whole
+    line, smaller ones are paler and dashed. Machines are told apart like settings: their points never share a line.
+    """
+    found: list[Line] = []
+    for index, variant in enumerate(variants(study)):
+        rows = study.summary[study.summary["variant"] == variant]
+        varied = [name for name in [*study.settings, "hardware"] if rows[name].nunique(dropna=False) > 1]
+        choices = _by_settings(variant, rows, varied)
+        for below, (label, points) in enumerate(reversed(choices)):
+            colour = tint(colours(study)[variant], 0.55 * below / max(len(choices) - 1, 1))
+            # Later designs are thinner, so that none hides one it coincides with.
+            width = max(2.4 - 0.6 * index, 1.0)
+            line = Line(
+                variant, label, colour, MARKERS[index % len(MARKERS)], DASHES[below % len(DASHES)], width, points
+            )
+            found.insert(len(found) - below, line)
+    return found
+
+
+def colours(study: Study) -> dict[str, str]:
+    """Each design's colour: its own for those of this repository, the others in turn for the rest."""
+    others = [name for name in variants(study) if name not in VARIANT_COLOURS]
+    return VARIANT_COLOURS | {name: OTHER_COLOURS[n % len(OTHER_COLOURS)] for n, name in enumerate(others)}
+
+
+def tint(colour: str | tuple[float, ...], share: float) -> tuple[float, ...]:
+    """`colour` mixed with `share` of white, 0..1."""
+    return tuple(part + (1 - part) * share for part in to_rgb(colour))
+
+
+def _by_settings(variant: str, rows: pd.DataFrame, varied: list[str]) -> list[tuple[str, pd.DataFrame]]:
+    if not varied:
+        return [(variant, rows)]
+    groups = rows.groupby(varied, dropna=False, sort=True)
+    return [(", ".join([variant, *map(_told, varied, key)]), group) for key, group in groups]
+
+
+def _told(name: str, value: object) -> str:
+    if name == "hardware":
+        return str(value)
+    if pd.isna(value):
+        return f"{name} unset"
+    return f"{name} {value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else f"{name} {value}"
+
+
+def one_each(study: Study) -> list[Line]:
+    """One line per design and machine: the one with the largest settings, for figures that would drown in all."""
+    last = {(line.variant, str(line.points["hardware"].iloc[0])): line for line in lines(study)}
+    return list(last.values())
+
+
+def as_many_as_read(study: Study) -> list[Line]:
+    """All lines while a reader can still tell them apart, else one per design."""
+    found = lines(study)
+    return found if len(found) <= MOST_LINES else one_each(study)
+
+
+def left_out(study: Study, shown: list[Line]) -> str:
+    """A sentence for the caption on which settings are shown, empty when all are."""
+    labels = {line.label for line in shown}
+    partly = {line.variant for line in lines(study) if line.label not in labels}
+    chosen = [line.label for line in shown if line.variant in partly]
+    return f"Of several settings, shown: {'; '.join(chosen)}." if chosen else ""
+
+
+def repeats(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Repeats of one line joined by offered rate: `mean`, `low` and `high` over seeds, and `is_valid` where all were.
+
+    A rate at which no seed has a value (a failed point) keeps its row, with `mean` absent.
+    """
+    groups = rows.groupby("offered_rps", sort=True)
+    values = groups[column]
+    joined = pd.DataFrame({"mean": values.mean(), "low": values.min(), "high": values.max()})
+    return joined.assign(is_valid=groups["verdict"].agg(lambda verdicts: bool((verdicts == "valid").all())))

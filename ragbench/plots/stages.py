@@ -1,0 +1,100 @@
+"""Where the time of a request goes: waiting, the three stages, and what no stage accounts for."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from ragbench.plots.lines import left_out, one_each
+from ragbench.plots.study import Study
+from ragbench.plots.style import finish, named, panels, styled
+
+STAGES = ("queue_s", "embed_s", "retrieve_s", "generate_s")
+# Light to dark in the order of a request, apart from every design's colour, told apart by lightness alone.
+COLOURS = {
+    "queue_s": "#f6d99b",
+    "embed_s": "#c9b3d9",
+    "retrieve_s": "#8f6bb0",
+    "generate_s": "#4b2a75",
+    "rest": "white",
+}
+MOST_LEVEL, FEWEST_BARS = 5, 3
+
+
+@styled
+def stages(study: Study) -> Figure | None:
+    """Share of the mean latency per stage at each rate, a panel per design; the mean itself above each bar.
+
+    The rest is mean latency less the stages: the network, the client, the server outside its stages. A server that
+    tells no stages is all rest. At the study's main arrival process. None without latencies.
+    """
+    arrival = study.main_arrival
+    shown = [line for line in one_each(study) if line.at(arrival)["latency_mean_s"].notna().any()]
+    if not shown:
+        return None
+    figure, grid = panels(len(shown))
+    for axes, line in zip(grid.flat, shown, strict=False):
+        _stack(axes, line.at(arrival))
+        axes.set_title(
+            line.label, color=line.colour, fontweight="bold", pad=14 if len(axes.texts) <= MOST_LEVEL else 38
+        )
+        axes.set_xlabel(named("offered_rps"))
+    for axes in grid[:, 0]:
+        axes.set_ylabel("share of latency_mean_s (%)")
+    notes = [
+        f"{arrival.capitalize()} arrivals; above each bar: latency_mean_s, starred where not valid.",
+        left_out(study, shown),
+    ]
+    return finish(figure, study, "Where the time goes", handles=_handles(), notes=notes)
+
+
+def shares(points: pd.DataFrame) -> pd.DataFrame:
+    """Seconds per stage and `rest` at each offered rate, means over seeds; rows without a latency are left out."""
+    means = points.groupby("offered_rps")[["latency_mean_s", *STAGES]].mean().dropna(subset="latency_mean_s")
+    told = means[list(STAGES)].fillna(0.0)
+    return told.assign(rest=(means["latency_mean_s"] - told.sum(axis=1)).clip(lower=0.0))
+
+
+def _stack(axes: Axes, points: pd.DataFrame) -> None:
+    seconds = shares(points)
+    totals = seconds.sum(axis=1)
+    percent = seconds.div(totals, axis=0) * 100
+    places, bottom = np.arange(len(percent)), np.zeros(len(percent))
+    for stage, colour in COLOURS.items():
+        axes.bar(
+            places,
+            percent[stage],
+            0.72,
+            bottom,
+            color=colour,
+            edgecolor="#555555",
+            linewidth=0.5,
+            gid=stage,
+        )
+        bottom += percent[stage].to_numpy()
+    valid = points.groupby("offered_rps")["verdict"].agg(lambda verdicts: (verdicts == "valid").all())
+    turned = 90 if len(totals) > MOST_LEVEL else 0
+    for place, (rate, total) in enumerate(totals.items()):
+        told = _told(total) + ("" if valid[rate] else "*")
+        axes.text(place, 102, told, ha="center", va="bottom", fontsize=7, rotation=turned)
+    axes.set_xticks(places, [f"{rate:g}" for rate in percent.index])
+    axes.set(xlim=(-0.6, max(len(percent), FEWEST_BARS) - 0.4), ylim=(0, 100))
+    axes.grid(visible=False, axis="x")
+
+
+def _told(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+
+
+def _handles() -> list[Patch]:
+    names = {**{stage: stage for stage in STAGES}, "rest": "rest: in no stage"}
+    return [
+        Patch(
+            facecolor=COLOURS[key],
+            edgecolor="#555555",
+            linewidth=0.5,
+            label=told,
+        )
+        for key, told in names.items()
+    ]

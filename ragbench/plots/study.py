@@ -1,0 +1,84 @@
+"""A study's results as the figures see them: the summary, and the rows of one point. Draws nothing, writes nothing."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ragbench import records
+from ragbench.paths import PACKAGE, StudyPaths
+
+CHECKOUT = PACKAGE.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One results folder: `summary` has a row per point; a point's own rows are read when asked for."""
+
+    name: str
+    summary: pd.DataFrame
+    folder: Path
+
+    @property
+    def title(self) -> str:
+        """The title its study file gives, or its name."""
+        source = StudyPaths(self.folder).study_toml
+        settings = tomllib.loads(source.read_text()) if source.is_file() else {}
+        return str(settings.get("study", {}).get("title", self.name))
+
+    @property
+    def settings(self) -> list[str]:
+        """Names of the settings columns: those the summary keeps between `variant` and `arrival`."""
+        columns = list(self.summary.columns)
+        return columns[columns.index("variant") + 1 : columns.index("arrival")]
+
+    @property
+    def arrivals(self) -> list[str]:
+        """Arrival processes in the order every figure shows them: ideal, poisson, then the others."""
+        found = list(dict.fromkeys(self.summary["arrival"]))
+        first = [name for name in ("ideal", "poisson") if name in found]
+        return first + [name for name in found if name not in first]
+
+    @property
+    def main_arrival(self) -> str:
+        """The arrival process of figures that have room for one: poisson where measured, as users come."""
+        return "poisson" if "poisson" in self.arrivals else self.arrivals[0]
+
+    @property
+    def hardware(self) -> list[str]:
+        """The machines the points were measured on; one, unless results were gathered from several."""
+        return list(dict.fromkeys(self.summary["hardware"].dropna().astype(str)))
+
+    def requests(self, point: str) -> pd.DataFrame | None:
+        """One row per scheduled request of a point, or None where only its summary was kept."""
+        source = StudyPaths(self.folder).point(point).requests
+        return records.load_requests(source) if source.is_file() else None
+
+    def replicas(self, point: str) -> pd.DataFrame | None:
+        """Replicas over time (`t_s`, `ready`, `starting`, `draining`), or None where the server did not tell."""
+        source = StudyPaths(self.folder).point(point).replicas
+        return records.load_replicas(source) if source.is_file() else None
+
+
+def load_study(folder: str | Path) -> Study:
+    """Read a results folder, given as `locate` takes it."""
+    found = locate(Path(folder))
+    return Study(name=found.name, summary=records.load_summary(StudyPaths(found).summary), folder=found)
+
+
+def locate(folder: Path) -> Path:
+    """The results folder meant by `folder`: as given, or else relative to the repository root.
+
+    A notebook runs wherever its caller stands (papermill: the shell's folder; jupyter: `notebooks/`), so a relative
+    path is looked for there first and in the checkout second. FileNotFoundError names both and the studies there are.
+    """
+    places = [Path.cwd() / folder, CHECKOUT / folder]
+    for place in places:
+        if StudyPaths(place).summary.is_file():
+            return place.resolve()
+    measured = sorted(path.parent.name for path in (CHECKOUT / "results").glob("*/summary.csv"))
+    raise FileNotFoundError(
+        f"no study at {folder}: looked for summary.csv in {' and in '.join(str(p) for p in dict.fromkeys(places))}. "
+        f"Studies in results/: {', '.join(measured) or 'none'}; `ragbench run smoke` makes results/smoke"
+    )

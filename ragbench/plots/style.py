@@ -1,0 +1,237 @@
+"""How every figure looks: page, axes, marks, legend, caption. Leaves none of matplotlib's globals changed."""
+
+import functools
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from ragbench.plots.lines import Line, repeats
+from ragbench.plots.study import Study
+
+DPI = 200
+RC = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "hatch.linewidth": 0.6,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "ragbench",
+    "savefig.dpi": DPI,
+}
+UNITS = {"rps": "requests per second", "s": "seconds", "size": "requests, mean"}
+CLOSEST_TICKS = 12
+# Labels within a decade, by how many times its low end an axis' high end is at least.
+LOG_LABELS = {60: (1.0,), 8: (1.0, 2.0, 5.0), 0: (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)}
+PANELS_A_ROW = 4
+MARGIN_IN, TITLE_IN, ROW_IN = 0.08, 0.24, 0.17
+HANDLE_IN, LETTER_IN = 0.68, 0.058
+GREY = "#666666"
+Shared = Literal["none", "all", "row", "col"]
+
+
+def styled(draw: Callable[[Study], Figure | None]) -> Callable[[Study], Figure | None]:
+    """Draw under this module's settings, whatever matplotlib's own are, and put those back."""
+
+    @functools.wraps(draw)
+    def under_style(study: Study) -> Figure | None:
+        with mpl.rc_context(RC):
+            return draw(study)
+
+    return under_style
+
+
+def page(
+    rows: int, columns: int, *, panel_in: tuple[float, float], sharex: Shared = "none", sharey: Shared = "none"
+) -> tuple[Figure, np.ndarray]:
+    """A figure of rows x columns panels, each `panel_in` inches, and its axes (rows, columns)."""
+    figure = Figure(figsize=(max(panel_in[0] * columns, 5.0), panel_in[1] * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+
+
+def panels(count: int) -> tuple[Figure, np.ndarray]:
+    """A figure of `count` panels on one y axis, four to a row, and its axes; those left over are hidden."""
+    columns = min(count, PANELS_A_ROW)
+    figure, grid = page(-(-count // columns), columns, panel_in=(2.5, 2.5), sharey="all")
+    for axes in grid.flat[count:]:
+        axes.set_visible(False)
+    return figure, grid
+
+
+def named(column: str) -> str:
+    """An axis label: the column's name, as in the CSV, and its unit."""
+    return f"{column} ({UNITS[column.rsplit('_', 1)[-1]]})"
+
+
+def rate_axis(axes: Axes, rates: Sequence[float]) -> None:
+    """Offered load on a log axis with its ticks at the rates measured, less those too close to be read."""
+    ticks = sorted(set(rates))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(_spread(ticks)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(plain))
+    axes.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
+
+
+def _spread(ticks: Sequence[float]) -> list[float]:
+    """The last tick and, going down, each that is a CLOSEST_TICKS-th of the (log) axis below the one kept before."""
+    gap = (ticks[-1] / ticks[0]) ** (1 / CLOSEST_TICKS)
+    kept = [ticks[-1]]
+    for tick in reversed(ticks[:-1]):
+        if tick * gap <= kept[-1] * 1.001:
+            kept.append(tick)
+    return kept
+
+
+def log_axis(axes: Axes, which: Literal["x", "y"] = "y") -> None:
+    """A log axis that says 0.01 and 10, not powers, with more labels the fewer decades it spans."""
+    shared = axes.get_shared_x_axes() if which == "x" else axes.get_shared_y_axes()
+    boxes = [each.dataLim for each in shared.get_siblings(axes)]
+    if not any(np.isfinite(box.minposx if which == "x" else box.minposy) for box in boxes):
+        return  # nothing on it: all points failed
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=next(subs for least, subs in LOG_LABELS.items() if high / low >= least)))
+    axis.set_major_formatter(FuncFormatter(plain))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def plain(value: float, _position: int | None = None) -> str:
+    """A tick's text: 0.01 and 10 rather than powers."""
+    return f"{value:g}"
+
+
+def draw_line(axes: Axes, line: Line, arrival: str, column: str) -> None:
+    """One line of `column` against offered load: mean over seeds with its range; hollow where not valid.
+
+    A rate with nothing to put on a log axis (a failed point) is a cross at the edge: the top for a latency, else the
+    bottom.
+    """
+    joined = repeats(line.at(arrival), column).where(lambda table: table["mean"] > 0)
+    known = joined.dropna(subset="mean")
+    axes.plot(known.index, known["mean"], color=line.colour, linestyle=line.dash, linewidth=line.width, zorder=3)
+    ranged = known[known["low"] < known["high"]]
+    axes.vlines(ranged.index, ranged["low"], ranged["high"], color=line.colour, linewidth=1, zorder=3)
+    for valid, rows in known.groupby("is_valid"):
+        fill = line.colour if valid else "white"
+        axes.plot(
+            rows.index,
+            rows["mean"],
+            line.marker,
+            color=line.colour,
+            markersize=line.width + 3.6,
+            markerfacecolor=fill,
+            zorder=4,
+            gid="valid" if valid else "not valid",
+        )
+    for rate in joined.index[joined["mean"].isna()]:
+        edge = 1.0 if column.startswith("latency") else 0.0
+        place = axes.get_xaxis_transform()
+        axes.plot(rate, edge, "x", color=line.colour, transform=place, clip_on=False, zorder=5, gid="failed")
+
+
+def line_handles(lines: Sequence[Line], *, is_marked: bool = True) -> list[Artist]:
+    """Legend entries of the designs; without dashes and marks where a figure gives those no meaning."""
+    return [
+        Line2D(
+            [],
+            [],
+            color=line.colour,
+            linestyle=line.dash if is_marked else "-",
+            linewidth=line.width,
+            marker=line.marker if is_marked else "",
+            label=line.label,
+        )
+        for line in lines
+    ]
+
+
+def mark_handles(lines: Sequence[Line], column: str) -> list[Artist]:
+    """Legend entries for the marks that occur: hollow, cross, and the range over seeds."""
+    rows = pd.concat([line.points for line in lines])
+    missed = rows[rows["verdict"] != "valid"]
+    found: list[Artist] = []
+    placed = missed[column] > 0
+    if placed.any():
+        told = ", ".join(sorted(missed.loc[placed, "verdict"].unique()))
+        found.append(_mark("o", f"hollow: not valid ({told})", markerfacecolor="white"))
+    if not placed.all():
+        found.append(_mark("x", "at the edge: failed, no value"))
+    if rows["seed"].nunique() > 1:
+        found.append(_mark("|", "range over seeds; line: their mean", markersize=9))
+    return found
+
+
+def _mark(marker: str, label: str, **looks: str | float) -> Line2D:
+    return Line2D([], [], linestyle="", marker=marker, color=GREY, label=label, **looks)  # type: ignore[arg-type]
+
+
+def finish(
+    figure: Figure, study: Study, title: str, *, handles: Sequence[Artist] = (), notes: Sequence[str] = ()
+) -> Figure:
+    """Add the title, the legend under it and the caption, growing the page by the room they take."""
+    width, height = figure.get_size_inches()
+    columns = _legend_columns(handles, width)
+    header = MARGIN_IN + TITLE_IN + ROW_IN * (-(-len(handles) // columns) if handles else 0)
+    told = textwrap.fill(" ".join([*filter(None, notes), provenance(study)]), int(width * 17.5))
+    footer = MARGIN_IN + 0.15 * (told.count("\n") + 1)
+    full = height + header + footer
+    figure.set_size_inches(width, full)
+    figure.get_layout_engine().set(rect=(0, footer / full, 1, height / full))  # type: ignore[union-attr, call-arg]
+    left = MARGIN_IN / width
+    figure.text(left, 1 - MARGIN_IN / full, title, va="top", fontsize=10, fontweight="bold", gid="title")
+    figure.text(left, MARGIN_IN / 2 / full, told, va="bottom", fontsize=7, color=GREY, linespacing=1.25, gid="caption")
+    if handles:
+        anchor = (left, 1 - (MARGIN_IN + TITLE_IN) / full)
+        figure.legend(
+            handles=list(handles),
+            ncols=columns,
+            loc="upper left",
+            bbox_to_anchor=anchor,
+            borderpad=0,
+            borderaxespad=0,
+            labelspacing=0.35,
+            columnspacing=1.4,
+            handlelength=3.2,
+        )
+    return figure
+
+
+def _legend_columns(handles: Sequence[Artist], width_in: float) -> int:
+    """The most columns whose widest entries fit side by side; matplotlib fills a legend column by column."""
+    lengths = [len(str(handle.get_label())) for handle in handles]
+    for columns in range(len(lengths), 1, -1):
+        widest = [max(part) for part in np.array_split(lengths, columns)]
+        if sum(HANDLE_IN + LETTER_IN * length for length in widest) <= width_in:
+            return columns
+    return 1
+
+
+def provenance(study: Study) -> str:
+    """The end of every caption: which study, on what machine, how many repeats."""
+    seeds = sorted(study.summary["seed"].unique())
+    repeated = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
+    return f"Study {study.name}, {repeated}. Measured on {' and on '.join(study.hardware) or 'unnamed hardware'}."

@@ -1,0 +1,142 @@
+"""Study -> launches and points, in the order in which they are measured.
+
+A launch is one start of one server; a point is one load on it. Nothing is started here.
+"""
+
+import itertools
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ragbench.config import Load, Study, StudyError, Value, Variant, Workload
+
+_LONGEST_NAME = 180  # leaves room for suffixes within the 255 bytes that file systems allow
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """One variant with one choice of settings: what a launch starts. `swept` names the settings that vary."""
+
+    variant: str
+    settings: Mapping[str, Value]
+    swept: tuple[str, ...] = ()
+    command: str | None = None
+    url: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The variant and its swept settings, as in `batched-max_batch_size=8`."""
+        return "-".join([self.variant, *(f"{name}={_plain(self.settings[name])}" for name in self.swept)])
+
+    def argv(self, python: str) -> list[str]:
+        """The command line to start, with any free port and the settings as flags. `python` runs "python"."""
+        words = shlex.split(self.command or "")
+        if words[:1] == ["python"]:
+            words[0] = python
+        if not any(word == "--port" or word.startswith("--port=") for word in words):
+            words += ["--port", "0"]
+        for name, value in self.settings.items():
+            words += ["--" + name.replace("_", "-"), _flag(value)]
+        return words
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One load on one design: the unit that is measured, written and skipped as a whole."""
+
+    design: Design
+    arrival: str
+    offered_rps: float
+    seed: int
+    load: Load
+    workload: Workload
+
+    @property
+    def name(self) -> str:
+        """The name of the point's folder, as in `batched-max_batch_size=8-poisson-60rps-seed1`."""
+        raw = f"{self.design.name}-{self.arrival}-{_plain(self.offered_rps)}rps-seed{self.seed}"
+        return re.sub(r"[^A-Za-z0-9_.=+-]", "_", raw)
+
+    @property
+    def expected_s(self) -> float:
+        """How long the load lasts on average, in seconds, without start and warm-up."""
+        return self.load.span.expected_s(self.offered_rps)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every setting of the point, as the manifest keeps it."""
+        return {
+            "name": self.name,
+            "variant": self.design.variant,
+            "command": self.design.command,
+            "url": self.design.url,
+            "settings": dict(self.design.settings),
+            "arrival": self.arrival,
+            "offered_rps": self.offered_rps,
+            "seed": self.seed,
+            "duration_s": self.load.duration_s,
+            "requests": self.load.requests,
+            "warmup_requests": self.load.warmup_requests,
+            "timeout_s": self.load.timeout_s,
+            "questions": self.workload.questions,
+            "k": self.workload.k,
+            "max_new_tokens": self.workload.max_new_tokens,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One start of a design and the points that run inside it, in order. All share one seed."""
+
+    design: Design
+    points: tuple[Point, ...]
+
+
+def expand(study: Study) -> list[Launch]:
+    """All launches of `study` in the order of measurement. Raises StudyError where two points get one name.
+
+    Seeds are blocks: every design once before any design again, so that a sweep cut short keeps whole repeats. Within
+    a block, designs and the loads inside each are shuffled by the seed, so that drift favours none of them.
+    """
+    launches = []
+    for seed in study.seeds:
+        designs = [(design, load) for variant in study.variants for design, load in _designs(variant)]
+        rng = np.random.default_rng(np.random.SeedSequence(seed))
+        for i in rng.permutation(len(designs)):
+            design, load = designs[i]
+            points = [Point(design, a, r, seed, load, study.workload) for a in load.arrivals for r in load.rates]
+            launches.append(Launch(design, tuple(points[j] for j in rng.permutation(len(points)))))
+    _check_names([point.name for launch in launches for point in launch.points])
+    return launches
+
+
+def _designs(variant: Variant) -> Iterator[tuple[Design, Load]]:
+    swept = tuple(name for name, values in variant.settings.items() if len(values) > 1)
+    for values in itertools.product(*variant.settings.values()):
+        settings = dict(zip(variant.settings, values, strict=True))
+        yield Design(variant.name, settings, swept, command=variant.command, url=variant.url), variant.load
+
+
+def _check_names(names: Sequence[str]) -> None:
+    mistakes = [f"two points would share the folder {name}" for name, n in Counter(names).items() if n > 1]
+    mistakes += [f"the point name {name} is longer than {_LONGEST_NAME}" for name in names if len(name) > _LONGEST_NAME]
+    if mistakes:
+        raise StudyError(mistakes)
+
+
+def _plain(value: Value) -> str:
+    """A value as it stands in a name: 20, 2.5, true, round_robin."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return _flag(value)
+
+
+def _flag(value: Value) -> str:
+    """A value as it stands on a command line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, float) else str(value)

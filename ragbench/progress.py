@@ -1,0 +1,132 @@
+"""What a user sees while a sweep runs: one line per finished point, and on a terminal a live bar.
+
+Measures nothing.
+"""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as RichProgress
+
+from ragbench.points import Design, Point
+from ragbench.records import Row
+
+_START_S = 5.0  # first guesses, replaced by what is seen: a server's start,
+_POINT_S = 1.0  # and a warm-up
+
+
+def expected_s(points: Sequence[Point], starts: int) -> float:
+    """About how long `points` take with `starts` server starts, in seconds."""
+    return sum(point.expected_s + _POINT_S for point in points) + starts * _START_S
+
+
+def minutes(seconds: float) -> str:
+    """A duration to read: 45 s, 2 min 06 s, 3 h 20 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Progress:
+    """Told what happens, it tells the user: a live bar where `console` is a terminal, plain lines otherwise."""
+
+    def __init__(self, points: Sequence[Point], *, starts: int, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._total = len(points)
+        self._done = 0
+        self._left_s = {point.name: point.expected_s for point in points}
+        self._expected_s = self._loads_s = sum(self._left_s.values())
+        self._began_s = time.monotonic()
+        self._overhead_s = expected_s(points, starts) - self._loads_s
+        self._point_began_s = self._began_s
+        self._statuses: Counter[str] = Counter()
+        self._what = "getting ready"
+        self._bar = RichProgress(
+            BarColumn(bar_width=20),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.description}"),
+            console=self._console,
+            refresh_per_second=2,
+            transient=True,
+        )
+        self._task = self._bar.add_task(self._what, total=self._total)
+
+    def __enter__(self) -> "Progress":
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._console.is_terminal:
+            self._bar.stop()
+
+    def note(self, text: str) -> None:
+        """A line to keep."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def starting(self, design: Design) -> None:
+        """A server is being started."""
+        self._show(f"starting {design.name}")
+
+    def point_begins(self, point: Point) -> None:
+        """A point is warmed up, then fired."""
+        self._statuses.clear()
+        self._point_began_s = time.monotonic()
+        self._what = point.name
+        self._show(f"{point.name} | {minutes(self.left_s())} left")
+        if not self._console.is_terminal:
+            self.note(f"[{self._done + 1}/{self._total}] {point.name} ({minutes(self.left_s())} left)")
+
+    def row(self, row: Row) -> None:
+        """A request is over."""
+        self._statuses[row.status] += 1
+        if self._console.is_terminal:
+            ok = self._statuses["ok"]
+            errors = self._statuses.total() - ok
+            rate = ok / max(0.1, time.monotonic() - self._point_began_s)
+            self._show(f"{self._what} | {rate:.1f} ok/s, {errors} errors | {minutes(self.left_s())} left")
+
+    def point_ends(self, point: Point, summary: Mapping[str, Any]) -> None:
+        """A point is written."""
+        self._done += 1
+        self._left_s.pop(point.name, None)
+        self._bar.update(self._task, completed=self._done)
+        self.note(f"[{self._done}/{self._total}] {point.name}: {told(summary)}")
+
+    def left_s(self) -> float:
+        """About how long the rest takes: the loads left, and the share of everything else seen or guessed so far."""
+        loads_left_s = sum(self._left_s.values())
+        loads_done_s = self._loads_s - loads_left_s
+        overhead = self._overhead_s / self._loads_s if self._loads_s else 0.0
+        if loads_done_s > 0:
+            overhead = max(0.0, (self._point_began_s - self._began_s) / loads_done_s - 1)
+        running_s = min(time.monotonic() - self._point_began_s, loads_left_s)
+        return max(0.0, loads_left_s * (1 + overhead) - running_s)
+
+    def _show(self, text: str) -> None:
+        self._bar.update(self._task, description=text)
+
+
+def told(summary: Mapping[str, Any]) -> str:
+    """A point's summary in one line."""
+    p50, p99 = summary["latency_p50_s"], summary["latency_p99_s"]
+    latency = f", p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms" if p50 is not None else ""
+    lost = summary["requests"] - summary["completed"]
+    reason = f" ({summary['verdict_reason']})" if summary["verdict"] != "valid" else ""
+    return (
+        f"{summary['verdict']}, {summary['throughput_rps']:.1f} of {summary['offered_rps']:g} requests/s"
+        f"{latency}, {lost} not ok{reason}"
+    )
+
+
+def is_terminal() -> bool:
+    """Whether stderr is one."""
+    return sys.stderr.isatty()

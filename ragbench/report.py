@@ -1,0 +1,105 @@
+"""The report of a study: the notebook executed on it, its figures, and one HTML page that needs nothing else.
+
+Decides nothing about the figures or the text: those are in plots and in notebooks/sweep.ipynb.
+"""
+
+import sys
+import tempfile
+from html import escape
+from pathlib import Path
+from string import Template
+
+import nbformat
+import papermill
+from nbconvert import HTMLExporter
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from ragbench.kernel import CHECKOUT, own_kernel
+from ragbench.paths import StudyPaths
+from ragbench.plots import load_study
+from ragbench.records import write_atomic
+
+NOTEBOOK = CHECKOUT / "notebooks" / "sweep.ipynb"
+CELL_DEADLINE_S = 600
+
+PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; font: 1rem/1.5 system-ui, sans-serif; }
+h1, h2 { line-height: 1.25; }
+h2 { margin-top: 2.5rem; }
+img { max-width: 100%; height: auto; }
+code { font-size: 0.9em; background: #f3f3f3; padding: 0 0.2em; }
+.anchor-link, .prompt { display: none; }
+.output_html { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.8rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.25rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+</style>
+</head>
+<body>
+$body
+</body>
+</html>
+""")
+
+
+class ReportError(RuntimeError):
+    """The notebook did not run through; says which cell failed and where the half-run notebook lies."""
+
+
+def build(folder: Path) -> Path:
+    """Execute the notebook on the results in `folder`; write figures, notebook and report.html; return the page's path.
+
+    FileNotFoundError without a summary there, ReportError where a cell fails.
+    """
+    study = load_study(folder)
+    paths = StudyPaths(study.folder)
+    executed = _executed(paths)
+    page = PAGE.substitute(title=escape(f"{study.title} ({study.name})"), body=_body(executed))
+    write_atomic(paths.notebooks / NOTEBOOK.name, nbformat.writes(executed))
+    write_atomic(paths.report, page)
+    return paths.report
+
+
+def _executed(paths: StudyPaths) -> nbformat.NotebookNode:
+    """The notebook run in `notebooks/` of the study, its parameter relative: the folder can be moved and run again."""
+    paths.notebooks.mkdir(exist_ok=True)
+    partial = paths.notebooks / f"{NOTEBOOK.stem}.partial.ipynb"
+    with tempfile.TemporaryDirectory(prefix="ragbench-kernel-") as scratch:
+        try:
+            notebook = papermill.execute_notebook(
+                NOTEBOOK,
+                partial,
+                parameters={"study": ".."},
+                cwd=paths.notebooks,
+                kernel_name="python3",
+                progress_bar=sys.stderr.isatty(),
+                execution_timeout=CELL_DEADLINE_S,
+                kernel_manager_class=own_kernel(Path(scratch)),
+            )
+        except PapermillExecutionError as error:
+            code = error.source.strip().splitlines()[-1]
+            raise ReportError(
+                f"cell {error.exec_count} of {NOTEBOOK.name} failed at `{code}`: {error.ename}: {error.evalue} "
+                f"(the notebook up to there: {partial})"
+            ) from None
+    partial.unlink()
+    # Paths of this machine do not belong into what is passed on.
+    notebook.metadata.papermill.update(input_path=NOTEBOOK.name, output_path=NOTEBOOK.name)
+    return notebook
+
+
+def _body(notebook: nbformat.NotebookNode) -> str:
+    """The executed notebook as an HTML fragment: text, tables and pictures, no code.
+
+    The `basic` template is used because the others load MathJax, RequireJS and Mermaid from the network.
+    """
+    exporter = HTMLExporter(template_name="basic", config=Config({"HTMLExporter": {"exclude_input": True}}))
+    body, _ = exporter.from_notebook_node(notebook)
+    return str(body)

@@ -1,0 +1,50 @@
+"""The tables of a report: what each design carried, and every point. Pure; formats nothing."""
+
+import pandas as pd
+
+from ragbench.plots.lines import Line, lines, repeats
+from ragbench.plots.study import Study
+
+AT_THAT_LOAD = ("latency_p50_s", "latency_p95_s", "latency_p99_s", "batch_size", "exact_match")
+OF_A_POINT = (
+    *("arrival", "offered_rps", "seed", "verdict", "throughput_rps", "goodput_rps"),
+    *("latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "send_lag_p99_s"),
+    *("batch_size", "replicas", "exact_match", "recall_at_k", "rejected", "timed_out", "failed", "unsent"),
+)
+
+
+def carried(study: Study) -> pd.DataFrame:
+    """One row per design, settings and arrival process: the load it carried, and how it did there, means over seeds.
+
+    `carried_rps` is the highest offered rate up to which every point was valid; absent where the lowest was not.
+    `best_throughput_rps` is the most it answered at any rate, valid or not.
+    """
+    rows = [_carried(line, arrival) for line in lines(study) for arrival in study.arrivals]
+    return pd.DataFrame([row for row in rows if row])
+
+
+def _carried(line: Line, arrival: str) -> dict[str, object]:
+    points = line.at(arrival)
+    if points.empty:
+        return {}
+    throughput = repeats(points, "throughput_rps")
+    valid = throughput.index[throughput["is_valid"].cummin()]
+    row: dict[str, object] = {"design": line.label, "arrival": arrival}
+    row |= {"carried_rps": valid.max() if len(valid) else None, "best_throughput_rps": throughput["mean"].max()}
+    return row | {name: repeats(points, name)["mean"].get(valid.max()) if len(valid) else None for name in AT_THAT_LOAD}
+
+
+def points(study: Study) -> pd.DataFrame:
+    """One row per point, designs in the order of the figures; columns as in summary.csv, the label for the settings."""
+    parts = [line.points.assign(design=line.label) for line in lines(study)]
+    joined = pd.concat(parts).sort_values(["arrival", "offered_rps", "seed"], kind="stable")
+    order = {line.label: place for place, line in enumerate(lines(study))}
+    ordered = joined.sort_values("design", key=lambda labels: labels.map(order), kind="stable")
+    return ordered[["design", *OF_A_POINT]].reset_index(drop=True)
+
+
+def summarised(study: Study) -> str:
+    """One sentence: how many points there are and how they were judged."""
+    verdicts = study.summary["verdict"].value_counts()
+    told = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+    return f"{len(study.summary)} points, {study.summary['requests'].sum():,} requests: {told}."

@@ -1,0 +1,130 @@
+"""A server to test the harness against: `python server.py --mode slow --port 0`. Knows nothing of ragbench.
+
+Each mode is one way in which a real server can behave or misbehave.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+
+from aiohttp import web
+
+MODES = (
+    *("normal", "slow", "bare", "never-ready", "dies-at-start", "dies-mid-load", "ignores-sigterm", "with-child"),
+    *("garbage", "truncated", "refuses", "breaks", "hangs", "overloaded"),
+)
+
+
+class Fake:
+    """One server in one mode. Serves requests one after another, `service_s` each."""
+
+    def __init__(self, mode: str, service_s: float) -> None:
+        self.mode = mode
+        self.service_s = service_s
+        self.asked = 0
+        self.turn = asyncio.Lock()
+
+    async def rag(self, request: web.Request) -> web.StreamResponse:
+        """POST /rag in this mode."""
+        self.asked += 1
+        body = await request.json()
+        match self.mode:
+            case "dies-mid-load" if self.asked > 20:
+                print("the fake dies now", file=sys.stderr, flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "garbage":
+                return web.Response(text="<html>not what you want</html>", content_type="text/html")
+            case "truncated":
+                return await self.truncated(request)
+            case "refuses":
+                return web.json_response({"detail": "queue full"}, status=429, headers={"Retry-After": "1"})
+            case "breaks":
+                return web.json_response({"detail": "inside"}, status=500)
+            case "hangs":
+                await asyncio.sleep(3600)
+        async with self.turn:
+            await asyncio.sleep(self.service_s)
+        return self.answer(body, request.headers.get("X-Request-Id", ""))
+
+    def answer(self, body: dict, request_id: str) -> web.Response:
+        """The right answer, as its question asks for: the last word of the query."""
+        result = body["query"].rstrip("?").split()[-1]
+        if self.mode == "bare":
+            return web.json_response({"query": body["query"], "result": result})
+        return web.json_response(
+            {
+                "query": body["query"],
+                "result": result,
+                "documents": [{"id": f"d-{result}", "text": "", "score": 1.0}],
+                "model": "fake",
+                "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+            },
+            headers={
+                "Server-Timing": "queue;dur=1.5, embed;dur=0.5, retrieve;dur=0.25, generate;dur=2",
+                "X-Batch-Size": "1",
+                "X-Replica": "fake",
+                "X-Request-Id": request_id,
+            },
+        )
+
+    async def truncated(self, request: web.Request) -> web.StreamResponse:
+        """Promise 1000 bytes, send 9, hang up."""
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b'{"result"')
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+
+async def info(request: web.Request) -> web.Response:
+    """GET /info."""
+    return web.json_response({"design": "fake", "argv": sys.argv[1:]})
+
+
+async def replicas(request: web.Request) -> web.Response:
+    """GET /replicas."""
+    states = ("ready", "ready", "starting")
+    return web.json_response({"replicas": [{"url": "", "pid": 1, "state": s, "outstanding": 0} for s in states]})
+
+
+async def main() -> None:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--mode", choices=MODES, default="normal")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--service-s", type=float, default=0.0)
+    parser.add_argument("--replicas", action="store_true")
+    options, _ = parser.parse_known_args()
+    print(f"fake starts in mode {options.mode}", file=sys.stderr, flush=True)
+    if options.mode == "dies-at-start":
+        sys.exit("no model here")
+    end = asyncio.Event()
+    ignored = options.mode == "ignores-sigterm"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, (lambda: None) if ignored else end.set)
+    if options.mode == "with-child":
+        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        print(f"child {child.pid}", file=sys.stderr, flush=True)
+    fake = Fake(options.mode, options.service_s)
+    application = web.Application()
+    application.router.add_post("/rag", fake.rag)
+    application.router.add_get("/info", info)
+    if options.replicas:
+        application.router.add_get("/replicas", replicas)
+    runner = web.AppRunner(application, shutdown_timeout=0.5)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", options.port)
+    await site.start()
+    if options.mode != "never-ready":
+        ready = {"ready": True, "port": runner.addresses[0][1], "pid": os.getpid()}
+        print(f"an ordinary line on stdout\n{json.dumps(ready)}", flush=True)
+    await end.wait()
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

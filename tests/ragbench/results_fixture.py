@@ -1,0 +1,146 @@
+"""Writes results folders with the columns studies have, from a small queue in virtual time. Measures nothing."""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+REQUESTS_HEADER = (
+    "request,question,due_s,sent_s,done_s,latency_s,send_lag_s,status,http_status,queue_s,embed_s,retrieve_s,generate_s,"
+    "batch_size,replica,prompt_tokens,completion_tokens,exact_match,recall_at_k,result,error"
+)
+SUMMARY_HEADER_TAIL = (
+    "arrival,offered_rps,seed,verdict,verdict_reason,requests,completed,rejected,timed_out,failed,unsent,duration_s,"
+    "sent_rps,throughput_rps,goodput_rps,latency_mean_s,latency_p50_s,latency_p90_s,latency_p95_s,latency_p99_s,"
+    "latency_max_s,send_lag_p99_s,queue_s,embed_s,retrieve_s,generate_s,batch_size,replicas,exact_match,recall_at_k,hardware"
+)
+STAGES = ("queue_s", "embed_s", "retrieve_s", "generate_s")
+HARDWARE = "AMD EPYC, 2 cores, 23 GiB, no GPU"
+THREE = {
+    "baseline": [{}],
+    "batched": [{"max_batch_size": 8}, {"max_batch_size": 32}],
+    "scaled": [{"max_batch_size": 32}],
+}
+
+
+def write_study(
+    folder: Path,
+    *,
+    variants: Mapping[str, Sequence[Mapping[str, float]]] = THREE,
+    arrivals: Sequence[str] = ("ideal", "poisson"),
+    rates: Sequence[float] = (10, 40, 120),
+    seeds: Sequence[int] = (1,),
+    duration_s: float = 3.0,
+    has_stages: bool = True,
+    failed: Sequence[tuple[str, float]] = (),
+    hardware: str = HARDWARE,
+    base_s: float = 0.02,
+) -> Path:
+    """A whole study: (variant, rate) pairs in `failed` have no answers; `base_s` is the cost of one batch."""
+    settings = list(dict.fromkeys(name for choices in variants.values() for choice in choices for name in choice))
+    given = [(variant, choice) for variant, choices in variants.items() for choice in choices]
+    rows = []
+    for (variant, choice), arrival, rate, seed in itertools.product(given, arrivals, rates, seeds):
+        told = "".join(f"-{name}={value}" for name, value in choice.items())
+        point = f"{variant}{told}-{arrival}-{rate:g}rps-seed{seed}"
+        requests = _requests(variant, choice, due_s=_due(arrival, rate, seed, duration_s), base_s=base_s)
+        if not has_stages:
+            requests[[*STAGES, "batch_size", "replica"]] = np.nan
+        if (variant, rate) in failed:
+            requests = requests.assign(status="connection_error")
+            requests[[*STAGES, "batch_size", "latency_s", "done_s", "http_status"]] = np.nan
+        _write_point(folder / point, requests, _replicas(rate, duration_s) if variant.startswith("scaled") else None)
+        key = {"point": point, "variant": variant, "arrival": arrival, "offered_rps": rate, "seed": seed}
+        rows.append({**choice, **key, "hardware": hardware, **_summary(requests, duration_s)})
+    columns = ["point", "variant", *settings, *SUMMARY_HEADER_TAIL.split(",")]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "summary.csv", index=False)
+    (folder / "study.toml").write_text('[study]\ntitle = "Three designs on a made-up machine"\n')
+    return folder
+
+
+def _write_point(folder, requests, replicas):
+    folder.mkdir(parents=True)
+    requests.to_csv(folder / "requests.csv", index=False)
+    if replicas is not None:
+        replicas.to_csv(folder / "replicas.csv", index=False)
+    (folder / "manifest.json").write_text(json.dumps({"summary": {"point": folder.name}}))
+
+
+def _due(arrival, rate, seed, duration_s):
+    count = int(rate * duration_s)
+    random = np.sort(np.random.default_rng([seed, int(rate)]).uniform(0, duration_s, count))
+    return np.arange(count) / rate if arrival == "ideal" else random
+
+
+def _requests(variant, choice, *, due_s, base_s):
+    limit = 1 if variant == "baseline" else int(choice.get("max_batch_size", 16))
+    servers = 3 if variant == "scaled" else 1
+    served = _served(due_s, limit=limit, servers=servers, base_s=base_s)
+    latency_s = served[list(STAGES)].sum(axis=1) + 0.003
+    return served.assign(
+        request=range(len(served)),
+        question="q00001",
+        sent_s=served["due_s"],
+        done_s=served["due_s"] + latency_s,
+        latency_s=latency_s,
+        send_lag_s=0.0005,
+        status="ok",
+        http_status=200,
+        exact_match=1.0,
+        recall_at_k=1.0,
+    ).reindex(columns=REQUESTS_HEADER.split(","))
+
+
+def _served(due_s, *, limit, servers, base_s):
+    """Each free server takes what waits, at most `limit`: base_s plus 1 ms for each, plus noise."""
+    rng = np.random.default_rng(len(due_s))
+    free_s, rows, index = [0.0] * servers, [], 0
+    while index < len(due_s):
+        server = int(np.argmin(free_s))
+        start_s = max(free_s[server], due_s[index])
+        batch = [n for n in range(index, min(index + limit, len(due_s))) if due_s[n] <= start_s]
+        generate_s = (base_s + 0.001 * len(batch)) * rng.uniform(0.9, 1.2)
+        embed_s, retrieve_s = 0.002 + 0.0002 * len(batch), 0.0006
+        free_s[server] = start_s + embed_s + retrieve_s + generate_s
+        rows += [(due_s[n], start_s - due_s[n], embed_s, retrieve_s, generate_s, len(batch), server) for n in batch]
+        index += len(batch)
+    return pd.DataFrame(rows, columns=["due_s", *STAGES, "batch_size", "replica"])
+
+
+def _replicas(rate, duration_s):
+    t_s = np.arange(0, duration_s, 0.5)
+    ready = np.minimum(1 + (t_s > 1) * (rate > 30) + (t_s > 2) * (rate > 100), 3)
+    starting = np.append(np.diff(ready), 0)
+    return pd.DataFrame({"t_s": t_s, "ready": ready, "starting": starting, "draining": 0})
+
+
+def _summary(requests, duration_s):
+    answered = requests[requests["status"] == "ok"]
+    latency_s, count = answered["latency_s"], len(requests)
+    late = latency_s.tail(count // 4).mean() > 2.5 * latency_s.head(count // 4).mean() + 0.02
+    verdict = "failed" if answered.empty else "saturated" if late else "valid"
+    percentiles = {f"latency_p{q}_s": latency_s.quantile(q / 100) for q in (50, 90, 95, 99)}
+    through = len(answered) / max(requests["done_s"].max(), duration_s) if len(answered) else 0.0
+    return {
+        "verdict": verdict,
+        "verdict_reason": "",
+        "requests": count,
+        "completed": len(answered),
+        "rejected": 0,
+        "timed_out": 0,
+        "failed": count - len(answered),
+        "unsent": 0,
+        "duration_s": duration_s,
+        "sent_rps": count / duration_s,
+        "throughput_rps": through,
+        "goodput_rps": through,
+        "latency_mean_s": latency_s.mean(),
+        **percentiles,
+        "latency_max_s": latency_s.max(),
+        "send_lag_p99_s": 0.0005,
+        **answered[[*STAGES, "batch_size", "exact_match", "recall_at_k"]].mean().to_dict(),
+        "replicas": 1,
+    }

@@ -1,0 +1,240 @@
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragbench.client import Answer, ServiceError, connect, read_answer, read_headers, server_timing
+from ragbench.config import Workload
+from ragbench.schedule import Request
+from ragbench.workload import Question
+
+QUESTION = Question("q1", "Where?", ("Kalvo",), ("d1", "d2"))
+GOOD = {
+    "query": "Where?",
+    "result": "the Kalvo.",
+    "documents": [{"id": "d1", "text": "", "score": 1.0}, {"id": "d9", "text": "", "score": 0.5}],
+    "model": "m",
+    "usage": {"prompt_tokens": 9, "completion_tokens": 2},
+}
+
+
+def told(body, status=200, headers=None):
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return read_answer(Answer(status, headers or {}, raw), QUESTION)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("queue;dur=1.2, embed;dur=0.5", {"queue": 0.0012, "embed": 0.0005}),
+        ('db;desc="a, b; dur=9";dur=3', {"db": 0.003}),
+        ('queue;dur="4"', {"queue": 0.004}),
+        ("queue ; dur = 2 ", {"queue": 0.002}),
+        ("queue;dur=1, queue;dur=2", {"queue": 0.001}),
+        ("queue;dur=-1, a;dur=nan, b;dur=x, c;dur=, d, e;dur=inf, f;dur=1", {"f": 0.001}),
+        ("", {}),
+        (";;,,=;dur", {}),
+    ],
+)
+def test_server_timing(header, seconds):
+    assert server_timing(header) == pytest.approx(seconds)
+
+
+@given(st.text())
+def test_server_timing_takes_any_text(header):
+    assert all(seconds >= 0 for seconds in server_timing(header).values())
+
+
+def test_headers_may_be_missing():
+    assert set(read_headers({}).values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("7", 7), (" 12 ", 12), ("0", None), ("-1", None), ("7.5", None), ("x", None)]
+)
+def test_batch_size_header(text, size):
+    assert read_headers({"x-batch-size": text})["batch_size"] == size
+
+
+def test_a_good_answer():
+    headers = {"server-timing": "queue;dur=1, generate;dur=9", "x-batch-size": "7", "x-replica": "8001"}
+    assert told(GOOD, headers=headers) == {
+        "http_status": 200,
+        "status": "ok",
+        "result": "the Kalvo.",
+        "exact_match": 1.0,
+        "recall_at_k": 0.5,
+        "prompt_tokens": 9,
+        "completion_tokens": 2,
+        "queue_s": 0.001,
+        "embed_s": None,
+        "retrieve_s": None,
+        "generate_s": 0.009,
+        "batch_size": 7,
+        "replica": "8001",
+    }
+
+
+def test_an_answer_with_nothing_but_its_result_is_good():
+    row = told({"result": "no"})
+    assert (row["status"], row["exact_match"], row["recall_at_k"], row["prompt_tokens"]) == ("ok", 0.0, None, None)
+
+
+def test_odd_extras_do_not_spoil_an_answer():
+    row = told({"result": "Kalvo", "documents": [None, "d1", {"id": 5}, {}], "usage": {"prompt_tokens": "9"}})
+    assert (row["status"], row["recall_at_k"], row["prompt_tokens"]) == ("ok", 0.0, None)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"\xff\xfe", b"[]", b"{}", b'{"result": 5}', b'{"result": null}', b"[" * 99_999]
+)
+def test_a_200_that_holds_no_result_is_a_bad_answer(body):
+    row = told(body)
+    assert (row["status"], row["http_status"]) == ("bad_answer", 200)
+    assert row["error"]
+    assert len(row["error"]) <= 300
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (429, "rejected"),
+        (503, "rejected"),
+        (504, "timeout"),
+        (500, "http_error"),
+        (404, "http_error"),
+        (302, "http_error"),
+    ],
+)
+def test_statuses_of_http(code, status):
+    row = told({"detail": "why"}, status=code)
+    assert (row["status"], row["http_status"], row["error"]) == (status, code, f"{code}: why")
+    assert told(b"plain", status=code)["error"] == f"{code}: plain"
+
+
+@asynccontextmanager
+async def serving(*routes, timeout_s=5.0):
+    """A client of a service made of `routes`."""
+    application = web.Application()
+    application.add_routes(routes)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    try:
+        async with connect(url, workload=Workload(k=3, max_new_tokens=4), timeout_s=timeout_s) as client:
+            yield client
+    finally:
+        await runner.cleanup()
+
+
+async def ask(client, due_s=0.0, now_s=0.5):
+    times = iter([now_s, now_s + 0.25])
+    return await client.ask(client.prepare(Request(4, due_s, QUESTION)), lambda: next(times))
+
+
+async def test_what_is_sent_and_when():
+    seen = {}
+
+    async def rag(request):
+        seen.update(body=await request.json(), headers=request.headers)
+        answer = web.json_response(GOOD)
+        answer.headers.add("Server-Timing", "queue;dur=1")
+        answer.headers.add("Server-Timing", "embed;dur=2")
+        return answer
+
+    async with serving(web.post("/rag", rag)) as client:
+        row = await ask(client, due_s=0.4)
+    assert seen["body"] == {"query": "Where?", "k": 3, "max_new_tokens": 4}
+    assert seen["headers"]["X-Request-Id"] == "r4"
+    assert seen["headers"]["Content-Type"] == "application/json"
+    assert (row.request, row.question, row.status, row.due_s) == (4, "q1", "ok", 0.4)
+    assert (row.sent_s, row.done_s) == (0.5, 0.75)
+    assert (row.send_lag_s, row.latency_s) == pytest.approx((0.1, 0.35))
+    assert (row.queue_s, row.embed_s) == (0.001, 0.002)
+
+
+async def test_the_timeout_counts_from_when_it_was_due():
+    async def rag(request):
+        await asyncio.get_running_loop().create_future()
+
+    async with serving(web.post("/rag", rag), timeout_s=0.55) as client:
+        row = await ask(client, now_s=0.5)
+    assert (row.status, row.http_status) == ("timeout", None)
+    assert row.error == "no answer within 0.55 s of being due"
+
+
+async def test_a_request_that_is_past_its_timeout_is_not_sent():
+    async with serving(timeout_s=0.4) as client:
+        row = await ask(client, now_s=0.5)
+    assert (row.status, row.sent_s, row.done_s, row.latency_s) == ("unsent", None, None, None)
+
+
+async def test_a_body_that_is_cut_off_is_a_bad_answer():
+    async def rag(request):
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b'{"result": "Kal')
+        request.transport.abort()
+        return response
+
+    async with serving(web.post("/rag", rag)) as client:
+        row = await ask(client)
+    assert (row.status, row.http_status) == ("bad_answer", 200)
+    assert row.error.startswith("the answer was cut off")
+
+
+async def test_a_connection_that_closes_without_an_answer_is_a_connection_error():
+    async def rag(request):
+        request.transport.abort()
+
+    async with serving(web.post("/rag", rag)) as client:
+        row = await ask(client)
+    assert (row.status, row.http_status) == ("connection_error", None)
+    assert row.error
+
+
+async def test_a_redirect_is_not_followed():
+    async def rag(request):
+        raise web.HTTPTemporaryRedirect("/elsewhere")
+
+    async with serving(web.post("/rag", rag)) as client:
+        row = await ask(client)
+    assert (row.status, row.http_status) == ("http_error", 307)
+
+
+async def test_nothing_at_the_address():
+    async with connect("http://127.0.0.1:9", workload=Workload(), timeout_s=1.0) as client:
+        with pytest.raises(ServiceError, match=r"nothing answers at http://127\.0\.0\.1:9: Connection refused"):
+            await client.check()
+        assert await client.info() is None
+        row = await ask(client)
+    assert row.status == "connection_error"
+
+
+async def test_what_a_service_tells_of_itself():
+    async def replicas(request):
+        states = ["ready", "ready", "starting", "dead", "draining", "odd"]
+        return web.json_response({"replicas": [{"state": state} for state in states]})
+
+    async def info(request):
+        return web.json_response({"design": "x"})
+
+    async with serving(web.get("/replicas", replicas), web.get("/info", info)) as client:
+        assert await client.info() == {"design": "x"}
+        count = await client.replica_count(lambda: 1.5)
+        await client.check()  # there is no /health: a 404 is an answer
+    assert (count.t_s, count.ready, count.starting, count.draining) == (1.5, 2, 1, 1)
+
+
+async def test_a_service_that_tells_nothing():
+    async def odd(request):
+        return web.Response(text="[1]")
+
+    async with serving(web.get("/info", odd)) as client:
+        assert await client.info() is None
+        assert await client.replica_count(lambda: 0.0) is None

@@ -1,0 +1,78 @@
+import json
+import subprocess
+
+import pytest
+
+from ragbench import hardware
+from ragbench.hardware import Hardware, git_state, slurm, this_machine, versions
+from tests.needs import need
+
+
+def test_this_machine_can_be_written_down():
+    machine = this_machine()
+    assert machine.cores >= 1
+    assert machine.memory_gib > 0
+    assert json.loads(json.dumps(machine.as_dict()))["cpu"] == machine.cpu
+
+
+def test_a_machine_in_one_string():
+    machine = Hardware("AMD EPYC", 2, 23.4, None, "node", "3.11.7", "Linux 6")
+    assert str(machine) == "AMD EPYC, 2 cores, 23 GiB, no GPU"
+
+
+@pytest.mark.parametrize(
+    ("told", "gpu"),
+    [
+        (None, None),
+        ("", None),
+        ("NVIDIA L4, 23034 MiB", "NVIDIA L4, 23034 MiB"),
+        ("NVIDIA A100, 81920 MiB\nNVIDIA A100, 81920 MiB", "2 x NVIDIA A100, 81920 MiB"),
+        ("NVIDIA L4, 23034 MiB\nTesla T4, 15360 MiB", "NVIDIA L4, 23034 MiB + Tesla T4, 15360 MiB"),
+    ],
+)
+def test_gpus(monkeypatch, told, gpu):
+    monkeypatch.setattr(hardware, "_output", lambda argv: told)
+    assert this_machine().gpu == gpu
+
+
+def test_a_program_that_is_absent_fails_or_hangs_tells_nothing(monkeypatch):
+    assert hardware._output(["no-such-program"]) is None
+    assert hardware._output(["false"]) is None
+
+    def hang(*args, **kwargs):
+        raise subprocess.TimeoutExpired("nvidia-smi", 10)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    assert hardware._output(["nvidia-smi"]) is None
+
+
+def test_slurm():
+    assert slurm({}) is None
+    assert slurm({"SLURM_JOB_ID": ""}) is None
+    assert slurm({"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1", "SLURM_RESTART_COUNT": "2"}) == {
+        "job_id": "7",
+        "node": "n1",
+        "restart_count": 2,
+    }
+    assert slurm({"SLURM_JOB_ID": "7"}) == {"job_id": "7", "node": None, "restart_count": 0}
+
+
+def test_git_state(tmp_path):
+    need("git")
+    assert git_state(tmp_path) == (None, None)
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@t"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    (tmp_path / "a").write_text("1")
+    subprocess.run([*git, "add", "a"], check=True)
+    subprocess.run([*git, "commit", "-qm", "one"], check=True)
+    commit, dirty = git_state(tmp_path)
+    assert len(commit or "") == 40
+    assert dirty is False
+    (tmp_path / "b").write_text("new")
+    assert git_state(tmp_path) == (commit, True)
+
+
+def test_versions_name_what_is_there(monkeypatch):
+    assert {"python", "aiohttp", "numpy"} <= versions().keys()
+    monkeypatch.setattr(hardware, "_PACKAGES", ("no-such-package",))
+    assert versions().keys() == {"python"}

@@ -1,0 +1,220 @@
+import json
+import signal
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from ragbench.__main__ import main
+from ragbench.records import load_requests
+from tests.ragbench.running import background, fakes_alive, ragbench, write_questions, write_study
+
+ONE = '[variants.a]\ncommand = "FAKE"\n'
+LONG = 'arrivals = ["ideal"]\nrates = [50, 51]\nduration_s = 60'
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command line in this process. -> (exit code, stdout, stderr)"""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ragbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return end.value.code or 0, out, err
+
+    return run
+
+
+def test_run_plan_and_run_again(call, tmp_path):
+    study, results = write_study(tmp_path, ONE), tmp_path / "results"
+    code, out, _ = call("plan", study, "--results", results)
+    assert code == 0
+    assert "1 point to measure, 0 whole" in out
+    assert not results.exists()
+    code, out, err = call("run", study, "--results", results, "--no-report")
+    assert code == 0
+    assert "[1/1] a-ideal-200rps-seed1" in err
+    assert "a-ideal-200rps-seed1" in out
+    assert str(results / "study" / "summary.csv") in out
+    code, out, err = call("run", study, "--results", results, "--no-report")
+    assert code == 0
+    assert "kept: 1 point (" in err
+    assert "[1/1]" not in err
+    assert "0 points to measure, 1 whole" in call("plan", study, "--results", results)[1]
+    (results / "study" / "summary.csv").unlink()
+    assert call("summarise", results / "study")[0] == 0
+    assert (results / "study" / "summary.csv").exists()
+
+
+def test_run_ends_with_the_report(call, tmp_path, monkeypatch):
+    built = []
+    monkeypatch.setitem(sys.modules, "ragbench.report", SimpleNamespace(build=built.append))
+    code, out, _ = call("run", write_study(tmp_path, ONE), "--results", tmp_path / "results")
+    assert code == 0
+    assert built == [tmp_path / "results" / "study"]
+    assert all(str(built[0] / name) in out for name in ("summary.csv", "figures", "report.html"))
+
+
+def test_a_report_that_fails_is_told_and_the_results_stand(call, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ragbench.report", SimpleNamespace(build=lambda folder: 1 / 0))
+    code, _, err = call("run", write_study(tmp_path, ONE), "--results", tmp_path / "results")
+    assert code == 1
+    assert "ZeroDivisionError" in err
+    assert "the results are whole" in err
+
+
+def test_failed_points_make_the_exit_code(call, tmp_path):
+    variants = ONE + '[variants.b]\ncommand = "FAKE --mode dies-at-start"\n'
+    code, out, err = call("run", write_study(tmp_path, variants), "--results", tmp_path / "r", "--no-report")
+    assert code == 1
+    assert "1 of 2 points failed" in err
+    assert "its log ends:\n    fake starts in mode dies-at-start\n    no model here" in err
+    assert "failed" in out
+
+
+def test_changed_settings_are_refused_with_a_clear_line(call, tmp_path):
+    study = write_study(tmp_path, ONE)
+    call("run", study, "--results", tmp_path / "r", "--no-report")
+    study.write_text(study.read_text().replace("requests = 30", "requests = 31"))
+    code, _, err = call("run", study, "--results", tmp_path / "r", "--no-report")
+    assert code == 2
+    assert "1 point in" in err
+    assert "requests 30 -> 31" in err
+    assert "--redo changed" in err
+    code, _, err = call("run", study, "--results", tmp_path / "r", "--no-report", "--redo", "changed")
+    assert code == 0
+    assert "changed and measured again: 1 point, e.g. " in err
+
+
+def test_mistakes_are_lines_and_code_2(tmp_path):
+    study = write_study(tmp_path, '[variants.a]\ncomand = "x"\n', load="rates = [0]\nduration_s = 1")
+    done = ragbench("run", study)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "[load] rates must be > 0, got 0",
+        "[variants.a] has an unknown key 'comand'; did you mean command? valid: command, url, settings, load",
+        "[variants.a] exactly one of command and url is needed, got neither",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("run", "absent"), "no study at 'absent'"),
+        (("plan", "absent"), "no study at 'absent'"),
+        (("summarise", "absent"), "no whole point in absent"),
+        (("report", "absent"), "no whole point in absent"),
+        (("load", "--url", "http://x", "--rate", "0", "--requests", "5"), "[load] rates must be > 0, got 0"),
+        (("load", "--url", "http://x", "--rate", "nan", "--requests", "5"), "[load] rates: each must be a number"),
+        (("load", "--url", "http://x", "--rate", "5"), "exactly one of duration_s and requests is needed, got neither"),
+        (("load", "--url", "x", "--rate", "5", "--requests", "5"), "url must look like"),
+        (
+            ("load", "--url", "http://x", "--rate", "5", "--requests", "5", "--arrival", "y"),
+            "'y' is unknown (known: ideal",
+        ),
+        (("load", "--url", "http://x", "--rate", "5", "--requests", "5", "--questions", "y"), "no questions at 'y'"),
+    ],
+)
+def test_mistakes_on_the_command_line(call, arguments, line):
+    code, out, err = call(*arguments)
+    assert code == 2
+    assert out == ""
+    assert line in err
+    assert "Traceback" not in err
+
+
+def test_load_prints_the_table_and_writes_the_rows(call, tmp_path, elsewhere):
+    questions = write_questions(tmp_path)
+    code, out, err = call(
+        *("load", "--url", elsewhere, "--arrival", "poisson", "--rate", "200", "--requests", "40"),
+        *("--questions", questions, "--out", tmp_path / "out"),
+    )
+    assert "completed" in out
+    assert " 40 " in out
+    assert len(load_requests(tmp_path / "out" / "service-poisson-200rps-seed1" / "requests.csv")) == 40
+    assert code == (1 if "not sent as asked" in err else 0)
+
+
+def test_a_load_that_is_stopped_is_one_line(elsewhere):
+    run = background("load", "--url", elsewhere, "--rate", "5", "--duration-s", "60")
+    assert run.stderr is not None
+    assert run.stderr.readline().startswith("[1/1]")
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=10)
+    assert (run.returncode, out, err) == (130, "", "stopped by SIGINT\n")
+
+
+def test_load_at_nothing_is_one_line(call):
+    code, out, err = call("load", "--url", "http://127.0.0.1:9", "--rate", "5", "--requests", "5")
+    assert code == 1
+    assert out == ""
+    lines = err.splitlines()
+    assert lines[-1].startswith("nothing answers at http://127.0.0.1:9: Connection refused")
+    assert len(lines) <= 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_it_whole(tmp_path, number, code):
+    study = write_study(tmp_path, f'{ONE}settings = {{ mark = "{tmp_path}" }}\n', load=LONG)
+    run = background("run", study, "--results", tmp_path / "results", "--no-report")
+    assert run.stderr is not None
+    assert run.stdout is not None
+    line = run.stderr.readline()
+    assert line.startswith("[1/2]")
+    began = time.monotonic()
+    run.send_signal(number)
+    _, err = run.communicate(timeout=20)
+    assert time.monotonic() - began < 5
+    assert run.returncode == code
+    assert f"stopped by {number.name}; kept: 0 points. To go on: python -m ragbench run {study}" in err
+    assert "Traceback" not in err
+    assert fakes_alive(tmp_path) == []
+    assert list((tmp_path / "results" / "study").glob("*/*")) == []
+
+
+def test_a_signal_while_a_server_ignores_it(tmp_path):
+    variant = f'[variants.a]\ncommand = "FAKE --mode ignores-sigterm"\nsettings = {{ mark = "{tmp_path}" }}\n'
+    run = background("run", write_study(tmp_path, variant, load=LONG), "--results", tmp_path / "r", "--no-report")
+    assert run.stderr is not None
+    run.stderr.readline()
+    began = time.monotonic()
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=20)
+    assert time.monotonic() - began < 5
+    assert run.returncode == 143
+    assert fakes_alive(tmp_path) == []
+
+
+def test_killed_in_the_middle_it_is_resumed_with_nothing_half_counted(tmp_path, call):
+    load = 'arrivals = ["ideal"]\nrates = [100, 101]\nrequests = 40'
+    study = write_study(tmp_path, f'{ONE}settings = {{ mark = "{tmp_path}" }}\n', load=load)
+    run = background("run", study, "--results", tmp_path / "results", "--no-report")
+    assert run.stderr is not None
+    for line in run.stderr:
+        if line.startswith("[2/2]"):
+            break
+    run.kill()
+    run.communicate(timeout=10)
+    whole = list((tmp_path / "results" / "study").glob("*/manifest.json"))
+    assert len(whole) == 1
+    kept = json.loads(whole[0].read_text())
+    code, _, err = call("run", study, "--results", tmp_path / "results", "--no-report")
+    assert code == 0
+    assert "kept: 1 point (" in err
+    manifests = sorted((tmp_path / "results" / "study").glob("*/manifest.json"))
+    assert [json.loads(path.read_text())["summary"]["requests"] for path in manifests] == [40, 40]
+    assert json.loads(whole[0].read_text()) == kept
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in fakes_alive(tmp_path)], timeout=10)
+    assert alive == []
+
+
+def test_threads_are_none_afterwards(call, tmp_path):
+    before = threading.active_count()
+    call("run", write_study(tmp_path, ONE), "--results", tmp_path / "r", "--no-report")
+    assert threading.active_count() == before

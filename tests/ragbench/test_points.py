@@ -1,0 +1,93 @@
+import tomllib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragbench.config import StudyError
+from ragbench.points import Design, expand
+from ragbench.study_file import parse_study
+
+STUDY = parse_study(
+    tomllib.loads(
+        """
+        study.seeds = [1, 2]
+        [load]
+        rates = [20, 2.5]
+        duration_s = 3
+        [variants.baseline]
+        command = "python -m servers baseline"
+        [variants.batched]
+        command = "python -m servers batched"
+        settings = { max_batch_size = [8, 32], max_wait_s = 0.05 }
+        """
+    ),
+    default_name="s",
+)
+
+
+def names(launches):
+    return [point.name for launch in launches for point in launch.points]
+
+
+def test_every_combination_is_there_once():
+    launches = expand(STUDY)
+    assert len(launches) == 3 * 2
+    found = names(launches)
+    assert len(set(found)) == len(found) == 3 * 2 * 2 * 2
+    assert "baseline-ideal-20rps-seed1" in found
+    assert "batched-max_batch_size=8-poisson-2.5rps-seed2" in found
+
+
+def test_one_launch_holds_one_design_and_one_seed():
+    for launch in expand(STUDY):
+        assert all(point.design == launch.design for point in launch.points)
+        assert len({point.seed for point in launch.points}) == 1
+        assert len(launch.points) == 4
+
+
+@given(st.integers(0, 1000))
+def test_order_is_shuffled_by_the_seed_and_nothing_is_lost(seed):
+    first, second = (names(expand(replace(STUDY, seeds=(seed,)))) for _ in range(2))
+    assert first == second
+    assert len(set(first)) == 12
+
+
+def test_orders_differ_between_seeds_in_launches_and_in_loads():
+    orders = [expand(replace(STUDY, seeds=(seed,))) for seed in range(20)]
+    assert len({tuple(launch.design.name for launch in launches) for launches in orders}) > 3
+    loads = {tuple((p.arrival, p.offered_rps) for p in launch.points) for launches in orders for launch in launches}
+    assert len(loads) > 10
+
+
+def test_seeds_are_blocks():
+    seeds = [launch.points[0].seed for launch in expand(STUDY)]
+    assert seeds == [1, 1, 1, 2, 2, 2]
+
+
+def test_argv_has_any_free_port_and_the_settings_as_flags():
+    design = Design(
+        "x", {"max_batch_size": 8, "max_wait_s": 0.05, "flag": True, "routing": "a b"}, command="python -m s"
+    )
+    assert design.argv("/py") == [
+        *("/py", "-m", "s", "--port", "0"),
+        *("--max-batch-size", "8", "--max-wait-s", "0.05", "--flag", "true", "--routing", "a b"),
+    ]
+
+
+def test_argv_leaves_a_port_of_its_own_and_other_interpreters_alone():
+    assert Design("x", {}, command="serve --port=9 python").argv("/py") == ["serve", "--port=9", "python"]
+
+
+def test_odd_values_make_safe_folder_names():
+    design = Design("x", {"path": "a/b c"}, ("path",), command="x")
+    point = replace(expand(STUDY)[0].points[0], design=design)
+    assert point.name == f"x-path=a_b_c-{point.arrival}-{point.name.split('-')[-2]}-seed1"
+    assert "/" not in point.name
+
+
+def test_two_points_never_share_a_folder():
+    one = STUDY.variants[1]
+    with pytest.raises(StudyError, match="two points would share the folder"):
+        expand(replace(STUDY, variants=(replace(one, settings={"path": ("a/b", "a b")}),)))

@@ -1,0 +1,140 @@
+import json
+
+import pytest
+
+from ragbench.records import (
+    REQUEST_COLUMNS,
+    RecordError,
+    ReplicaCount,
+    Row,
+    load_replicas,
+    load_requests,
+    load_summary,
+    read_manifest,
+    read_manifests,
+    replicas_csv,
+    requests_csv,
+    summary_csv,
+    write_atomic,
+    write_manifest,
+)
+
+HEADER = (
+    "request,question,due_s,sent_s,done_s,latency_s,send_lag_s,status,http_status,queue_s,embed_s,retrieve_s,generate_s,"
+    "batch_size,replica,prompt_tokens,completion_tokens,exact_match,recall_at_k,result,error"
+)
+SUMMARY_HEADER = (
+    "point,variant,max_batch_size,max_wait_s,arrival,offered_rps,seed,verdict,verdict_reason,requests,completed,rejected,"
+    "timed_out,failed,unsent,duration_s,sent_rps,throughput_rps,goodput_rps,latency_mean_s,latency_p50_s,latency_p90_s,"
+    "latency_p95_s,latency_p99_s,latency_max_s,send_lag_p99_s,queue_s,embed_s,retrieve_s,generate_s,batch_size,replicas,"
+    "exact_match,recall_at_k,hardware"
+)
+
+
+def manifest(variant, rate, **settings):
+    name = f"{variant}-{rate}"
+    point = {"name": name, "variant": variant, "settings": settings, "arrival": "ideal", "offered_rps": rate, "seed": 1}
+    counts = dict.fromkeys(("requests", "completed", "rejected", "timed_out", "failed", "unsent"), 3)
+    row = {"point": name, "variant": variant, "arrival": "ideal", "offered_rps": rate, "seed": 1, "replicas": 1}
+    return {"point": point, "summary": {**row, **counts, "verdict": "valid", "hardware": "AMD, 2 cores"}}
+
+
+def test_columns_of_requests_are_those_agreed():
+    assert ",".join(REQUEST_COLUMNS) == HEADER
+
+
+def test_a_row_as_text():
+    row = Row(
+        0, "q1", 1 / 3, 0.3340004, 0.5, 1 / 6, 0.000667, "ok", 200, batch_size=7, exact_match=1.0, result='a,"b"\n'
+    )
+    assert requests_csv([row]).splitlines()[1:] == [
+        '0,q1,0.333333333,0.334,0.5,0.166667,0.000667,ok,200,,,,,7,,,,1,,"a,""b""',
+        '",',
+    ]
+
+
+def test_requests_come_back_typed(tmp_path):
+    rows = [
+        Row(0, "q1", 0.0, 0.001, 0.02, 0.02, 0.001, "ok", 200, queue_s=0.01, result="null", replica="8000"),
+        Row(1, "q2", 0.5, error="\0odd \ud800 text", result="NA"),
+    ]
+    write_atomic(tmp_path / "r.csv", requests_csv(rows))
+    frame = load_requests(tmp_path / "r.csv")
+    assert list(frame.columns) == HEADER.split(",")
+    assert frame["request"].tolist() == [0, 1]
+    assert frame["result"].tolist() == ["null", "NA"]
+    assert frame["replica"].tolist()[0] == "8000"
+    assert frame["latency_s"].isna().tolist() == [False, True]
+    assert frame["status"].tolist() == ["ok", "unsent"]
+
+
+def test_replica_counts_come_back(tmp_path):
+    write_atomic(tmp_path / "r.csv", replicas_csv([ReplicaCount(0.0, 2, 1, 0), ReplicaCount(0.5, 3, 0, 0)]))
+    assert (tmp_path / "r.csv").read_text() == "t_s,ready,starting,draining\n0,2,1,0\n0.5,3,0,0\n"
+    assert load_replicas(tmp_path / "r.csv")["ready"].max() == 3
+
+
+def test_the_summary_holds_the_settings_of_all_variants_in_a_steady_order(tmp_path):
+    points = [
+        manifest("batched", 20.0, max_batch_size=32, max_wait_s=0.05),
+        manifest("batched", 60.0, max_batch_size=8, max_wait_s=0.05),
+        manifest("batched", 20.0, max_batch_size=8, max_wait_s=0.05),
+        manifest("baseline", 20.0),
+    ]
+    text = summary_csv(points)
+    assert text == summary_csv(points[::-1])
+    assert text.splitlines()[0] == SUMMARY_HEADER
+    assert [line.split(",")[:6] for line in text.splitlines()[1:]] == [
+        ["baseline-20.0", "baseline", "", "", "ideal", "20"],
+        ["batched-20.0", "batched", "8", "0.05", "ideal", "20"],
+        ["batched-60.0", "batched", "8", "0.05", "ideal", "60"],
+        ["batched-20.0", "batched", "32", "0.05", "ideal", "20"],
+    ]
+    write_atomic(tmp_path / "s.csv", text)
+    assert load_summary(tmp_path / "s.csv")["max_batch_size"].tolist()[1:] == [8, 8, 32]
+
+
+def test_small_settings_keep_their_value():
+    assert (
+        summary_csv([manifest("a", 1.0, tiny=1e-9, on=True)]).splitlines()[1].startswith("a-1.0,a,1e-09,true,ideal,1,")
+    )
+
+
+def test_missing_columns_are_named(tmp_path):
+    path = tmp_path / "requests.csv"
+    path.write_text(HEADER.replace("due_s,", "").replace(",error", "") + "\n")
+    with pytest.raises(RecordError, match="lacks the columns due_s, error"):
+        load_requests(path)
+    with pytest.raises(RecordError, match="there is no"):
+        load_requests(tmp_path / "absent.csv")
+    path.write_text(requests_csv([Row(0, "q", 0.0)]).replace("0.000000000", "soon"))
+    with pytest.raises(RecordError, match="cell of the wrong type"):
+        load_requests(path)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "x.csv"
+    write_atomic(path, "old")
+    monkeypatch.setattr("os.fsync", lambda number: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(path, "new, longer")
+    assert path.read_text() == "old"
+
+
+def test_a_manifest_is_whole_or_absent(tmp_path):
+    path = tmp_path / "a" / "manifest.json"
+    assert read_manifest(path) is None
+    write_manifest(path, {"point": {}, "summary": {}})
+    assert read_manifest(path) == {"point": {}, "summary": {}}
+    path.write_text(json.dumps({"point": {}}))
+    assert read_manifest(path) is None
+    path.write_text('{"point": {}, "summ')
+    assert read_manifest(path) is None
+    path.write_text("[]")
+    assert read_manifest(path) is None
+
+
+def test_unfinished_folders_are_not_read(tmp_path):
+    for folder in ("a", ".b.partial"):
+        write_manifest(tmp_path / folder / "manifest.json", manifest(folder, 1.0))
+    assert [found["point"]["variant"] for found in read_manifests(tmp_path)] == ["a"]

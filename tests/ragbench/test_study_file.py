@@ -1,0 +1,177 @@
+import tomllib
+
+import pytest
+
+from ragbench.config import StudyError
+from ragbench.paths import SHIPPED_STUDIES
+from ragbench.points import expand
+from ragbench.study_file import find_study, load_study, parse_study
+
+GOOD = """
+[study]
+title = "t"
+seeds = [1, 2]
+[workload]
+k = 3
+[load]
+arrivals = ["ideal"]
+rates = [20, 60.5]
+duration_s = 3
+[variants.a]
+command = "python -m servers batched"
+settings = { max_batch_size = [8, 32], max_wait_s = 0.05, routing = "round_robin", flag = true }
+[variants.b]
+url = "http://127.0.0.1:8000"
+[variants.b.load]
+rates = [5]
+requests = 7
+"""
+ONE_VARIANT = "[variants.a]\ncommand = 'x'\n"
+
+
+def parse(text):
+    return parse_study(tomllib.loads(text), default_name="name")
+
+
+def mistakes(text):
+    with pytest.raises(StudyError) as caught:
+        parse(text)
+    return caught.value.mistakes
+
+
+def test_a_good_study():
+    study = parse(GOOD)
+    assert (study.name, study.title, study.seeds, study.workload.k) == ("name", "t", (1, 2), 3)
+    a, b = study.variants
+    assert a.settings == {
+        "max_batch_size": (8, 32),
+        "max_wait_s": (0.05,),
+        "routing": ("round_robin",),
+        "flag": (True,),
+    }
+    assert (a.load.rates, a.load.duration_s, a.load.requests) == ((20.0, 60.5), 3.0, None)
+    assert (b.load.rates, b.load.duration_s, b.load.requests) == ((5.0,), None, 7)
+
+
+def test_every_mistake_is_told_at_once():
+    found = mistakes(
+        """
+        extra = 1
+        [study]
+        seeds = [1, 1, -1, "x"]
+        titel = "t"
+        [workload]
+        k = 0
+        questions = "nothing"
+        [load]
+        arrivals = ["ideal", "weekly"]
+        rates = [0, 5, "fast"]
+        duration_s = 1.0
+        requests = 5
+        timeout_s = true
+        warmup_requests = 0
+        [variants."a b"]
+        command = "x"
+        url = "y"
+        settings = { port = 1, Size = 2, empty = [], nested = [[1]] }
+        [variants.c]
+        commnd = "x"
+        [variants.d]
+        command = 5
+        [variants.d.load]
+        rates = []
+        """
+    )
+    wanted = [
+        "the study file has an unknown key 'extra'; valid: study, workload, load, variants",
+        "[study] has an unknown key 'titel'; did you mean title? valid: name, title, seeds",
+        "[study] seeds: each must be a whole number, got 'x'",
+        "[workload] k must be >= 1, got 0",
+        "[load] rates: each must be a number, got 'fast'",
+        "[load] timeout_s must be a number, got True",
+        "[load] arrivals: 'weekly' is unknown (known: ideal, poisson)",
+        "[load] warmup_requests must be >= 1, got 0",
+        "[load] exactly one of duration_s and requests is needed, got both",
+        "[variants.a b] variant name 'a b': use letters, digits, and . _ - (it names folders)",
+        "[variants.a b] exactly one of command and url is needed, got both",
+        "[variants.a b] settings.nested: each must be text, a number or true/false, got [1]",
+        "[variants.c] has an unknown key 'commnd'; did you mean command? valid: command, url, settings, load",
+        "[variants.c] exactly one of command and url is needed, got neither",
+        "[variants.d] command must be text, got 5",
+        "[variants.d.load] rates must not be empty",
+    ]
+    assert [mistake for mistake in wanted if mistake not in found] == []
+
+
+@pytest.mark.parametrize(
+    ("load", "mistake"),
+    [
+        ("rates = [0]\nduration_s = 1", "[load] rates must be > 0, got 0"),
+        ("rates = [-5]\nduration_s = 1", "[load] rates must be > 0, got -5"),
+        ("rates = [inf]\nduration_s = 1", "[load] rates: each must be a number, got inf"),
+        ("rates = [5, 5.0]\nduration_s = 1", "[load] rates: 5.0 is there twice"),
+        ("rates = []\nduration_s = 1", "[load] rates must not be empty"),
+        ("rates = 5\nduration_s = 1", "[load] rates must be a list, e.g. [5], got 5"),
+        ("duration_s = 1", "[load] needs rates, e.g. rates = [5, 10, 20]"),
+        ("rates = [5]", "[load] exactly one of duration_s and requests is needed, got neither"),
+        ("rates = [5]\nrequests = 0", "[load] requests must be >= 1, got 0"),
+        ("rates = [5]\nrequests = 1.5", "[load] requests must be a whole number, got 1.5"),
+        ("rates = [5]\nduration_s = -1", "[load] duration_s must be > 0, got -1"),
+        ("rates = [5]\nduration_s = 1\narrivals = []", "[load] arrivals must not be empty"),
+        ("rates = [1e6]\nduration_s = 60", "[load] a load of 60000000 requests (1e+06/s) is more than the 5,000,000"),
+    ],
+)
+def test_mistakes_in_the_load(load, mistake):
+    found = mistakes(f"[load]\n{load}\n{ONE_VARIANT}")
+    assert len(found) == 1
+    assert found[0].startswith(mistake)
+
+
+@pytest.mark.parametrize(
+    ("variant", "mistake"),
+    [
+        ("", "[variants.NAME] is needed at least once"),
+        ("[variants.a]\n", "[variants.a] exactly one of command and url is needed, got neither"),
+        ("[variants.a]\ncommand = ' '", "[variants.a] command must not be empty"),
+        ('[variants.a]\ncommand = "say \'x"', '[variants.a] command "say \'x" cannot be split into words'),
+        ("[variants.a]\nurl = '127.0.0.1:8000'", "[variants.a] url must look like"),
+        ("[variants.a]\ncommand='x'\nsettings = {size = []}", "[variants.a] settings.size must not be empty"),
+        ("[variants.a]\ncommand='x'\nsettings = {size = [1, 1]}", "[variants.a] settings.size: 1 is there twice"),
+        ("[variants.a]\ncommand='x'\nsettings = {seed = 1}", "[variants.a] settings.seed: the name is taken"),
+        ("[variants.a]\ncommand='x'\nsettings = {port = 1}", "[variants.a] settings.port: the name is taken"),
+        ("[variants.a]\ncommand='x'\nsettings = 5", "[variants.a] settings must be a table, got 5"),
+        ("[variants]\na = 5", "[variants.a] must be a table, got 5"),
+    ],
+)
+def test_mistakes_in_a_variant(variant, mistake):
+    found = mistakes(f"[load]\nrates = [5]\nduration_s = 1\n{variant}")
+    assert found[0].startswith(mistake)
+
+
+def test_a_file_that_is_not_toml(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text("[study\n")
+    with pytest.raises(StudyError, match=r"not TOML: .*line 1"):
+        load_study(path)
+
+
+def test_a_study_is_found_by_path_or_name(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("")
+    assert find_study(str(path)) == path
+    assert find_study("smoke").name == "smoke.toml"
+    with pytest.raises(StudyError, match=r"no study at 'absent'; known by name: .*smoke"):
+        find_study("absent")
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED_STUDIES.glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_studies_are_good(path):
+    assert expand(load_study(path))
+
+
+def test_the_smoke_study_is_short_and_covers_three_designs():
+    study = load_study(SHIPPED_STUDIES / "smoke.toml")
+    points = [point for launch in expand(study) for point in launch.points]
+    assert {variant.name for variant in study.variants} == {"baseline", "batched", "scaled"}
+    assert {point.arrival for point in points} == {"ideal", "poisson"}
+    assert sum(point.expected_s for point in points) < 120

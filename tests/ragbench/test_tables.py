@@ -1,0 +1,44 @@
+import pandas as pd
+import pytest
+
+from ragbench import plots, tables
+from ragbench.plots.study import Study
+from tests.ragbench.results_fixture import write_study
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results") / "it"
+    return plots.load_study(write_study(folder, arrivals=("poisson",), rates=(5, 10, 20), seeds=(1, 2), duration_s=1))
+
+
+def test_carried_stops_below_the_first_rate_that_was_not_valid_for_every_seed(study):
+    summary = study.summary.assign(verdict="valid", latency_p95_s=study.summary["seed"].astype(float))
+    summary.loc[
+        (summary["variant"] == "scaled") & (summary["offered_rps"] == 10) & (summary["seed"] == 2), "verdict"
+    ] = "saturated"
+    summary.loc[(summary["variant"] == "baseline") & (summary["offered_rps"] == 5), "verdict"] = "failed"
+    rows = tables.carried(Study("it", summary, study.folder)).set_index("design")
+    assert rows.loc["scaled", "carried_rps"] == 5
+    assert rows.loc["scaled", "latency_p95_s"] == 1.5
+    assert pd.isna(rows.loc["baseline", "carried_rps"])
+    assert pd.isna(rows.loc["baseline", "latency_p95_s"])
+    assert rows.loc["batched, max_batch_size 8", "carried_rps"] == 20
+
+
+def test_points_has_every_point_once_in_the_order_of_the_figures(study):
+    rows = tables.points(study)
+    assert len(rows) == 4 * 3 * 2
+    assert list(dict.fromkeys(rows["design"])) == [
+        "baseline",
+        "batched, max_batch_size 8",
+        "batched, max_batch_size 32",
+        "scaled",
+    ]
+    assert rows["offered_rps"].tolist()[:6] == [5, 5, 10, 10, 20, 20]
+
+
+def test_summarised_counts_points_and_verdicts(study):
+    verdicts = ["failed", *["valid"] * 23]
+    text = tables.summarised(Study("it", study.summary.assign(verdict=verdicts, requests=100), study.folder))
+    assert text == "24 points, 2,400 requests: 23 valid, 1 failed."
