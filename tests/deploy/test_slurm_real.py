@@ -157,7 +157,7 @@ def test_a_cancelled_job_keeps_its_whole_points_and_leaves_no_process(cluster: C
     cluster.wait("without processes", lambda: cluster.processes() == [], 8, job)
     assert time.monotonic() - asked < 5
     cluster.wait("over", lambda: cluster.is_over(job), 15, job)
-    assert "stopped by SIGTERM; 1 whole points are kept" in cluster.log(job)
+    assert "stopped by SIGTERM; kept: 1 point" in cluster.log(job)
 
 
 def test_a_requeued_job_goes_on_where_it_stopped(cluster: Cluster) -> None:

@@ -91,6 +91,8 @@ async def test_scaling_down_drains_the_newest_and_waits_for_its_requests() -> No
         with newest.serving():
             fleet.resize(1)
             assert (oldest.state, newest.state) == ("ready", "draining")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(until(roster, lambda: newest not in roster), 0.3)
             assert is_alive(newest.pid)
         await until(roster, lambda: newest not in roster)
         assert is_alive(oldest.pid)
