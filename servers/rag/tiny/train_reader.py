@@ -31,7 +31,7 @@ def architecture(tokenizer: PreTrainedTokenizerFast, *, width: int, layers: int)
     """A small Llama, half of whose heads attend to like tokens from the start.
 
     Where queries equal keys, a token scores highest against itself, so that a name in the question finds the same name
-    in the documents at once (mimetic initialisation). With all heads so, copying is never learnt.
+    in the documents at once (mimetic initialisation). With all heads so, copying was not learnt in 700 steps.
     """
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers,
@@ -101,11 +101,11 @@ def encode(tokenizer: PreTrainedTokenizerFast, lessons: list[Lesson]) -> Batch:
 
 
 def batches(options: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) -> Iterator[Batch]:
-    """A batch a step, its lessons all of as many documents: 1 in the first tenth, then 1-4, in the last tenth 1-10."""
+    """A batch a step, its lessons all of as many documents: 1 in the first tenth, then 1-4, in the last third 1-10."""
     rng = Random(options.seed)
     for step in range(options.steps):
         part = step / options.steps
-        most = 1 if part < 0.1 else 4 if part < 0.9 else 10
+        most = 1 if part < 0.1 else 4 if part < 2 / 3 else 10
         documents = 1 + int(rng.random() * most)
         lessons = [
             lesson(rng, documents, best_answers=options.best_answers, unanswerable=0.1)
@@ -151,7 +151,7 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, options: 
 def main() -> None:
     """Train and save the reader."""
     parser = argparse.ArgumentParser(prog="python -m servers.rag.tiny.train_reader", description=main.__doc__)
-    parser.add_argument("--steps", type=int, default=1500, help="%(default)s")
+    parser.add_argument("--steps", type=int, default=3000, help="%(default)s")
     parser.add_argument("--batch-tokens", type=int, default=2600, help="about so many tokens a step (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="%(default)s")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="the highest (%(default)s)")
