@@ -24,7 +24,12 @@ class Settings(BaseSettings):
     """The settings that every design shares; a design adds its own in a subclass."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, cli_kebab_case=True, cli_implicit_flags=True
+        env_prefix=ENV_PREFIX,
+        extra="forbid",
+        frozen=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
     )
 
     host: str = Field("127.0.0.1", description="address to listen on")
