@@ -1,0 +1,62 @@
+"""What the README says, against what it speaks of: the table, the links, the commands."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.main import get_command
+
+from ragbench.__main__ import app
+from servers.__main__ import DESIGNS, design_module
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(path for path in ROOT.rglob("*.md") if not {".venv", "results", "node_modules"} & set(path.parts))
+README = (ROOT / "README.md").read_text()
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+
+
+def table_of(summary: pd.DataFrame) -> list[str]:
+    """The README's table: Poisson load at the highest rate, one line a design and batch size."""
+    top = summary[(summary.arrival == "poisson") & (summary.offered_rps == summary.offered_rps.max())]
+    rows = top.sort_values(["variant", "max_batch_size"], na_position="first").itertuples()
+    return [
+        f"| {row.variant} | {'' if pd.isna(row.max_batch_size) else int(row.max_batch_size)} "
+        f"| {row.throughput_rps:.0f} | {row.latency_p50_s:.3f} s | {row.latency_p95_s:.3f} s "
+        f"| {row.exact_match:.3f} | {row.verdict} |"
+        for row in rows
+    ]
+
+
+def test_the_table_is_that_of_the_reference_study() -> None:
+    summary = pd.read_csv(ROOT / "results" / "reference-cpu" / "summary.csv")
+    lines = table_of(summary)
+    assert len(lines) == 5
+    assert "\n".join(lines) in README
+    assert summary.hardware.iloc[0] in README
+    assert f"highest rate of the study, {summary.offered_rps.max():.0f} requests/s" in README
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_server_command_has_flags_that_exist() -> None:
+    starts = [shlex.split(line) for line in COMMANDS if line.startswith("python -m servers")]
+    assert {words[3] for words in starts} >= set(DESIGNS)
+    for _, _, _, design, *flags in starts:
+        names = {word[2:].replace("-", "_") for word in flags if word.startswith("--")}
+        assert names <= set(design_module(design).SETTINGS.model_fields)
+
+
+def test_every_ragbench_command_exists() -> None:
+    known = get_command(app).commands  # type: ignore[attr-defined]
+    used = [shlex.split(line, comments=True) for line in COMMANDS if line.startswith("ragbench")]
+    assert len(used) >= 4
+    for _, command, *flags in used:
+        options = {option for parameter in known[command].params for option in parameter.opts}
+        assert {word for word in flags if word.startswith("--")} <= options
