@@ -3,7 +3,6 @@
 Measures nothing.
 """
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -102,12 +101,15 @@ class Progress:
         self.note(f"[{self._done}/{self._total}] {point.name}: {told(summary)}")
 
     def left_s(self) -> float:
-        """About how long the rest takes: the loads left, and the share of everything else seen or guessed so far."""
+        """About how long the rest takes: the loads left, and everything else per second of load.
+
+        That share is what was seen so far, and the first guess counted as if seen over a third of the load: after one
+        point, which has a server's start before it, what was seen says little.
+        """
         loads_left_s = sum(self._left_s.values())
         loads_done_s = self._loads_s - loads_left_s
-        overhead = self._overhead_s / self._loads_s if self._loads_s else 0.0
-        if loads_done_s > 0:
-            overhead = max(0.0, (self._point_began_s - self._began_s) / loads_done_s - 1)
+        seen_s = max(0.0, self._point_began_s - self._began_s - loads_done_s) if loads_done_s else 0.0
+        overhead = (seen_s + self._overhead_s / 3) / (loads_done_s + self._loads_s / 3) if self._loads_s else 0.0
         running_s = min(time.monotonic() - self._point_began_s, loads_left_s)
         return max(0.0, loads_left_s * (1 + overhead) - running_s)
 
@@ -125,8 +127,3 @@ def told(summary: Mapping[str, Any]) -> str:
         f"{summary['verdict']}, {summary['throughput_rps']:.1f} of {summary['offered_rps']:g} requests/s"
         f"{latency}, {lost} not ok{reason}"
     )
-
-
-def is_terminal() -> bool:
-    """Whether stderr is one."""
-    return sys.stderr.isatty()
