@@ -30,10 +30,6 @@ class Span:
         if self.requests is not None and self.requests < 1:
             raise ValueError(f"requests must be >= 1, got {self.requests}")
 
-    def expected_requests(self, rate_rps: float) -> float:
-        """Mean number of arrivals at `rate_rps`."""
-        return float(self.requests) if self.requests is not None else rate_rps * (self.duration_s or 0.0)
-
     def expected_s(self, rate_rps: float) -> float:
         """Mean length of the load at `rate_rps`, in seconds."""
         return self.duration_s if self.duration_s is not None else (self.requests or 0) / rate_rps

@@ -70,8 +70,6 @@ async def run(
     """Measure every point of `plan`. Cancelled, it stops the server whole and drops the unfinished point."""
     runner = _Runner(paths, load_questions(study.workload.questions), around, progress)
     with _locked(paths):
-        for point in plan.points:
-            shutil.rmtree(paths.point(point.name).folder, ignore_errors=True)
         shutil.copyfile(study_file, paths.study_toml)
         try:
             for launch in plan.launches:

@@ -22,12 +22,13 @@ DESIGNS = ("baseline", "batched", "scaled")
 
 USAGE = f"""usage: python -m servers NAME [flags]      NAME is one of: {", ".join(DESIGNS)}
        python -m servers NAME --help       the flags of one design
-       python -m servers --list            every design with its settings and their defaults"""
+       python -m servers --list            every design with its settings and their defaults
+A setting is a flag, a variable RAG_NAME, or a line of the TOML file given with --config FILE, in this order of rank."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Start the design that is named; the exit status."""
-    name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    name, *rest = list(sys.argv[1:] if argv is None else argv) or [""]
     if name == "--list":
         print(catalogue())
         return 0
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(USAGE)
         return 0
     if name not in DESIGNS:
-        return _fail(f"unknown design {name!r}\n{USAGE}", status=2)
+        return _fail((f"unknown design {name!r}\n" if name else "") + USAGE, status=2)
     module = design_module(name)
     known = {field for other in DESIGNS for field in design_module(other).SETTINGS.model_fields}
     try:
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         serve.run(name, design, settings)
     except (serve.BindError, ModelError, FleetError) as error:
-        return _fail(f"{name}: {error}", status=1)
+        return _fail(f"{name}: {error}", status=getattr(error, "status", 1))
     return 0
 
 

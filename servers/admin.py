@@ -35,7 +35,7 @@ def add_routes(app: FastAPI, roster: Roster, balancer: Balancer, *, admin_token:
     @app.post("/register")
     async def register(address: Address, request: Request) -> dict[str, Any]:
         authorise(request, admin_token)
-        url = checked(address.url, any_host=admin_token is not None)
+        url = checked(address.url, any_host=admin_token is not None, own_port=request.scope["server"][1])
         if not await balancer.is_ready(url):
             raise BadRequest(f"url: no server at {url} answers GET /ready with 200")
         replica = roster.find(url)
@@ -49,7 +49,7 @@ def add_routes(app: FastAPI, roster: Roster, balancer: Balancer, *, admin_token:
     @app.post("/unregister")
     async def unregister(address: Address, request: Request) -> dict[str, Any]:
         authorise(request, admin_token)
-        replica = roster.find(address.url.rstrip("/"))
+        replica = roster.find(checked(address.url, any_host=True))
         if replica is None or not replica.registered:
             raise BadRequest(f"url: {address.url} was not registered here")
         roster.move(replica, "draining")
@@ -67,14 +67,21 @@ def authorise(request: Request, admin_token: str | None) -> None:
         raise Forbidden("only from this machine, unless the server is started with --admin-token")
 
 
-def checked(url: str, *, any_host: bool) -> str:
-    """The address without a trailing slash. Raises BadRequest: the balancer must not be aimed at just anything."""
-    parts = urlsplit(url)
+def checked(url: str, *, any_host: bool, own_port: int | None = None) -> str:
+    """The address in one spelling. Raises BadRequest: the balancer is not aimed at just anything, nor at itself."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 80
+    except ValueError as error:
+        raise BadRequest(f"url: {error}, got {url!r}") from error
     if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/") or parts.query or parts.username:
         raise BadRequest(f"url: wanted http://host:port, got {url!r}")
     if not any_host and not _is_loopback(parts.hostname):
         raise BadRequest("url: only this machine's replicas, unless the server is started with --admin-token")
-    return url.rstrip("/")
+    if port == own_port and _is_loopback(parts.hostname):
+        raise BadRequest("url: that is this balancer itself")
+    host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -137,7 +137,6 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> F
     design.mount(app, state)
     app.add_exception_handler(RequestError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_exception_handler(Exception, _answer_bug)
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
     return app
 
@@ -163,6 +162,8 @@ def add_rag_route(
 async def or_hang_up(request: Request, answer: Coroutine[Any, Any, T], *, timeout_s: float) -> T:
     """The awaited answer. Raises DeadlinePassed after `timeout_s`, ClientGone when the client closes the connection.
 
+    uvicorn cancels what is not answered when the drain time is over: that client is told Unavailable.
+
     The handler is raced with the connection's own disconnect message, because asking `is_disconnected` now and then
     would notice late; either way the answer's task is cancelled, so that nobody computes for nobody.
     """
@@ -175,6 +176,8 @@ async def or_hang_up(request: Request, answer: Coroutine[Any, Any, T], *, timeou
         if hanging_up in done:
             raise ClientGone("the client closed the connection")
         raise DeadlinePassed(f"no answer within {timeout_s:g} s")
+    except asyncio.CancelledError:
+        raise Unavailable("the server stopped before the answer was ready", retry_after_s=1) from None
     finally:
         answering.cancel()
         hanging_up.cancel()
@@ -197,8 +200,3 @@ async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     detail = [{key: part[key] for key in ("loc", "msg", "type")} for part in error.errors()]
     return JSONResponse({"detail": detail}, status_code=422)
-
-
-async def _answer_bug(request: Request, error: Exception) -> JSONResponse:
-    """The traceback goes to the log (uvicorn writes it); the client learns nothing internal."""
-    return JSONResponse({"detail": "internal error"}, status_code=500)

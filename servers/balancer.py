@@ -3,6 +3,7 @@
 Decides nothing: which replica is `policies/routing.py`. Starts no replica.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
@@ -80,6 +81,8 @@ class Balancer:
         tried: set[Replica] = set()
         while True:
             replica = self.choose(tried)
+            if tried:
+                metrics.RETRIES.inc()
             tried.add(replica)
             try:
                 reply = await self._post(replica, body, headers)
@@ -89,7 +92,6 @@ class Balancer:
             else:
                 if reply.status != Unavailable.status:
                     return reply
-            metrics.RETRIES.inc()
 
     async def is_ready(self, url: str) -> bool:
         """Whether a server at that address says that it may be routed to."""
@@ -122,8 +124,5 @@ class Balancer:
 
 def _queue_s(server_timing: str) -> float:
     """The queue wait in a replica's own Server-Timing header; 0.0 where it has none."""
-    for entry in server_timing.split(","):
-        name, _, value = entry.strip().partition(";dur=")
-        if name == "queue":
-            return float(value) / 1000
-    return 0.0
+    found = re.search(r"\bqueue;(?:[^,]*;)?dur=(\d+(?:\.\d+)?)", server_timing)
+    return float(found[1]) / 1000 if found else 0.0

@@ -35,9 +35,12 @@ class Baseline:
         """Wait for the pipeline, then have it to oneself."""
         ask = self._rag.check(question)
         arrived_s = time.monotonic()
-        async with self._turn:
-            queue_s = time.monotonic() - arrived_s
-            [answered] = await self._rag.run([ask])
+        await self._turn.acquire()
+        queue_s = time.monotonic() - arrived_s
+        # A run cannot be interrupted: whoever gives up leaves it going, and the next one waits for its end, not ours.
+        running = asyncio.ensure_future(self._rag.run([ask]))
+        running.add_done_callback(lambda _: self._turn.release())
+        [answered] = await asyncio.shield(running)
         return self._rag.served(answered, queue_s=queue_s, batch_size=1)
 
     async def stop(self) -> None:

@@ -16,7 +16,7 @@ from servers.api import Question, Served, State, add_rag_route
 from servers.batcher import Batcher
 from servers.rag.pipeline import Answered, Ask
 from servers.service import RagService
-from servers.settings import Settings
+from servers.settings import Settings, chosen
 
 __all__ = ["SETTINGS", "Batched", "BatchedSettings", "create"]
 
@@ -27,6 +27,8 @@ class BatchedSettings(Settings):
     policy: str = Field("late_binding", description=f"when a batch closes: {' or '.join(batching.POLICIES)}")
     max_batch_size: int = Field(32, ge=1, description="the most requests in one batch")
     max_wait_s: float = Field(0.05, ge=0, description="the longest that a batch stays open while the pipeline is free")
+    lull_s: float = Field(0.0015, ge=0, description="a batch closes when nothing arrived for so long (late_binding)")
+    deadline_margin_s: float = Field(0.0, ge=0, description="time left for the run at a deadline (late_binding)")
     max_queue: int = Field(1024, ge=1, description="requests that may wait; the next one is answered 429")
     max_predicted_wait_s: float | None = Field(None, gt=0, description="refuse when the queue predicts a longer wait")
 
@@ -42,7 +44,7 @@ class Batched:
         self._rag = RagService(settings)
         self._batcher: Batcher[Ask, Answered] = Batcher(
             self._rag.run,
-            policy=_policy(settings),
+            policy=chosen("policy", batching.POLICIES, settings),
             admission=Admission(settings.max_queue, settings.max_predicted_wait_s),
             request_timeout_s=settings.request_timeout_s,
         )
@@ -77,9 +79,3 @@ class Batched:
 def create(settings: BatchedSettings) -> Batched:
     """The design with its settings; nothing is loaded yet. Raises ValueError on an unknown policy."""
     return Batched(settings)
-
-
-def _policy(settings: BatchedSettings) -> batching.BatchPolicy:
-    if settings.policy not in batching.POLICIES:
-        raise ValueError(f"policy must be one of {', '.join(batching.POLICIES)}, got {settings.policy!r}")
-    return batching.POLICIES[settings.policy](max_batch_size=settings.max_batch_size, max_wait_s=settings.max_wait_s)

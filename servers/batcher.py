@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from policies.admission import Admission, Refused, smoothed
-from policies.batching import BatchPolicy, Close, Queue
+from policies.batching import BatchPolicy, Close, Queue, Wait
 from servers import metrics
 from servers.errors import QueueFull, Unavailable
 
 __all__ = ["Batcher", "Done"]
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -86,17 +87,20 @@ class Batcher(Generic[T, R]):
                 batch, reason = await self._next_batch()
                 await self._run_batch(batch, reason)
         finally:
-            for item in self._queue:
-                _fail(item, Unavailable("the server is stopping", retry_after_s=1))
-            self._queue.clear()
+            self._fail_waiting(Unavailable("the server is stopping", retry_after_s=1))
 
     async def _next_batch(self) -> tuple[list[_Item[T, R]], str]:
         while True:
             self._arrived.clear()
             self._drop_cancelled()
-            decision = self._policy.decide(self._view(), self._clock())
+            try:
+                decision = self._policy.decide(self._view(), self._clock())
+            except Exception as error:
+                log.exception("the batch policy failed; so do the %d requests that wait", len(self._queue))
+                self._fail_waiting(error)
+                decision = Wait(None)
             if isinstance(decision, Close):
-                batch = [self._queue.popleft() for _ in range(decision.count)]
+                batch = [self._queue.popleft() for _ in range(min(decision.count, len(self._queue)))]
                 metrics.QUEUE_DEPTH.set(len(self._queue))
                 return batch, decision.reason
             delay_s = None if decision.until_s is None else decision.until_s - self._clock()
@@ -118,7 +122,7 @@ class Batcher(Generic[T, R]):
                 _fail(item, Unavailable("the server is stopping", retry_after_s=1) if stopping else error)
             if not isinstance(error, Exception):
                 raise
-            logging.getLogger(__name__).exception("a batch of %d failed", len(batch))
+            log.exception("a batch of %d failed", len(batch))
             return
         for item, result in zip(batch, results, strict=True):
             if not item.done.done():
@@ -127,6 +131,11 @@ class Batcher(Generic[T, R]):
         self._rate_rps = smoothed(self._rate_rps, len(batch) / max(self._clock() - started_s, 1e-6))
         metrics.BATCH_SIZE.observe(len(batch))
         metrics.BATCHES.labels(reason).inc()
+
+    def _fail_waiting(self, error: Exception) -> None:
+        for item in self._queue:
+            _fail(item, error)
+        self._queue.clear()
 
     def _view(self) -> Queue:
         """The policy's picture. One time limit holds for all, so the oldest request has the earliest deadline."""

@@ -3,11 +3,14 @@
 import asyncio
 import json
 import logging
+import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from servers.replica import Replica, Roster
+from servers.serve import EXIT_PORT_TAKEN
+from servers.settings import ENV_PREFIX
 
 __all__ = ["Fleet", "FleetError", "free_port"]
 
@@ -59,19 +62,21 @@ class Fleet:
             self.resize(count, patient=False)
             await self._roster.changed.wait()
 
-    def resize(self, count: int, *, patient: bool = True) -> None:
-        """Start or drain replicas until `count` are ready or starting.
+    def resize(self, count: int, *, patient: bool = True) -> bool:
+        """Start or drain replicas until `count` are ready or starting. -> whether that was anything to do.
 
         Replicas that keep dying are started ever more slowly; not `patient` starts them at once all the same.
         """
         alive = self._roster.own("starting", "ready")
-        if not patient or self._clock() >= self._next_start_s:
-            for _ in range(count - len(alive)):
-                self._begin()
+        missing = count - len(alive) if not patient or self._clock() >= self._next_start_s else 0
+        for _ in range(missing):
+            self._begin()
         dispensable = self._roster.own("starting")[::-1] + self._roster.own("ready")[::-1]
-        for replica in dispensable[: max(0, len(alive) - count)]:
+        surplus = dispensable[: max(0, len(alive) - count)]
+        for replica in surplus:
             replica.stop.set()
             self._roster.move(replica, "draining")
+        return missing > 0 or bool(surplus)
 
     async def stop(self) -> None:
         """Stop every replica, at once and together; return when the last process is gone."""
@@ -92,24 +97,31 @@ class Fleet:
 
     async def _live(self, replica: Replica, port: int) -> None:
         """From start to end of one process; whatever happens, it is stopped, reaped and taken off the roster."""
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            *("--port", str(port), "--stop-with-parent"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        replica.pid = process.pid
         stopping = asyncio.create_task(replica.stop.wait())
+        process: asyncio.subprocess.Process | None = None
         try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                *("--port", str(port), "--stop-with-parent"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                env=_without_settings(os.environ),
+            )
+            replica.pid = process.pid
             problem = await self._watch(process, replica, stopping)
-            if problem is not None:
+            if process.returncode == EXIT_PORT_TAKEN:
+                log.info("port %d was taken meanwhile; the next replica takes another", port)
+            elif problem is not None:
                 self._failed(f"replica on port {port} {problem}")
-            elif replica.state == "draining" and process.returncode is None:
+            elif process.returncode is None:
                 await _within(replica.idle.wait(), self._drain_s)
+        except OSError as error:
+            self._failed(f"replica on port {port} could not be started: {error}")
         finally:
             stopping.cancel()
-            await _end(process, self._drain_s)
+            if process is not None:
+                await _end(process, self._drain_s)
             log.info("replica on port %d is gone", port)
             del self._ports[replica]
             self._roster.move(replica, "dead")
@@ -121,7 +133,7 @@ class Fleet:
         """Wait for ready, then for the end of the process or of its use; what went wrong, None if it was stopped."""
         ready = asyncio.create_task(_ready_line(process))
         await asyncio.wait({ready, stopping}, timeout=self._ready_timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if stopping.done():
+        if replica.stop.is_set():
             ready.cancel()
             return None
         if not ready.done():
@@ -135,7 +147,7 @@ class Fleet:
         ended = asyncio.create_task(_end_of_output(process))
         await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
-        return None if stopping.done() else f"died with status {await process.wait()}"
+        return None if replica.stop.is_set() else f"died with status {await process.wait()}"
 
     def _failed(self, problem: str) -> None:
         log.warning("%s", problem)
@@ -143,6 +155,11 @@ class Fleet:
         self._last_failure = problem
         pause_s = 0.0 if self._failures == 1 else min(_MAX_BACKOFF_S, 0.5 * 2**self._failures)
         self._next_start_s = self._clock() + pause_s
+
+
+def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment less our variables: a replica's settings are on its command line, all of them."""
+    return {name: value for name, value in environment.items() if not name.startswith(ENV_PREFIX)}
 
 
 async def _ready_line(process: asyncio.subprocess.Process) -> bool:

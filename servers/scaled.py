@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from pydantic import Field
+from starlette.requests import ClientDisconnect
 
 from policies import routing, scaling
 from servers import admin, metrics
@@ -19,10 +20,11 @@ from servers.api import State, or_hang_up
 from servers.balancer import Balancer
 from servers.batched import BatchedSettings
 from servers.envelope import REQUEST_ID
+from servers.errors import ClientGone
 from servers.fleet import Fleet
 from servers.rag.build import check_names
 from servers.replica import Roster
-from servers.settings import flags
+from servers.settings import chosen, flags
 
 __all__ = ["SETTINGS", "Scaled", "ScaledSettings", "create"]
 
@@ -59,7 +61,10 @@ class Scaled:
 
     def __init__(self, settings: ScaledSettings) -> None:
         self._settings = settings
-        self._policy = _scaling_policy(settings)
+        limits = scaling.Limits(
+            settings.min_replicas, settings.max_replicas, settings.up_cooldown_s, settings.down_cooldown_s
+        )
+        self._policy = chosen("scaling", scaling.POLICIES, settings, limits=limits)
         self._roster = Roster()
         self._balancer = Balancer(
             self._roster, _routing_policy(settings), request_timeout_s=settings.request_timeout_s, seed=settings.seed
@@ -106,8 +111,13 @@ class Scaled:
         async def rag(request: Request) -> Response:
             """The body goes through unread: the replica validates it."""
             state.require_ready()
-            body = await request.body()
-            headers = {"Content-Type": "application/json", REQUEST_ID: request.state.request_id}
+            try:
+                body = await request.body()
+            except ClientDisconnect as error:
+                raise ClientGone("the client closed the connection") from error
+            headers = {REQUEST_ID: request.state.request_id}
+            if "Content-Type" in request.headers:
+                headers["Content-Type"] = request.headers["Content-Type"]
             reply = await or_hang_up(request, self._balancer.forward(body, headers), timeout_s=timeout_s)
             return Response(reply.body, reply.status, reply.headers)
 
@@ -128,15 +138,14 @@ class Scaled:
         fleet = scaling.Fleet(
             ready=len(ready),
             starting=len(starting),
-            outstanding=sum(replica.outstanding for replica in self._roster),
+            outstanding=sum(replica.outstanding for replica in ready),
             queue_wait_p95_s=self._balancer.traffic.queue_wait_p95_s(now),
             arrival_rps=self._balancer.traffic.arrival_rps(now),
         )
         target = self._policy.target(fleet, now)
-        if target.replicas != fleet.size:
+        if self._fleet.resize(target.replicas):
             log.info("scaling from %d to %d (%s): %s", fleet.size, target.replicas, target.reason, fleet)
             metrics.SCALINGS.labels("up" if target.replicas > fleet.size else "down").inc()
-        self._fleet.resize(target.replicas)
 
 
 def create(settings: ScaledSettings) -> Scaled:
@@ -156,14 +165,3 @@ def _routing_policy(settings: ScaledSettings) -> routing.RoutingPolicy:
     if settings.routing not in routing.POLICIES:
         raise ValueError(f"routing must be one of {', '.join(routing.POLICIES)}, got {settings.routing!r}")
     return routing.POLICIES[settings.routing]
-
-
-def _scaling_policy(settings: ScaledSettings) -> scaling.ScalingPolicy:
-    limits = scaling.Limits(
-        settings.min_replicas, settings.max_replicas, settings.up_cooldown_s, settings.down_cooldown_s
-    )
-    if settings.scaling == "outstanding":
-        return scaling.OutstandingTarget(limits, settings.outstanding_per_replica, settings.queue_wait_target_s)
-    if settings.scaling == "request_rate":
-        return scaling.RequestRate(limits, settings.up_rps, settings.down_rps)
-    raise ValueError(f"scaling must be one of {', '.join(scaling.POLICIES)}, got {settings.scaling!r}")

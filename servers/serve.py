@@ -1,6 +1,8 @@
 """The life of a server process: bind, load, warm up, say ready, serve, drain. Knows no design."""
 
 import asyncio
+import errno
+import gc
 import json
 import logging
 import os
@@ -16,13 +18,19 @@ import uvicorn
 from servers.api import Design, State, create_app
 from servers.settings import Settings
 
-__all__ = ["BindError", "bind", "run"]
+__all__ = ["EXIT_PORT_TAKEN", "BindError", "bind", "run"]
+
+EXIT_PORT_TAKEN = 75  # sysexits.h EX_TEMPFAIL: another port may do
 
 log = logging.getLogger(__name__)
 
 
 class BindError(RuntimeError):
-    """The address cannot be listened on; the message says which and why."""
+    """The address cannot be listened on; the message says which and why. `status` is for the process to exit with."""
+
+    def __init__(self, message: str, *, port_taken: bool) -> None:
+        super().__init__(message)
+        self.status = EXIT_PORT_TAKEN if port_taken else 1
 
 
 class _Server(uvicorn.Server):
@@ -45,7 +53,8 @@ def bind(host: str, port: int) -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise BindError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        taken = error.errno == errno.EADDRINUSE
+        raise BindError(f"cannot listen on {host}:{port}: {error.strerror or error}", port_taken=taken) from error
     return listener
 
 
@@ -80,6 +89,9 @@ async def _serve(name: str, design: Design, settings: Settings, listener: socket
         await asyncio.wait({serving, starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
+            # A full collection over what torch and transformers loaded stops every thread for a quarter of a second.
+            gc.collect()
+            gc.freeze()
             state.ready = True
             print(json.dumps({"ready": True, "port": port, "pid": os.getpid()}), flush=True)
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -90,6 +102,8 @@ async def _serve(name: str, design: Design, settings: Settings, listener: socket
         for task in (starting, stopping):
             task.cancel()
         await asyncio.wait({serving, starting, stopping})
+        if server.server_state.tasks:  # cancelled at the end of the drain time; each is still sending its 503
+            await asyncio.wait(server.server_state.tasks, timeout=1.0)
         await design.stop()
 
 

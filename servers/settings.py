@@ -1,19 +1,21 @@
 """What can be set on a server: flags, RAG_* variables, a TOML file, in this order of rank. Starts nothing."""
 
 import argparse
+import inspect
 import os
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["ENV_PREFIX", "Settings", "SettingsError", "flags", "load"]
+__all__ = ["ENV_PREFIX", "Settings", "SettingsError", "chosen", "flags", "load"]
 
 ENV_PREFIX = "RAG_"
 S = TypeVar("S", bound="Settings")
+T = TypeVar("T")
 
 
 class SettingsError(ValueError):
@@ -87,15 +89,27 @@ def load(settings_class: type[S], argv: Sequence[str], *, prog: str, known: Coll
 
 
 def flags(settings: Settings, *, of: type[Settings], leave_out: Collection[str] = ()) -> list[str]:
-    """The command line which gives another server the settings of class `of` that differ from their defaults."""
+    """The command line which gives another server these settings of class `of`, whatever its variables and file say."""
     line: list[str] = []
-    for name, field in of.model_fields.items():
+    for name in of.model_fields:
         value = getattr(settings, name)
-        if name in leave_out or value == field.default:
+        if name in leave_out or value is None:
             continue
         flag = name.replace("_", "-")
         line += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
     return line
+
+
+def chosen(field: str, table: Mapping[str, Callable[..., T]], settings: Settings, **given: Any) -> T:
+    """The policy that `settings` name in `field`, made of `given` and of the settings called like its parameters.
+
+    Raises ValueError on a name that is not in the table.
+    """
+    name = getattr(settings, field)
+    if name not in table:
+        raise ValueError(f"{field} must be one of {', '.join(table)}, got {name!r}")
+    wanted = [parameter for parameter in inspect.signature(table[name]).parameters if hasattr(settings, parameter)]
+    return table[name](**given, **{parameter: getattr(settings, parameter) for parameter in wanted})
 
 
 def _from_file(path: str | None) -> dict[str, Any]:

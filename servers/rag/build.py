@@ -103,6 +103,11 @@ def _generator(settings: Settings, chosen: Profile, device: str, dtype: "torch.d
             )
         except (OSError, ValueError) as error:
             raise missing("generator", source, error) from error
+    positions = int(model.config.max_position_embeddings)
+    if settings.max_new_tokens >= positions:
+        raise ModelError(
+            f"--max-new-tokens must be < {positions}, the positions of {source}; got {settings.max_new_tokens}"
+        )
     return StaticGenerator(
         model.eval(), _tokenizer(chosen, settings), temperature=settings.temperature, seed=settings.seed
     )

@@ -93,7 +93,5 @@ def test_span_refuses(span, message):
 
 
 def test_expectations_of_a_span():
-    assert Span(duration_s=3).expected_requests(20) == 60
-    assert Span(requests=60).expected_requests(20) == 60
     assert Span(duration_s=3).expected_s(20) == 3
     assert Span(requests=60).expected_s(20) == 3

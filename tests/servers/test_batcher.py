@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from policies.admission import Admission
-from policies.batching import LateBinding, SizeOrAge
+from policies.batching import Close, LateBinding, Queue, SizeOrAge, Wait
 from servers.batcher import Batcher, Done
 from servers.errors import QueueFull, Unavailable
 from tests import virtual
@@ -115,6 +115,24 @@ def test_stopping_answers_whoever_waits_or_runs() -> None:
 
     results = virtual.run(scenario())
     assert [type(result) for result in results] == [Unavailable, Unavailable]
+
+
+def test_a_policy_that_fails_fails_those_who_wait_and_the_next_one_is_served() -> None:
+    class Moody:
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def decide(self, queue: Queue, now: float) -> Close | Wait:
+            if not queue.waiting:
+                return Wait(None)
+            self.asked += 1
+            if self.asked == 1:
+                raise ZeroDivisionError("a bug in the policy")
+            return Close(queue.waiting + 5, "greedy")
+
+    results = virtual.run(serve(Pipeline(), {1: 0.0, 2: 0.1}, policy=Moody()))
+    assert isinstance(results[0], ZeroDivisionError)
+    assert results[1].result == 4
 
 
 def test_an_idle_batcher_sleeps_until_something_arrives() -> None:

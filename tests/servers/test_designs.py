@@ -104,6 +104,20 @@ async def test_sigterm_finishes_what_was_accepted(design: str, tmp_path: Path) -
     assert server.failure() == "the server exited with code 0"
 
 
+async def test_who_is_not_answered_within_the_drain_time_is_told_503(tmp_path: Path) -> None:
+    flags = ["--policy", "size_or_age", "--max-wait-s", "50", "--drain-s", "1"]
+    async with running(tmp_path, "batched", *flags) as (server, client):
+        asked = [asyncio.create_task(client.post("/rag", json=QUESTION)) for _ in range(5)]
+        while "rag_queue_depth 5.0" not in (await client.get("/metrics")).text:
+            await asyncio.sleep(0.05)
+        os.kill(server.pid, signal.SIGTERM)
+        answers = await asyncio.gather(*asked)
+        assert [(answer.status_code, answer.headers["Retry-After"]) for answer in answers] == [(503, "1")] * 5
+        assert answers[0].json() == {"detail": "the server stopped before the answer was ready"}
+        await server.ended()
+        assert "Traceback" not in server.new_log()
+
+
 async def test_batched_batches_refuses_when_full_and_survives_a_failing_batch(tmp_path: Path) -> None:
     flags = ["--max-batch-size", "8", "--policy", "size_or_age", "--max-wait-s", "0.4", "--max-queue", "12"]
     async with running(tmp_path, "batched", *flags) as (_, client):
@@ -130,6 +144,7 @@ async def test_batched_batches_refuses_when_full_and_survives_a_failing_batch(tm
         (["scaled", "--max-replicas", "1"], "scaled: max_replicas must be >= min_replicas (2), got 1"),
         (["fourth"], "unknown design 'fourth'"),
         (["baseline", "--corpus", "jsonl"], "baseline: the jsonl corpus needs --corpus-path FILE"),
+        (["baseline", "--max-new-tokens", "5000"], "baseline: --max-new-tokens must be < 1024"),
         (["baseline", "--device", "cuda"], "baseline: --device cuda: torch sees no CUDA device"),
         (["baseline", "--generator", "no/such"], "baseline: generator 'no/such' could not be loaded"),
     ],
@@ -148,7 +163,7 @@ async def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
         port = server.url.rsplit(":", 1)[1]
         command = [sys.executable, "-m", "servers", "baseline", "--port", port]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 75
     assert f"baseline: cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
 
 

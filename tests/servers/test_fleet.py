@@ -111,6 +111,30 @@ async def test_replicas_that_never_come_up_are_an_error_with_their_status() -> N
             await fleet.start(2)
 
 
+async def test_a_command_that_cannot_be_started_is_an_error() -> None:
+    roster = Roster()
+    options = {"host": "127.0.0.1", "base_port": 18_700, "ready_timeout_s": LIMIT_S, "drain_s": 1.0}
+    fleet = Fleet(roster, ["/no/such/program"], **options)  # type: ignore[arg-type]
+    with pytest.raises(FleetError, match="could not be started"):
+        await asyncio.wait_for(fleet.start(1), LIMIT_S)
+    assert list(roster) == []
+
+
+async def test_two_fleets_on_the_same_ports_both_come_up() -> None:
+    """Both find the same port free; the replica that comes second says that it is taken, and another is started."""
+    base = free_port("127.0.0.1", 18_800)
+    options = {"host": "127.0.0.1", "base_port": base, "ready_timeout_s": LIMIT_S, "drain_s": 1.0}
+    rosters = [Roster(), Roster()]
+    fleets = [Fleet(roster, [sys.executable, str(FAKE), "good"], **options) for roster in rosters]  # type: ignore[arg-type]
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            await asyncio.gather(*(fleet.start(2) for fleet in fleets))
+        urls = [replica.url for roster in rosters for replica in roster.own("ready")]
+        assert len(set(urls)) == 4
+    finally:
+        await asyncio.gather(*(fleet.stop() for fleet in fleets))
+
+
 async def test_replicas_that_keep_dying_are_started_ever_more_slowly() -> None:
     now = 0.0
     roster = Roster()

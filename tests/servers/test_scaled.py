@@ -86,11 +86,11 @@ async def test_a_killed_parent_leaves_no_replica(tmp_path: Path) -> None:
 
 async def test_registration_wants_the_token_where_one_is_set(tmp_path: Path) -> None:
     flags = ["--base-port", "18600", "--min-replicas", "1", "--max-replicas", "1", "--admin-token", "hush"]
-    async with running(tmp_path, "scaled", *flags) as (_, client):
+    async with running(tmp_path, "scaled", *flags) as (server, client):
         url = (await replicas(client, "ready"))[0]["url"]
         assert (await client.post("/register", json={"url": url})).status_code == 403
         headers = {"Authorization": "Bearer hush"}
         assert (await client.post("/register", json={"url": url}, headers=headers)).status_code == 200
-        for bad in ("ftp://127.0.0.1:1", "http://127.0.0.1:1/path", "nonsense"):
+        for bad in ("ftp://127.0.0.1:1", "http://127.0.0.1:1/path", "nonsense", "http://[::1", server.url):
             assert (await client.post("/register", json={"url": bad}, headers=headers)).status_code == 422
         assert "hush" not in (await client.get("/info")).text

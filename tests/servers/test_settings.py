@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from policies import batching, scaling
 from servers.batched import BatchedSettings
-from servers.scaled import ScaledSettings, replica_command
-from servers.settings import Settings, SettingsError, flags, load
+from servers.scaled import ScaledSettings, create, replica_command
+from servers.settings import Settings, SettingsError, chosen, flags, load
 
 
 def test_flags_outrank_variables_outrank_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -49,18 +50,39 @@ def test_a_missing_file_is_named() -> None:
         load(Settings, ["--config", "nowhere.toml"], prog="test")
 
 
-def test_flags_give_back_what_differs_from_the_defaults() -> None:
+def test_flags_give_the_settings_back_whatever_the_variables_say(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(
-        BatchedSettings, ["--max-batch-size", "8", "--stop-with-parent", "--corpus-size", "50"], prog="test"
+        BatchedSettings, ["--max-batch-size", "32", "--stop-with-parent", "--corpus-size", "50"], prog="test"
     )
     line = flags(settings, of=BatchedSettings)
-    assert line == ["--stop-with-parent", "--corpus-size", "50", "--max-batch-size", "8"]
+    assert "--stop-with-parent" in line
+    assert "--threads" not in line
+    monkeypatch.setenv("RAG_MAX_BATCH_SIZE", "8")
     assert load(BatchedSettings, line, prog="test") == settings
+
+
+def test_a_policy_is_made_of_the_settings_called_like_its_parameters() -> None:
+    settings = load(BatchedSettings, ["--policy", "late_binding", "--lull-s", "0.25"], prog="test")
+    made = chosen("policy", batching.POLICIES, settings)
+    assert made == batching.LateBinding(max_batch_size=32, max_wait_s=0.05, lull_s=0.25)
+    table = {"mine": lambda seed, *, extra: (seed, extra)}
+    assert chosen("policy", table, BatchedSettings(policy="mine", seed=7), extra="given") == (7, "given")
+    with pytest.raises(ValueError, match="policy must be one of mine, got 'late_binding'"):
+        chosen("policy", table, settings)
+
+
+@pytest.mark.parametrize("name", scaling.POLICIES)
+def test_every_scaling_policy_can_be_chosen(name: str) -> None:
+    create(ScaledSettings(scaling=name))
 
 
 def test_a_replica_gets_the_settings_of_batched_and_none_of_the_fleet() -> None:
     settings = load(ScaledSettings, ["--max-batch-size", "8", "--min-replicas", "1", "--port", "7"], prog="test")
-    assert replica_command(settings)[1:] == ["-m", "servers", "batched", "--max-batch-size", "8", "--drain-s", "2.5"]
+    command = replica_command(settings)
+    assert command[1:4] == ["-m", "servers", "batched"]
+    assert command[command.index("--max-batch-size") + 1] == "8"
+    assert command[-2:] == ["--drain-s", "2.5"]
+    assert not {"--port", "--min-replicas", "--replica", "--stop-with-parent"} & set(command)
 
 
 def test_secrets_are_not_public() -> None:

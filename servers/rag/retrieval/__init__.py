@@ -9,7 +9,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
-__all__ = ["BACKENDS", "Index", "build"]
+__all__ = ["BACKENDS", "Index", "build", "require_finite"]
 
 BACKENDS = {"numpy": "servers.rag.retrieval.numpy_backend", "torch": "servers.rag.retrieval.torch_backend"}
 
@@ -18,7 +18,16 @@ class Index(Protocol):
     """Vectors that can be searched."""
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Top-k rows by inner product. queries (q, d) f32 -> ids (q, k) i64, scores (q, k) f32; k is clipped to n."""
+        """Top-k rows by inner product. queries (q, d) f32 -> ids (q, k) i64, scores (q, k) f32; k is clipped to n.
+
+        Raises ValueError on queries that are not finite.
+        """
+
+
+def require_finite(queries: np.ndarray) -> None:
+    """Raise ValueError on NaN or infinity, with which no order of the scores means anything."""
+    if not np.isfinite(queries).all():
+        raise ValueError("queries must be finite, got NaN or infinity")
 
 
 def build(backend: str, vectors: np.ndarray, device: str) -> Index:

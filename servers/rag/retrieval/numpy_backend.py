@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from servers.rag.retrieval import require_finite
+
 __all__ = ["NumpyIndex", "build"]
 
 
@@ -16,6 +18,7 @@ class NumpyIndex:
 
         A partition finds each query's k-th best score; sorting what is not below it, ids second, settles the ties.
         """
+        require_finite(queries)
         count = len(self._vectors)
         k = min(k, count)
         scores = np.asarray(queries, dtype=np.float32) @ self._vectors.T

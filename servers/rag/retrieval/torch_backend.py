@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from servers.rag.retrieval import require_finite
+
 __all__ = ["TorchIndex", "build"]
 
 
@@ -20,6 +22,7 @@ class TorchIndex:
         `topk` gives the k-th best score but leaves the order of ties open; two stable sorts over what is not below it
         settle them: by score, then by query.
         """
+        require_finite(queries)
         k = min(k, len(self._vectors))
         scores = torch.as_tensor(queries, dtype=torch.float32, device=self._device) @ self._vectors.T
         threshold = scores.topk(k, dim=1).values[:, -1:]

@@ -10,6 +10,12 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+EXIT_PORT_TAKEN = 75  # servers/serve.py
+
+
+class OwnPort(HTTPServer):
+    allow_reuse_address = False
+
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
@@ -24,7 +30,10 @@ def main(mode: str, port: int) -> None:
     if mode == "broken":
         sys.exit("no model here")
     signal.signal(signal.SIGTERM, signal.SIG_IGN if mode == "stubborn" else lambda *_: os._exit(0))
-    server = HTTPServer(("127.0.0.1", port), Handler)
+    try:
+        server = OwnPort(("127.0.0.1", port), Handler)
+    except OSError:
+        sys.exit(EXIT_PORT_TAKEN)
     threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
     print("loading, not the ready line", flush=True)
     print(json.dumps({"ready": True, "port": port, "pid": os.getpid()}), flush=True)

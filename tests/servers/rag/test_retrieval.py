@@ -41,6 +41,13 @@ def test_k_is_clipped_to_the_number_of_vectors(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_a_query_that_is_not_finite_is_an_error(backend: str) -> None:
+    index = build(backend, np.eye(3, dtype=np.float32), "cpu")
+    with pytest.raises(ValueError, match="must be finite"):
+        index.search(np.array([[np.nan, 0, 0], [0, 1, 0]], dtype=np.float32), 1)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_takes_views_and_half_precision(backend: str) -> None:
     wide = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
     half = wide[::2, ::2].astype(np.float16)
