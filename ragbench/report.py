@@ -30,9 +30,10 @@ PAGE = Template("""<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>
-body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; font: 1rem/1.5 system-ui, sans-serif; }
+body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; font: 1rem/1.5 system-ui, sans-serif; }
 h1, h2 { line-height: 1.25; }
 h2 { margin-top: 2.5rem; }
+p, ul { max-width: 60rem; }
 img { max-width: 100%; height: auto; }
 code { font-size: 0.9em; background: #f3f3f3; padding: 0 0.2em; }
 .anchor-link, .prompt { display: none; }
