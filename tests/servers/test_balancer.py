@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from policies.routing import round_robin
-from servers.balancer import Balancer
+from servers.balancer import Balancer, _queue_s
 from servers.errors import Unavailable
 from servers.replica import Replica, Roster
 
@@ -123,3 +123,18 @@ async def test_is_ready(start: Start, balanced: tuple[Balancer, Roster]) -> None
     replica = await start("good")
     assert await balancer.is_ready(replica.url)
     assert not await balancer.is_ready("http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("queue;dur=250, embed;dur=1", 0.25),
+        ('embed;dur=7, queue;desc="waiting";dur=12.5', 0.0125),
+        ('queue;dur=3;desc="x"', 0.003),
+        ("queue, embed;dur=1", 0.0),
+        ("queue;dur=soon", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_the_queue_wait_is_read_from_any_server_timing(header: str, seconds: float) -> None:
+    assert _queue_s(header) == seconds

@@ -1,0 +1,46 @@
+"""The baseline's lock: one run at a time, also when somebody gives up in the middle of one."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from servers.api import Question
+from servers.baseline import Baseline
+from servers.settings import Settings
+from tests import virtual
+
+
+class Slow:
+    """Stands for the pipeline: a second of virtual time a run, which goes on even if nobody waits for it."""
+
+    def __init__(self) -> None:
+        self.running = 0
+
+    def check(self, question: Question) -> Question:
+        return question
+
+    async def run(self, asks: list[Question]) -> list[Question]:
+        self.running += 1
+        assert self.running == 1, "two runs at once"
+        await asyncio.sleep(1.0)
+        self.running -= 1
+        return asks
+
+    def served(self, answered: Question, *, queue_s: float, batch_size: int) -> tuple[str, float]:
+        return answered.query, queue_s
+
+
+def test_who_gives_up_leaves_the_lock_to_the_run_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> Any:
+        design = Baseline(Settings())
+        monkeypatch.setattr(design, "_rag", Slow())
+        monkeypatch.setattr("servers.baseline.time.monotonic", virtual.now)
+        first = asyncio.create_task(design.answer(Question(query="first")))
+        await asyncio.sleep(0.25)
+        second = asyncio.create_task(design.answer(Question(query="second")))
+        await asyncio.sleep(0.25)
+        first.cancel()
+        return await second
+
+    assert virtual.run(scenario()) == ("second", 0.75)
