@@ -1,0 +1,1 @@
+"""One command of `ragbench` per file. Each parses its arguments, calls the library and prints."""

@@ -1,0 +1,69 @@
+"""What the commands share: their common arguments, a line to the user, the results folder of a study."""
+
+import resource
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ragbench.config import StudyError
+from ragbench.paths import StudyPaths
+from ragbench.records import read_manifests
+
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of one in studies/.")]
+ResultsOption = Annotated[Path, typer.Option(help="The folder that holds a folder per study.")]
+FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The results folder of a study.")]
+
+terminal = Console(width=None if sys.stdout.isatty() else 160)
+_MOST_FILES = 65_536  # an overloaded open loop has one connection per request in flight
+
+
+def say(line: str) -> None:
+    """A line on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def counted(n: int) -> str:
+    """1 point, 2 points."""
+    return f"{n} point" if n == 1 else f"{n} points"
+
+
+def results_folder(folder: Path) -> StudyPaths:
+    """The paths of a study's results. Raises StudyError where there are none."""
+    paths = StudyPaths(folder)
+    if not read_manifests(folder):
+        raise StudyError([f"no whole point in {folder}: give the results folder of a study, as in results/smoke"])
+    return paths
+
+
+def build_report(paths: StudyPaths) -> bool:
+    """Figures and page; the results stand without them, so a failure is told and not raised."""
+    try:
+        from ragbench.report import build  # noqa: PLC0415  brings Jupyter, which measuring does not need
+
+        build(paths.root)
+    except Exception:
+        traceback.print_exc()
+        say(f"the report could not be made; the results are whole. Again: python -m ragbench report {paths.root}")
+        return False
+    return True
+
+
+def say_where(paths: StudyPaths, *, reported: bool) -> None:
+    """Where the results lie."""
+    places = {"summary": paths.summary}
+    if reported:
+        places |= {"figures": paths.figures, "report": paths.report}
+    for what, path in places.items():
+        terminal.print(f"{what + ':':9}{path}", soft_wrap=True)
+
+
+def allow_many_files() -> None:
+    """As many open files as this process may have, up to a bound."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
