@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import typer
 
+from ragbench.commands.arrivals import arrivals
 from ragbench.commands.common import say
 from ragbench.commands.load import load
 from ragbench.commands.report import report, summarise
@@ -17,7 +18,14 @@ from ragbench.config import StudyError
 from ragbench.interrupts import Interrupted
 from ragbench.workload import QuestionsError
 
-COMMANDS: tuple[Callable[..., None], ...] = (run, plan, load, summarise, report)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    run,
+    plan,
+    load,
+    summarise,
+    report,
+    arrivals,
+)
 
 app = typer.Typer(
     help="How a RAG service behaves under load.",

@@ -4,6 +4,7 @@ When to send is decided in load.py.
 """
 
 import asyncio
+import errno
 import json
 import math
 import os
@@ -29,6 +30,8 @@ _LONGEST_ERROR = 300
 _STAGES = {"queue": "queue_s", "embed": "embed_s", "retrieve": "retrieve_s", "generate": "generate_s"}
 _TIMING_ENTRY = re.compile(r'(?:[^,"]|"[^"]*")+')
 _DESCRIPTION = re.compile(r'desc\s*=\s*"[^"]*"', re.IGNORECASE)
+_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
+_NO_FILES = "the client had no file descriptor left for a connection: raise `ulimit -n`, or use more processes"
 _STATUS_OF_CODE: dict[int, Status] = {429: "rejected", 503: "rejected", 504: "timeout"}
 
 
@@ -59,15 +62,16 @@ class Client:
 
     def __init__(self, session: aiohttp.ClientSession, *, url: str, workload: Workload, timeout_s: float) -> None:
         self._session = session
-        self._url = url.rstrip("/").removesuffix("/rag")
+        self.url = url.rstrip("/").removesuffix("/rag")
         self._workload = workload
         self._timeout_s = timeout_s
 
     def prepare(self, request: Request) -> Prepared:
         """The body and headers of `request`, made ahead of the load."""
         body: dict[str, Any] = {"query": request.question.query, "k": self._workload.k}
-        if self._workload.max_new_tokens is not None:
-            body["max_new_tokens"] = self._workload.max_new_tokens
+        limit = self._workload.max_new_tokens if request.max_new_tokens is None else request.max_new_tokens
+        if limit is not None:
+            body["max_new_tokens"] = limit
         headers = {"Content-Type": "application/json", "X-Request-Id": f"r{request.number}"}
         return Prepared(request, json.dumps(body).encode(), headers)
 
@@ -84,6 +88,8 @@ class Client:
             return replace(row, error=f"the client was {sent_s - request.due_s:.1f} s late: past the timeout already")
         outcome = await self._exchange(prepared, left_s)
         done_s = clock()
+        if outcome is None:
+            return replace(row, error=_NO_FILES)
         row = replace(
             row, sent_s=sent_s, done_s=done_s, send_lag_s=sent_s - request.due_s, latency_s=done_s - request.due_s
         )
@@ -91,14 +97,14 @@ class Client:
             return replace(row, **read_answer(outcome, request.question))
         return replace(row, **outcome)
 
-    async def _exchange(self, prepared: Prepared, left_s: float) -> Answer | dict[str, Any]:
-        """The answer, or the fields of the row that say why there is none."""
+    async def _exchange(self, prepared: Prepared, left_s: float) -> Answer | dict[str, Any] | None:
+        """The answer, or the fields of the row that say why there is none; None where this client could not send."""
         http_status = None
         try:
             async with (
                 asyncio.timeout(left_s),
                 self._session.post(
-                    f"{self._url}/rag", data=prepared.body, headers=prepared.headers, allow_redirects=False
+                    f"{self.url}/rag", data=prepared.body, headers=prepared.headers, allow_redirects=False
                 ) as response,
             ):
                 http_status = response.status
@@ -106,18 +112,18 @@ class Client:
         except TimeoutError:
             return {"status": "timeout", "error": f"no answer within {self._timeout_s:g} s of being due"}
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            cut_off = http_status is not None
-            status: Status = "bad_answer" if cut_off else "connection_error"
-            told = ("the answer was cut off: " if cut_off else "") + _told(error)
-            return {"status": status, "http_status": http_status, "error": told}
+            if _errno(error) in _OUT_OF_FILES:
+                return None
+            cut_off = "" if http_status is None else "the answer was cut off: "
+            return {"status": _lost(error, http_status), "http_status": http_status, "error": cut_off + _told(error)}
 
     async def check(self) -> None:
         """Raise ServiceError where nothing answers HTTP at all; any status will do."""
         try:
-            async with asyncio.timeout(10.0), self._session.get(f"{self._url}/health"):
+            async with asyncio.timeout(10.0), self._session.get(f"{self.url}/health"):
                 return
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise ServiceError(f"nothing answers at {self._url}: {_told(error)}") from error
+            raise ServiceError(f"nothing answers at {self.url}: {_told(error)}") from error
 
     async def info(self) -> dict[str, Any] | None:
         """GET /info: the settings in force; None where the service does not tell."""
@@ -134,7 +140,7 @@ class Client:
 
     async def _fetch(self, path: str) -> dict[str, Any] | None:
         try:
-            async with asyncio.timeout(5.0), self._session.get(f"{self._url}{path}") as response:
+            async with asyncio.timeout(5.0), self._session.get(f"{self.url}{path}") as response:
                 told = json.loads(await response.read()) if response.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError):
             return None
@@ -245,6 +251,21 @@ def _detail(body: bytes) -> str:
 
 def _text(body: bytes) -> str:
     return body[:_LONGEST_ERROR].decode(errors="replace") or "(empty)"
+
+
+def _lost(error: BaseException, http_status: int | None) -> Status:
+    """How an exchange failed: before a connection, before an answer, within one, or by an answer that is no HTTP."""
+    if http_status is not None:
+        return "truncated"
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):
+        return "connection_error"
+    return "reset" if isinstance(error, OSError | aiohttp.ServerDisconnectedError) else "bad_answer"
+
+
+def _errno(error: BaseException) -> int | None:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.errno
+    return error.errno if isinstance(error, OSError) else None
 
 
 def _told(error: BaseException) -> str:

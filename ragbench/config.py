@@ -6,12 +6,13 @@ Reading the TOML is in study_file.py; turning a study into points is in points.p
 import math
 import re
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 
-from ragbench.arrivals import ARRIVALS, Span
+from ragbench.arrivals import ArrivalError, Span, parse_arrival
 from ragbench.records import SUMMARY_FRONT, SUMMARY_REST
+from ragbench.slo import Slo
 
 Value = str | int | float | bool
 
@@ -20,6 +21,7 @@ _SETTING = re.compile(r"[a-z][a-z0-9_]*")
 # The harness asks for any free port, and a settings column must not hide a measured one.
 _RESERVED_SETTINGS = frozenset({"port", *SUMMARY_FRONT, *SUMMARY_REST})
 _MOST_REQUESTS = 5_000_000
+_MOST_PROCESSES = 64
 
 
 class StudyError(ValueError):
@@ -49,32 +51,46 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How it is asked: arrivals x rates (requests/s), each for `duration_s` or for exactly `requests`.
+    """How it is asked: open loop, arrivals x rates (requests/s); and closed loop, `concurrency` users each waiting.
 
-    `timeout_s` counts from when a request was due. `ready_timeout_s` is the longest a server may take to start, or to
-    answer the warm-up before a point.
+    Each load lasts `duration_s`, or exactly `requests`. `timeout_s` counts from when a request was due.
+    `ready_timeout_s` is the longest a server may take to start, or to answer the warm-up before a point. `processes`
+    share the sending of each load.
     """
 
     arrivals: tuple[str, ...] = ("ideal", "poisson")
     rates: tuple[float, ...] = ()
+    concurrency: tuple[int, ...] = ()
     duration_s: float | None = None
     requests: int | None = None
     warmup_requests: int = 8
     timeout_s: float = 30.0
     ready_timeout_s: float = 120.0
+    processes: int = 1
 
     def __post_init__(self) -> None:
         _refuse(
             [
-                *_unknown("arrivals", self.arrivals, ARRIVALS),
-                *_distinct("arrivals", self.arrivals),
-                *_distinct("rates", self.rates),
+                *self._loop_mistakes(),
                 *(f"rates must be > 0, got {rate:g}" for rate in self.rates if rate <= 0),
                 *_positive(timeout_s=self.timeout_s, ready_timeout_s=self.ready_timeout_s, duration_s=self.duration_s),
+                *(mistake for users in self.concurrency for mistake in _at_least(1, concurrency=users)),
                 *_at_least(1, requests=self.requests, warmup_requests=self.warmup_requests),
                 *self._span_mistakes(),
+                *_from_to(1, _MOST_PROCESSES, processes=self.processes),
             ]
         )
+
+    def _loop_mistakes(self) -> list[str]:
+        if self.concurrency and not self.rates:
+            return _distinct("concurrency", self.concurrency)
+        mistakes = [*_distinct("arrivals", self.arrivals), *_distinct("rates", self.rates)]
+        for arrival in self.arrivals:
+            try:
+                parse_arrival(arrival)
+            except ArrivalError as error:
+                mistakes.append(f"arrivals: {error}")
+        return mistakes + (_distinct("concurrency", self.concurrency) if self.concurrency else [])
 
     def _span_mistakes(self) -> list[str]:
         if self.duration_s is None and self.requests is None:
@@ -135,13 +151,14 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Everything one run measures: each variant under its load, once per seed."""
+    """Everything one run measures: each variant under its load, once per seed. `slo`: what its answers should keep."""
 
     name: str
     variants: tuple[Variant, ...]
     title: str = ""
     seeds: tuple[int, ...] = (1,)
     workload: Workload = field(default_factory=Workload)
+    slo: Slo | None = None
 
     def __post_init__(self) -> None:
         _refuse(
@@ -179,9 +196,8 @@ def _at_least(least: int, **values: int | None) -> list[str]:
     return [f"{name} must be >= {least}, got {x}" for name, x in values.items() if x is not None and x < least]
 
 
-def _unknown(name: str, values: Iterable[str], valid: Collection[str]) -> list[str]:
-    known = ", ".join(sorted(valid))
-    return [f"{name}: {value!r} is unknown (known: {known})" for value in values if value not in valid]
+def _from_to(least: int, most: int, **values: int) -> list[str]:
+    return [f"{name} must be from {least} to {most}, got {x}" for name, x in values.items() if not least <= x <= most]
 
 
 def _distinct(name: str, values: Sequence[object]) -> list[str]:

@@ -5,6 +5,8 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from ragbench.loop import loop_factory
+
 T = TypeVar("T")
 
 
@@ -37,7 +39,8 @@ def run_until_done(work: Coroutine[Any, Any, T]) -> T:
         return await work
 
     try:
-        done = asyncio.run(main())
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            done = runner.run(main())
     except asyncio.CancelledError:
         if not caught:
             raise

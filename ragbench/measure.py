@@ -3,27 +3,48 @@
 Starting services and the order of points are decided in sweep.py.
 """
 
-import asyncio
+import importlib
+import itertools
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ragbench.client import Client, ServiceError, connect
+import psutil
+
+from ragbench.arrivals import CLOSED, ArrivalError, parse_arrival
+from ragbench.client import Client, Clock, connect
+from ragbench.config import StudyError
+from ragbench.family import family
 from ragbench.hardware import Hardware, git_state, slurm, this_machine, versions
-from ragbench.launch import Service
-from ragbench.load import OnRow, fire
+from ragbench.launch import Server, Service
+from ragbench.listener import listener
+from ragbench.load import OnRow, Watcher, Work, beside, fire, soon, watch_replicas
 from ragbench.paths import StudyPaths
 from ragbench.points import Point
-from ragbench.records import ReplicaCount, Row, replicas_csv, requests_csv, write_atomic, write_manifest
-from ragbench.schedule import Request, make_schedule, schedule_csv, sha256, warmup_questions
+from ragbench.records import (
+    ReplicaCount,
+    Row,
+    Sample,
+    replicas_csv,
+    requests_csv,
+    telemetry_csv,
+    write_atomic,
+    write_manifest,
+)
+from ragbench.schedule import Request, Turns, make_schedule, schedule_csv, sha256, shares
+from ragbench.senders import fire_from, soon_for_all
 from ragbench.stats import Summary, summarise
-from ragbench.workload import Question, QuestionSet
+from ragbench.warmup import warm_up
+from ragbench.workload import QuestionSet
 
-_RETRY_S = 0.2
+# Until telemetry.py is there; then this is `from ragbench import telemetry`.
+telemetry: Any = importlib.import_module("ragbench.telemetry") if find_spec("ragbench.telemetry") else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +58,12 @@ class Surroundings:
     slurm: dict[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Measurement:
-    """One point as measured. `failure` says why it failed, where the harness knows."""
+    """One point as measured. `failure` says why it failed, where the harness knows.
+
+    `schedule` of a closed loop is what its users asked, and when.
+    """
 
     point: Point
     schedule: Sequence[Request]
@@ -48,17 +72,27 @@ class Measurement:
     server_info: dict[str, Any] | None
     started_at: str
     failure: str | None
+    telemetry: Sequence[Sample] = ()
 
-    @property
+    @cached_property
     def summary(self) -> Summary:
         """Its figures."""
         return summarise(
             self.rows,
             offered_rps=self.point.offered_rps,
+            concurrency=self.point.concurrency,
             duration_s=self.point.load.duration_s,
             replicas=self.replicas,
+            telemetry=self.telemetry,
+            slo=self.point.slo,
             failure=self.failure,
+            cores=usable_cores(),
         )
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def look_around() -> Surroundings:
@@ -67,78 +101,100 @@ def look_around() -> Surroundings:
     return Surroundings(this_machine(), commit, dirty, versions(), slurm(os.environ))
 
 
+def load_of(point: Point, questions: QuestionSet) -> tuple[Request, ...] | Turns:
+    """The load of `point`: the same for every design at equal arrival, rate (or users) and seed. Raises StudyError."""
+    if point.concurrency is not None:
+        return Turns(point.concurrency, point.load.span, point.seed, questions.questions)
+    return schedule_of(point, questions)
+
+
 def schedule_of(point: Point, questions: QuestionSet) -> tuple[Request, ...]:
-    """The load of `point`: the same for every design at equal arrival, rate and seed."""
-    return make_schedule(
-        point.arrival, point.offered_rps, span=point.load.span, seed=point.seed, questions=questions.questions
-    )
+    """The schedule of an open-loop point. Raises StudyError."""
+    assert point.offered_rps is not None, "a closed loop has no schedule before it is run"
+    try:
+        return make_schedule(
+            point.arrival,
+            point.offered_rps,
+            span=point.load.span,
+            seed=point.seed,
+            questions=questions.questions,
+            max_new_tokens=point.workload.max_new_tokens,
+        )
+    except ArrivalError as error:
+        raise StudyError([str(error)]) from error
 
 
 async def measure(
     point: Point, service: Service, questions: QuestionSet, *, on_row: OnRow | None = None
 ) -> Measurement:
     """Warm up, fire the load and see how it went. A service that fails gives rows and a `failure`, no exception."""
-    schedule = schedule_of(point, questions)
+    load = load_of(point, questions)
     started_at = now_utc()
+    counts: list[ReplicaCount] = []
+    samples: list[Sample] = []
     async with connect(service.url, workload=point.workload, timeout_s=point.load.timeout_s) as client:
         info = await client.info()
-        unready = await _warm_up(client, point, service, questions)
+        unready = await warm_up(client, point, service, questions)
         if unready is not None:
             return unmeasured(point, questions, failure=unready, server_info=info)
-        rows, replicas = await fire(schedule, client, ended=service.ended(), on_row=on_row)
-    return Measurement(point, schedule, rows, replicas, info, started_at, service.failure())
+        watchers: list[Watcher] = [
+            partial(watch_replicas, client, counts),
+            partial(_watch_machine, _members(service), samples),
+        ]
+        work = _work(point, load, client=client, service=service, on_row=on_row)
+        rows = await beside(work, origin=soon if point.load.processes == 1 else soon_for_all, watchers=watchers)
+    schedule = _as_sent(rows, load) if isinstance(load, Turns) else load
+    return Measurement(point, schedule, rows, counts, info, started_at, service.failure(), samples)
+
+
+def _work(
+    point: Point, load: tuple[Request, ...] | Turns, *, client: Client, service: Service, on_row: OnRow | None
+) -> Work:
+    """The load from this process, or from as many as the point wants."""
+    n = point.load.processes
+    if n == 1:
+        return partial(fire, load, client, ended=service.ended(), on_row=on_row)
+    return partial(
+        fire_from,
+        load.shares(n) if isinstance(load, Turns) else shares(load, of=n),
+        url=client.url,
+        workload=point.workload,
+        timeout_s=point.load.timeout_s,
+        ended=service.ended(),
+        on_row=on_row,
+    )
+
+
+def _members(service: Service) -> Callable[[], set[psutil.Process]] | None:
+    """How to list the processes of the server; None where they are on another machine."""
+    pid = service.pid if isinstance(service, Server) else listener(service.url)
+    return None if pid is None else partial(family, pid)
+
+
+async def _watch_machine(server: Callable[[], set[psutil.Process]] | None, samples: list[Sample], clock: Clock) -> None:
+    if telemetry is None:
+        return
+    await telemetry.watch(server, clock, samples)
+
+
+def _as_sent(rows: Sequence[Row], turns: Turns) -> tuple[Request, ...]:
+    asked = {question.id: question for question in turns.questions}
+    return tuple(Request(row.request, row.due_s, asked[row.question]) for row in rows)
 
 
 def unmeasured(
     point: Point, questions: QuestionSet, *, failure: str, server_info: dict[str, Any] | None = None
 ) -> Measurement:
-    """A point that could not be fired: every request is a row with status `unsent`."""
-    schedule = schedule_of(point, questions)
-    rows = [Row(r.number, r.question.id, r.due_s, error="the load was not fired") for r in schedule]
-    return Measurement(point, schedule, rows, (), server_info, now_utc(), failure)
+    """A point that could not be fired: every request is a row with status `unsent`.
 
-
-async def _warm_up(client: Client, point: Point, service: Service, questions: QuestionSet) -> str | None:
-    """Ask the warm-up questions at once and wait until all are answered: the last point's backlog is then drained.
-
-    A question that is refused or times out is asked again. Returns why the service is not ready, or None.
+    Of a closed loop that lasts for a time, that is the first request of each user.
     """
-    load = point.load
-    asked = warmup_questions(
-        point.arrival, point.offered_rps, n=load.warmup_requests, seed=point.seed, questions=questions.questions
-    )
-    try:
-        await client.check()
-    except ServiceError as error:
-        return service.failure() or str(error)
-    ended: asyncio.Future[Any] = asyncio.ensure_future(service.ended())
-    answered = [asyncio.ensure_future(_until_answered(client, question)) for question in asked]
-    everything: asyncio.Future[Any] = asyncio.gather(*answered)
-    try:
-        await asyncio.wait({ended, everything}, timeout=load.ready_timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
-            return service.failure() or "the server ended"
-        if not everything.done():
-            done = sum(task.done() for task in answered)
-            return (
-                f"{done} of {len(asked)} warm-up requests were answered within {load.ready_timeout_s:g} s "
-                "(ready_timeout_s)"
-            )
-        return None
-    finally:
-        for task in (ended, everything):
-            task.cancel()
-        await asyncio.gather(ended, everything, return_exceptions=True)
-
-
-async def _until_answered(client: Client, question: Question) -> None:
-    """Ask until the answer is other than `rejected` or `timeout`."""
-    clock = asyncio.get_running_loop().time
-    while True:
-        row = await client.ask(client.prepare(Request(0, clock(), question)), clock)
-        if row.status not in ("rejected", "timeout"):
-            return
-        await asyncio.sleep(_RETRY_S)
+    load = load_of(point, questions)
+    if isinstance(load, Turns):
+        first = itertools.islice(load.asked(), load.span.requests or load.users)
+        load = tuple(Request(number, 0.0, question) for number, question in first)
+    rows = [Row(r.number, r.question.id, r.due_s, error="the load was not fired") for r in load]
+    return Measurement(point, load, rows, (), server_info, now_utc(), failure)
 
 
 def write_point(
@@ -153,11 +209,15 @@ def write_point(
     write_atomic(partial.requests, requests_csv(measurement.rows))
     if measurement.replicas:
         write_atomic(partial.replicas, replicas_csv(measurement.replicas))
+    if measurement.telemetry:
+        write_atomic(partial.telemetry, telemetry_csv(measurement.telemetry))
     write_atomic(partial.log, log)
     manifest = {
         "point": point.as_dict(),
         "seed": point.seed,
+        "slo": None if point.slo is None else point.slo.as_dict(),  # by which the summary below judges
         "schedule_sha256": sha256(schedule),
+        "trace": trace_of(point),
         "questions_sha256": questions.sha256,
         "git_commit": around.git_commit,
         "git_dirty": around.git_dirty,
@@ -183,10 +243,19 @@ def summary_row(measurement: Measurement, *, hardware: str) -> dict[str, Any]:
         "variant": point.design.variant,
         "arrival": point.arrival,
         "offered_rps": point.offered_rps,
+        "concurrency": point.concurrency,
         "seed": point.seed,
         **asdict(measurement.summary),
         "hardware": hardware,
     }
+
+
+def trace_of(point: Point) -> dict[str, Any] | None:
+    """Which trace the point replays and by what its times are multiplied; None where it replays none."""
+    trace = None if point.arrival == CLOSED else parse_arrival(point.arrival).trace
+    if trace is None or point.offered_rps is None:
+        return None
+    return {"sha256": trace.sha256, "arrivals": len(trace.offsets_s), "scale": trace.scale(point.offered_rps)}
 
 
 def now_utc() -> str:

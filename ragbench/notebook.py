@@ -14,6 +14,7 @@ from IPython.display import HTML, Image, Markdown, display
 
 from ragbench import plots, tables
 from ragbench.plots.study import Study
+from ragbench.verdicts import rules_table
 
 INJECTED = "# Parameters"
 PIXELS_AN_INCH = 100
@@ -88,7 +89,14 @@ def table(frame: pd.DataFrame) -> HTML:
     return HTML(frame.map(_told).to_html(index=False, border=0))
 
 
+def verdicts() -> Markdown:
+    """The rules by which each point was judged."""
+    return Markdown(rules_table())
+
+
 def _told(value: object) -> str:
+    if value is None or value is pd.NA:
+        return ""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
-    return "" if value is None else str(value)
+    return str(value)

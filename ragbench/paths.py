@@ -33,6 +33,11 @@ class PointPaths:
         return self.folder / "replicas.csv"
 
     @property
+    def telemetry(self) -> Path:
+        """What the point cost its machine, once a second."""
+        return self.folder / "telemetry.csv"
+
+    @property
     def log(self) -> Path:
         """What the server printed while this point ran."""
         return self.folder / "server.log"

@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ragbench.arrivals import CLOSED, ArrivalError, parse_arrival
 from ragbench.config import Load, Study, StudyError, Value, Variant, Workload
+from ragbench.slo import Slo
 
+_ANSWER_S = 0.1  # a guess at what a closed loop's user waits, for the time left
 _LONGEST_NAME = 180  # leaves room for suffixes within the 255 bytes that file systems allow
 
 
@@ -47,25 +50,36 @@ class Design:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One load on one design: the unit that is measured, written and skipped as a whole."""
+    """One load on one design: the unit that is measured, written and skipped as a whole.
+
+    Open loop: `arrival` at `offered_rps`. Closed loop: `arrival` is `closed` and `concurrency` users wait in turn.
+    """
 
     design: Design
     arrival: str
-    offered_rps: float
+    offered_rps: float | None
     seed: int
     load: Load
     workload: Workload
+    concurrency: int | None = None
+    slo: Slo | None = None
+
+    def __post_init__(self) -> None:
+        assert (self.offered_rps is None) != (self.concurrency is None), "a loop is open or closed"
+        assert (self.arrival == CLOSED) == (self.offered_rps is None), f"arrival {self.arrival!r} with no rate"
 
     @property
     def name(self) -> str:
         """The name of the point's folder, as in `batched-max_batch_size=8-poisson-60rps-seed1`."""
-        raw = f"{self.design.name}-{self.arrival}-{_plain(self.offered_rps)}rps-seed{self.seed}"
-        return re.sub(r"[^A-Za-z0-9_.=+-]", "_", raw)
+        load = f"{self.concurrency}users" if self.offered_rps is None else f"{_plain(self.offered_rps)}rps"
+        return re.sub(r"[^A-Za-z0-9_.=+-]", "_", f"{self.design.name}-{self.arrival}-{load}-seed{self.seed}")
 
     @property
     def expected_s(self) -> float:
         """How long the load lasts on average, in seconds, without start and warm-up."""
-        return self.load.span.expected_s(self.offered_rps)
+        if self.offered_rps is not None:
+            return self.load.span.expected_s(self.offered_rps)
+        return self.load.span.expected_s((self.concurrency or 1) / _ANSWER_S)
 
     def as_dict(self) -> dict[str, Any]:
         """Every setting of the point, as the manifest keeps it."""
@@ -77,14 +91,17 @@ class Point:
             "settings": dict(self.design.settings),
             "arrival": self.arrival,
             "offered_rps": self.offered_rps,
+            "concurrency": self.concurrency,
             "seed": self.seed,
             "duration_s": self.load.duration_s,
             "requests": self.load.requests,
             "warmup_requests": self.load.warmup_requests,
             "timeout_s": self.load.timeout_s,
+            "processes": self.load.processes,
             "questions": self.workload.questions,
             "k": self.workload.k,
             "max_new_tokens": self.workload.max_new_tokens,
+            "slo": None if self.slo is None else self.slo.as_dict(),
         }
 
 
@@ -108,9 +125,13 @@ def expand(study: Study) -> list[Launch]:
         rng = np.random.default_rng(np.random.SeedSequence(seed))
         for i in rng.permutation(len(designs)):
             design, load = designs[i]
-            points = [Point(design, a, r, seed, load, study.workload) for a in load.arrivals for r in load.rates]
+            loads = [(a, r, None) for a in load.arrivals for r in load.rates]
+            loads += [(CLOSED, None, users) for users in load.concurrency]
+            points = [Point(design, a, r, seed, load, study.workload, n, study.slo) for a, r, n in loads]
             launches.append(Launch(design, tuple(points[j] for j in rng.permutation(len(points)))))
-    _check_names([point.name for launch in launches for point in launch.points])
+    points = [point for launch in launches for point in launch.points]
+    _check_names([point.name for point in points])
+    _check_traces(points)
     return launches
 
 
@@ -119,6 +140,21 @@ def _designs(variant: Variant) -> Iterator[tuple[Design, Load]]:
     for values in itertools.product(*variant.settings.values()):
         settings = dict(zip(variant.settings, values, strict=True))
         yield Design(variant.name, settings, swept, command=variant.command, url=variant.url), variant.load
+
+
+def _check_traces(points: Sequence[Point]) -> None:
+    """Raise StudyError where a trace is missing, unreadable or too short, before anything is started."""
+    traced = {
+        (p.arrival, p.offered_rps, p.load.span) for p in points if p.offered_rps and p.arrival.startswith("trace:")
+    }
+    mistakes = set()
+    for arrival, rate_rps, span in traced:
+        try:
+            parse_arrival(arrival).draw(rate_rps, span, np.random.default_rng(0))
+        except ArrivalError as error:
+            mistakes.add(f"[load] arrivals: {error}")
+    if mistakes:
+        raise StudyError(sorted(mistakes))
 
 
 def _check_names(names: Sequence[str]) -> None:

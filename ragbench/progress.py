@@ -117,13 +117,18 @@ class Progress:
         self._bar.update(self._task, description=text)
 
 
+def offered(summary: Mapping[str, Any]) -> str:
+    """The load of a point, as in 40/s or 8 users."""
+    rate = summary["offered_rps"]
+    return f"{summary['concurrency']} users" if rate is None else f"{rate:g}/s"
+
+
 def told(summary: Mapping[str, Any]) -> str:
     """A point's summary in one line."""
     p50, p99 = summary["latency_p50_s"], summary["latency_p99_s"]
     latency = f", p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms" if p50 is not None else ""
     lost = summary["requests"] - summary["completed"]
     reason = f" ({summary['verdict_reason']})" if summary["verdict"] != "valid" else ""
-    return (
-        f"{summary['verdict']}, {summary['throughput_rps']:.1f} of {summary['offered_rps']:g} requests/s"
-        f"{latency}, {lost} not ok{reason}"
-    )
+    rate = summary["offered_rps"]
+    asked = f"requests/s from {offered(summary)}" if rate is None else f"of {rate:g} requests/s"
+    return f"{summary['verdict']}, {summary['throughput_rps']:.1f} {asked}{latency}, {lost} not ok{reason}"

@@ -1,4 +1,4 @@
-"""What is written: the row of a request, the summary row of a point, the manifest. Columns, units, atomic writes.
+"""What is written: a request's row, a sample of telemetry, a point's summary row, the manifest. Columns, units, writes.
 
 Times are seconds from the schedule's origin; an absent value is an empty cell. What the figures mean is in stats.py.
 """
@@ -7,59 +7,53 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Status = Literal["ok", "rejected", "timeout", "http_error", "connection_error", "bad_answer", "unsent"]
+Status = Literal[
+    "ok",
+    "rejected",
+    "timeout",
+    "http_error",
+    "connection_error",
+    "reset",
+    "truncated",
+    "bad_answer",
+    "unsent",
+]
 STATUSES: tuple[str, ...] = get_args(Status)
 
 SUMMARY_FRONT = ("point", "variant")
 SUMMARY_REST = (
-    "arrival",
-    "offered_rps",
-    "seed",
-    "verdict",
-    "verdict_reason",
-    "requests",
-    "completed",
-    "rejected",
-    "timed_out",
-    "failed",
-    "unsent",
-    "duration_s",
-    "sent_rps",
-    "throughput_rps",
-    "goodput_rps",
-    "latency_mean_s",
-    "latency_p50_s",
-    "latency_p90_s",
-    "latency_p95_s",
-    "latency_p99_s",
-    "latency_max_s",
-    "send_lag_p99_s",
-    "queue_s",
-    "embed_s",
-    "retrieve_s",
-    "generate_s",
-    "batch_size",
-    "replicas",
-    "exact_match",
-    "recall_at_k",
-    "hardware",
+    *("arrival", "offered_rps", "concurrency", "seed", "source", "verdict", "verdict_reason"),
+    *("requests", "completed", "rejected", "timed_out", "failed", "unsent"),
+    *("duration_s", "window_start_s", "window_end_s"),
+    *("sent_rps", "throughput_rps", "throughput_low_rps", "throughput_high_rps"),
+    *("goodput_rps", "attainment", "slo_met"),
+    *("latency_mean_s", "latency_mean_low_s", "latency_mean_high_s"),
+    *("latency_p50_s", "latency_p50_low_s", "latency_p50_high_s", "latency_p90_s"),
+    *("latency_p95_s", "latency_p95_low_s", "latency_p95_high_s"),
+    *("latency_p99_s", "latency_p99_low_s", "latency_p99_high_s", "latency_max_s"),
+    *("latency_from_sent_mean_s", "latency_from_sent_p50_s", "latency_from_sent_p95_s", "latency_from_sent_p99_s"),
+    *("send_lag_p95_s", "send_lag_p99_s", "in_flight_mean", "in_flight_max", "little_residual"),
+    *("queue_s", "embed_s", "retrieve_s", "generate_s", "unaccounted_s"),
+    *("batch_size", "replicas", "exact_match", "recall_at_k"),
+    *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware"),
 )
 _TEXT_COLUMNS = {
-    *("point", "variant", "arrival", "verdict", "verdict_reason", "hardware"),
+    *("point", "variant", "arrival", "source", "verdict", "verdict_reason", "hardware"),
     *("question", "status", "replica", "result", "error"),
 }
 _WHOLE_COLUMNS = {
     *("request", "seed", "requests", "completed", "rejected", "timed_out", "failed", "unsent", "replicas"),
     *("ready", "starting", "draining"),
 }
+_TRUTH_COLUMNS = {"slo_met"}
 
 
 class RecordError(ValueError):
@@ -70,9 +64,11 @@ class RecordError(ValueError):
 class Row:
     """One scheduled request and how it ended. The fields are the columns of requests.csv, in order.
 
-    `latency_s` = `done_s` - `due_s`; `send_lag_s` = `sent_s` - `due_s`. `status`: `ok`; `rejected` (429, 503);
-    `timeout` (ours, or 504); `http_error` (any other status); `connection_error`; `bad_answer` (an answer that does not
-    hold what it should, or was cut off); `unsent`. `exact_match` is 0 or 1, `recall_at_k` 0 to 1.
+    In a closed loop a request is due when it is sent. `latency_s` = `done_s` - `due_s`; `send_lag_s` = `sent_s` -
+    `due_s`. `status`: `ok`; `rejected` (429, 503); `timeout` (ours, or 504); `http_error` (any other status);
+    `connection_error` (there was no connection); `reset` (it was lost before an answer began); `truncated` (the answer
+    was cut off); `bad_answer` (one that does not hold what it should); `unsent`. `exact_match` is 0 or 1,
+    `recall_at_k` 0 to 1.
     """
 
     request: int
@@ -108,8 +104,30 @@ class ReplicaCount:
     draining: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a point cost its machine, once a second. The fields are the columns of telemetry.csv; None: not known.
+
+    `..._cpu_cores`: cores' worth of CPU used since the sample before. `other`: everything on the cores we may run on,
+    less the client and the server with their children. `gpu_energy_j` counts up from an origin of the driver's own.
+    """
+
+    t_s: float
+    client_cpu_cores: float | None = None
+    client_memory_mib: float | None = None
+    server_cpu_cores: float | None = None
+    server_memory_mib: float | None = None
+    other_cpu_cores: float | None = None
+    gpu_percent: float | None = None
+    gpu_memory_mib: float | None = None
+    gpu_power_w: float | None = None
+    gpu_energy_j: float | None = None
+
+
+_T = TypeVar("_T")
 REQUEST_COLUMNS = tuple(item.name for item in fields(Row))
 REPLICA_COLUMNS = tuple(item.name for item in fields(ReplicaCount))
+TELEMETRY_COLUMNS = tuple(item.name for item in fields(Sample))
 
 
 def requests_csv(rows: Iterable[Row]) -> str:
@@ -122,8 +140,13 @@ def replicas_csv(counts: Iterable[ReplicaCount]) -> str:
     return _csv(REPLICA_COLUMNS, ([_cell(value) for value in astuple(count)] for count in counts))
 
 
+def telemetry_csv(samples: Iterable[Sample]) -> str:
+    """The samples as CSV text."""
+    return _csv(TELEMETRY_COLUMNS, ([_cell(value) for value in astuple(sample)] for sample in samples))
+
+
 def summary_csv(manifests: Iterable[Mapping[str, Any]]) -> str:
-    """One row per manifest, by design, arrival, rate and seed; the settings columns are the union over all."""
+    """One row per manifest, by design, arrival, load and seed; the settings columns are the union over all."""
     points = sorted(manifests, key=_sort_key)
     settings = dict.fromkeys(name for manifest in points for name in manifest["point"]["settings"])
     columns = (*SUMMARY_FRONT, *settings, *SUMMARY_REST)
@@ -132,12 +155,14 @@ def summary_csv(manifests: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _sort_key(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
+    """By design; closed loops after open ones; then by arrival, load and seed."""
     point = manifest["point"]
     settings = [
         (name, isinstance(value, str), value if not isinstance(value, str) else 0, str(value))
         for name, value in sorted(point["settings"].items())
     ]
-    return (point["variant"], settings, point["arrival"], point["offered_rps"], point["seed"])
+    offered, users = point["offered_rps"], point.get("concurrency")
+    return (point["variant"], settings, offered is None, point["arrival"], offered or 0.0, users or 0, point["seed"])
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -190,9 +215,43 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
 
 
 def read_manifests(root: Path) -> list[dict[str, Any]]:
-    """The manifests of all whole points under `root`, by design, arrival, rate, seed. Hidden folders are unfinished."""
+    """The manifests of all whole points under `root`, by design, arrival, load, seed. Hidden folders are unfinished."""
     found = (read_manifest(path) for path in sorted(root.glob("*/manifest.json")) if path.parent.name[0] != ".")
     return sorted((manifest for manifest in found if manifest is not None), key=_sort_key)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a requests.csv as they were written. Raises RecordError where it cannot be read."""
+    return _read(path, Row)
+
+
+def read_replicas(path: Path) -> list[ReplicaCount]:
+    """The counts of a replicas.csv. Raises RecordError where it cannot be read."""
+    return _read(path, ReplicaCount)
+
+
+def read_telemetry(path: Path) -> list[Sample]:
+    """The samples of a telemetry.csv. Raises RecordError where it cannot be read."""
+    return _read(path, Sample)
+
+
+def _read(path: Path, kind: type[_T]) -> list[_T]:
+    """One value of `kind` a line, each cell by the type of its field. An empty cell is None."""
+    readers = [(item.name, _reader(item.type)) for item in fields(kind)]  # type: ignore[arg-type]
+    _check_columns(path, [name for name, _ in readers])
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        header = next(lines)
+        places = [(header.index(name), reader) for name, reader in readers]
+        try:
+            return [kind(*(read(line[at]) if line[at] else None for at, read in places)) for line in lines]
+        except (ValueError, IndexError) as error:
+            raise RecordError(f"{path}, line {lines.line_num}: {error}") from error
+
+
+def _reader(kind: Any) -> Callable[[str], Any]:
+    """What turns a cell of a field of this type (float, int | None, Status) into its value."""
+    return next((number for number in (int, float) if number in (kind, *get_args(kind))), str)
 
 
 def load_summary(path: Path) -> "pd.DataFrame":
@@ -210,16 +269,15 @@ def load_replicas(path: Path) -> "pd.DataFrame":
     return _load(path, REPLICA_COLUMNS)
 
 
+def load_telemetry(path: Path) -> "pd.DataFrame":
+    """telemetry.csv with typed columns. Raises RecordError naming what is missing."""
+    return _load(path, TELEMETRY_COLUMNS)
+
+
 def _load(path: Path, columns: Sequence[str]) -> "pd.DataFrame":
     import pandas as pd  # noqa: PLC0415  half a second to import, and measuring does not need it
 
-    if not path.is_file():
-        raise RecordError(f"there is no {path}")
-    with path.open(encoding="utf-8", newline="") as file:
-        present = next(csv.reader(file), [])
-    missing = [column for column in columns if column not in present]
-    if missing:
-        raise RecordError(f"{path} lacks the columns {', '.join(missing)}")
+    _check_columns(path, columns)
     types = {column: _column_type(column) for column in columns}
     try:
         # "NA" and "null" are answers like any other; only an empty cell is absent.
@@ -228,7 +286,19 @@ def _load(path: Path, columns: Sequence[str]) -> "pd.DataFrame":
         raise RecordError(f"{path} has a cell of the wrong type: {error}") from error
 
 
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    if not path.is_file():
+        raise RecordError(f"there is no {path}")
+    with path.open(encoding="utf-8", newline="") as file:
+        present = next(csv.reader(file), [])
+    missing = [column for column in columns if column not in present]
+    if missing:
+        raise RecordError(f"{path} lacks the columns {', '.join(missing)}")
+
+
 def _column_type(column: str) -> str:
     if column in _TEXT_COLUMNS:
         return "str"
+    if column in _TRUTH_COLUMNS:
+        return "boolean"
     return "int64" if column in _WHOLE_COLUMNS else "float64"

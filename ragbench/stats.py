@@ -1,45 +1,58 @@
-"""Records of one point -> its figures and a verdict on whether they can be quoted. Pure: no file, no clock.
+"""Records of one point -> its figures, their intervals and a verdict. Pure: no file, no clock.
 
 Definitions, each per point:
 
 - `duration_s`: how long the schedule stands for, `duration_s` where the study gives it, otherwise the mean gap between
   arrivals x their number.
-- `sent_rps`: requests sent / the time they were sent over, from gaps in the same way.
-- `throughput_rps`: ok answers / (last end of any request - first due time).
-- `goodput_rps`: ok answers / the longer of `duration_s` and the time that `throughput_rps` covers. Every ok answer came
-  within the timeout. A request that failed, was refused or never left adds nothing above the line but its time below
-  it. A backlog worked off after the last arrival is not counted as if it had been served while the load lasted.
-- latencies: over ok answers, from when each was due; percentiles by linear interpolation.
-- stage times, `batch_size`, `exact_match`, `recall_at_k`: means over ok answers that report them.
+- the steady window, `window_start_s` to `window_end_s`: from 10% of `duration_s` after the first due time to the last
+  due time. It leaves out the start, while queues fill, and the drain after the last arrival.
+- `requests`, `completed`, `rejected`, `timed_out`, `failed`, `unsent`: over the whole point; the last five add up to
+  the first.
+- `sent_rps`: requests sent / the time they were sent over, from gaps as for `duration_s`; over the whole point.
+- `throughput_rps`: ok answers that ended in the window / its length. `goodput_rps`: of those, the ones within the
+  SLO's limit for a request. Without an SLO the two are equal.
+- `attainment`: requests due in the window that were ok and within that limit / all requests due in the window. A
+  request that failed, was refused or never left counts below the line. `slo_met`: whether those requests keep the SLO.
+- latencies, stages, `batch_size`, send lags: over the ok answers (lags: over all requests) due in the window; from when
+  each was due, `latency_from_sent_...` from when it was sent. Percentiles by linear interpolation, never averaged.
+- `..._low_...`, `..._high_...`: 95% intervals by block bootstrap within the point; absent where it is too short to say.
+  A percentile's is given where at least 5 answers lie beyond it. They speak of this run: what a longer run, or another
+  seed, would show of slower swings they cannot know.
+- `in_flight_mean`, `in_flight_max`: requests sent and not ended, over the window.
+- `little_residual`: (L - lambda W) / L over the window: L `in_flight_mean`, lambda from the requests that ended in it,
+  W their mean time from being sent. Near 0 where stamps and counts agree and no queue grew.
+- `unaccounted_s`: mean of (latency from sent - the four stages) over answers that report stages.
+- `exact_match`, `recall_at_k`: means over all ok answers that report them.
+- `..._cpu_cores`: means over the samples of telemetry from the window's start.
 """
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ragbench.records import ReplicaCount, Row
+from ragbench.columns import Columns, Floats, Truths, Window, steady_window
+from ragbench.in_flight import mean_in_flight, most_in_flight
+from ragbench.intervals import Interval, bootstrap, bootstrap_all
+from ragbench.records import ReplicaCount, Row, Sample
+from ragbench.slo import Slo
+from ragbench.verdicts import Evidence, Verdict, judge
 
-Verdict = Literal["valid", "client_limited", "saturated", "failed"]
-Floats = NDArray[np.float64]
+Source = Literal["measured", "simulated"]
 
-LATE_S = 0.005  # a send this late is the client's fault where it exceeds LATE_SHARE of the median latency as well
-LATE_SHARE = 0.01
-BLOCKS = 10
-FEWEST_TO_JUDGE = 40  # four requests in each block
-GROWN_SHARE = 0.05  # of the scheduled requests, gained in flight over the point
-GROWN_LEAST = 4.0
-STILL_GROWING = 0.3  # slope of the second half over the slope of the whole
-TIMED_OUT_SHARE = 0.05
+_FEWEST_BEYOND = 5  # answers past a percentile, without which its interval is a guess
+_MOST_SLICES = 500  # of the window, in which ended requests are counted
+_STAGES = ("queue_s", "embed_s", "retrieve_s", "generate_s")
+_FAILED = ("http_error", "connection_error", "reset", "truncated", "bad_answer")
+_SEED = 20_040_417  # of the resamples: the same rows give the same intervals
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The figures of one point, in the order of the columns of summary.csv. Absent figures are None."""
 
+    source: Source
     verdict: Verdict
     verdict_reason: str
     requests: int
@@ -49,176 +62,233 @@ class Summary:
     failed: int
     unsent: int
     duration_s: float
+    window_start_s: float
+    window_end_s: float
     sent_rps: float | None
     throughput_rps: float
+    throughput_low_rps: float | None
+    throughput_high_rps: float | None
     goodput_rps: float
+    attainment: float | None
+    slo_met: bool | None
     latency_mean_s: float | None
+    latency_mean_low_s: float | None
+    latency_mean_high_s: float | None
     latency_p50_s: float | None
+    latency_p50_low_s: float | None
+    latency_p50_high_s: float | None
     latency_p90_s: float | None
     latency_p95_s: float | None
+    latency_p95_low_s: float | None
+    latency_p95_high_s: float | None
     latency_p99_s: float | None
+    latency_p99_low_s: float | None
+    latency_p99_high_s: float | None
     latency_max_s: float | None
+    latency_from_sent_mean_s: float | None
+    latency_from_sent_p50_s: float | None
+    latency_from_sent_p95_s: float | None
+    latency_from_sent_p99_s: float | None
+    send_lag_p95_s: float | None
     send_lag_p99_s: float | None
+    in_flight_mean: float | None
+    in_flight_max: int
+    little_residual: float | None
     queue_s: float | None
     embed_s: float | None
     retrieve_s: float | None
     generate_s: float | None
+    unaccounted_s: float | None
     batch_size: float | None
     replicas: int
     exact_match: float | None
     recall_at_k: float | None
+    client_cpu_cores: float | None
+    server_cpu_cores: float | None
+    other_cpu_cores: float | None
 
 
-def summarise(
+def summarise(  # noqa: PLR0913  each is something else that is known of a point
     rows: Sequence[Row],
     *,
-    offered_rps: float,
+    offered_rps: float | None,
+    concurrency: int | None = None,
     duration_s: float | None = None,
     replicas: Sequence[ReplicaCount] = (),
+    telemetry: Sequence[Sample] = (),
+    slo: Slo | None = None,
     failure: str | None = None,
+    cores: float | None = None,
+    source: Source = "measured",
 ) -> Summary:
-    """The figures of one point. `failure` says why the point failed, where the harness already knows it."""
-    ok = [row for row in rows if row.status == "ok"]
-    latencies = _present(row.latency_s for row in ok)
-    count = {status: sum(row.status == status for row in rows) for status in {row.status for row in rows}}
-    length_s = duration_s if duration_s is not None else _span_s([row.due_s for row in rows], fallback=1 / offered_rps)
-    sent = sorted(_present(row.sent_s for row in rows))
-    over_s = max(_present(row.done_s for row in rows), default=0.0) - min((row.due_s for row in rows), default=0.0)
-    verdict, reason = judge(rows, failure=failure)
+    """The figures of one point: an open loop at `offered_rps`, or a closed one of `concurrency` users.
+
+    `failure` says why the point failed, where the harness already knows it; `cores` how many the machine lends us.
+    """
+    columns = Columns.of(rows)
+    fallback_s = 1 / offered_rps if offered_rps else 1.0
+    length_s = duration_s if duration_s is not None else _span_s(columns.due_s, fallback=fallback_s)
+    window = steady_window(columns.due_s, duration_s=length_s)
+    cpu = {name: _sampled(telemetry, name, window) for name in ("client", "server", "other")}
+    evidence = Evidence(
+        columns,
+        window,
+        failure=failure,
+        other_cpu_cores=cpu["other"],
+        cores=cores,
+        is_closed=concurrency is not None,
+    )
+    verdict, reason = judge(evidence)
+    within = window.holds(columns.due_s)
     return Summary(
+        source=source,
         verdict=verdict,
         verdict_reason=reason,
-        requests=len(rows),
-        completed=len(ok),
-        rejected=count.get("rejected", 0),
-        timed_out=count.get("timeout", 0),
-        failed=sum(count.get(status, 0) for status in ("http_error", "connection_error", "bad_answer")),
-        unsent=count.get("unsent", 0),
         duration_s=length_s,
-        sent_rps=len(sent) / _span_s(sent, fallback=1 / offered_rps) if sent else None,
-        throughput_rps=len(ok) / over_s if over_s > 0 else 0.0,
-        goodput_rps=len(ok) / max(length_s, over_s),
-        latency_mean_s=_mean(latencies),
-        latency_p50_s=_percentile(latencies, 50),
-        latency_p90_s=_percentile(latencies, 90),
-        latency_p95_s=_percentile(latencies, 95),
-        latency_p99_s=_percentile(latencies, 99),
-        latency_max_s=_percentile(latencies, 100),
-        send_lag_p99_s=_percentile(_present(row.send_lag_s for row in rows), 99),
-        queue_s=_mean(_present(row.queue_s for row in ok)),
-        embed_s=_mean(_present(row.embed_s for row in ok)),
-        retrieve_s=_mean(_present(row.retrieve_s for row in ok)),
-        generate_s=_mean(_present(row.generate_s for row in ok)),
-        batch_size=_mean(_present(row.batch_size for row in ok)),
+        window_start_s=window.start_s,
+        window_end_s=window.end_s,
         replicas=max((count.ready for count in replicas), default=1),
-        exact_match=_mean(_present(row.exact_match for row in ok)),
-        recall_at_k=_mean(_present(row.recall_at_k for row in ok)),
+        client_cpu_cores=cpu["client"],
+        server_cpu_cores=cpu["server"],
+        other_cpu_cores=cpu["other"],
+        **_counts(columns),
+        **_rates(columns, window, limit_s=slo.limit_s if slo else np.inf, fallback_s=fallback_s),
+        **_promises(columns, within, slo),
+        **_latencies(columns, within),
+        **_queue(columns, window),
+        **_stages(columns, within),
     )
 
 
-def judge(rows: Sequence[Row], *, failure: str | None = None) -> tuple[Verdict, str]:
-    """A verdict and its reason in a short sentence; the first rule that applies decides.
-
-    - `failed`: the server died or never answered (`failure`), or no request got an ok answer.
-    - `client_limited`: a request was never sent, or the 95th percentile of send lag exceeds both 5 ms and 1% of the
-      median latency.
-    - `saturated`: 5% or more timed out (taking requests out hides the growth), or in-flight and latency both `growing`.
-    - `valid`: none of these.
-    """
-    ok = [row for row in rows if row.status == "ok"]
-    if failure is not None:
-        return "failed", failure
-    if not ok:
-        return "failed", _nothing_ok(rows)
-    late = _client_fault(rows, ok)
-    return ("client_limited", late) if late else _growth(rows)
+def _counts(columns: Columns) -> dict[str, Any]:
+    """How every request ended."""
+    count = columns.statuses
+    return {
+        "requests": len(columns),
+        "completed": count["ok"],
+        "rejected": count["rejected"],
+        "timed_out": count["timeout"],
+        "failed": sum(count[status] for status in _FAILED),
+        "unsent": count["unsent"],
+    }
 
 
-def _growth(rows: Sequence[Row]) -> tuple[Verdict, str]:
-    """`saturated` or `valid`."""
-    timed_out = sum(row.status == "timeout" for row in rows)
-    if timed_out >= TIMED_OUT_SHARE * len(rows):
-        return "saturated", f"{timed_out} of {len(rows)} requests timed out"
-    if len(rows) < FEWEST_TO_JUDGE:
-        return "valid", f"sent on time; {len(rows)} requests are too few to judge growth"
-    in_flight, latency = _blocks(rows)
-    gained = max(GROWN_LEAST, GROWN_SHARE * len(rows))
-    if growing(in_flight, by=gained) and growing(latency, by=0.5 * float(np.min(latency))):
-        return "saturated", (
-            f"to the end, in-flight grew from {in_flight[0]:.0f} to {in_flight[-1]:.0f} "
-            f"and latency from {latency[0]:.3g} to {latency[-1]:.3g} s"
-        )
-    rejected = sum(row.status == "rejected" for row in rows)
-    return "valid", "sent on time; no growth to the end" + (
-        f"; {rejected / len(rows):.0%} rejected" if rejected else ""
-    )
+def _rates(columns: Columns, window: Window, *, limit_s: float, fallback_s: float) -> dict[str, Any]:
+    """Requests per second: sent, answered, answered in time."""
+    sent = np.sort(columns.starts_s)
+    ended = columns.is_ok & window.holds(columns.done_s)
+    interval = _rate_interval(columns.done_s[ended], window)
+    return {
+        "sent_rps": len(sent) / _span_s(sent, fallback=fallback_s) if len(sent) else None,
+        "throughput_rps": float(np.count_nonzero(ended) / window.length_s),
+        "throughput_low_rps": interval.low if interval else None,
+        "throughput_high_rps": interval.high if interval else None,
+        "goodput_rps": float(np.count_nonzero(ended & (columns.latency_s <= limit_s)) / window.length_s),
+    }
 
 
-def growing(values: Floats, *, by: float) -> bool:
-    """Whether a series over equal blocks of a point rises by more than `by` and still rises at its end.
-
-    Both slopes are medians of all pairwise slopes, which a few odd blocks do not move. The slope over the whole must
-    add up to more than `by`, and the slope of the second half must be at least 0.3 of it: a queue that fills and then
-    levels off has a high first slope and a flat second half.
-    """
-    whole, second_half = _slope(values), _slope(values[len(values) // 2 :])
-    return whole * (len(values) - 1) > by and second_half >= STILL_GROWING * whole
-
-
-def _slope(values: Floats) -> float:
-    """Theil-Sen slope per step: the median over all pairs (Sen, 1968)."""
-    first, second = np.triu_indices(len(values), k=1)
-    return float(np.median((values[second] - values[first]) / (second - first)))
+def _rate_interval(ends_s: Floats, window: Window) -> Interval | None:
+    """Of the number that ended per second, from the numbers in equal slices of the window."""
+    slices = min(_MOST_SLICES, len(ends_s))
+    if not slices:
+        return None
+    counts, _ = np.histogram(ends_s, bins=slices, range=(window.start_s, window.end_s))
+    rates = counts * (slices / window.length_s)
+    found = bootstrap(rates.astype(np.float64), lambda drawn: drawn.mean(axis=1), rng=np.random.default_rng(_SEED))
+    return Interval(max(0.0, found.low), found.high) if found else None
 
 
-def _blocks(rows: Sequence[Row]) -> tuple[Floats, Floats]:
-    """Mean in-flight and median latency over BLOCKS equal runs of requests in due order; each (BLOCKS,).
-
-    In-flight at a due time counts the requests due by then and not yet over, that one included.
-    """
-    ordered = sorted((row for row in rows if row.done_s is not None), key=lambda row: row.due_s)
-    due = np.array([row.due_s for row in ordered])
-    done = np.array([row.done_s for row in ordered], dtype=np.float64)
-    in_flight = np.arange(1, len(due) + 1) - np.searchsorted(np.sort(done), due, side="right")
-    parts = np.array_split(np.arange(len(due)), BLOCKS)
-    return (
-        np.array([np.mean(in_flight[part]) for part in parts]),
-        np.array([np.median(done[part] - due[part]) for part in parts]),
-    )
+def _promises(columns: Columns, within: Truths, slo: Slo | None) -> dict[str, Any]:
+    """Of the requests due in the window, the share answered in time, and whether the SLO was kept."""
+    latencies = np.where(columns.is_ok, columns.latency_s, np.inf)[within]
+    if not latencies.size:
+        return {"attainment": None, "slo_met": None}
+    in_time = np.isfinite(latencies) & (latencies <= (slo.limit_s if slo else np.inf))
+    return {"attainment": float(np.mean(in_time)), "slo_met": slo.met(latencies) if slo else None}
 
 
-def _client_fault(rows: Sequence[Row], ok: Sequence[Row]) -> str | None:
-    unsent = sum(row.status == "unsent" for row in rows)
-    if unsent:
-        return f"{unsent} of {len(rows)} requests were never sent"
-    lag_s = _percentile(_present(row.send_lag_s for row in rows), 95) or 0.0
-    median_s = _percentile(_present(row.latency_s for row in ok), 50) or 0.0
-    if lag_s > max(LATE_S, LATE_SHARE * median_s):
-        return f"one in twenty requests left {lag_s * 1000:.1f} ms late or more"
-    return None
+def _latencies(columns: Columns, within: Truths) -> dict[str, Any]:
+    """From due, with their intervals, and from sent; and how late requests left."""
+    answered = within & columns.is_ok
+    from_due, from_sent = columns.latency_s[answered], columns.from_sent_s[answered]
+    figures = {
+        "latency_mean_s": _mean(from_due),
+        "latency_p90_s": _percentile(from_due, 90),
+        "latency_max_s": _percentile(from_due, 100),
+        "latency_from_sent_mean_s": _mean(from_sent),
+        **{f"latency_p{p}_s": _percentile(from_due, p) for p in (50, 95, 99)},
+        **{f"latency_from_sent_p{p}_s": _percentile(from_sent, p) for p in (50, 95, 99)},
+        **{f"send_lag_p{p}_s": _percentile(columns.send_lag_s[within], p) for p in (95, 99)},
+    }
+    return figures | _latency_intervals(from_due)
 
 
-def _nothing_ok(rows: Sequence[Row]) -> str:
-    if not rows:
-        return "nothing was scheduled"
-    first = next((row.error for row in rows if row.error), "no reason given")
-    return f"none of {len(rows)} requests got an ok answer; the first: {first}"
+def _latency_intervals(latencies_s: Floats) -> dict[str, Any]:
+    """Of the mean and the percentiles, kept within what was seen at all."""
+
+    def figures(drawn: Floats) -> Floats:
+        return np.column_stack([drawn.mean(axis=1), *np.percentile(drawn, (50, 95, 99), axis=1)])
+
+    drawn = bootstrap_all(latencies_s, figures, rng=np.random.default_rng(_SEED))
+    found: Sequence[Interval | None] = drawn or [None] * 4
+    told: dict[str, Any] = {}
+    for name, beyond, interval in zip(("mean", "p50", "p95", "p99"), (0.5, 0.5, 0.05, 0.01), found, strict=True):
+        known = interval is not None and len(latencies_s) * beyond >= _FEWEST_BEYOND
+        told[f"latency_{name}_low_s"] = max(interval.low, float(latencies_s.min())) if interval and known else None
+        told[f"latency_{name}_high_s"] = min(interval.high, float(latencies_s.max())) if interval and known else None
+    return told
 
 
-def _span_s(times: Sequence[float], *, fallback: float) -> float:
+def _queue(columns: Columns, window: Window) -> dict[str, Any]:
+    """Requests under way, and Little's law on them."""
+    starts, ends = columns.starts_s, columns.ends_s
+    mean = float(mean_in_flight(starts, ends, np.array([window.start_s, window.end_s]))[0])
+    ended = window.holds(columns.done_s) & ~np.isnan(columns.sent_s)
+    spent = float(np.sum(columns.from_sent_s[ended])) / window.length_s
+    return {
+        "in_flight_mean": mean if len(starts) else None,
+        "in_flight_max": most_in_flight(starts, ends, low=window.start_s, high=window.end_s),
+        "little_residual": (mean - spent) / mean if mean > 0 else None,
+    }
+
+
+def _stages(columns: Columns, within: Truths) -> dict[str, Any]:
+    """Where the time went, and what came of it."""
+    answered = within & columns.is_ok
+    stages = {name: columns.column(name)[answered] for name in _STAGES}
+    told = np.column_stack(list(stages.values()))
+    reports = ~np.isnan(told).all(axis=1)
+    rest = columns.from_sent_s[answered][reports] - np.nansum(told[reports], axis=1)
+    return {
+        **{name: _mean(values) for name, values in stages.items()},
+        "unaccounted_s": _mean(rest),
+        "batch_size": _mean(columns.column("batch_size")[answered]),
+        "exact_match": _mean(columns.column("exact_match")[columns.is_ok]),
+        "recall_at_k": _mean(columns.column("recall_at_k")[columns.is_ok]),
+    }
+
+
+def _sampled(samples: Sequence[Sample], whose: str, window: Window) -> float | None:
+    """Mean CPU use from the window's start; over all samples where none came after it."""
+    late = [sample for sample in samples if sample.t_s > window.start_s] or samples
+    return _mean(np.array([getattr(sample, f"{whose}_cpu_cores") for sample in late], dtype=np.float64))
+
+
+def _span_s(times: Floats, *, fallback: float) -> float:
     """How long n instants stand for: their mean gap x n. `fallback` seconds where there is no gap."""
     if len(times) < 2 or times[-1] <= times[0]:
         return fallback
-    return (times[-1] - times[0]) * len(times) / (len(times) - 1)
+    return float(times[-1] - times[0]) * len(times) / (len(times) - 1)
 
 
-def _present(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
+def _mean(values: Floats) -> float | None:
+    return _figure(values, lambda known: float(np.mean(known)))
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
+def _percentile(values: Floats, percent: float) -> float | None:
+    return _figure(values, lambda known: float(np.percentile(known, percent)))
 
 
-def _percentile(values: Sequence[float], percent: float) -> float | None:
-    return float(np.percentile(values, percent)) if values else None
+def _figure(values: Floats, figure: Callable[[Floats], float]) -> float | None:
+    known = values[~np.isnan(values)]
+    return figure(known) if known.size else None

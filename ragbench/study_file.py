@@ -6,17 +6,26 @@ What a value may be is decided in config.py; here are the tables, their keys and
 import difflib
 import math
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ragbench.config import Load, Study, StudyError, Value, Variant, Workload, field_names
 from ragbench.paths import SHIPPED_STUDIES
+from ragbench.slo import Slo
 from ragbench.workload import QuestionsError, load_questions
 
 Table = Mapping[str, Any]
 Reader = Callable[[object], Any]
+
+
+class _HalfRead(StudyError):
+    """Some values of a list are of the wrong type. `rest` are the others, so that their mistakes are found too."""
+
+    def __init__(self, mistakes: Iterable[str], *, rest: tuple[Any, ...]) -> None:
+        super().__init__(mistakes)
+        self.rest = rest
 
 
 def find_study(name: str) -> Path:
@@ -34,8 +43,11 @@ def load_study(path: Path) -> Study:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StudyError([f"not TOML: {error}"]) from error
-    return parse_study(tables, default_name=path.stem)
+        raise StudyError([f"{path}: not TOML: {error}"]) from error
+    try:
+        return parse_study(tables, default_name=path.stem)
+    except StudyError as error:
+        raise StudyError(f"{path}: {mistake}" for mistake in error.mistakes) from error
 
 
 def parse_study(tables: Table, *, default_name: str) -> Study:
@@ -67,9 +79,10 @@ def _base_load(table: object, mistakes: list[str]) -> Load:
     before = len(mistakes)
     values = _read("load", table, _LOAD, mistakes)
     if isinstance(table, Mapping):
-        if "rates" not in table:
-            mistakes.append("[load] needs rates, e.g. rates = [5, 10, 20]")
-        values = {"rates": (1.0,)} | values
+        if not {"rates", "concurrency"} & table.keys():
+            mistakes.append("[load] needs rates, e.g. rates = [5, 10, 20], or concurrency, e.g. concurrency = [8]")
+        if "rates" not in values and "concurrency" not in values:
+            values["rates"] = (1.0,)
         if "duration_s" in table and "duration_s" not in values and "requests" not in values:
             values["duration_s"] = 1.0
         if "requests" in table and "requests" not in values and "duration_s" not in values:
@@ -123,6 +136,8 @@ def _read(where: str, table: object, readers: Mapping[str, Reader], mistakes: li
             values[key] = readers[key](table[key])
         except StudyError as error:
             mistakes += (f"[{where}] {key}{mistake}" for mistake in error.mistakes)
+            if isinstance(error, _HalfRead) and error.rest:
+                values[key] = error.rest
     return values
 
 
@@ -174,7 +189,7 @@ def _list_of(reader: Reader) -> Reader:
             except StudyError as error:
                 mistakes += (f": each{mistake}" for mistake in error.mistakes)
         if mistakes:
-            raise StudyError(mistakes)
+            raise _HalfRead(mistakes, rest=tuple(found))
         return tuple(found)
 
     return read
@@ -207,16 +222,27 @@ def _as_is(value: object) -> object:
     return value
 
 
-_STUDY: dict[str, Reader] = {"name": _text, "title": _text, "seeds": _list_of(_whole)}
+def _slo(table: object) -> Slo:
+    if not isinstance(table, Mapping):
+        raise StudyError([f" must be a table, as in {{ latency_p95_s = 1.0 }}, got {table!r}"])
+    try:
+        return Slo.of(table)
+    except ValueError as error:
+        raise StudyError([f": {error}"]) from error
+
+
+_STUDY: dict[str, Reader] = {"name": _text, "title": _text, "seeds": _list_of(_whole), "slo": _slo}
 _WORKLOAD: dict[str, Reader] = {"questions": _text, "k": _whole, "max_new_tokens": _whole}
 _LOAD: dict[str, Reader] = {
     "arrivals": _list_of(_text),
     "rates": _list_of(_number),
+    "concurrency": _list_of(_whole),
     "duration_s": _number,
     "requests": _whole,
     "warmup_requests": _whole,
     "timeout_s": _number,
     "ready_timeout_s": _number,
+    "processes": _whole,
 }
 _VARIANT: dict[str, Reader] = {"command": _text, "url": _text, "settings": _settings, "load": _as_is}
 

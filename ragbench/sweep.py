@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ragbench.config import Study, StudyError
 from ragbench.launch import HURRIED_GRACE_S, LaunchError, Remote, Service, start
-from ragbench.measure import Measurement, Surroundings, measure, schedule_of, unmeasured, write_point
+from ragbench.measure import Measurement, Surroundings, measure, schedule_of, trace_of, unmeasured, write_point
 from ragbench.paths import StudyPaths
 from ragbench.points import Launch, Point, expand
 from ragbench.progress import Progress
@@ -23,6 +23,7 @@ from ragbench.schedule import schedule_csv, sha256
 from ragbench.workload import QuestionSet, load_questions
 
 Redo = Literal["changed", "all"]
+_SINCE: dict[str, Any] = {"processes": 1}  # settings that older manifests lack, as they were then
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +154,25 @@ class _Runner:
 
 
 def _difference(manifest: dict[str, Any], point: Point, questions: QuestionSet) -> str:
-    """What sets a measured point apart from the one wanted now, as in `duration_s 3.0 -> 5.0`; empty: nothing."""
-    before, now = manifest["point"], point.as_dict()
-    found = [
-        f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in {**now, **before} if before.get(key) != now.get(key)
-    ]
+    """What sets a measured point apart from the one wanted now, as in `duration_s 3.0 -> 5.0`; empty: nothing.
+
+    An SLO is no part of it: it judges the same requests.
+    """
+    before, now = _SINCE | manifest["point"], point.as_dict()
+    keys = [key for key in {**now, **before} if key != "slo"]
+    found = [f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in keys if before.get(key) != now.get(key)]
     if not found and manifest.get("questions_sha256") != questions.sha256:
         found.append("the questions file")
-    if not found and manifest.get("schedule_sha256") != sha256(schedule_csv(schedule_of(point, questions))):
-        found.append("the schedule drawn from the same seed")
+    if not found and point.concurrency is None:
+        found += _schedule_difference(manifest, point, questions)
     return ", ".join(found)
+
+
+def _schedule_difference(manifest: dict[str, Any], point: Point, questions: QuestionSet) -> list[str]:
+    same = manifest.get("schedule_sha256") == sha256(schedule_csv(schedule_of(point, questions)))
+    if same and manifest.get("trace") == trace_of(point):
+        return []
+    return ["the schedule drawn from the same seed"]
 
 
 @contextmanager

@@ -7,14 +7,17 @@ from ragbench.plots.study import Study
 
 AT_THAT_LOAD = ("latency_p50_s", "latency_p95_s", "latency_p99_s", "batch_size", "exact_match")
 OF_A_POINT = (
-    *("arrival", "offered_rps", "seed", "verdict", "throughput_rps", "goodput_rps"),
-    *("latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "send_lag_p99_s"),
+    *("arrival", "offered_rps", "concurrency", "seed", "verdict", "throughput_rps", "goodput_rps", "slo_met"),
+    *("latency_mean_s", "latency_p50_s", "latency_p95_low_s", "latency_p95_s", "latency_p95_high_s", "latency_p99_s"),
+    *("send_lag_p95_s", "in_flight_mean", "little_residual", "unaccounted_s", "other_cpu_cores"),
     *("batch_size", "replicas", "exact_match", "recall_at_k", "rejected", "timed_out", "failed", "unsent"),
 )
 
 
 def carried(study: Study) -> pd.DataFrame:
     """One row per design, settings and arrival process: the load it carried, and how it did there, means over seeds.
+
+    Open loop only: of users who wait there is no offered load to carry.
 
     `carried_rps` is the highest offered rate up to which every point was valid; absent where the lowest was not.
     `best_throughput_rps` is the most it answered at any rate, valid or not.
@@ -35,12 +38,25 @@ def _carried(line: Line, arrival: str) -> dict[str, object]:
 
 
 def points(study: Study) -> pd.DataFrame:
-    """One row per point, designs in the order of the figures; columns as in summary.csv, the label for the settings."""
+    """One row per point, designs in the order of the figures; columns as in summary.csv, the label for the settings.
+
+    Columns that no point has a value for are left out.
+    """
+    return _in_order(study)[["design", *OF_A_POINT]].dropna(axis="columns", how="all")
+
+
+def reasons(study: Study) -> pd.DataFrame:
+    """One row per point that is not valid: which, and why."""
+    rows = _in_order(study)
+    told = ["design", "arrival", "offered_rps", "concurrency", "seed", "verdict", "verdict_reason"]
+    return rows.loc[rows["verdict"] != "valid", told].dropna(axis="columns", how="all").reset_index(drop=True)
+
+
+def _in_order(study: Study) -> pd.DataFrame:
     parts = [line.points.assign(design=line.label) for line in lines(study)]
-    joined = pd.concat(parts).sort_values(["arrival", "offered_rps", "seed"], kind="stable")
+    joined = pd.concat(parts).sort_values(["arrival", "offered_rps", "concurrency", "seed"], kind="stable")
     order = {line.label: place for place, line in enumerate(lines(study))}
-    ordered = joined.sort_values("design", key=lambda labels: labels.map(order), kind="stable")
-    return ordered[["design", *OF_A_POINT]].reset_index(drop=True)
+    return joined.sort_values("design", key=lambda labels: labels.map(order), kind="stable").reset_index(drop=True)
 
 
 def summarised(study: Study) -> str:

@@ -4,10 +4,11 @@ Nothing here knows HTTP or time.
 """
 
 import hashlib
+import itertools
 import json
 import re
 import string
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,12 +99,15 @@ def _question(line: str, *, where: str) -> Question:
 
 def sample(questions: Sequence[Question], n: int, rng: np.random.Generator) -> list[Question]:
     """`n` questions in random order; none comes again before all have been asked."""
+    return list(itertools.islice(endless(questions, rng), n))
+
+
+def endless(questions: Sequence[Question], rng: np.random.Generator) -> Iterator[Question]:
+    """Questions in random order for ever; none comes again before all have been asked."""
     if not questions:
         raise ValueError("there are no questions to sample from")
-    picked: list[Question] = []
-    while len(picked) < n:
-        picked += [questions[i] for i in rng.permutation(len(questions))]
-    return picked[:n]
+    while True:
+        yield from (questions[i] for i in rng.permutation(len(questions)))
 
 
 def normalise(text: str) -> str:

@@ -7,24 +7,30 @@ import typer
 
 from ragbench import console
 from ragbench.arrivals import ARRIVALS
-from ragbench.commands.common import allow_many_files, say, terminal
+from ragbench.commands.common import say, terminal
+from ragbench.config import StudyError
+from ragbench.descriptors import allow_files
 from ragbench.interrupts import run_until_done
 from ragbench.launch import Remote
 from ragbench.measure import Measurement, look_around, measure, write_point
 from ragbench.paths import StudyPaths
 from ragbench.points import Point, expand
 from ragbench.progress import Progress
+from ragbench.slo import parse_slo
 from ragbench.study_file import parse_study
 from ragbench.workload import load_questions
 
 
 def load(  # noqa: PLR0913, PLR0917  an option each
     url: Annotated[str, typer.Option(help="The service, as in http://127.0.0.1:8000.")],
-    rate: Annotated[float, typer.Option(help="Requests per second.")],
-    arrival: Annotated[str, typer.Option(help=f"One of: {', '.join(ARRIVALS)}.")] = "poisson",
+    rate: Annotated[float | None, typer.Option(help="Requests per second: an open loop.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Users who wait for answers: a closed loop.")] = None,
+    arrival: Annotated[str, typer.Option(help=f"{', '.join(ARRIVALS)}; as in gamma:cv=3.")] = "poisson",
     requests: Annotated[int | None, typer.Option(help="Send exactly so many.")] = None,
     duration_s: Annotated[float | None, typer.Option(help="Send for so many seconds.")] = None,
     seed: Annotated[int, typer.Option(help="Of the schedule and the questions.")] = 1,
+    processes: Annotated[int, typer.Option(help="Client processes that share the sending.")] = 1,
+    slo: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="As in latency_p95_s=1.0.")] = None,
     timeout_s: Annotated[float, typer.Option(help="Per request, from when it is due.")] = 30.0,
     k: Annotated[int, typer.Option(help="Documents wanted per question.")] = 2,
     questions: Annotated[str, typer.Option(help="A shipped set or a JSONL file.")] = "facts",
@@ -32,23 +38,28 @@ def load(  # noqa: PLR0913, PLR0917  an option each
     out: Annotated[Path | None, typer.Option(help="A folder to write the rows to.")] = None,
 ) -> None:
     """Fire one load at a service that runs already, and print what came of it."""
+    if (rate is None) == (concurrency is None):
+        got = "neither" if rate is None else "both"
+        raise StudyError([f"exactly one of --rate (open loop) and --concurrency (closed loop) is needed, got {got}"])
     point = _single_point(
         {
-            "study": {"seeds": [seed]},
+            "study": {"seeds": [seed], "slo": _limits(slo)},
             "workload": {"questions": questions, "k": k},
             "load": {
-                "arrivals": [arrival],
-                "rates": [rate],
+                "arrivals": None if rate is None else [arrival],
+                "rates": None if rate is None else [rate],
+                "concurrency": None if concurrency is None else [concurrency],
                 "duration_s": duration_s,
                 "requests": requests,
                 "warmup_requests": warmup_requests,
                 "timeout_s": timeout_s,
+                "processes": processes,
             },
             "variants": {"service": {"url": url}},
         }
     )
     asked = load_questions(questions)
-    allow_many_files()
+    allow_files([point])
 
     async def measured() -> Measurement:
         with Progress([point], starts=0) as progress:
@@ -69,7 +80,15 @@ def load(  # noqa: PLR0913, PLR0917  an option each
         raise typer.Exit(1)
 
 
-def _single_point(tables: dict[str, Any]) -> Point:
+def _limits(options: list[str] | None) -> dict[str, float] | None:
+    try:
+        slo = parse_slo(options or [])
+    except ValueError as error:
+        raise StudyError([f"--slo: {error}"]) from error
+    return None if slo is None else slo.as_dict()
+
+
+def _single_point(tables: dict[str, dict[str, Any]]) -> Point:
     """The one point of a load given by options; absent options are left out."""
-    given = tables | {"load": {key: value for key, value in tables["load"].items() if value is not None}}
+    given = {name: {key: x for key, x in table.items() if x is not None} for name, table in tables.items()}
     return expand(parse_study(given, default_name="load"))[0].points[0]

@@ -1,16 +1,43 @@
 """`ragbench summarise` and `ragbench report`: from results that lie there already."""
 
+import sys
+from typing import Annotated
+
 import typer
+from rich.console import Console
+from rich.progress import Progress
 
 from ragbench import console
-from ragbench.commands.common import FolderArgument, build_report, results_folder, say_where, terminal
+from ragbench.commands.common import FolderArgument, build_report, results_folder, say, say_where, terminal
+from ragbench.config import StudyError
+from ragbench.recompute import recompute
+from ragbench.records import RecordError, read_manifests
+from ragbench.slo import parse_slo
 from ragbench.sweep import rebuild_summary
 
+SloOption = Annotated[
+    list[str] | None,
+    typer.Option("--slo", metavar="KEY=VALUE", help="As in latency_p95_s=1.0; may be given several times."),
+]
 
-def summarise(folder: FolderArgument) -> None:
-    """Rebuild summary.csv of FOLDER from its whole points, and print it."""
+
+def summarise(folder: FolderArgument, slo: SloOption = None) -> None:
+    """Compute every point of FOLDER again from its rows, by today's rules; write summary.csv and print it."""
     paths = results_folder(folder)
-    terminal.print(console.points_table(rebuild_summary(paths)))
+    names = [manifest["point"]["name"] for manifest in read_manifests(paths.root)]
+    try:
+        asked = parse_slo(slo or [])
+        with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+            task = progress.add_task("points", total=len(names))
+            manifests = recompute(paths, slo=asked, on_point=lambda _: progress.advance(task))
+    except (RecordError, ValueError) as error:
+        raise StudyError([str(error)]) from error
+    terminal.print(console.points_table(manifests))
+    for line in console.reasons(manifests):
+        say(line)
+    if asked is not None:
+        met = sum(manifest["summary"]["slo_met"] is True for manifest in manifests)
+        terminal.print(f"slo {asked}: met at {met} of {len(manifests)} points", soft_wrap=True)
     terminal.print(f"summary: {paths.summary}", soft_wrap=True)
 
 

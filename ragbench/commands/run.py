@@ -11,7 +11,6 @@ from ragbench import console
 from ragbench.commands.common import (
     ResultsOption,
     StudyArgument,
-    allow_many_files,
     build_report,
     counted,
     say,
@@ -19,12 +18,14 @@ from ragbench.commands.common import (
     terminal,
 )
 from ragbench.config import Study, StudyError
+from ragbench.descriptors import allow_files
 from ragbench.hardware import git_state
 from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.measure import look_around
 from ragbench.paths import StudyPaths
 from ragbench.points import expand
 from ragbench.progress import Progress, expected_s, minutes
+from ragbench.recompute import recompute
 from ragbench.records import read_manifests
 from ragbench.study_file import find_study, load_study
 from ragbench.sweep import Plan, make_plan, rebuild_summary
@@ -49,7 +50,8 @@ def run(
     if plan.changed and redo is None:
         _refuse_changed(paths, plan)
     _say_skipped(paths, plan, redo)
-    allow_many_files()
+    allow_files(plan.points)
+    _judge_kept(loaded, paths, plan)
     around = look_around()
     try:
         with Progress(plan.points, starts=len(plan.launches)) as progress:
@@ -88,6 +90,15 @@ def _planned(name: str, results: Path, redo: Redo | None) -> tuple[Path, Study, 
     study = load_study(path)
     paths = StudyPaths(results / study.name)
     return path, study, paths, make_plan(study, paths, redo=redo.value if redo else None)
+
+
+def _judge_kept(study: Study, paths: StudyPaths, plan: Plan) -> None:
+    """Compute kept points again where they were judged by another SLO than the study has now."""
+    kept = {point.name for point in plan.whole}
+    judged_by = [m.get("slo") for m in read_manifests(paths.root) if m["point"]["name"] in kept]
+    if study.slo is not None and any(slo != study.slo.as_dict() for slo in judged_by):
+        recompute(paths, slo=study.slo)
+        say(f"judged again by the slo of the study: {study.slo}")
 
 
 def _refuse_changed(paths: StudyPaths, plan: Plan) -> NoReturn:

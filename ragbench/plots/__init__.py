@@ -18,6 +18,7 @@ from ragbench.plots.stages import stages
 from ragbench.plots.study import Study, load_study
 from ragbench.plots.style import DPI, RC
 from ragbench.plots.throughput import throughput
+from ragbench.plots.users import users
 
 __all__ = ["DPI", "FIGURES", "Study", "load_study", "rendered", "save_all"]
 
@@ -30,6 +31,7 @@ FIGURES: dict[str, Callable[[Study], Figure | None]] = {
     "stages": stages,
     "distribution": distribution,
     "replicas": replicas,
+    "users": users,
 }
 
 

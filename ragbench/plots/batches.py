@@ -4,14 +4,26 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ragbench.plots.lines import Line, lines
-from ragbench.plots.study import Study
-from ragbench.plots.style import draw_line, finish, line_handles, log_axis, mark_handles, named, page, rate_axis, styled
+from ragbench.plots.study import Study, open_loop
+from ragbench.plots.style import (
+    arrivals_told,
+    draw_line,
+    finish,
+    line_handles,
+    log_axis,
+    mark_handles,
+    named,
+    page,
+    rate_axis,
+    styled,
+)
 
 COLUMNS = ("batch_size", "throughput_rps", "latency_p95_s")
 SETTING = "max_batch_size"
 
 
 @styled
+@open_loop
 def batches(study: Study) -> Figure | None:
     """Mean batch, throughput and p95 latency (columns) per arrival process (rows), a line per `max_batch_size`.
 
@@ -28,12 +40,12 @@ def batches(study: Study) -> Figure | None:
                 draw_line(axes, line, arrival, column)
             rate_axis(axes, list(study.summary["offered_rps"]))
             axes.set_ylabel(named(column).replace(" (", "\n("))
-            axes.set_title(f"{arrival.capitalize()} arrivals")
+            axes.set_title(arrivals_told(arrival))
     for axes in grid[0]:
         log_axis(axes)
     for axes in grid[-1]:
         axes.set_xlabel(named("offered_rps"))
-    handles = line_handles(shown) + mark_handles(shown, "latency_p95_s")
+    handles = line_handles(shown) + mark_handles(shown, "latency_p95_s", "throughput_rps")
     return finish(figure, study, "Batch sizes side by side", handles=handles)
 
 

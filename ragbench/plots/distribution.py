@@ -8,13 +8,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from ragbench.plots.lines import Line, left_out, one_each
-from ragbench.plots.study import Study
-from ragbench.plots.style import GREY, finish, line_handles, log_axis, named, page, plain, styled
+from ragbench.plots.study import Study, open_loop
+from ragbench.plots.style import GREY, arrivals_told, finish, line_handles, log_axis, named, page, plain, styled
 
 PERCENTILES = {"p50": 0.5, "p90": 0.1, "p99": 0.01}
 
 
 @styled
+@open_loop
 def distribution(study: Study) -> Figure | None:
     """Share of requests slower than a latency, one curve per design and seed, each arrival process a column.
 
@@ -29,7 +30,7 @@ def distribution(study: Study) -> Figure | None:
         for axes, arrival in zip(row, study.arrivals, strict=True):
             curves += sum(_curves(axes, study, line, arrival, rate) for line in lines)
             _percentiles(axes, is_labelled=axes is row[-1])
-            axes.set_title(f"{arrival.capitalize()} arrivals, offered {rate:g} requests per second")
+            axes.set_title(f"{arrivals_told(arrival)}, offered {rate:g} requests per second")
         row[0].set_ylabel("share of requests slower (%)")
     if not curves:
         return None

@@ -3,13 +3,25 @@
 from matplotlib.figure import Figure
 
 from ragbench.plots.lines import as_many_as_read, left_out
-from ragbench.plots.study import Study
-from ragbench.plots.style import draw_line, finish, line_handles, log_axis, mark_handles, named, page, rate_axis, styled
+from ragbench.plots.study import Study, open_loop
+from ragbench.plots.style import (
+    arrivals_told,
+    draw_line,
+    finish,
+    line_handles,
+    log_axis,
+    mark_handles,
+    named,
+    page,
+    rate_axis,
+    styled,
+)
 
 STATISTICS = ("latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s")
 
 
 @styled
+@open_loop
 def latency(study: Study) -> Figure | None:
     """Mean, p50, p95 and p99 latency (rows) under each arrival process (columns), one line per design."""
     shown = as_many_as_read(study)
@@ -24,8 +36,8 @@ def latency(study: Study) -> Figure | None:
         log_axis(row[0])
         row[0].set_ylabel(named(column).replace(" (", "\n("))
     for axes, arrival in zip(grid[0], study.arrivals, strict=True):
-        axes.set_title(f"{arrival.capitalize()} arrivals")
+        axes.set_title(arrivals_told(arrival))
     for axes in grid[-1]:
         axes.set_xlabel(named("offered_rps"))
-    handles = line_handles(shown) + mark_handles(shown, STATISTICS[0])
+    handles = line_handles(shown) + mark_handles(shown, *STATISTICS)
     return finish(figure, study, "Latency against offered load", handles=handles, notes=[left_out(study, shown)])

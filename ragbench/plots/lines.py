@@ -1,6 +1,6 @@
 """What one line of a figure stands for, and how it looks in all of them. Draws nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from matplotlib.colors import to_rgb
@@ -12,12 +12,16 @@ VARIANT_COLOURS = {"baseline": "#0072B2", "batched": "#D55E00", "scaled": "#009E
 OTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#333333", "#8C510A", "#6A3D9A", "#999999", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
+SIMULATED, SIMULATED_DASH = "simulated", (0, (1, 1))
 MOST_LINES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One design with one choice of settings on one machine; `points` holds its rows: every arrival, rate, seed."""
+    """One design with one choice of settings on one machine; `points` holds its rows: every arrival, load, seed.
+
+    Measured points and simulated ones are lines apart, in one colour.
+    """
 
     variant: str
     label: str
@@ -26,6 +30,7 @@ class Line:
     dash: str | tuple[int, tuple[int, ...]]
     width: float
     points: pd.DataFrame
+    is_simulated: bool = False
 
     def at(self, arrival: str, rate: float | None = None) -> pd.DataFrame:
         """The rows of one arrival process, and of one offered rate where given."""
@@ -57,8 +62,22 @@ def lines(study: Study) -> list[Line]:
             line = Line(
                 variant, label, colour, MARKERS[index % len(MARKERS)], DASHES[below % len(DASHES)], width, points
             )
-            found.insert(len(found) - below, line)
+            place = len(found) - sum(len(_by_source(each)) for _, each in choices[len(choices) - below :])
+            found[place:place] = [
+                _simulated(line, rows) if source == SIMULATED else replace(line, points=rows)
+                for source, rows in _by_source(points)
+            ]
     return found
+
+
+def _by_source(points: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [(str(source), rows) for source, rows in points.groupby(points["source"].fillna("measured"))]
+
+
+def _simulated(line: Line, points: pd.DataFrame) -> Line:
+    return replace(
+        line, label=f"{line.label}, simulated", dash=SIMULATED_DASH, width=0.9, points=points, is_simulated=True
+    )
 
 
 def colours(study: Study) -> dict[str, str]:
@@ -89,7 +108,7 @@ def _told(name: str, value: object) -> str:
 
 def one_each(study: Study) -> list[Line]:
     """One line per design and machine: the one with the largest settings, for figures that would drown in all."""
-    last = {(line.variant, str(line.points["hardware"].iloc[0])): line for line in lines(study)}
+    last = {(line.variant, str(line.points["hardware"].iloc[0]), line.is_simulated): line for line in lines(study)}
     return list(last.values())
 
 
@@ -107,12 +126,25 @@ def left_out(study: Study, shown: list[Line]) -> str:
     return f"Of several settings, shown: {'; '.join(chosen)}." if chosen else ""
 
 
-def repeats(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Repeats of one line joined by offered rate: `mean`, `low` and `high` over seeds, and `is_valid` where all were.
+def repeats(rows: pd.DataFrame, column: str, *, by: str = "offered_rps") -> pd.DataFrame:
+    """Repeats of one line joined by load: `mean`, `low` and `high` over seeds, and `is_valid` where all were.
 
-    A rate at which no seed has a value (a failed point) keeps its row, with `mean` absent.
+    A valid load with one seed has the ends of its interval within the run for `low` and `high`, where that is known. A
+    load at which no seed has a value (a failed point) keeps its row, with `mean` absent.
     """
-    groups = rows.groupby("offered_rps", sort=True)
+    groups = rows.groupby(by, sort=True)
     values = groups[column]
     joined = pd.DataFrame({"mean": values.mean(), "low": values.min(), "high": values.max()})
-    return joined.assign(is_valid=groups["verdict"].agg(lambda verdicts: bool((verdicts == "valid").all())))
+    joined = joined.assign(is_valid=groups["verdict"].agg(lambda verdicts: bool((verdicts == "valid").all())))
+    alone = (groups.size() == 1) & joined["is_valid"]
+    for end in ("low", "high"):
+        if bound(column, end) in rows:
+            known = groups[bound(column, end)].mean().where(alone)
+            joined[end] = known.fillna(joined[end])
+    return joined
+
+
+def bound(column: str, end: str) -> str:
+    """The column with the low or high end of another's interval: latency_p95_s -> latency_p95_low_s."""
+    figure, _, unit = column.rpartition("_")
+    return f"{figure}_{end}_{unit}"

@@ -7,9 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from ragbench.in_flight import mean_in_flight
 from ragbench.plots.lines import Line, left_out, one_each, tint
-from ragbench.plots.study import Study
-from ragbench.plots.style import GREY, finish, page, styled
+from ragbench.plots.study import Study, open_loop
+from ragbench.plots.style import GREY, arrivals_told, finish, page, styled
 
 STATES = {"ready": 0.0, "starting": 0.55, "draining": 0.85}
 HATCHES = {"ready": None, "starting": "////", "draining": "\\\\\\\\"}
@@ -18,6 +19,7 @@ SLICES = 80
 
 
 @styled
+@open_loop
 def replicas(study: Study) -> Figure | None:
     """Replicas by state (top) and requests in flight (bottom) through a point, the highest rates as columns.
 
@@ -39,7 +41,7 @@ def replicas(study: Study) -> Figure | None:
     grid[0, 0].yaxis.set_major_locator(MaxNLocator(integer=True))
     grid[1, 0].set(ylabel="in flight\n(requests, mean)", ylim=(0, None))
     lines = list({line.label: line for line, _ in shown}.values())
-    notes = [f"{study.main_arrival.capitalize()} arrivals, the highest rates, seed {shown[0][1]['seed']}."]
+    notes = [f"{arrivals_told(study.main_arrival)}, the highest rates, seed {shown[0][1]['seed']}."]
     notes.append(left_out(study, lines))
     return finish(figure, study, "Replicas over time", handles=_handles(), notes=notes)
 
@@ -82,8 +84,7 @@ def in_flight(requests: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     starts = requests["due_s"].dropna().to_numpy(dtype=float)
     ends = requests["done_s"].dropna().to_numpy(dtype=float)
     edges = np.linspace(0, max([*starts, *ends], default=1.0), SLICES + 1)
-    spent_s = [np.clip(edge - starts, 0, None).sum() - np.clip(edge - ends, 0, None).sum() for edge in edges]
-    return np.diff(spent_s) / np.diff(edges), edges
+    return mean_in_flight(starts, ends, edges), edges
 
 
 def _handles() -> list[Patch]:

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ragbench.plots.lines import left_out, one_each
-from ragbench.plots.study import Study
-from ragbench.plots.style import finish, named, panels, styled
+from ragbench.plots.study import Study, open_loop
+from ragbench.plots.style import arrivals_told, finish, named, panels, styled, wrapped
 
 STAGES = ("queue_s", "embed_s", "retrieve_s", "generate_s")
 # Light to dark in the order of a request, apart from every design's colour, told apart by lightness alone.
@@ -23,6 +23,7 @@ MOST_LEVEL, FEWEST_BARS = 5, 3
 
 
 @styled
+@open_loop
 def stages(study: Study) -> Figure | None:
     """Share of the mean latency per stage at each rate, a panel per design; the mean itself above each bar.
 
@@ -37,13 +38,13 @@ def stages(study: Study) -> Figure | None:
     for axes, line in zip(grid.flat, shown, strict=False):
         _stack(axes, line.at(arrival))
         axes.set_title(
-            line.label, color=line.colour, fontweight="bold", pad=14 if len(axes.texts) <= MOST_LEVEL else 38
+            wrapped(line.label), color=line.colour, fontweight="bold", pad=14 if len(axes.texts) <= MOST_LEVEL else 38
         )
         axes.set_xlabel(named("offered_rps"))
     for axes in grid[:, 0]:
         axes.set_ylabel("share of latency_mean_s (%)")
     notes = [
-        f"{arrival.capitalize()} arrivals; above each bar: latency_mean_s, starred where not valid.",
+        f"{arrivals_told(arrival)}; above each bar: latency_mean_s, starred where not valid.",
         left_out(study, shown),
     ]
     return finish(figure, study, "Where the time goes", handles=_handles(), notes=notes)

@@ -1,8 +1,11 @@
 """A study's results as the figures see them: the summary, and the rows of one point. Draws nothing, writes nothing."""
 
+import functools
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
@@ -10,6 +13,8 @@ from ragbench import records
 from ragbench.paths import PACKAGE, StudyPaths
 
 CHECKOUT = PACKAGE.parent
+_Drawn = TypeVar("_Drawn")
+CLOSED = "closed"  # what closed loops have for an arrival process
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +40,8 @@ class Study:
 
     @property
     def arrivals(self) -> list[str]:
-        """Arrival processes in the order every figure shows them: ideal, poisson, then the others."""
-        found = list(dict.fromkeys(self.summary["arrival"]))
+        """Arrival processes in the order every figure shows them: ideal, poisson, then the others; no closed loop."""
+        found = [name for name in dict.fromkeys(self.summary["arrival"]) if name != CLOSED]
         first = [name for name in ("ideal", "poisson") if name in found]
         return first + [name for name in found if name not in first]
 
@@ -44,6 +49,16 @@ class Study:
     def main_arrival(self) -> str:
         """The arrival process of figures that have room for one: poisson where measured, as users come."""
         return "poisson" if "poisson" in self.arrivals else self.arrivals[0]
+
+    @property
+    def open_loop(self) -> "Study":
+        """The study with those points alone in which requests came whether or not others were answered."""
+        return replace(self, summary=self.summary[self.summary["arrival"] != CLOSED])
+
+    @property
+    def closed_loop(self) -> "Study":
+        """The study with those points alone in which a number of users waited for each answer."""
+        return replace(self, summary=self.summary[self.summary["arrival"] == CLOSED])
 
     @property
     def hardware(self) -> list[str]:
@@ -59,6 +74,16 @@ class Study:
         """Replicas over time (`t_s`, `ready`, `starting`, `draining`), or None where the server did not tell."""
         source = StudyPaths(self.folder).point(point).replicas
         return records.load_replicas(source) if source.is_file() else None
+
+
+def open_loop(draw: Callable[[Study], _Drawn | None]) -> Callable[[Study], _Drawn | None]:
+    """Draw the open-loop points of a study; None where it has none."""
+
+    @functools.wraps(draw)
+    def of_open_loop(study: Study) -> _Drawn | None:
+        return draw(study.open_loop) if study.arrivals else None
+
+    return of_open_loop
 
 
 def load_study(folder: str | Path) -> Study:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from ragbench.plots.lines import Line, repeats
+from ragbench.plots.lines import SIMULATED, Line, bound, repeats
 from ragbench.plots.study import Study
 
 DPI = 200
@@ -41,11 +41,11 @@ RC = {
     "svg.hashsalt": "ragbench",
     "savefig.dpi": DPI,
 }
-UNITS = {"rps": "requests per second", "s": "seconds", "size": "requests, mean"}
+UNITS = {"rps": "requests per second", "s": "seconds", "size": "requests, mean", "concurrency": "users"}
 CLOSEST_TICKS = 12
 # Labels within a decade, by how many times its low end an axis' high end is at least.
 LOG_LABELS = {60: (1.0,), 8: (1.0, 2.0, 5.0), 0: (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)}
-PANELS_A_ROW = 4
+PANELS_A_ROW, PANEL_LETTERS = 4, 26
 MARGIN_IN, TITLE_IN, ROW_IN = 0.08, 0.24, 0.17
 HANDLE_IN, LETTER_IN = 0.68, 0.058
 GREY = "#666666"
@@ -78,6 +78,11 @@ def panels(count: int) -> tuple[Figure, np.ndarray]:
     for axes in grid.flat[count:]:
         axes.set_visible(False)
     return figure, grid
+
+
+def wrapped(title: str) -> str:
+    """A title as wide as one of `panels` at most."""
+    return textwrap.fill(title, PANEL_LETTERS)
 
 
 def named(column: str) -> str:
@@ -124,13 +129,21 @@ def plain(value: float, _position: int | None = None) -> str:
     return f"{value:g}"
 
 
-def draw_line(axes: Axes, line: Line, arrival: str, column: str) -> None:
-    """One line of `column` against offered load: mean over seeds with its range; hollow where not valid.
+def arrivals_told(arrival: str) -> str:
+    """An arrival process as a title: `gamma:cv=3` is "Gamma arrivals, cv 3"; of a path, the file's name."""
+    name, _, parameters = arrival.partition(":")
+    pairs = [pair.split("=", 1) for pair in parameters.split(",") if "=" in pair]
+    told = [value.rsplit("/", 1)[-1] if key == "path" else f"{key} {value}" for key, value in pairs]
+    return ", ".join([f"{name.replace('_', '-').capitalize()} arrivals", *told])
+
+
+def draw_line(axes: Axes, line: Line, arrival: str, column: str, *, by: str = "offered_rps") -> None:
+    """One line of `column` against load: mean over seeds with its range or interval; hollow where not valid.
 
     A rate with nothing to put on a log axis (a failed point) is a cross at the edge: the top for a latency, else the
     bottom.
     """
-    joined = repeats(line.at(arrival), column).where(lambda table: table["mean"] > 0)
+    joined = repeats(line.at(arrival), column, by=by).where(lambda table: table["mean"] > 0)
     known = joined.dropna(subset="mean")
     axes.plot(known.index, known["mean"], color=line.colour, linestyle=line.dash, linewidth=line.width, zorder=3)
     ranged = known[known["low"] < known["high"]]
@@ -142,7 +155,7 @@ def draw_line(axes: Axes, line: Line, arrival: str, column: str) -> None:
             rows["mean"],
             line.marker,
             color=line.colour,
-            markersize=line.width + 3.6,
+            markersize=line.width + (1.8 if line.is_simulated else 3.6),
             markerfacecolor=fill,
             zorder=4,
             gid="valid" if valid else "not valid",
@@ -169,12 +182,12 @@ def line_handles(lines: Sequence[Line], *, is_marked: bool = True) -> list[Artis
     ]
 
 
-def mark_handles(lines: Sequence[Line], column: str) -> list[Artist]:
-    """Legend entries for the marks that occur: hollow, cross, and the range over seeds."""
+def mark_handles(lines: Sequence[Line], *columns: str) -> list[Artist]:
+    """Legend entries for the marks that occur where `columns` are drawn: hollow, cross, range or interval."""
     rows = pd.concat([line.points for line in lines])
     missed = rows[rows["verdict"] != "valid"]
     found: list[Artist] = []
-    placed = missed[column] > 0
+    placed = missed[columns[0]] > 0
     if placed.any():
         told = ", ".join(sorted(missed.loc[placed, "verdict"].unique()))
         found.append(_mark("o", f"hollow: not valid ({told})", markerfacecolor="white"))
@@ -182,7 +195,14 @@ def mark_handles(lines: Sequence[Line], column: str) -> list[Artist]:
         found.append(_mark("x", "at the edge: failed, no value"))
     if rows["seed"].nunique() > 1:
         found.append(_mark("|", "range over seeds; line: their mean", markersize=9))
+    elif _has_interval(rows[rows["verdict"] == "valid"], columns):
+        found.append(_mark("|", "95% interval within the run", markersize=9))
     return found
+
+
+def _has_interval(rows: pd.DataFrame, columns: Sequence[str]) -> bool:
+    known = [bound(column, "low") for column in columns if bound(column, "low") in rows]
+    return bool(rows[known].notna().any(axis=None))
 
 
 def _mark(marker: str, label: str, **looks: str | float) -> Line2D:
@@ -234,4 +254,6 @@ def provenance(study: Study) -> str:
     """The end of every caption: which study, on what machine, how many repeats."""
     seeds = sorted(study.summary["seed"].unique())
     repeated = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
-    return f"Study {study.name}, {repeated}. Measured on {' and on '.join(study.hardware) or 'unnamed hardware'}."
+    is_simulated = (study.summary["source"] == SIMULATED).all()
+    how = "Simulated from measurements on" if is_simulated else "Measured on"
+    return f"Study {study.name}, {repeated}. {how} {' and on '.join(study.hardware) or 'unnamed hardware'}."

@@ -5,9 +5,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ragbench.plots.lines import as_many_as_read, left_out
-from ragbench.plots.study import Study
+from ragbench.plots.study import Study, open_loop
 from ragbench.plots.style import (
     GREY,
+    arrivals_told,
     draw_line,
     finish,
     line_handles,
@@ -21,6 +22,7 @@ from ragbench.plots.style import (
 
 
 @styled
+@open_loop
 def throughput(study: Study) -> Figure | None:
     """Answers per second under each arrival process (columns), one line per design, and the line of no loss."""
     shown = as_many_as_read(study)
@@ -32,7 +34,7 @@ def throughput(study: Study) -> Figure | None:
         for line in shown:
             draw_line(axes, line, arrival, "throughput_rps")
         rate_axis(axes, list(rates))
-        axes.set_title(f"{arrival.capitalize()} arrivals")
+        axes.set_title(arrivals_told(arrival))
         axes.set_xlabel(named("offered_rps"))
     log_axis(row[0])
     row[0].set_ylabel(named("throughput_rps"))

@@ -13,9 +13,14 @@ REQUESTS_HEADER = (
     "batch_size,replica,prompt_tokens,completion_tokens,exact_match,recall_at_k,result,error"
 )
 SUMMARY_HEADER_TAIL = (
-    "arrival,offered_rps,seed,verdict,verdict_reason,requests,completed,rejected,timed_out,failed,unsent,duration_s,"
-    "sent_rps,throughput_rps,goodput_rps,latency_mean_s,latency_p50_s,latency_p90_s,latency_p95_s,latency_p99_s,"
-    "latency_max_s,send_lag_p99_s,queue_s,embed_s,retrieve_s,generate_s,batch_size,replicas,exact_match,recall_at_k,hardware"
+    "arrival,offered_rps,concurrency,seed,source,verdict,verdict_reason,requests,completed,rejected,timed_out,failed,"
+    "unsent,duration_s,window_start_s,window_end_s,sent_rps,throughput_rps,throughput_low_rps,throughput_high_rps,"
+    "goodput_rps,attainment,slo_met,latency_mean_s,latency_mean_low_s,latency_mean_high_s,latency_p50_s,"
+    "latency_p50_low_s,latency_p50_high_s,latency_p90_s,latency_p95_s,latency_p95_low_s,latency_p95_high_s,"
+    "latency_p99_s,latency_p99_low_s,latency_p99_high_s,latency_max_s,latency_from_sent_mean_s,latency_from_sent_p50_s,"
+    "latency_from_sent_p95_s,latency_from_sent_p99_s,send_lag_p95_s,send_lag_p99_s,in_flight_mean,in_flight_max,"
+    "little_residual,queue_s,embed_s,retrieve_s,generate_s,unaccounted_s,batch_size,replicas,exact_match,recall_at_k,"
+    "client_cpu_cores,server_cpu_cores,other_cpu_cores,hardware"
 )
 STAGES = ("queue_s", "embed_s", "retrieve_s", "generate_s")
 HARDWARE = "AMD EPYC, 2 cores, 23 GiB, no GPU"
@@ -38,14 +43,22 @@ def write_study(
     failed: Sequence[tuple[str, float]] = (),
     hardware: str = HARDWARE,
     base_s: float = 0.02,
+    users: Sequence[int] = (),
+    source: str = "measured",
 ) -> Path:
-    """A whole study: (variant, rate) pairs in `failed` have no answers; `base_s` is the cost of one batch."""
+    """A whole study: (variant, rate) pairs in `failed` have no answers; `base_s` is the cost of one batch.
+
+    `users`: closed loops, each with the rows of an open one of 5 requests/s a user.
+    """
     settings = list(dict.fromkeys(name for choices in variants.values() for choice in choices for name in choice))
     given = [(variant, choice) for variant, choices in variants.items() for choice in choices]
     rows = []
-    for (variant, choice), arrival, rate, seed in itertools.product(given, arrivals, rates, seeds):
+    loads = [(arrival, rate, None) for arrival, rate in itertools.product(arrivals, rates)]
+    loads += [("closed", 5 * number, number) for number in users]
+    for (variant, choice), (arrival, rate, number), seed in itertools.product(given, loads, seeds):
         told = "".join(f"-{name}={value}" for name, value in choice.items())
-        point = f"{variant}{told}-{arrival}-{rate:g}rps-seed{seed}"
+        load = f"{number}users" if number else f"{rate:g}rps"
+        point = f"{variant}{told}-{arrival}-{load}-seed{seed}".replace(":", "_")
         requests = _requests(variant, choice, due_s=_due(arrival, rate, seed, duration_s), base_s=base_s)
         if not has_stages:
             requests[[*STAGES, "batch_size", "replica"]] = np.nan
@@ -53,7 +66,8 @@ def write_study(
             requests = requests.assign(status="connection_error")
             requests[[*STAGES, "batch_size", "latency_s", "done_s", "http_status"]] = np.nan
         _write_point(folder / point, requests, _replicas(rate, duration_s) if variant.startswith("scaled") else None)
-        key = {"point": point, "variant": variant, "arrival": arrival, "offered_rps": rate, "seed": seed}
+        key = {"point": point, "variant": variant, "arrival": arrival, "seed": seed, "source": source}
+        key |= {"offered_rps": None if number else rate, "concurrency": number}
         rows.append({**choice, **key, "hardware": hardware, **_summary(requests, duration_s)})
     columns = ["point", "variant", *settings, *SUMMARY_HEADER_TAIL.split(",")]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "summary.csv", index=False)
@@ -140,7 +154,11 @@ def _summary(requests, duration_s):
         "latency_mean_s": latency_s.mean(),
         **percentiles,
         "latency_max_s": latency_s.max(),
+        "latency_p95_low_s": 0.9 * percentiles["latency_p95_s"],
+        "latency_p95_high_s": 1.2 * percentiles["latency_p95_s"],
+        "send_lag_p95_s": 0.0004,
         "send_lag_p99_s": 0.0005,
+        "in_flight_max": 7,
         **answered[[*STAGES, "batch_size", "exact_match", "recall_at_k"]].mean().to_dict(),
         "replicas": 1,
     }

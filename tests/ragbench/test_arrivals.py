@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ragbench.arrivals import ARRIVALS, Span, ideal, poisson
+from ragbench.arrivals import ARRIVALS, ArrivalError, Span, gamma, ideal, on_off, parse_arrival, poisson, uniform
 
 rates = st.floats(min_value=0.5, max_value=500)
 seeds = st.integers(min_value=0, max_value=2**32)
-arrivals = st.sampled_from(sorted(ARRIVALS))
+arrivals = st.sampled_from(sorted(ARRIVALS.keys() - {"trace"}))  # test_trace.py has that one
 spans = st.one_of(
     st.integers(min_value=1, max_value=300).map(lambda n: Span(requests=n)),
     st.floats(min_value=0.05, max_value=5).map(lambda s: Span(duration_s=s)),
@@ -95,3 +95,78 @@ def test_span_refuses(span, message):
 def test_expectations_of_a_span():
     assert Span(duration_s=3).expected_s(20) == 3
     assert Span(requests=60).expected_s(20) == 3
+
+
+def test_uniform_has_a_fixed_count_anywhere_in_the_span():
+    due = uniform(30, Span(duration_s=20.016), rng(1))
+    assert len(due) == 600
+    assert stats.kstest(due / 20.016, "uniform").pvalue > 0.01
+    assert len(uniform(0.1, Span(duration_s=1), rng())) == 1  # no load is empty
+    assert max(uniform(10, Span(requests=50), rng(2))) < 5.0
+
+
+@pytest.mark.parametrize("cv", [0.3, 1.0, 3.0])
+def test_gamma_gaps_have_the_mean_and_the_spread_they_are_named_for(cv):
+    gaps = np.diff(gamma(10, Span(requests=40_000), rng(4), cv=cv))
+    assert np.mean(gaps) == pytest.approx(0.1, rel=0.05)
+    assert np.std(gaps) / np.mean(gaps) == pytest.approx(cv, rel=0.05)
+
+
+def test_gamma_of_cv_1_is_poisson():
+    gaps = np.diff(gamma(10, Span(requests=5000), rng(5), cv=1.0))
+    assert stats.kstest(gaps, "expon", args=(0, 0.1)).pvalue > 0.01
+
+
+@pytest.mark.parametrize(("arrival", "parameters"), [(gamma, {"cv": 3.0}), (on_off, {"on_s": 1.0, "off_s": 3.0})])
+def test_a_short_burst_process_has_the_load_that_was_named(arrival, parameters):
+    # 40 arrivals are wanted. A gamma process begun with a whole gap would have (3^2 - 1) / 2 = 4 more of them, and an
+    # on-off process begun in an on period 33 more.
+    counts = [len(arrival(20, Span(duration_s=2), rng(seed), **parameters)) for seed in range(6000)]
+    assert np.mean(counts) == pytest.approx(40, abs=5 * np.std(counts) / 6000**0.5)
+    assert np.std(counts) / 6000**0.5 < 0.7
+
+
+def test_on_off_is_silent_for_its_share_of_time_and_poisson_otherwise():
+    due = on_off(20, Span(duration_s=20_000), rng(6), on_s=2.0, off_s=2.0)
+    gaps = np.diff(due)
+    # While on it sends 40/s; a pause of more than 0.5 s (e^-20 while on) is an off period: one in 4 s of all time.
+    pauses = gaps[gaps > 0.5]
+    assert len(pauses) / 20_000 == pytest.approx(0.25 * np.exp(-0.25), rel=0.05)
+    assert np.mean(pauses) == pytest.approx(2.5, rel=0.05)  # memoryless: what is longer than 0.5 s lasts 2 s more
+    assert np.median(gaps) == pytest.approx(np.log(2) / 40, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "parameters"),
+    [
+        ("poisson", "poisson", {}),
+        ("gamma:cv=3", "gamma", {"cv": 3.0}),
+        ("on_off:on_s=0.5, off_s=3", "on_off", {"on_s": 0.5, "off_s": 3.0}),
+        ("trace:path=traces/x=1.csv", "trace", {"path": "traces/x=1.csv"}),
+    ],
+)
+def test_an_arrival_as_text(text, name, parameters):
+    spec = parse_arrival(text)
+    assert (spec.name, spec.parameters) == (name, parameters)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("weekly", r"'weekly' is unknown \(known: ideal, poisson, uniform, gamma, on_off, trace\)"),
+        ("", "'' is unknown"),
+        ("poisson:cv=3", "'poisson:cv=3': cannot read 'cv=3'; wanted poisson alone"),
+        ("gamma:", "cannot read ''; wanted gamma:cv=2.0"),
+        ("gamma:vc=3", "cannot read 'vc=3'; wanted gamma:cv=2.0"),
+        ("gamma:cv=3,cv=4", "cannot read 'cv=4'"),
+        ("gamma:cv=fast", "cv must be a number from 0.01 to 100, got 'fast'"),
+        ("gamma:cv=0", "cv must be a number from 0.01 to 100, got '0'"),
+        ("gamma:cv=nan", "cv must be a number from 0.01 to 100, got 'nan'"),
+        ("on_off:on_s=-1", "on_s must be a number from 0.001"),
+        ("trace", r"'trace' lacks path; wanted trace:path=\.\.\."),
+        ("trace:path=", "path must not be empty"),
+    ],
+)
+def test_an_arrival_that_cannot_be_read(text, message):
+    with pytest.raises(ArrivalError, match=message):
+        parse_arrival(text)

@@ -1,13 +1,15 @@
 import asyncio
+import errno
 import json
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragbench.client import Answer, ServiceError, connect, read_answer, read_headers, server_timing
+from ragbench.client import Answer, Client, ServiceError, connect, read_answer, read_headers, server_timing
 from ragbench.config import Workload
 from ragbench.schedule import Request
 from ragbench.workload import Question
@@ -174,7 +176,7 @@ async def test_a_request_that_is_past_its_timeout_is_not_sent():
     assert (row.status, row.sent_s, row.done_s, row.latency_s) == ("unsent", None, None, None)
 
 
-async def test_a_body_that_is_cut_off_is_a_bad_answer():
+async def test_a_body_that_is_cut_off_is_truncated():
     async def rag(request):
         response = web.StreamResponse(headers={"Content-Length": "1000"})
         await response.prepare(request)
@@ -184,18 +186,53 @@ async def test_a_body_that_is_cut_off_is_a_bad_answer():
 
     async with serving(web.post("/rag", rag)) as client:
         row = await ask(client)
-    assert (row.status, row.http_status) == ("bad_answer", 200)
+    assert (row.status, row.http_status) == ("truncated", 200)
     assert row.error.startswith("the answer was cut off")
 
 
-async def test_a_connection_that_closes_without_an_answer_is_a_connection_error():
+async def test_a_connection_lost_before_an_answer_is_a_reset():
     async def rag(request):
         request.transport.abort()
 
     async with serving(web.post("/rag", rag)) as client:
         row = await ask(client)
-    assert (row.status, row.http_status) == ("connection_error", None)
+    assert (row.status, row.http_status) == ("reset", None)
     assert row.error
+
+
+async def test_an_answer_that_is_no_http_is_a_bad_answer():
+    async def talk(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with connect(url, workload=Workload(), timeout_s=5.0) as client:
+            row = await ask(client)
+    assert (row.status, row.http_status) == ("bad_answer", None)
+    assert row.error
+
+
+async def test_a_client_out_of_descriptors_has_not_sent():
+    class NoFiles(aiohttp.TCPConnector):
+        async def _create_connection(self, *arguments):
+            raise aiohttp.ClientConnectorError(
+                arguments[0].connection_key, OSError(errno.EMFILE, "Too many open files")
+            )
+
+    async with aiohttp.ClientSession(connector=NoFiles()) as session:
+        row = await ask(Client(session, url="http://127.0.0.1:9", workload=Workload(), timeout_s=5.0))
+    assert (row.status, row.sent_s, row.done_s, row.latency_s) == ("unsent", None, None, None)
+    assert "no file descriptor left" in row.error
+    assert "ulimit -n" in row.error
+
+
+async def test_a_request_of_a_trace_has_its_own_length():
+    async with connect("http://x", workload=Workload(max_new_tokens=40), timeout_s=1.0) as client:
+        bodies = [json.loads(client.prepare(Request(0, 0.0, QUESTION, limit)).body) for limit in (7, None)]
+    assert [body["max_new_tokens"] for body in bodies] == [7, 40]
 
 
 async def test_a_redirect_is_not_followed():

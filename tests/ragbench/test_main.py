@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from ragbench.__main__ import main
-from ragbench.records import load_requests
+from ragbench.records import load_requests, load_summary
 from tests.ragbench.running import background, fakes_alive, ragbench, write_questions, write_study
 
 ONE = '[variants.a]\ncommand = "FAKE"\n'
@@ -91,15 +91,31 @@ def test_changed_settings_are_refused_with_a_clear_line(call, tmp_path):
     assert "changed and measured again: 1 point, e.g. " in err
 
 
+def test_another_slo_judges_what_was_measured_before(call, tmp_path):
+    study = write_study(tmp_path, ONE)
+    call("run", study, "--results", tmp_path / "r", "--no-report")
+    requests = tmp_path / "r" / "study" / "a-ideal-200rps-seed1" / "requests.csv"
+    before = requests.stat().st_mtime_ns
+    text = study.read_text()
+    for limit_s, met in ((9.0, True), (1e-6, False)):
+        study.write_text(text.replace("seeds = [1]", f"seeds = [1]\nslo = {{ latency_p95_s = {limit_s} }}"))
+        code, _, err = call("run", study, "--results", tmp_path / "r", "--no-report")
+        assert code == 0
+        assert f"judged again by the slo of the study: latency_p95_s <= {limit_s:g}" in err
+        assert load_summary(tmp_path / "r" / "study" / "summary.csv")["slo_met"].tolist() == [met]
+    assert "judged again" not in call("run", study, "--results", tmp_path / "r", "--no-report")[2]
+    assert requests.stat().st_mtime_ns == before
+
+
 def test_mistakes_are_lines_and_code_2(tmp_path):
     study = write_study(tmp_path, '[variants.a]\ncomand = "x"\n', load="rates = [0]\nduration_s = 1")
     done = ragbench("run", study)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        "[load] rates must be > 0, got 0",
-        "[variants.a] has an unknown key 'comand'; did you mean command? valid: command, url, settings, load",
-        "[variants.a] exactly one of command and url is needed, got neither",
+        f"{study}: [load] rates must be > 0, got 0",
+        f"{study}: [variants.a] has an unknown key 'comand'; did you mean command? valid: command, url, settings, load",
+        f"{study}: [variants.a] exactly one of command and url is needed, got neither",
     ]
 
 
@@ -119,6 +135,18 @@ def test_mistakes_are_lines_and_code_2(tmp_path):
             "'y' is unknown (known: ideal",
         ),
         (("load", "--url", "http://x", "--rate", "5", "--requests", "5", "--questions", "y"), "no questions at 'y'"),
+        (("load", "--url", "http://x", "--requests", "5"), "--concurrency (closed loop) is needed, got neither"),
+        (("load", "--url", "http://x", "--requests", "5", "--rate", "5", "--concurrency", "5"), "needed, got both"),
+        (("load", "--url", "http://x", "--requests", "5", "--concurrency", "0"), "concurrency must be >= 1, got 0"),
+        (("load", "--url", "http://x", "--requests", "5", "--rate", "5", "--slo", "p95=1"), "--slo: unknown slo 'p95'"),
+        (
+            ("load", "--url", "http://x", "--requests", "5", "--rate", "5", "--processes", "0"),
+            "processes must be from 1",
+        ),
+        (
+            ("load", "--url", "http://x", "--requests", "5", "--rate", "5", "--arrival", "trace:path=absent.csv"),
+            "[load] arrivals: no trace at 'absent.csv'",
+        ),
     ],
 )
 def test_mistakes_on_the_command_line(call, arguments, line):
@@ -139,6 +167,38 @@ def test_load_prints_the_table_and_writes_the_rows(call, tmp_path, elsewhere):
     assert " 40 " in out
     assert len(load_requests(tmp_path / "out" / "service-poisson-200rps-seed1" / "requests.csv")) == 40
     assert code == (1 if "not sent as asked" in err else 0)
+
+
+def test_a_closed_loop_from_two_processes_with_an_slo(call, tmp_path, elsewhere):
+    code, out, err = call(
+        *("load", "--url", elsewhere, "--concurrency", "3", "--processes", "2", "--requests", "40"),
+        *("--questions", write_questions(tmp_path), "--slo", "latency_p95_s=5", "--out", tmp_path / "out"),
+    )
+    assert code == (1 if "not sent as asked" in err else 0), err
+    folder = tmp_path / "out" / "service-closed-3users-seed1"
+    rows = load_requests(folder / "requests.csv")
+    assert len(rows) == 40
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["point"]["concurrency"] == 3
+    assert manifest["point"]["offered_rps"] is None
+    assert manifest["point"]["processes"] == 2
+    assert manifest["point"]["slo"] == {"latency_p95_s": 5.0, "attainment": 0.95}
+    assert manifest["summary"]["slo_met"] is True
+    assert "slo_met" in out
+
+
+def test_no_sender_outlives_a_harness_that_is_killed(elsewhere):
+    run = background("load", "--url", elsewhere, "--rate", "5", "--duration-s", "60", "--processes", "2")
+    harness = psutil.Process(run.pid)
+    deadline_s = time.monotonic() + 30
+    senders = []
+    while len(senders) < 2 and time.monotonic() < deadline_s:
+        senders = [child for child in harness.children() if "ragbench.sender" in child.cmdline()]
+    run.kill()
+    run.communicate(timeout=10)
+    assert len(senders) == 2
+    _, alive = psutil.wait_procs(senders, timeout=20)
+    assert alive == []
 
 
 def test_a_load_that_is_stopped_is_one_line(elsewhere):
@@ -191,27 +251,67 @@ def test_a_signal_while_a_server_ignores_it(tmp_path):
     assert fakes_alive(tmp_path) == []
 
 
-def test_killed_in_the_middle_it_is_resumed_with_nothing_half_counted(tmp_path, call):
-    load = 'arrivals = ["ideal"]\nrates = [100, 101]\nrequests = 40'
+def measured(folder):
+    """What a study measured: of each point in summary.csv its schedule and how many requests came to what end."""
+    counts = ["requests", "completed", "rejected", "timed_out", "failed", "unsent"]
+    summary = load_summary(folder / "summary.csv").sort_values("point")
+    points = summary["point"].tolist()
+    schedules = [(folder / point / "schedule.csv").read_text() for point in points]
+    assert sorted(path.parent.name for path in folder.glob("*/manifest.json")) == points
+    return list(zip(points, schedules, summary[counts].to_numpy().tolist(), strict=True))
+
+
+def test_killed_in_the_middle_it_is_resumed_with_every_point_once(tmp_path, call):
+    load = 'arrivals = ["ideal", "poisson"]\nrates = [100, 101]\nrequests = 40'
     study = write_study(tmp_path, f'{ONE}settings = {{ mark = "{tmp_path}" }}\n', load=load)
     run = background("run", study, "--results", tmp_path / "results", "--no-report")
     assert run.stderr is not None
     for line in run.stderr:
-        if line.startswith("[2/2]"):
+        if line.startswith("[3/4]"):
             break
     run.kill()
     run.communicate(timeout=10)
-    whole = list((tmp_path / "results" / "study").glob("*/manifest.json"))
-    assert len(whole) == 1
-    kept = json.loads(whole[0].read_text())
+    results = tmp_path / "results" / "study"
+    whole = {path: path.read_text() for path in results.glob("*/manifest.json")}
+    assert len(whole) == 2
     code, _, err = call("run", study, "--results", tmp_path / "results", "--no-report")
     assert code == 0
-    assert "kept: 1 point (" in err
-    manifests = sorted((tmp_path / "results" / "study").glob("*/manifest.json"))
-    assert [json.loads(path.read_text())["summary"]["requests"] for path in manifests] == [40, 40]
-    assert json.loads(whole[0].read_text()) == kept
+    assert "kept: 2 points (" in err
+    assert {path: path.read_text() for path in whole} == whole
     _, alive = psutil.wait_procs([psutil.Process(pid) for pid in fakes_alive(tmp_path)], timeout=10)
     assert alive == []
+    call("run", study, "--results", tmp_path / "undisturbed", "--no-report")
+    assert measured(results) == measured(tmp_path / "undisturbed" / "study")
+    assert len(measured(results)) == 4
+
+
+def test_a_stall_shows_in_the_open_loop_and_hides_from_the_closed_one(tmp_path):
+    # 50/s for 4 s is 200 requests. The server answers nothing for 2 s, so 100 of them are held up, for 2.00, 1.98, ...
+    # 0.02 s. The slowest 1% of 200 are 2: the 99th percentile lies at 1.96 s, the median of all at a few ms, the 75th
+    # percentile at 1 s. In the closed loop each of the two users is held up once; of some 1000 answers that is 2.
+    loads = {
+        "open": 'arrivals = ["ideal"]\nrates = [50]\nduration_s = 4.0\nwarmup_requests = 8',
+        "closed": "concurrency = [2]\nduration_s = 4.0\nwarmup_requests = 8",
+    }
+    variant = '[variants.a]\ncommand = "FAKE --mode stalls --service-s 0.002"\n'
+    running = []
+    for name, load in loads.items():
+        study = write_study(tmp_path, variant, load=load, name=name)
+        study.write_text(study.read_text().replace("warmup_requests = 2\n", ""))
+        running.append(background("run", study, "--results", tmp_path, "--no-report"))
+    for run in running:
+        _, err = run.communicate(timeout=40)
+        assert run.returncode == 0, err
+    latencies = [
+        load_requests(tmp_path / name / point / "requests.csv")["latency_s"]
+        for name, point in (("open", "a-ideal-50rps-seed1"), ("closed", "a-closed-2users-seed1"))
+    ]
+    assert len(latencies[0]) == 200
+    assert latencies[0].quantile(0.99) == pytest.approx(1.96, abs=0.1)
+    assert latencies[0].quantile(0.75) == pytest.approx(1.0, abs=0.1)
+    assert len(latencies[1]) > 300
+    assert sum(latencies[1] > 0.5) == 2
+    assert latencies[1].quantile(0.99) < 0.1
 
 
 def test_threads_are_none_afterwards(call, tmp_path):

@@ -14,6 +14,7 @@ from ragbench.plots.lines import lines, one_each, repeats
 from ragbench.plots.replicas import in_flight
 from ragbench.plots.stages import shares
 from ragbench.plots.study import Study, locate
+from ragbench.plots.style import arrivals_told
 from tests.ragbench.results_fixture import HARDWARE, write_study
 
 ODD = {
@@ -30,9 +31,10 @@ ODD = {
         "arrivals": ("poisson",),
         "rates": (10,),
     },
+    "closed loop only": {"variants": {"mine": [{}]}, "rates": (), "users": (1, 4)},
     "two seeds, gamma": {
         "variants": {"mine": [{}], "scaled": [{}]},
-        "arrivals": ("gamma", "poisson"),
+        "arrivals": ("gamma:cv=3", "poisson"),
         "seeds": (1, 2),
         "rates": (10, 40),
     },
@@ -41,7 +43,7 @@ ODD = {
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return plots.load_study(write_study(tmp_path_factory.mktemp("results") / "three", seeds=(1, 2)))
+    return plots.load_study(write_study(tmp_path_factory.mktemp("results") / "three", seeds=(1, 2), users=(2, 8)))
 
 
 def _marks(axes, gid):
@@ -66,7 +68,7 @@ def test_figure_labels_axes_with_units_and_names_its_study_and_machine(study, na
     assert all(re.search(r"\(.+\)", label) for label in labels), labels
     assert "three" in _texts(figure)
     assert HARDWARE in _texts(figure).replace("\n", " ")
-    assert "2 seeds" in _texts(figure)
+    assert "2 seeds" in _texts(figure).replace("\n", " ")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,8 @@ def pair(tmp_path_factory):
     """Two studies of one name that differ in what a batch costs."""
     two = {"batched": [{"max_batch_size": 4}], "scaled": [{"max_batch_size": 8}]}
     places = [(tmp_path_factory.mktemp("pair") / "it", base_s) for base_s in (0.02, 0.05)]
-    folders = [write_study(place, variants=two, rates=(5, 80), duration_s=1, base_s=base_s) for place, base_s in places]
+    loads = {"rates": (5, 80), "users": (1, 16), "duration_s": 1}
+    folders = [write_study(place, variants=two, base_s=base_s, **loads) for place, base_s in places]
     return [plots.load_study(folder) for folder in folders]
 
 
@@ -95,9 +98,10 @@ def test_odd_study_draws(tmp_path, odd):
     for figure in figures.values():
         if figure is not None:
             figure.draw_without_rendering()
-    assert figures["throughput"] is not None
-    assert (figures["latency"] is None) == (odd == "nothing answered")
-    assert (figures["arrivals"] is None) == (len(study.arrivals) == 1 or odd == "nothing answered")
+    assert (figures["throughput"] is None) == (odd == "closed loop only")
+    assert (figures["latency"] is None) == (odd in ("nothing answered", "closed loop only"))
+    assert (figures["arrivals"] is None) == (len(study.arrivals) < 2 or odd == "nothing answered")
+    assert (figures["users"] is None) == (odd != "closed loop only")
     assert (figures["replicas"] is None) == (not any(v.startswith("scaled") for v in study.summary["variant"]))
 
 
@@ -141,15 +145,79 @@ def test_throughput_shows_the_line_of_no_loss(study):
     assert list(equal.get_xdata()) == list(equal.get_ydata()) == [8.0, 150.0]
 
 
-def test_arrivals_heads_each_pair_with_its_ratio_and_hatches_what_is_not_valid(study):
+def test_arrivals_heads_each_pair_with_its_ratio_and_hollows_what_is_not_valid(study):
     summary = study.summary.assign(verdict="valid", latency_p95_s=0.1)
     summary.loc[summary["arrival"] == "poisson", "latency_p95_s"] = 0.25
     summary.loc[(summary["variant"] == "baseline") & (summary["offered_rps"] == 120), "verdict"] = "saturated"
     figure = plots.FIGURES["arrivals"](Study("three", summary, study.folder))
     assert [text.get_text() for text in figure.axes[0].texts] == ["\N{MULTIPLICATION SIGN}2.5"] * 2
     assert len(figure.axes[1].texts) == 3
-    hatched = [[bar.get_x() > 1.5 for bar in axes.patches if bar.get_hatch()] for axes in figure.axes]
-    assert hatched == [[True, True], [], []]
+    assert [len(_marks(axes, "not valid")) for axes in figure.axes] == [2, 0, 0]
+    assert [y for _, y in _marks(figure.axes[1], "valid")] == [0.1, 0.25] * 3
+    assert figure.axes[0].get_yscale() == "log"
+    assert not figure.axes[0].patches
+
+
+def test_arrival_specs_are_titles_that_read():
+    told = ["poisson", "gamma:cv=3", "on_off:on_s=1,off_s=3", "trace:path=traces/azure.csv"]
+    assert [arrivals_told(spec) for spec in told] == [
+        "Poisson arrivals",
+        "Gamma arrivals, cv 3",
+        "On-off arrivals, on_s 1, off_s 3",
+        "Trace arrivals, azure.csv",
+    ]
+
+
+def test_users_shows_the_closed_loop_alone_and_says_it_is_blind(study):
+    figure = plots.FIGURES["users"](study)
+    throughput, latency = figure.axes
+    assert {x for x, _ in _marks(throughput, "valid") + _marks(throughput, "not valid")} == {2.0, 8.0}
+    assert latency.get_xlabel() == "concurrency (users)"
+    rows = study.summary.query("concurrency == 8 and variant == 'baseline'")
+    assert any(y == pytest.approx(rows["latency_p95_s"].mean()) for _, y in _marks(latency, "valid"))
+    assert "a service that stalls is asked less" in _texts(figure).replace("\n", " ")
+
+
+def test_closed_loops_stay_out_of_every_other_figure(study):
+    for name in ("throughput", "stages"):
+        without = Study(study.name, study.summary[study.summary["arrival"] != "closed"], study.folder)
+        one, other = (plots.rendered(plots.FIGURES[name](each), "svg") for each in (study, without))
+        assert one == other
+
+
+def test_one_seed_has_its_interval_within_the_run_and_several_their_range(tmp_path):
+    alone = plots.load_study(write_study(tmp_path / "it", variants={"mine": [{}]}, arrivals=("ideal",), rates=(5, 10)))
+    figure = plots.FIGURES["latency"](alone)
+    p95 = figure.axes[2]
+    p95_s = alone.summary["latency_p95_s"].tolist()
+    (bars,) = p95.collections
+    assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [
+        pytest.approx([0.9 * value, 1.2 * value]) for value in p95_s
+    ]
+    assert not p95.figure.axes[1].collections[0].get_segments()
+    assert "95% interval within the run" in _legend(figure)
+    saturated = Study("it", alone.summary.assign(verdict="saturated"), alone.folder)
+    assert "95% interval" not in _legend(plots.FIGURES["latency"](saturated))
+
+
+def test_simulated_points_are_a_line_of_their_own_in_the_colour_of_the_measured(tmp_path):
+    kinds = [
+        write_study(tmp_path / kind, variants={"batched": [{}]}, source=kind) for kind in ("measured", "simulated")
+    ]
+    measured, simulated = map(plots.load_study, kinds)
+    both = Study("both", pd.concat([measured.summary, simulated.summary]), tmp_path)
+    one, other = lines(both)
+    assert [one.label, other.label] == ["batched", "batched, simulated"]
+    assert one.colour == other.colour
+    assert one.dash != other.dash
+    assert len(one.points) == len(other.points) == 6
+    assert "Measured on" in _texts(plots.FIGURES["latency"](both))
+    assert "Simulated from measurements on" in _texts(plots.FIGURES["latency"](simulated))
+
+
+def test_contaminated_points_are_marked_like_any_that_is_not_valid(study):
+    summary = study.summary.assign(verdict="contaminated")
+    assert "not valid (contaminated)" in _legend(plots.FIGURES["throughput"](Study("three", summary, study.folder)))
 
 
 def test_batches_has_a_line_for_each_limit_and_none_for_a_design_without(study):

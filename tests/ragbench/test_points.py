@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ragbench.config import StudyError
 from ragbench.points import Design, expand
+from ragbench.slo import Slo
 from ragbench.study_file import parse_study
 
 STUDY = parse_study(
@@ -64,6 +65,33 @@ def test_orders_differ_between_seeds_in_launches_and_in_loads():
 def test_seeds_are_blocks():
     seeds = [launch.points[0].seed for launch in expand(STUDY)]
     assert seeds == [1, 1, 1, 2, 2, 2]
+
+
+def test_closed_loops_are_points_beside_the_open_ones():
+    variant = STUDY.variants[0]
+    load = replace(variant.load, arrivals=("gamma:cv=3",), rates=(20.0,), concurrency=(4, 16), processes=2)
+    slo = Slo({"latency_p95_s": 1.0})
+    points = expand(replace(STUDY, variants=(replace(variant, load=load),), seeds=(1,), slo=slo))[0].points
+    assert sorted(point.name for point in points) == [
+        "baseline-closed-16users-seed1",
+        "baseline-closed-4users-seed1",
+        "baseline-gamma_cv=3-20rps-seed1",
+    ]
+    told = {(p.arrival, p.offered_rps, p.concurrency, p.as_dict()["concurrency"], p.expected_s) for p in points}
+    assert told == {("closed", None, 4, 4, 3.0), ("closed", None, 16, 16, 3.0), ("gamma:cv=3", 20.0, None, None, 3.0)}
+    assert all(p.slo == slo and p.as_dict()["slo"] == {"latency_p95_s": 1.0, "attainment": 0.95} for p in points)
+    assert all(p.as_dict()["processes"] == 2 for p in points)
+
+
+def test_a_trace_that_is_too_short_is_refused_before_anything_starts(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("offset_s\n0\n1\n2\n")
+    variant = STUDY.variants[0]
+    load = replace(variant.load, arrivals=(f"trace:path={path}",))
+    with pytest.raises(StudyError) as caught:
+        expand(replace(STUDY, variants=(replace(variant, load=load),)))
+    assert len(caught.value.mistakes) == 2  # a line for each rate, not for each seed
+    assert "holds 3 arrivals, which last 1.2 s at 2.5/s" in caught.value.mistakes[1]
 
 
 def test_argv_has_any_free_port_and_the_settings_as_flags():

@@ -4,36 +4,44 @@ import pytest
 
 from ragbench.records import (
     REQUEST_COLUMNS,
+    STATUSES,
     RecordError,
     ReplicaCount,
     Row,
+    Sample,
     load_replicas,
     load_requests,
     load_summary,
+    load_telemetry,
     read_manifest,
     read_manifests,
+    read_replicas,
+    read_rows,
+    read_telemetry,
     replicas_csv,
     requests_csv,
     summary_csv,
+    telemetry_csv,
     write_atomic,
     write_manifest,
 )
+from tests.ragbench.results_fixture import SUMMARY_HEADER_TAIL
 
 HEADER = (
     "request,question,due_s,sent_s,done_s,latency_s,send_lag_s,status,http_status,queue_s,embed_s,retrieve_s,generate_s,"
     "batch_size,replica,prompt_tokens,completion_tokens,exact_match,recall_at_k,result,error"
 )
-SUMMARY_HEADER = (
-    "point,variant,max_batch_size,max_wait_s,arrival,offered_rps,seed,verdict,verdict_reason,requests,completed,rejected,"
-    "timed_out,failed,unsent,duration_s,sent_rps,throughput_rps,goodput_rps,latency_mean_s,latency_p50_s,latency_p90_s,"
-    "latency_p95_s,latency_p99_s,latency_max_s,send_lag_p99_s,queue_s,embed_s,retrieve_s,generate_s,batch_size,replicas,"
-    "exact_match,recall_at_k,hardware"
+SUMMARY_HEADER = f"point,variant,max_batch_size,max_wait_s,{SUMMARY_HEADER_TAIL}"
+TELEMETRY_HEADER = (
+    "t_s,client_cpu_cores,client_memory_mib,server_cpu_cores,server_memory_mib,other_cpu_cores,gpu_percent,"
+    "gpu_memory_mib,gpu_power_w,gpu_energy_j"
 )
 
 
-def manifest(variant, rate, **settings):
+def manifest(variant, rate, *, users=None, **settings):
     name = f"{variant}-{rate}"
     point = {"name": name, "variant": variant, "settings": settings, "arrival": "ideal", "offered_rps": rate, "seed": 1}
+    point |= {"arrival": "closed", "concurrency": users} if users else {}
     counts = dict.fromkeys(("requests", "completed", "rejected", "timed_out", "failed", "unsent"), 3)
     row = {"point": name, "variant": variant, "arrival": "ideal", "offered_rps": rate, "seed": 1, "replicas": 1}
     return {"point": point, "summary": {**row, **counts, "verdict": "valid", "hardware": "AMD, 2 cores"}}
@@ -92,6 +100,51 @@ def test_the_summary_holds_the_settings_of_all_variants_in_a_steady_order(tmp_pa
     ]
     write_atomic(tmp_path / "s.csv", text)
     assert load_summary(tmp_path / "s.csv")["max_batch_size"].tolist()[1:] == [8, 8, 32]
+
+
+def test_closed_loops_come_after_open_ones_by_users(tmp_path):
+    points = [manifest("a", None, users=10), manifest("a", 30.0), manifest("a", None, users=2), manifest("b", 5.0)]
+    for number, each in enumerate(points):
+        each["summary"] |= {
+            "concurrency": each["point"].get("concurrency"),
+            "slo_met": [True, False, None, None][number],
+        }
+    write_atomic(tmp_path / "s.csv", summary_csv(points))
+    summary = load_summary(tmp_path / "s.csv")
+    assert summary["concurrency"].fillna(0).tolist() == [0, 2, 10, 0]
+    assert summary["offered_rps"].fillna(0).tolist() == [30, 0, 0, 5]
+    assert summary["slo_met"].tolist()[:3:2] == [False, True]
+    assert summary["slo_met"].isna().tolist() == [False, True, False, True]
+
+
+def test_rows_counts_and_samples_come_back_as_they_were_written(tmp_path):
+    rows = [
+        Row(0, "q1", 0.25, 0.251, 0.5, 0.25, 0.001, "ok", 200, batch_size=7, replica="8000", result="NA"),
+        Row(1, "q,2", 0.5, status="reset", error='it said "no"\n'),
+    ]
+    counts = [ReplicaCount(0.5, 2, 1, 0)]
+    samples = [Sample(1.0, client_cpu_cores=0.25, gpu_power_w=70.5), Sample(2.0)]
+    write_atomic(tmp_path / "r.csv", requests_csv(rows))
+    write_atomic(tmp_path / "c.csv", replicas_csv(counts))
+    write_atomic(tmp_path / "t.csv", telemetry_csv(samples))
+    assert read_rows(tmp_path / "r.csv") == rows
+    assert read_replicas(tmp_path / "c.csv") == counts
+    assert read_telemetry(tmp_path / "t.csv") == samples
+    assert (tmp_path / "t.csv").read_text().splitlines() == [TELEMETRY_HEADER, "1,0.25,,,,,,,70.5,", "2,,,,,,,,,"]
+    assert load_telemetry(tmp_path / "t.csv")["gpu_power_w"].tolist()[0] == 70.5
+
+
+def test_a_cell_that_cannot_be_read_is_named_with_its_line(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text(requests_csv([Row(0, "q", 0.0), Row(1, "q", 1.0)]).replace("1.000000000", "later"))
+    with pytest.raises(RecordError, match=r"r\.csv, line 3: could not convert string to float: 'later'"):
+        read_rows(path)
+
+
+def test_statuses_are_a_closed_set():
+    assert (
+        *("ok", "rejected", "timeout", "http_error", "connection_error", "reset", "truncated", "bad_answer", "unsent"),
+    ) == STATUSES
 
 
 def test_small_settings_keep_their_value():

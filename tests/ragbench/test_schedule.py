@@ -1,15 +1,19 @@
 import csv
 import hashlib
 import io
+import itertools
+import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ragbench.arrivals import Span
-from ragbench.schedule import Request, make_schedule, schedule_csv, sha256, streams, warmup_questions
-from ragbench.workload import Question
+from ragbench.schedule import Request, Turns, make_schedule, schedule_csv, sha256, shares, streams, warmup_questions
+from ragbench.workload import Question, load_questions
 
 QUESTIONS = tuple(Question(f"q{i}", f"query {i}") for i in range(50))
 
@@ -41,6 +45,63 @@ def test_streams_are_independent():
 def test_the_draw_is_the_same_in_every_process_and_version():
     first = schedule(n=2)
     assert [(r.number, round(r.due_s, 6), r.question.id) for r in first] == [(0, 0.066418, "q8"), (1, 0.112555, "q26")]
+
+
+@pytest.mark.parametrize("name", ["baseline-ideal-400rps-seed1", "scaled-max_batch_size=8-poisson-90rps-seed1"])
+def test_the_schedules_of_the_reference_study_are_drawn_again(name):
+    folder = Path(__file__).parents[2] / "results" / "reference-cpu" / name
+    point = json.loads((folder / "manifest.json").read_text())["point"]
+    questions = load_questions(point["questions"]).questions
+    drawn = make_schedule(
+        point["arrival"],
+        point["offered_rps"],
+        span=Span(duration_s=point["duration_s"]),
+        seed=point["seed"],
+        questions=questions,
+    )
+    assert sha256(schedule_csv(drawn)) == json.loads((folder / "manifest.json").read_text())["schedule_sha256"]
+
+
+@pytest.fixture
+def trace(tmp_path):
+    path = tmp_path / "trace.csv"
+    path.write_text("offset_s,output_tokens\n0,5\n1,50\n3,500\n")
+    return f"trace:path={path}"
+
+
+def test_a_trace_gives_each_request_its_length_up_to_the_limit(trace):
+    drawn = make_schedule(trace, 2.0, span=Span(requests=3), seed=1, questions=QUESTIONS, max_new_tokens=64)
+    assert [request.max_new_tokens for request in drawn] == [5, 50, 64]
+    assert [request.due_s for request in drawn] == pytest.approx([0.0, 1 / 3, 1.0])
+    header, first, *_ = schedule_csv(drawn).splitlines()
+    assert header == "request,due_s,question,max_new_tokens"
+    assert first == f"0,0.000000000,{drawn[0].question.id},5"
+    assert [
+        r.max_new_tokens for r in make_schedule(trace, 2.0, span=Span(requests=2), seed=1, questions=QUESTIONS)
+    ] == [5, 50]
+
+
+@given(st.integers(0, 60), st.integers(1, 9))
+def test_shares_hold_every_request_once_and_are_equal(n, of):
+    parts = shares(range(n), of=of)
+    assert sorted(number for part in parts for number in part) == list(range(n))
+    assert len(parts) == of
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 40))
+def test_shares_of_a_closed_loop_ask_what_the_whole_asks(of, users, n):
+    whole = Turns(users, Span(requests=n + 1), 3, QUESTIONS)
+    parts = whole.shares(of)
+    assert sum(part.own_users for part in parts) == users
+    assert all(part.own_users for part in parts)
+    assert sorted((pair for part in parts for pair in part.asked()), key=lambda pair: pair[0]) == list(whole.asked())
+
+
+def test_a_closed_loop_never_runs_out_of_questions():
+    asked = Turns(2, Span(duration_s=1.0), 3, QUESTIONS).asked()
+    first = [question.id for _, question in itertools.islice(asked, 120)]
+    assert set(Counter(first).values()) == {2, 3}
 
 
 def test_no_question_again_before_all_were_asked():

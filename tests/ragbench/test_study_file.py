@@ -84,12 +84,15 @@ def test_every_mistake_is_told_at_once():
     )
     wanted = [
         "the study file has an unknown key 'extra'; valid: study, workload, load, variants",
-        "[study] has an unknown key 'titel'; did you mean title? valid: name, title, seeds",
+        "[study] has an unknown key 'titel'; did you mean title? valid: name, title, seeds, slo",
         "[study] seeds: each must be a whole number, got 'x'",
+        "[study] seeds: 1 is there twice",
+        "[study] seeds must be >= 0, got -1",
         "[workload] k must be >= 1, got 0",
         "[load] rates: each must be a number, got 'fast'",
+        "[load] rates must be > 0, got 0",
         "[load] timeout_s must be a number, got True",
-        "[load] arrivals: 'weekly' is unknown (known: ideal, poisson)",
+        "[load] arrivals: 'weekly' is unknown (known: ideal, poisson, uniform, gamma, on_off, trace)",
         "[load] warmup_requests must be >= 1, got 0",
         "[load] exactly one of duration_s and requests is needed, got both",
         "[variants.a b] variant name 'a b': use letters, digits, and . _ - (it names folders)",
@@ -112,7 +115,15 @@ def test_every_mistake_is_told_at_once():
         ("rates = [5, 5.0]\nduration_s = 1", "[load] rates: 5.0 is there twice"),
         ("rates = []\nduration_s = 1", "[load] rates must not be empty"),
         ("rates = 5\nduration_s = 1", "[load] rates must be a list, e.g. [5], got 5"),
-        ("duration_s = 1", "[load] needs rates, e.g. rates = [5, 10, 20]"),
+        ("duration_s = 1", "[load] needs rates, e.g. rates = [5, 10, 20], or concurrency, e.g. concurrency = [8]"),
+        ("rates = [5]\nduration_s = 1\nconcurrency = [0]", "[load] concurrency must be >= 1, got 0"),
+        ("concurrency = []\nduration_s = 1", "[load] rates must not be empty"),
+        ("concurrency = [4, 4]\nduration_s = 1", "[load] concurrency: 4 is there twice"),
+        ("rates = [5]\nduration_s = 1\nprocesses = 0", "[load] processes must be from 1 to 64, got 0"),
+        (
+            "rates = [5]\nduration_s = 1\narrivals = ['gamma:cv=x']",
+            "[load] arrivals: 'gamma:cv=x': cv must be a number",
+        ),
         ("rates = [5]", "[load] exactly one of duration_s and requests is needed, got neither"),
         ("rates = [5]\nrequests = 0", "[load] requests must be >= 1, got 0"),
         ("rates = [5]\nrequests = 1.5", "[load] requests must be a whole number, got 1.5"),
@@ -148,10 +159,48 @@ def test_mistakes_in_a_variant(variant, mistake):
     assert found[0].startswith(mistake)
 
 
+def test_every_wrong_value_of_a_list_is_told_once():
+    assert mistakes(f"[load]\nrates = [-1, 'a']\nduration_s = 1\n{ONE_VARIANT}") == (
+        "[load] rates: each must be a number, got 'a'",
+        "[load] rates must be > 0, got -1",
+    )
+
+
+def test_a_closed_loop_needs_no_rates():
+    (variant,) = parse(f"[load]\nconcurrency = [1, 8]\nduration_s = 1\n{ONE_VARIANT}").variants
+    assert (variant.load.concurrency, variant.load.rates, variant.load.processes) == ((1, 8), (), 1)
+
+
+def test_a_study_may_have_an_slo():
+    study = parse(f"[study]\nslo = {{ latency_p95_s = 1.0 }}\n[load]\nrates = [5]\nrequests = 1\n{ONE_VARIANT}")
+    assert study.slo.limits == {"latency_p95_s": 1.0}
+    assert parse(GOOD).slo is None
+
+
+@pytest.mark.parametrize(
+    ("slo", "mistake"),
+    [("1.0", "[study] slo must be a table"), ("{ latency_p42_s = 1 }", "[study] slo: unknown slo 'latency_p42_s'")],
+)
+def test_an_slo_that_cannot_be_read(slo, mistake):
+    (found,) = mistakes(f"[study]\nslo = {slo}\n[load]\nrates = [5]\nrequests = 1\n{ONE_VARIANT}")
+    assert found.startswith(mistake)
+
+
+def test_mistakes_in_a_file_name_the_file(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text(f"[load]\nrates = [0]\nrequests = 0\n{ONE_VARIANT}")
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    assert caught.value.mistakes == (
+        f"{path}: [load] rates must be > 0, got 0",
+        f"{path}: [load] requests must be >= 1, got 0",
+    )
+
+
 def test_a_file_that_is_not_toml(tmp_path):
     path = tmp_path / "x.toml"
     path.write_text("[study\n")
-    with pytest.raises(StudyError, match=r"not TOML: .*line 1"):
+    with pytest.raises(StudyError, match=r"x\.toml: not TOML: .*line 1"):
         load_study(path)
 
 

@@ -1,8 +1,10 @@
+import asyncio
 import hashlib
 import json
 import re
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +12,7 @@ from ragbench.config import StudyError
 from ragbench.measure import look_around
 from ragbench.paths import StudyPaths
 from ragbench.progress import Progress
-from ragbench.records import load_requests, load_summary, read_manifests
+from ragbench.records import Sample, load_requests, load_summary, load_telemetry, read_manifests
 from ragbench.study_file import load_study
 from ragbench.sweep import make_plan, run
 from tests.ragbench.running import fakes_alive, write_study
@@ -27,13 +29,44 @@ async def sweep(path, *, redo=None):
     return paths, plan
 
 
-async def test_a_point_is_written_whole(tmp_path):
+@pytest.fixture
+def watched(monkeypatch):
+    """Telemetry that takes one sample at once and one when the load is over. -> what it was given"""
+    given = []
+
+    async def watch(server, clock, samples):
+        given.append((server and server(), clock()))
+        samples.append(Sample(0.0, client_cpu_cores=0.25))
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            samples.append(Sample(clock(), client_cpu_cores=0.5, other_cpu_cores=0.0))
+
+    monkeypatch.setattr("ragbench.measure.telemetry", SimpleNamespace(watch=watch))
+    return given
+
+
+async def test_telemetry_runs_beside_the_load_and_knows_the_server(tmp_path, watched, elsewhere):
+    variants = f'{ONE}[variants.b]\nurl = "{elsewhere}"\n'
+    paths, plan = await sweep(write_study(tmp_path, variants))
+    assert len(watched) == len(plan.points) == 2
+    for server, began_s in watched:
+        assert server
+        assert -0.1 < began_s < 0.5
+    for point in plan.points:
+        samples = load_telemetry(paths.point(point.name).telemetry)
+        assert samples["client_cpu_cores"].tolist() == [0.25, 0.5]
+        assert 0.145 <= samples["t_s"].iloc[1] < 10  # 30 requests at 200/s
+    assert len({tuple(sorted(p.pid for p in server)) for server, _ in watched}) == 2
+
+
+async def test_a_point_is_written_whole(tmp_path, watched):
     variant = '[variants.a]\ncommand = "FAKE --replicas --mark X"\nsettings = {max_batch_size = [4], size = 2}\n'
     path = write_study(tmp_path, variant)
     paths, _ = await sweep(path)
     point = paths.point("a-ideal-200rps-seed1")
     assert sorted(file.name for file in point.folder.iterdir()) == [
-        *("manifest.json", "replicas.csv", "requests.csv", "schedule.csv", "server.log")
+        *("manifest.json", "replicas.csv", "requests.csv", "schedule.csv", "server.log", "telemetry.csv")
     ]
     rows = load_requests(point.requests)
     assert rows["status"].tolist() == ["ok"] * 30
@@ -75,6 +108,78 @@ async def test_all_designs_get_the_same_load(tmp_path):
     assert len(list(paths.root.glob("*/schedule.csv"))) == 2
 
 
+async def test_a_closed_loop_is_a_point_like_any_other(tmp_path):
+    load = 'concurrency = [2]\nrates = [200]\narrivals = ["ideal"]\nrequests = 30\nready_timeout_s = 10.0'
+    path = write_study(tmp_path, ONE, load=load)
+    paths, plan = await sweep(path)
+    assert sorted(point.name for point in plan.points) == ["a-closed-2users-seed1", "a-ideal-200rps-seed1"]
+    point = paths.point("a-closed-2users-seed1")
+    rows = load_requests(point.requests)
+    assert rows["status"].tolist() == ["ok"] * 30
+    manifest = json.loads(point.manifest.read_text())
+    assert (manifest["point"]["arrival"], manifest["point"]["concurrency"]) == ("closed", 2)
+    assert manifest["schedule_sha256"] == hashlib.sha256(point.schedule.read_bytes()).hexdigest()
+    summary = load_summary(paths.summary).set_index("arrival")
+    assert summary.loc["closed", "concurrency"] == 2
+    assert summary["offered_rps"].isna().to_dict() == {"ideal": False, "closed": True}
+    assert len(make_plan(load_study(path), paths).whole) == 2
+
+
+async def test_a_closed_loop_on_a_server_that_never_comes_fails(tmp_path):
+    variants = '[variants.a]\ncommand = "FAKE --mode dies-at-start"\n'
+    paths, _ = await sweep(write_study(tmp_path, variants, load="concurrency = [3]\nduration_s = 1.0"))
+    rows = load_requests(paths.point("a-closed-3users-seed1").requests)
+    assert rows["status"].tolist() == ["unsent"] * 3
+    assert load_summary(paths.summary)["verdict"].tolist() == ["failed"]
+
+
+async def test_a_load_from_two_processes_has_the_same_rows(tmp_path):
+    load = 'arrivals = ["poisson"]\nrates = [200]\nrequests = 40\nprocesses = 2'
+    paths, _ = await sweep(write_study(tmp_path, ONE, load=load))
+    point = paths.point("a-poisson-200rps-seed1")
+    rows = load_requests(point.requests)
+    assert rows["status"].tolist() == ["ok"] * 40
+    due = [line.split(",")[1] for line in point.schedule.read_text().splitlines()[1:]]
+    assert rows["due_s"].tolist() == [float(due_s) for due_s in due]
+    assert (rows["sent_s"] >= rows["due_s"] - 1e-6).all()
+
+
+async def test_the_trace_of_a_point_is_in_its_manifest(tmp_path):
+    trace = tmp_path / "trace.csv"
+    trace.write_text("offset_s,output_tokens\n" + "".join(f"{i},9\n" for i in range(11)))
+    load = f'arrivals = ["trace:path={trace}"]\nrates = [100]\nrequests = 10'
+    path = write_study(tmp_path, ONE, load=load)
+    paths, plan = await sweep(path)
+    manifest = json.loads(paths.point(plan.points[0].name).manifest.read_text())
+    digest = hashlib.sha256(trace.read_bytes()).hexdigest()
+    assert manifest["trace"] == {"sha256": digest, "arrivals": 11, "scale": 0.01}
+    assert paths.point(plan.points[0].name).schedule.read_text().startswith("request,due_s,question,max_new_tokens\n")
+    assert len(make_plan(load_study(path), paths).whole) == 1
+    trace.write_text(trace.read_text() + "99,9\n")
+    assert len(make_plan(load_study(path), paths).changed) == 1
+
+
+async def test_a_manifest_from_before_there_were_processes_is_still_whole(tmp_path):
+    path = write_study(tmp_path, ONE)
+    paths, _ = await sweep(path)
+    manifest = paths.point("a-ideal-200rps-seed1").manifest
+    told = json.loads(manifest.read_text())
+    for name in ("processes", "concurrency", "slo"):
+        del told["point"][name]
+    del told["trace"]
+    manifest.write_text(json.dumps(told))
+    assert len(make_plan(load_study(path), paths).whole) == 1
+    path.write_text(path.read_text() + "\n[variants.a.load]\nprocesses = 2\n")
+    assert make_plan(load_study(path), paths).changed == {"a-ideal-200rps-seed1": "processes 1 -> 2"}
+
+
+async def test_another_slo_is_no_other_measurement(tmp_path):
+    path = write_study(tmp_path, ONE)
+    paths, _ = await sweep(path)
+    path.write_text(path.read_text().replace("seeds = [1]", "seeds = [1]\nslo = { latency_p95_s = 1.0 }"))
+    assert len(make_plan(load_study(path), paths).whole) == 1
+
+
 async def test_one_launch_serves_all_its_points_and_the_log_is_cut_between_them(tmp_path):
     load = 'arrivals = ["ideal", "poisson"]\nrates = [100, 200]\nrequests = 5'
     paths, plan = await sweep(write_study(tmp_path, ONE, load=load))
@@ -110,7 +215,8 @@ async def test_a_server_that_dies_in_a_load_fails_that_point_and_is_started_agai
     for point in plan.points:
         rows = load_requests(paths.point(point.name).requests)
         assert len(rows) == 60
-        assert set(rows["status"]) == {"ok", "connection_error", "unsent"}
+        assert set(rows["status"]) <= {"ok", "connection_error", "reset", "unsent"}
+        assert {"ok", "unsent"} < set(rows["status"])
         assert "fake starts" in paths.point(point.name).log.read_text()
     summary = load_summary(paths.summary)
     assert summary["verdict"].tolist() == ["failed", "failed"]
@@ -121,7 +227,7 @@ async def test_a_server_that_dies_in_a_load_fails_that_point_and_is_started_agai
     ("mode", "status", "reason"),
     [
         ("garbage", "bad_answer", "not JSON: <html>"),
-        ("truncated", "bad_answer", "the answer was cut off"),
+        ("truncated", "truncated", "the answer was cut off"),
         ("breaks", "http_error", "500: inside"),
         ("hangs", "unsent", "0 of 2 warm-up requests were answered within 2 s (ready_timeout_s)"),
         ("bare", "ok", ""),

@@ -38,6 +38,32 @@ def test_points_has_every_point_once_in_the_order_of_the_figures(study):
     assert rows["offered_rps"].tolist()[:6] == [5, 5, 10, 10, 20, 20]
 
 
+def test_points_leaves_out_what_no_point_has_and_reasons_tell_of_those_not_valid(study):
+    verdicts = ["contaminated", *["valid"] * 23]
+    told = study.summary.assign(verdict=verdicts, verdict_reason=["a backup ran", *["sent on time"] * 23])
+    columns = set(tables.points(Study("it", told, study.folder)).columns)
+    assert {"latency_p95_s", "latency_p95_low_s", "seed"} <= columns
+    assert not {"concurrency", "slo_met", "unaccounted_s"} & columns
+    (row,) = tables.reasons(Study("it", told, study.folder)).to_dict("records")
+    assert row == {
+        "design": "baseline",
+        "arrival": "poisson",
+        "offered_rps": 5,
+        "seed": 1,
+        "verdict": "contaminated",
+        "verdict_reason": "a backup ran",
+    }
+
+
+def test_closed_loops_have_points_and_carry_no_offered_load(tmp_path):
+    one = write_study(tmp_path / "it", variants={"mine": [{}]}, arrivals=("ideal",), rates=(5,), users=(2,))
+    closed = plots.load_study(one)
+    assert tables.carried(closed)["arrival"].tolist() == ["ideal"]
+    rows = tables.points(closed)
+    assert rows["arrival"].tolist() == ["closed", "ideal"]
+    assert rows["concurrency"].tolist()[0] == 2
+
+
 def test_summarised_counts_points_and_verdicts(study):
     verdicts = ["failed", *["valid"] * 23]
     text = tables.summarised(Study("it", study.summary.assign(verdict=verdicts, requests=100), study.folder))

@@ -15,8 +15,9 @@ from aiohttp import web
 
 MODES = (
     *("normal", "slow", "bare", "never-ready", "dies-at-start", "dies-mid-load", "ignores-sigterm", "with-child"),
-    *("garbage", "truncated", "refuses", "breaks", "hangs", "overloaded"),
+    *("garbage", "truncated", "refuses", "breaks", "hangs", "overloaded", "stalls"),
 )
+WARMUP, STALL_AFTER_S, STALL_S = 8, 0.5, 2.0
 
 
 class Fake:
@@ -27,6 +28,7 @@ class Fake:
         self.service_s = service_s
         self.asked = 0
         self.turn = asyncio.Lock()
+        self.begun_s: float | None = None
 
     async def rag(self, request: web.Request) -> web.StreamResponse:
         """POST /rag in this mode."""
@@ -48,7 +50,18 @@ class Fake:
                 await asyncio.sleep(3600)
         async with self.turn:
             await asyncio.sleep(self.service_s)
+        await self.stall()
         return self.answer(body, request.headers.get("X-Request-Id", ""))
+
+    async def stall(self) -> None:
+        """In mode `stalls`: no answer for STALL_S, from STALL_AFTER_S after the first request past the warm-up."""
+        now_s = asyncio.get_running_loop().time()
+        if self.mode != "stalls" or self.asked <= WARMUP:
+            return
+        self.begun_s = self.begun_s if self.begun_s is not None else now_s
+        into_s = now_s - self.begun_s - STALL_AFTER_S
+        if 0 <= into_s < STALL_S:
+            await asyncio.sleep(STALL_S - into_s)
 
     def answer(self, body: dict, request_id: str) -> web.Response:
         """The right answer, as its question asks for: the last word of the query."""

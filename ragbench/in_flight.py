@@ -1,0 +1,31 @@
+"""How many requests were under way, by sweep line over when each began and ended. Pure; arrays in, arrays out."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def in_flight_at(starts: Floats, ends: Floats, times: Floats) -> NDArray[np.int64]:
+    """How many had started and not ended at each of `times`, (t,). What never ended has no entry in `ends`."""
+    begun = np.searchsorted(np.sort(starts), times, side="right")
+    return begun - np.searchsorted(np.sort(ends), times, side="right")
+
+
+def mean_in_flight(starts: Floats, ends: Floats, edges: Floats) -> Floats:
+    """The time average between neighbouring `edges` (e,) -> (e - 1,)."""
+    spent_s = _spent_s(starts, edges) - _spent_s(ends, edges)
+    return np.diff(spent_s) / np.diff(edges)
+
+
+def most_in_flight(starts: Floats, ends: Floats, *, low: float, high: float) -> int:
+    """The most under way at once from `low` to `high`, which can only be at `low` or at a start after it."""
+    within = starts[(starts > low) & (starts <= high)]
+    return int(np.max(in_flight_at(starts, ends, np.append(within, low)), initial=0))
+
+
+def _spent_s(instants: Floats, times: Floats) -> Floats:
+    """The time since each of `instants`, summed over those past, at each of `times`."""
+    ordered = np.sort(instants)
+    past = np.searchsorted(ordered, times)
+    return past * times - np.concatenate([[0.0], np.cumsum(ordered)])[past]

@@ -1,0 +1,69 @@
+"""The summaries of points measured before, computed again from what they wrote: rows, replicas, telemetry, manifest.
+
+So old results get new columns and new rules, and another SLO can be asked of them. Measures nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from ragbench.paths import PointPaths, StudyPaths
+from ragbench.records import (
+    read_manifests,
+    read_replicas,
+    read_rows,
+    read_telemetry,
+    summary_csv,
+    write_atomic,
+    write_manifest,
+)
+from ragbench.slo import Slo
+from ragbench.stats import Summary, summarise
+
+# Of the summary row: what names the point and its machine, which no row of requests.csv can tell.
+_KEPT = ("point", "variant", "arrival", "offered_rps", "concurrency", "seed")
+
+
+def recompute(
+    paths: StudyPaths, *, slo: Slo | None = None, on_point: Callable[[str], None] | None = None
+) -> list[dict[str, Any]]:
+    """Compute every whole point again, in its manifest and in summary.csv. -> the manifests.
+
+    `slo` is asked of all points; without it, each keeps the one it was measured with. `on_point` is told each name.
+    Raises RecordError where the rows of a point cannot be read; points before it are then computed, summary.csv is not.
+    """
+    manifests = []
+    for manifest in read_manifests(paths.root):
+        point = paths.point(manifest["point"]["name"])
+        manifests.append(_again(manifest, point, slo))
+        write_manifest(point.manifest, manifests[-1])
+        if on_point is not None:
+            on_point(manifest["point"]["name"])
+    write_atomic(paths.summary, summary_csv(manifests))
+    return manifests
+
+
+def _again(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None) -> dict[str, Any]:
+    before = manifest["summary"]
+    own = manifest["point"].get("slo")
+    asked = slo or (Slo.of(own) if own else None)
+    row = {name: before.get(name) for name in _KEPT} | asdict(_summary(manifest, paths, asked))
+    judged_by = asked.as_dict() if asked else None
+    return manifest | {"slo": judged_by, "summary": row | {"hardware": before.get("hardware")}}
+
+
+def _summary(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None) -> Summary:
+    point, before = manifest["point"], manifest["summary"]
+    return summarise(
+        read_rows(paths.requests),
+        offered_rps=point["offered_rps"],
+        concurrency=point.get("concurrency"),
+        duration_s=point.get("duration_s"),
+        replicas=read_replicas(paths.replicas) if paths.replicas.is_file() else (),
+        telemetry=read_telemetry(paths.telemetry) if paths.telemetry.is_file() else (),
+        slo=slo,
+        # Why a server died is in no row; the same reason comes out where the rows do tell.
+        failure=before.get("verdict_reason") if before.get("verdict") == "failed" else None,
+        cores=(manifest.get("hardware") or {}).get("cores"),
+        source=before.get("source", "measured"),
+    )

@@ -1,0 +1,146 @@
+"""Whether a point's figures can be quoted: a table of rules, of which the first that applies decides. Pure.
+
+The order is that of what explains what. Of a point that failed there is nothing to say. Another program's load makes
+sends late and queues long, so it is told before either. A load that was not sent as asked says nothing about how the
+service would have done, so that comes before the queue. What is left is the service's own doing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ragbench.columns import Columns, Window
+from ragbench.growth import growth
+
+Verdict = Literal["valid", "client_limited", "saturated", "failed", "contaminated"]
+
+LATE_S = 0.001
+LATE_SHARE = 0.01  # of the median latency
+TIMED_OUT_SHARE = 0.05
+OTHER_CORES, OTHER_SHARE = 0.25, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a verdict goes by. `failure`: why the point failed, where the harness knows."""
+
+    columns: Columns
+    window: Window
+    failure: str | None = None
+    other_cpu_cores: float | None = None
+    cores: float | None = None
+    is_closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`reason` says why the rule applies to a point, or None where it does not; `when` says it in general."""
+
+    verdict: Verdict
+    when: str
+    reason: Callable[[Evidence], str | None]
+
+
+def judge(evidence: Evidence) -> tuple[Verdict, str]:
+    """The verdict of the first rule that applies, and its reason in a short sentence."""
+    for rule in RULES:
+        reason = rule.reason(evidence)
+        if reason is not None:
+            return rule.verdict, reason
+    raise AssertionError("the last rule always applies")
+
+
+def _failed(evidence: Evidence) -> str | None:
+    if evidence.failure is not None:
+        return evidence.failure
+    columns = evidence.columns
+    if not len(columns):
+        return "nothing was scheduled"
+    if columns.is_ok.any():
+        return None
+    first = next((row.error for row in columns.rows if row.error), "no reason given")
+    return f"none of {len(columns)} requests got an ok answer; the first: {first}"
+
+
+def _contaminated(evidence: Evidence) -> str | None:
+    used, cores = evidence.other_cpu_cores, evidence.cores or 0.0
+    if used is None or used <= max(OTHER_CORES, OTHER_SHARE * cores):
+        return None
+    return f"other programs used {used:.2f}{f' of {cores:g}' if cores else ''} cores meanwhile"
+
+
+def _client_limited(evidence: Evidence) -> str | None:
+    columns = evidence.columns
+    unsent = columns.statuses["unsent"]
+    if unsent:
+        return f"{unsent} of {len(columns)} requests were never sent"
+    within = evidence.window.holds(columns.due_s)
+    lags = columns.send_lag_s[within & ~np.isnan(columns.send_lag_s)]
+    latencies = columns.latency_s[within & columns.is_ok]
+    if not lags.size:
+        return None
+    late_s = float(np.percentile(lags, 95))
+    limit_s = max(LATE_S, LATE_SHARE * float(np.median(latencies))) if latencies.size else LATE_S
+    if late_s <= limit_s:
+        return None
+    return f"one in twenty requests left {late_s * 1000:.1f} ms late or more; {limit_s * 1000:.1f} ms are allowed"
+
+
+def _saturated(evidence: Evidence) -> str | None:
+    columns = evidence.columns
+    if evidence.is_closed:
+        return None
+    timed_out = columns.statuses["timeout"]
+    if timed_out >= TIMED_OUT_SHARE * len(columns):
+        return f"{timed_out} of {len(columns)} requests timed out"
+    grown = growth(columns, evidence.window)
+    if grown is None or not grown.lasts_to_the_end():
+        return None
+    queue, latency = grown.in_flight.values, grown.latency.values
+    return (
+        f"to the end, in-flight grew from {queue[0]:.0f} to {queue[-1]:.0f} "
+        f"and latency from {latency[0]:.3g} to {latency[-1]:.3g} s"
+    )
+
+
+def _valid(evidence: Evidence) -> str:
+    rejected = evidence.columns.statuses["rejected"]
+    told = ["sent on time" if not evidence.is_closed else "closed loop: each user waited for each answer"]
+    if not evidence.is_closed:
+        judged = growth(evidence.columns, evidence.window) is not None
+        told.append("no growth to the end" if judged else f"{len(evidence.columns)} requests: too few to judge growth")
+    if rejected:
+        told.append(f"{rejected / len(evidence.columns):.0%} rejected")
+    return "; ".join(told)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("failed", "the server died or never answered, or no request got an ok answer", _failed),
+    Rule(
+        "contaminated",
+        f"programs other than client and server used more than {OTHER_CORES:g} of a core, and more than "
+        f"{OTHER_SHARE:.0%} of the cores, on average",
+        _contaminated,
+    ),
+    Rule(
+        "client_limited",
+        f"a request was never sent, or the 95th percentile of send lag exceeds both {LATE_S * 1000:g} ms and "
+        f"{LATE_SHARE:.0%} of the median latency",
+        _client_limited,
+    ),
+    Rule(
+        "saturated",
+        f"{TIMED_OUT_SHARE:.0%} or more timed out, or requests in flight and latency both grew to the end; "
+        "never in a closed loop",
+        _saturated,
+    ),
+    Rule("valid", "none of these", _valid),
+)
+
+
+def rules_table() -> str:
+    """The rules as a table in Markdown, in the order in which they are tried."""
+    lines = ["| verdict | when |", "|---|---|", *(f"| `{rule.verdict}` | {rule.when} |" for rule in RULES)]
+    return "\n".join(lines)
