@@ -10,7 +10,10 @@ from collections.abc import Callable
 import typer
 
 from ragbench.commands.arrivals import arrivals
+from ragbench.commands.calibrate import calibrate
+from ragbench.commands.capacity import capacity
 from ragbench.commands.common import say
+from ragbench.commands.compare import compare
 from ragbench.commands.load import load
 from ragbench.commands.report import report, summarise
 from ragbench.commands.run import plan, run
@@ -25,6 +28,9 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     summarise,
     report,
     arrivals,
+    calibrate,
+    compare,
+    capacity,
 )
 
 app = typer.Typer(

@@ -1,7 +1,7 @@
 """Two servers on the same loads: the difference of each figure at each load, with an interval, in words.
 
-Words are said of all cells at once: with m cells, each is judged at 1 - 0.05 / m (Bonferroni), so that two equal servers
-are told apart anywhere in one comparison of twenty at most. Which runs meet is decided in pairs.py.
+Words are said of all cells at once: with m cells, each is judged at 1 - 0.05 / m (Bonferroni), so that two equal
+servers are told apart anywhere in one comparison of twenty at most. Which runs meet is decided in pairs.py.
 """
 
 from collections.abc import Sequence

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import resource
 import subprocess
 import sys
 from collections import Counter
@@ -11,6 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ragbench.nvml import Gpus
+
+_CPUS = Path("/sys/devices/system/cpu")
+_CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _PACKAGES = (
     *("ragbench", "aiohttp", "numpy", "fastapi", "uvicorn", "pydantic"),
     *("torch", "transformers", "sentence-transformers", "tokenizers", "faiss-cpu", "cupy-cuda12x"),
@@ -19,7 +25,11 @@ _PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """The machine. `cores`: those this process may use; `memory_gib`: all of it."""
+    """The machine. `cores`: those this process may use; `memory_gib`: all of it. None: not told here.
+
+    `governor`: what sets the clock of those cores; `load_average`: of the minute before the look; `open_files`: how
+    many this process may have (soft limit). Clocks are the highest the GPUs may run at; one value a GPU.
+    """
 
     cpu: str
     cores: int
@@ -28,6 +38,14 @@ class Hardware:
     hostname: str
     python: str
     os: str
+    governor: str | None = None
+    clock_source: str | None = None
+    load_average: float | None = None
+    open_files: int | None = None
+    gpu_driver: str | None = None
+    gpu_sm_clock_mhz: tuple[float, ...] | None = None
+    gpu_memory_clock_mhz: tuple[float, ...] | None = None
+    gpu_power_limit_w: tuple[float, ...] | None = None
 
     def __str__(self) -> str:
         return f"{self.cpu}, {self.cores} cores, {self.memory_gib:.0f} GiB, {self.gpu or 'no GPU'}"
@@ -39,15 +57,61 @@ class Hardware:
 
 def this_machine() -> Hardware:
     """Look at the machine this process runs on."""
+    gpus = Gpus.found().about()
     return Hardware(
         cpu=_cpu(),
-        cores=_cores(),
+        cores=usable_cores(),
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         gpu=_gpu(),
         hostname=platform.node(),
         python=platform.python_version(),
         os=f"{platform.system()} {platform.release()}",
+        governor=governor(),
+        clock_source=text_of(_CLOCKSOURCE),
+        load_average=round(os.getloadavg()[0], 2),
+        open_files=open_files(),
+        gpu_driver=gpus.driver,
+        gpu_sm_clock_mhz=gpus.sm_clock_mhz,
+        gpu_memory_clock_mhz=gpus.memory_clock_mhz,
+        gpu_power_limit_w=gpus.power_limit_w,
     )
+
+
+def own_cores() -> set[int]:
+    """The numbers of the cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return set(os.sched_getaffinity(0))
+    return set(range(os.cpu_count() or 1))
+
+
+def usable_cores() -> int:
+    """How many cores' worth of CPU this process may use: the affinity mask, and a container's quota if there is one."""
+    cores = len(own_cores())
+    try:
+        quota, period = _QUOTA.read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def governor(cpus: Path = _CPUS) -> str | None:
+    """What sets the clock of this process's cores, as in `performance`; None where that is hidden, as in most VMs."""
+    told = (text_of(cpus / f"cpu{core}" / "cpufreq" / "scaling_governor") for core in own_cores())
+    return " + ".join(sorted({name for name in told if name})) or None
+
+
+def open_files() -> int | None:
+    """How many files this process may have open; None where there is no bound."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def text_of(path: Path) -> str | None:
+    """What a small file of the system says; None where it is not there."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
 
 
 def slurm(environment: Mapping[str, str]) -> dict[str, Any] | None:
@@ -87,16 +151,6 @@ def _cpu() -> str:
     if named is None and sys.platform == "darwin":
         named = _output(["sysctl", "-n", "machdep.cpu.brand_string"])
     return named or platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    """Cores this process may run on: the affinity mask, and the quota of a container where there is one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
 def _gpu() -> str | None:

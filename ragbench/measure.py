@@ -3,7 +3,6 @@
 Starting services and the order of points are decided in sweep.py.
 """
 
-import importlib
 import itertools
 import os
 import shutil
@@ -11,17 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from ragbench import telemetry
 from ragbench.arrivals import CLOSED, ArrivalError, parse_arrival
-from ragbench.client import Client, Clock, connect
+from ragbench.client import Client, connect
 from ragbench.config import StudyError
 from ragbench.family import family
-from ragbench.hardware import Hardware, git_state, slurm, this_machine, versions
+from ragbench.hardware import Hardware, git_state, slurm, this_machine, usable_cores, versions
 from ragbench.launch import Server, Service
 from ragbench.listener import listener
 from ragbench.load import OnRow, Watcher, Work, beside, fire, soon, watch_replicas
@@ -42,9 +41,6 @@ from ragbench.senders import fire_from, soon_for_all
 from ragbench.stats import Summary, summarise
 from ragbench.warmup import warm_up
 from ragbench.workload import QuestionSet
-
-# Until telemetry.py is there; then this is `from ragbench import telemetry`.
-telemetry: Any = importlib.import_module("ragbench.telemetry") if find_spec("ragbench.telemetry") else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +84,6 @@ class Measurement:
             failure=self.failure,
             cores=usable_cores(),
         )
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def look_around() -> Surroundings:
@@ -139,7 +130,7 @@ async def measure(
             return unmeasured(point, questions, failure=unready, server_info=info)
         watchers: list[Watcher] = [
             partial(watch_replicas, client, counts),
-            partial(_watch_machine, _members(service), samples),
+            partial(telemetry.watch, _members(service), samples=samples),
         ]
         work = _work(point, load, client=client, service=service, on_row=on_row)
         rows = await beside(work, origin=soon if point.load.processes == 1 else soon_for_all, watchers=watchers)
@@ -169,12 +160,6 @@ def _members(service: Service) -> Callable[[], set[psutil.Process]] | None:
     """How to list the processes of the server; None where they are on another machine."""
     pid = service.pid if isinstance(service, Server) else listener(service.url)
     return None if pid is None else partial(family, pid)
-
-
-async def _watch_machine(server: Callable[[], set[psutil.Process]] | None, samples: list[Sample], clock: Clock) -> None:
-    if telemetry is None:
-        return
-    await telemetry.watch(server, clock, samples)
 
 
 def _as_sent(rows: Sequence[Row], turns: Turns) -> tuple[Request, ...]:

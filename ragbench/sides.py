@@ -128,11 +128,11 @@ def _all_runs(folder: Path) -> list[Run]:
 
 def _run(row: Mapping[str, Any], paths: PointPaths) -> Run:
     manifest = read_manifest(paths.manifest) or {}
-    slo = manifest.get("point", {}).get("slo")
+    slo = manifest.get("slo") or manifest.get("point", {}).get("slo")  # judged again by another, or as measured
     users, rate = (None if pd.isna(row[name]) else row[name] for name in ("concurrency", "offered_rps"))
     return Run(
         point=row["point"],
-        design=_design(row),
+        design=design_of(row),
         arrival=row["arrival"],
         level=Level(int(users)) if users is not None else Level(offered_rps=float(rate or 0.0)),
         seed=int(row["seed"]),
@@ -147,7 +147,7 @@ def _run(row: Mapping[str, Any], paths: PointPaths) -> Run:
     )
 
 
-def _design(row: Mapping[str, Any]) -> str:
+def design_of(row: Mapping[str, Any]) -> str:
     """The design's name as the point's folder has it: what stands before the arrival, the load and the seed."""
     arrival = re.sub(r"[^A-Za-z0-9_.=+-]", "_", row["arrival"])
     found = re.fullmatch(rf"(.+)-{re.escape(arrival)}-[^-]+(?:-\d+)?(?:rps|users)-seed{row['seed']}", row["point"])

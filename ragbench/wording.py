@@ -1,4 +1,4 @@
-"""A comparison in words: which server is faster, by how much, where, and how far that can be trusted. Computes nothing."""
+"""A comparison in words: which server is faster, by how much, where, and how far to trust it. Computes nothing."""
 
 from collections.abc import Iterator
 

@@ -16,13 +16,13 @@ from ragbench.crossover import crossovers
 from ragbench.gate import Gate, judge, parse_gates
 from ragbench.pairs import make_pairs
 from ragbench.records import write_atomic
-from ragbench.sides import parse_side
+from ragbench.sides import METRICS, parse_side
 from ragbench.wording import footnotes, sentences, signed, span
 
 SideArgument = Annotated[str, typer.Argument(metavar="FOLDER[:DESIGN[@ARRIVAL]]", help="As in results/smoke:batched.")]
 
 
-def compare(  # noqa: PLR0913, PLR0917  an option each
+def compare(
     a: SideArgument,
     b: SideArgument,
     arrival: Annotated[str | None, typer.Option(help="Only loads of this arrival.")] = None,
@@ -71,7 +71,7 @@ def _table(comparison: Comparison) -> Table:
         table.add_column(column, justify="right")
     table.add_column("shown")
     for cell in comparison.cells:
-        table.add_row(*_row(comparison, cell), end_section=cell is cell.pair or cell.metric == "goodput_rps")
+        table.add_row(*_row(comparison, cell), end_section=cell.metric == METRICS[-1])
     return table
 
 

@@ -1,10 +1,22 @@
 import json
+import resource
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
 from ragbench import hardware
-from ragbench.hardware import Hardware, git_state, slurm, this_machine, versions
+from ragbench.hardware import (
+    Hardware,
+    git_state,
+    governor,
+    open_files,
+    slurm,
+    this_machine,
+    usable_cores,
+    versions,
+)
+from ragbench.nvml import About
 from tests.needs import need
 
 
@@ -44,6 +56,44 @@ def test_a_program_that_is_absent_fails_or_hangs_tells_nothing(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", hang)
     assert hardware._output(["nvidia-smi"]) is None
+
+
+def test_the_governor_of_the_cores_we_may_run_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "own_cores", lambda: {1, 2})
+    assert governor(tmp_path) is None
+    for core, name in enumerate(["userspace", "performance", "performance"]):
+        folder = tmp_path / f"cpu{core}" / "cpufreq"
+        folder.mkdir(parents=True)
+        (folder / "scaling_governor").write_text(f"{name}\n")
+    assert governor(tmp_path) == "performance"
+    (tmp_path / "cpu2" / "cpufreq" / "scaling_governor").write_text("powersave\n")
+    assert governor(tmp_path) == "performance + powersave"
+
+
+@pytest.mark.parametrize(("limits", "told"), [((512, 4096), 512), ((resource.RLIM_INFINITY, -1), None)])
+def test_open_files(monkeypatch, limits, told):
+    monkeypatch.setattr(resource, "getrlimit", lambda what: limits)
+    assert open_files() == told
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("max 100000", 6), ("200000 100000", 2), ("50000 100000", 1), ("900000 100000", 6)]
+)
+def test_usable_cores_are_those_of_the_mask_and_the_quota(monkeypatch, tmp_path, quota, cores):
+    monkeypatch.setattr(hardware, "own_cores", lambda: set(range(6)))
+    monkeypatch.setattr(hardware, "_QUOTA", tmp_path / "cpu.max")
+    assert usable_cores() == 6
+    (tmp_path / "cpu.max").write_text(quota)
+    assert usable_cores() == cores
+
+
+def test_what_the_driver_tells_goes_into_the_manifest(monkeypatch):
+    about = About("570.1", (1980.0,), (2619.0,), (700.0,))
+    monkeypatch.setattr(hardware.Gpus, "found", lambda: SimpleNamespace(about=lambda: about))
+    told = json.loads(json.dumps(this_machine().as_dict()))
+    assert (told["gpu_driver"], told["gpu_sm_clock_mhz"], told["gpu_power_limit_w"]) == ("570.1", [1980], [700])
+    assert told["load_average"] >= 0
+    assert told["open_files"] is None or told["open_files"] > 0
 
 
 def test_slurm():

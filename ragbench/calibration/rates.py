@@ -1,0 +1,96 @@
+"""How fast, and how evenly, this machine's client can send: rising rates at a server that answers at once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ragbench.calibration.trial import measured
+from ragbench.measure import Measurement
+
+RISING_RPS = (1000.0, 1500.0, 2000.0, 3000.0, 4000.0, 6000.0, 8000.0, 12000.0)
+FIRST_RPS = 500.0
+# What the first rate must hold.
+RATE_OFF = 0.002
+GAP_CV = 0.1
+LAG_P99_S = 0.002
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One rate from one number of client processes; even spacing. `gap_cv`: of the times between sends."""
+
+    processes: int
+    asked_rps: float
+    duration_s: float
+    sent_rps: float
+    gap_cv: float
+    send_lag_p50_s: float
+    send_lag_p95_s: float
+    send_lag_p99_s: float
+    send_lag_max_s: float
+    latency_p50_s: float
+    latency_p99_s: float
+    client_cpu_cores: float | None
+    verdict: str
+    verdict_reason: str
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether a point at this rate could be quoted."""
+        return self.verdict == "valid"
+
+    @property
+    def faults(self) -> list[str]:
+        """What keeps the first rate from passing, in words."""
+        told = {
+            f"sent {self.sent_rps:.2f}/s": abs(self.sent_rps / self.asked_rps - 1) > RATE_OFF,
+            f"gap CV {self.gap_cv:.3f}": self.gap_cv >= GAP_CV,
+            f"send lag p99 {self.send_lag_p99_s * 1e3:.2f} ms": self.send_lag_p99_s > LAG_P99_S,
+        }
+        return [fault for fault, is_so in told.items() if is_so]
+
+
+async def rising(processes: int, *, first_s: float, each_s: float, tell: Tell) -> list[Sent]:
+    """The first rate for `first_s`, then each higher one for `each_s` until one is not clean."""
+    found: list[Sent] = []
+    for rate in (FIRST_RPS, *RISING_RPS):
+        duration_s = each_s if found else first_s
+        tell(f"{processes} client process{'es' if processes > 1 else ''} at {rate:g}/s for {duration_s:g} s")
+        found.append(_sent(await measured("--service null", rate=rate, duration_s=duration_s, processes=processes)))
+        if not found[-1].is_clean and len(found) > 1:
+            break
+    return found
+
+
+def highest_clean_rps(found: Sequence[Sent]) -> float | None:
+    """The highest rate up to which all were clean; None where the first was not."""
+    clean = [sent.asked_rps for index, sent in enumerate(found) if all(one.is_clean for one in found[: index + 1])]
+    return max(clean, default=None)
+
+
+def _sent(measurement: Measurement) -> Sent:
+    summary, point = measurement.summary, measurement.point
+    times = np.sort([row.sent_s for row in measurement.rows if row.sent_s is not None])
+    lags = np.array([row.send_lag_s for row in measurement.rows if row.send_lag_s is not None])
+    gaps = np.diff(times)
+    p50, p95, p99, most = np.percentile(lags, [50, 95, 99, 100]).tolist() if len(lags) else [float("nan")] * 4
+    return Sent(
+        processes=point.load.processes,
+        asked_rps=point.offered_rps or 0.0,
+        duration_s=point.load.duration_s or 0.0,
+        # n sends stand for n mean gaps: the last one's own gap is not over when it leaves.
+        sent_rps=len(gaps) / float(times[-1] - times[0]) if len(gaps) else 0.0,
+        gap_cv=float(np.std(gaps) / np.mean(gaps)) if len(gaps) else 0.0,
+        send_lag_p50_s=p50,
+        send_lag_p95_s=p95,
+        send_lag_p99_s=p99,
+        send_lag_max_s=most,
+        latency_p50_s=summary.latency_p50_s or float("nan"),
+        latency_p99_s=summary.latency_p99_s or float("nan"),
+        client_cpu_cores=summary.client_cpu_cores,
+        verdict=summary.verdict,
+        verdict_reason=summary.verdict_reason,
+    )

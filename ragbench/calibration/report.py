@@ -1,0 +1,104 @@
+"""What a calibration found: its verdicts, its files. Measures nothing."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ragbench.calibration import stall
+from ragbench.calibration.queues import FEWEST_INSIDE, MEAN_OFF, Cell
+from ragbench.calibration.rates import Sent, highest_clean_rps
+from ragbench.calibration.stall import Seen
+from ragbench.records import write_atomic
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One thing the harness says of itself, and whether it held here."""
+
+    text: str
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Everything one calibration measured. `sent`: by number of processes; `seen`: open loop, closed loop."""
+
+    sent: dict[int, list[Sent]]
+    cells: list[Cell]
+    seen: tuple[Seen, Seen]
+
+    @property
+    def claims(self) -> list[Claim]:
+        """What must hold, with the figures."""
+        return [*self._sent_claims(), *self._queue_claims(), self._stall_claim()]
+
+    def _sent_claims(self) -> list[Claim]:
+        first = self.sent[1][0]
+        told = (
+            f"at {first.asked_rps:g}/s even spacing for {first.duration_s:g} s: sent {first.sent_rps:.2f}/s, "
+            f"gap CV {first.gap_cv:.3f}, send lag p99 {first.send_lag_p99_s * 1e3:.2f} ms"
+        )
+        return [
+            Claim(told, not first.faults),
+            *(
+                Claim(
+                    f"highest clean rate of {n} client process{'es' if n > 1 else ''}: "
+                    + (f"{rate:g}/s" if (rate := highest_clean_rps(found)) else "none"),
+                    highest_clean_rps(found) is not None,
+                )
+                for n, found in self.sent.items()
+            ),
+        ]
+
+    def _queue_claims(self) -> list[Claim]:
+        inside = sum(cell.is_inside for cell in self.cells)
+        worst = max(self.cells, key=lambda cell: abs(cell.mean_off))
+        return [
+            Claim(f"theory inside the 95% interval in {inside} of {len(self.cells)} queues", inside >= FEWEST_INSIDE),
+            Claim(
+                f"means within {MEAN_OFF:.0%} of theory: the worst is {worst.queue} at {worst.utilisation:g}, "
+                f"{worst.mean_off:+.1%}",
+                abs(worst.mean_off) <= MEAN_OFF,
+            ),
+        ]
+
+    def _stall_claim(self) -> Claim:
+        opened, closed = self.seen
+        told = (
+            f"a {stall.STALL_S:g} s stall: open-loop p99 {opened.latency_p99_s:.3f} s "
+            f"(by arithmetic {opened.expected_p99_s:.3f} s), closed-loop p99 {closed.latency_p99_s:.3f} s: blind"
+        )
+        return Claim(told, not stall.faults(opened, closed))
+
+
+def write(found: Calibration, folder: Path, *, about: dict[str, Any]) -> list[Path]:
+    """rates.csv, queues.csv, stall.csv, and calibration.json with the claims and `about`: machine, commit, time."""
+    tables: dict[str, Sequence[Any]] = {
+        "rates": [sent for rates in found.sent.values() for sent in rates],
+        "queues": found.cells,
+        "stall": found.seen,
+    }
+    written = []
+    for name, rows in tables.items():
+        write_atomic(folder / f"{name}.csv", _csv(rows))
+        written.append(folder / f"{name}.csv")
+    claims = [asdict(claim) for claim in found.claims]
+    write_atomic(folder / "calibration.json", json.dumps({"claims": claims, **about}, indent=2) + "\n")
+    return [*written, folder / "calibration.json"]
+
+
+def _csv(rows: Sequence[Any]) -> str:
+    text = io.StringIO()
+    names = [item.name for item in fields(rows[0])]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        values = (getattr(row, name) for name in names)
+        writer.writerow(
+            f"{value:.6g}" if isinstance(value, float) else "" if value is None else value for value in values
+        )
+    return text.getvalue()

@@ -1,0 +1,205 @@
+"""A server whose answers take a known time.
+
+`python -m ragbench.calibration.server --service exponential --mean-s 0.02`. It keeps its queue in its own clock (an
+answer is due when the work before it and its own are done) and computes nothing meanwhile, so its cost does not enter
+its times. It reads no body: any question gets the same answer.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import httptools
+
+from ragbench.calibration.queueing import service_times
+from ragbench.loop import loop_factory
+
+SERVICES = ("null", "deterministic", "exponential", "batch")
+MOST_DRAWN = 100_000  # service times drawn beforehand; later requests take them from the start again
+_BODY = b'{"query": "", "result": "known"}'
+
+Answer = Callable[[float, float, int], None]  # (queue_s, service_s, batch_size): the answer is due now
+
+
+class Work(Protocol):
+    """What stands behind the wire."""
+
+    def submit(self, number: int, answer: Answer) -> None:
+        """Take request `number`, and call `answer` when it is done."""
+
+
+class Null:
+    """Answers at once."""
+
+    def submit(self, number: int, answer: Answer) -> None:
+        """See the class."""
+        del number
+        answer(0.0, 0.0, 1)
+
+
+class Queue:
+    """One server, first come first served. Request `number` takes `service_s[number]`."""
+
+    def __init__(self, service_s: list[float]) -> None:
+        self._service_s = service_s
+        self._free_s = 0.0
+
+    def submit(self, number: int, answer: Answer) -> None:
+        """See the class."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        service_s = self._service_s[number % len(self._service_s)]
+        start_s = max(now, self._free_s)
+        self._free_s = start_s + service_s
+        loop.call_at(self._free_s, answer, start_s - now, service_s, 1)
+
+
+class Batches:
+    """Takes whatever waits, up to `most`, when it is free; a batch of n takes `a_s + b_s * n`."""
+
+    def __init__(self, a_s: float, b_s: float, most: int) -> None:
+        self._a_s = a_s
+        self._b_s = b_s
+        self._most = most
+        self._waiting: deque[tuple[float, Answer]] = deque()
+        self._is_busy = False
+
+    def submit(self, number: int, answer: Answer) -> None:
+        """See the class."""
+        del number
+        self._waiting.append((asyncio.get_running_loop().time(), answer))
+        if not self._is_busy:
+            self._begin(asyncio.get_running_loop().time())
+
+    def _begin(self, start_s: float) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+        self._is_busy = bool(batch)
+        if batch:
+            service_s = self._a_s + self._b_s * len(batch)
+            asyncio.get_running_loop().call_at(start_s + service_s, self._end, batch, start_s, service_s)
+
+    def _end(self, batch: list[tuple[float, Answer]], start_s: float, service_s: float) -> None:
+        for arrived_s, answer in batch:
+            answer(max(0.0, start_s - arrived_s), service_s, len(batch))
+        self._begin(start_s + service_s)
+
+
+class Connection(asyncio.Protocol):
+    """One connection of one client, which asks one thing at a time."""
+
+    def __init__(self, work: Work, info: bytes) -> None:
+        self._work = work
+        self._info = info
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._path = b""
+        self._number = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Of asyncio."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Of asyncio."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._write(400, b'{"detail": "not HTTP"}')
+            assert self._transport is not None
+            self._transport.close()
+
+    def on_url(self, url: bytes) -> None:
+        """Of httptools."""
+        self._path = url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Of httptools."""
+        if name.lower() == b"x-request-id" and value[:1] == b"r" and value[1:].isdigit():
+            self._number = int(value[1:])
+
+    def on_message_complete(self) -> None:
+        """Of httptools."""
+        if self._path == b"/rag":
+            self._work.submit(self._number, self._answer)
+        elif self._path in (b"/health", b"/ready"):
+            self._write(200, b'{"ready": true}')
+        elif self._path == b"/info":
+            self._write(200, self._info)
+        else:
+            self._write(404, b'{"detail": "there is no such path"}')
+
+    def _answer(self, queue_s: float, service_s: float, batch_size: int) -> None:
+        told = f"queue;dur={queue_s * 1e3:.3f}, generate;dur={service_s * 1e3:.3f}"
+        self._write(200, _BODY, f"Server-Timing: {told}\r\nX-Batch-Size: {batch_size}\r\n")
+
+    def _write(self, status: int, body: bytes, headers: str = "") -> None:
+        assert self._transport is not None
+        if not self._transport.is_closing():
+            head = (
+                f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
+            )
+            self._transport.write(head.encode() + body)
+
+
+def work(options: argparse.Namespace) -> Work:
+    """What `options` name."""
+    kind, mean_s = options.service, options.mean_s
+    if options.capacity_rps is not None:
+        kind, mean_s = "deterministic", 1 / options.capacity_rps
+    if kind == "batch":
+        return Batches(options.a_s, options.b_s, options.max_batch_size)
+    if kind == "null":
+        return Null()
+    drawn = service_times(kind, mean_s, n=MOST_DRAWN, seed=options.seed).tolist()
+    if options.stall_at_request is not None:
+        drawn[options.stall_at_request] += options.stall_s
+    return Queue(drawn)
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    behind = work(options)
+    info = json.dumps({"design": "calibration", "settings": vars(options)}).encode()
+    server = await loop.create_server(lambda: Connection(behind, info), "127.0.0.1", options.port, backlog=1024)
+    port = server.sockets[0].getsockname()[1]
+    print(json.dumps({"ready": True, "port": port, "pid": os.getpid()}), flush=True)
+    await stop.wait()
+    server.close()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = argparse.ArgumentParser(prog="python -m ragbench.calibration.server", description=__doc__.splitlines()[0])
+    flags.add_argument("--service", choices=SERVICES, default="null", help="how long a request takes")
+    flags.add_argument("--mean-s", type=_positive, default=0.01, help="mean service time")
+    flags.add_argument("--capacity-rps", type=_positive, help="deterministic service at this many requests a second")
+    flags.add_argument("--a-s", type=_positive, default=0.02, help="batch: seconds per batch")
+    flags.add_argument("--b-s", type=_positive, default=0.001, help="batch: seconds per request in it")
+    flags.add_argument("--max-batch-size", type=int, default=32, help="batch: the most in one")
+    flags.add_argument("--seed", type=int, default=1, help="of the service times")
+    flags.add_argument("--stall-at-request", type=int, help="the number of a request that takes --stall-s longer")
+    flags.add_argument("--stall-s", type=_positive, default=1.0)
+    flags.add_argument("--port", type=int, default=8000, help="0 is any free one")
+    return flags
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be > 0, got {text}")
+    return value
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(serve(parser().parse_args()))

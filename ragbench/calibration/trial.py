@@ -1,0 +1,44 @@
+"""One load on one of our own servers, measured the way every point is. Judges nothing."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ragbench.descriptors import allow_files
+from ragbench.launch import start
+from ragbench.measure import Measurement, measure
+from ragbench.points import Point, expand
+from ragbench.study_file import parse_study
+from ragbench.workload import Question, QuestionSet
+
+_QUESTIONS = QuestionSet((Question("calibration", "Which animals can hover in the air?"),), sha256="none")
+_SERVER = "python -m ragbench.calibration.server"
+
+
+async def measured(
+    flags: str, *, arrival: str = "ideal", rate: float | None = None, seed: int = 1, **load: Any
+) -> Measurement:
+    """Start the server with `flags`, put one load on it, stop it. `load`: keys of a study's [load] table."""
+    point = _point(flags, arrival=arrival, rate=rate, seed=seed, **load)
+    allow_files([point])
+    with tempfile.TemporaryDirectory(prefix="ragbench-calibrate-") as scratch:
+        log = Path(scratch) / "server.log"
+        server = await start(point.design.argv(sys.executable), log=log, ready_timeout_s=point.load.ready_timeout_s)
+        try:
+            return await measure(point, server, _QUESTIONS)
+        finally:
+            await server.stop()
+
+
+def _point(flags: str, *, arrival: str, rate: float | None, seed: int, **load: Any) -> Point:
+    open_loop = {"arrivals": [arrival], "rates": [rate]} if rate is not None else {}
+    study = parse_study(
+        {
+            "study": {"seeds": [seed]},
+            "load": {"warmup_requests": 4, "timeout_s": 20.0, **open_loop, **load},
+            "variants": {"calibration": {"command": f"{_SERVER} {flags}"}},
+        },
+        default_name="calibration",
+    )
+    return expand(study)[0].points[0]

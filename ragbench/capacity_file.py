@@ -1,0 +1,42 @@
+"""capacity.csv: one row per design, where its capacity lies and whether that is resolved. Writes no file itself."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ragbench.capacity import Found, Probe
+from ragbench.points import Design
+from ragbench.slo import Slo
+
+COLUMNS = (
+    *("design", "variant", "arrival", "slo", "capacity_rps", "low_rps", "high_rps", "resolved", "reason"),
+    *("probes", "points"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One design's search: what was found, and every probe."""
+
+    design: Design
+    found: Found
+    probes: tuple[Probe, ...]
+
+
+def capacity_csv(outcomes: Sequence[Outcome], *, arrival: str, slo: Slo) -> str:
+    """The outcomes as CSV text. `probes`: rates tried; `points`: loads fired for them."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for outcome in outcomes:
+        found, ends = outcome.found, (outcome.found.capacity_rps, outcome.found.low_rps, outcome.found.high_rps)
+        writer.writerow(
+            [
+                *(outcome.design.name, outcome.design.variant, arrival, str(slo)),
+                *("" if end is None else f"{end:g}" for end in ends),
+                *("true" if found.resolved else "false", found.reason),
+                *(len(outcome.probes), sum(len(probe.votes) for probe in outcome.probes)),
+            ]
+        )
+    return text.getvalue()

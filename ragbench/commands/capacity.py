@@ -1,0 +1,154 @@
+"""`ragbench capacity`: the highest rate at which each design of a study keeps a promise."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.status import Status
+from rich.table import Table
+
+from ragbench.arrivals import ArrivalError, parse_arrival
+from ragbench.capacity import Probe, Search
+from ragbench.capacity_file import Outcome, capacity_csv
+from ragbench.capacity_run import Plan, Searcher, Watching, first_points, search_all
+from ragbench.commands.common import ResultsOption, StudyArgument, say, terminal
+from ragbench.config import StudyError
+from ragbench.interrupts import Interrupted, run_until_done
+from ragbench.measure import look_around
+from ragbench.paths import StudyPaths
+from ragbench.points import Design, Point
+from ragbench.records import Row, write_atomic
+from ragbench.slo import Slo, parse_slo
+from ragbench.study_file import find_study, load_study
+from ragbench.sweep import _locked as locked
+from ragbench.sweep import rebuild_summary
+from ragbench.workload import load_questions
+
+
+def capacity(
+    study: StudyArgument,
+    slo: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="As in latency_p95_s=1.0.")] = None,
+    arrival: Annotated[str, typer.Option(help="As in poisson or ideal.")] = "poisson",
+    seeds: Annotated[int, typer.Option(help="Seeds a probe; most of them decide.")] = 3,
+    tolerance: Annotated[float, typer.Option(help="How wide the bracket may be, as a share.")] = 0.05,
+    start: Annotated[float | None, typer.Option(help="The first rate; else the study's lowest.")] = None,
+    duration_s: Annotated[float, typer.Option(help="Of one load of a probe.")] = 5.0,
+    variant: Annotated[str | None, typer.Option(help="Only this variant, or this design.")] = None,
+    most_probes: Annotated[int, typer.Option(help="Give a design up after so many.")] = 16,
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Find the rate each design of STUDY can carry: double, then halve the bracket."""
+    source = find_study(study)
+    loaded = load_study(source)
+    plan = Plan(_promise(slo, loaded.slo), arrival, seeds, duration_s, tolerance, start, most_probes)
+    try:
+        parse_arrival(arrival)
+    except ArrivalError as error:
+        raise StudyError([f"--arrival: {error}"]) from error
+    points = first_points(loaded, plan, variant=variant)
+    paths = StudyPaths(results / f"{loaded.name}-capacity")
+    outcomes: list[Outcome] = []
+
+    def keep(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        write_atomic(paths.root / "capacity.csv", capacity_csv(outcomes, arrival=arrival, slo=plan.slo))
+
+    try:
+        with locked(paths), _Shown() as shown:
+            write_atomic(paths.study_toml, source.read_text(encoding="utf-8"))
+            questions = load_questions(loaded.workload.questions)
+            searcher = Searcher(plan, paths, questions, around=look_around(), watching=shown)
+            try:
+                run_until_done(search_all(searcher, points, on_outcome=keep))
+            finally:
+                paths.live_log.unlink(missing_ok=True)
+                rebuild_summary(paths)
+    except Interrupted as interruption:
+        say(f"{interruption}; whole probes are kept, the same command goes on from them: see {paths.root}")
+        raise typer.Exit(interruption.exit_code) from None
+    terminal.print(_table(outcomes))
+    _draw(paths)
+    if not all(outcome.found.resolved for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _promise(options: list[str] | None, own: Slo | None) -> Slo:
+    try:
+        slo = parse_slo(options or []) or own
+    except ValueError as error:
+        raise StudyError([f"--slo: {error}"]) from error
+    if slo is None:
+        raise StudyError(["what must be kept? give --slo latency_p95_s=1.0, or slo = {...} in the study's [study]"])
+    return slo
+
+
+def _table(outcomes: list[Outcome]) -> Table:
+    table = Table("design", title="capacity")
+    for column in ("capacity/s", "bracket", "probes", "resolved"):
+        table.add_column(column, justify="right")
+    table.add_column("why")
+    for outcome in outcomes:
+        found = outcome.found
+        low, high = (f"{end:g}" if end else "?" for end in (found.low_rps, found.high_rps))
+        capacity_rps = f"{found.capacity_rps:g}" if found.capacity_rps else ""
+        row = (capacity_rps, f"{low} to {high}", str(len(outcome.probes)), "yes" if found.resolved else "no")
+        table.add_row(outcome.design.name, *row, found.reason)
+    return table
+
+
+def _draw(paths: StudyPaths) -> None:
+    from ragbench.plots.capacity import save_capacity  # noqa: PLC0415  measuring does not need matplotlib
+
+    files = save_capacity(paths.root)
+    for what, path in {"probes": paths.summary, "capacity": paths.root / "capacity.csv"}.items():
+        terminal.print(f"{what + ':':10}{path}", soft_wrap=True)
+    for path in files[:1]:
+        terminal.print(f"{'figure:':10}{path}", soft_wrap=True)
+
+
+class _Shown(Watching):
+    """A line per probe; on a terminal also what runs now."""
+
+    def __init__(self) -> None:
+        self._status = Status("getting ready", console=terminal) if terminal.is_terminal else None
+        self._point = ""
+        self._rows = 0
+
+    def __enter__(self) -> "_Shown":
+        if self._status:
+            self._status.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._status:
+            self._status.stop()
+
+    def starting(self, design: Design) -> None:
+        """See Watching."""
+        self._show(f"starting {design.name}")
+
+    def point_begins(self, point: Point) -> None:
+        """See Watching."""
+        self._point, self._rows = point.name, 0
+        self._show(point.name)
+
+    def row(self, row: Row) -> None:
+        """See Watching."""
+        del row
+        self._rows += 1
+        if self._rows % 20 == 0:
+            self._show(f"{self._point} | {self._rows} requests")
+
+    def probed(self, design: Design, probe: Probe, search: Search) -> None:
+        """See Watching."""
+        low, high = (f"{end.rate_rps:g}" if end else "?" for end in (search.low, search.high))
+        after = f"next {search.next_rps:g}/s" if search.next_rps else "done"
+        say(f"{design.name} at {probe}; between {low} and {high}/s; {after}")
+
+    def note(self, text: str) -> None:
+        """See Watching."""
+        say(text)
+
+    def _show(self, text: str) -> None:
+        if self._status:
+            self._status.update(text)

@@ -1,0 +1,123 @@
+"""Where capacity lies: every probe of a search as latency and throughput against rate, with the bracket it ended in."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from ragbench.paths import StudyPaths
+from ragbench.plots import rendered
+from ragbench.plots.lines import Line, lines
+from ragbench.plots.study import Study, load_study
+from ragbench.plots.style import (
+    GREY,
+    arrivals_told,
+    draw_line,
+    finish,
+    line_handles,
+    log_axis,
+    mark_handles,
+    named,
+    page,
+    rate_axis,
+    styled,
+)
+from ragbench.records import RecordError, write_atomic
+from ragbench.sides import design_of
+from ragbench.slo import PERCENTILES
+
+FILE = "capacity.csv"
+THROUGHPUT = "throughput_rps"
+
+
+def load_capacity(folder: Path) -> pd.DataFrame:
+    """capacity.csv of a results folder: a row per design. Raises RecordError where there is none."""
+    path = folder / FILE
+    if not path.is_file():
+        raise RecordError(f"there is no {path}; `ragbench capacity` writes it")
+    return pd.read_csv(path, dtype={"design": str, "variant": str, "reason": str, "slo": str})
+
+
+@styled
+def capacity(study: Study) -> Figure | None:
+    """Latency under the promise (above) and throughput (below), a column per design; None without capacity.csv.
+
+    The shaded band is the bracket; the dashed line above is the promise.
+    """
+    if not (study.folder / FILE).is_file():
+        return None
+    brackets = load_capacity(study.folder).set_index("design")
+    shown = [line for line in lines(study) if _bracket(line, brackets) is not None]
+    if not shown:
+        return None
+    promise = str(brackets["slo"].iloc[0])
+    column, limit_s = _promised(promise)
+    arrival = str(brackets["arrival"].iloc[0])
+    figure, grid = page(2, len(shown), panel_in=(max(3.2, 5.6 / len(shown)), 2.1), sharex="col", sharey="row")
+    for place, line in enumerate(shown):
+        for axes, drawn in zip(grid[:, place], (column, THROUGHPUT), strict=True):
+            _draw(axes, line, arrival, drawn, bracket=_bracket(line, brackets))
+        grid[0, place].set_title(_title(line, brackets))
+        rates = np.array(sorted(line.at(arrival)["offered_rps"].unique()))
+        grid[1, place].plot(rates, rates, color=GREY, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
+        grid[1, place].set_xlabel(named("offered_rps"))
+        if limit_s is not None:
+            grid[0, place].axhline(limit_s, color=GREY, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1, gid="promise")
+    for row, drawn in zip(grid, (column, THROUGHPUT), strict=True):
+        log_axis(row[0])
+        row[0].set_ylabel(named(drawn).replace(" (", "\n("))
+    band = Patch(facecolor=GREY, alpha=0.25, label="the bracket: passed at its left end, failed at its right")
+    handles = [*line_handles(shown), band, *mark_handles(shown, column)]
+    notes = [f"{arrivals_told(arrival)}; promise: {promise}. Dashed: the promise above, all that was offered below."]
+    return finish(figure, study, "Capacity", handles=handles, notes=notes)
+
+
+def _draw(axes: Axes, line: Line, arrival: str, column: str, *, bracket: tuple[float, float] | None) -> None:
+    draw_line(axes, line, arrival, column)
+    rate_axis(axes, list(line.at(arrival)["offered_rps"]))
+    if bracket is not None and not np.isnan(bracket).any():
+        axes.axvspan(*bracket, color=GREY, alpha=0.25, linewidth=0, zorder=0, gid="bracket")
+
+
+def _row(line: Line, brackets: pd.DataFrame) -> pd.Series | None:
+    first = line.points.iloc[0]
+    name = design_of(first.to_dict())
+    return brackets.loc[name] if name in brackets.index else None
+
+
+def _bracket(line: Line, brackets: pd.DataFrame) -> tuple[float, float] | None:
+    row = _row(line, brackets)
+    return None if row is None else (float(row["low_rps"]), float(row["high_rps"]))
+
+
+def _title(line: Line, brackets: pd.DataFrame) -> str:
+    row = _row(line, brackets)
+    if row is None or pd.isna(row["capacity_rps"]):
+        return f"{line.label}: not found"
+    return f"{line.label}: {row['capacity_rps']:g}/s{'' if row['resolved'] else ', not resolved'}"
+
+
+def _promised(slo: str) -> tuple[str, float | None]:
+    """The latency column the promise is about, and its limit: p95 where it names none, or one for each request."""
+    for part in slo.split(", "):
+        name, _, limit = part.partition(" <= ")
+        if name in PERCENTILES or name == "latency_mean_s":
+            return name, float(limit)
+    return "latency_p95_s", None
+
+
+def save_capacity(folder: Path) -> list[Path]:
+    """Write the figure into the folder's `figures/` as PNG and SVG; none where there is nothing to show."""
+    study = load_study(folder)
+    figure = capacity(study)
+    if figure is None:
+        return []
+    figures = StudyPaths(study.folder).figures
+    figures.mkdir(exist_ok=True)
+    files = [figures / f"capacity.{kind}" for kind in ("png", "svg")]
+    files[0].write_bytes(rendered(figure, "png"))
+    write_atomic(files[1], rendered(figure, "svg").decode())
+    return files

@@ -1,0 +1,100 @@
+"""What a calibration says of itself: true and false figures both."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from ragbench.calibration import queues, report, stall
+from ragbench.calibration.queues import Cell
+from ragbench.calibration.rates import Sent, highest_clean_rps, rising
+from ragbench.calibration.report import Calibration
+from ragbench.calibration.stall import Seen
+
+SENT = Sent(1, 500.0, 20.0, 500.4, 0.03, 1e-4, 2e-4, 3e-4, 1e-3, 4e-4, 6e-4, 0.2, "valid", "sent on time")
+CELL = Cell("M/D/1", 0.3, 7, 400, 0.0243, 0.0243, 0.0245, 0.024, 0.025, 0.0414, 0.0414, 0.042, 0.039, 0.05, "valid")
+SEEN = (Seen("open", 500, 0.006, 0.7, 0.93, 1.006, 0.932), Seen("closed", 1600, 0.006, 0.006, 0.006, 1.006, None))
+
+
+def calibration(**changes):
+    whole = {"sent": {1: [SENT], 2: [replace(SENT, processes=2)]}, "cells": [CELL] * 6, "seen": SEEN}
+    return Calibration(**(whole | changes))
+
+
+def failing(found):
+    return [claim.text for claim in found.claims if not claim.holds]
+
+
+def test_all_holds():
+    assert failing(calibration()) == []
+    assert len(calibration().claims) == 6
+
+
+@pytest.mark.parametrize(
+    "change", [{"sent_rps": 501.1}, {"sent_rps": 498.9}, {"gap_cv": 0.1}, {"send_lag_p99_s": 0.0021}]
+)
+def test_a_client_that_does_not_send_as_asked_is_told(change):
+    found = calibration(sent={1: [replace(SENT, **change)]})
+    assert [text[:13] for text in failing(found)] == ["at 500/s even"]
+
+
+def test_one_queue_of_six_may_miss_theory_and_no_more():
+    missed = replace(CELL, mean_low_s=0.0244)
+    tail = replace(CELL, p95_high_s=0.041)
+    unknown = replace(CELL, p95_low_s=None, p95_high_s=None)
+    assert failing(calibration(cells=[CELL] * 4 + [unknown, missed])) == []
+    assert failing(calibration(cells=[CELL] * 4 + [tail, missed]))[0].startswith(
+        "theory inside the 95% interval in 4 of"
+    )
+
+
+def test_a_mean_five_per_cent_off_is_told():
+    assert failing(calibration(cells=[CELL] * 5 + [replace(CELL, mean_s=0.0256, mean_high_s=0.03)])) == [
+        "means within 5% of theory: the worst is M/D/1 at 0.3, +5.3%"
+    ]
+
+
+def test_a_stall_that_the_open_loop_misses_is_told():
+    assert "open-loop p99 0.880 s" in stall.faults(replace(SEEN[0], latency_p99_s=0.88), SEEN[1])[0]
+    assert "saw the stall" in stall.faults(SEEN[0], replace(SEEN[1], latency_p99_s=0.1))[0]
+    assert [text[:8] for text in failing(calibration(seen=(replace(SEEN[0], latency_p99_s=0.5), SEEN[1])))] == [
+        "a 1 s st"
+    ]
+
+
+def test_the_highest_clean_rate_has_only_clean_ones_below_it():
+    bad = {"verdict": "client_limited"}
+    rates = [replace(SENT, asked_rps=r, **({} if r != 2000 else bad)) for r in (500.0, 1000.0, 2000.0, 3000.0)]
+    assert highest_clean_rps(rates) == 1000.0
+    assert highest_clean_rps([replace(SENT, **bad)]) is None
+
+
+def test_expected_p99_of_the_stall_by_hand():
+    # 250 requests in 5 s, window from 0.5 s: 225 of them. The i-th from the stalled one waits 1.005 - 0.015 i s; the
+    # 99th percentile lies 2.24 from the top: between i = 2 (0.975) and i = 3 (0.960), at 0.975 - 0.24 x 0.015.
+    assert stall.expected_p99_s(5.0) == pytest.approx(0.975 - 0.24 * 0.015, abs=1e-9)
+
+
+def test_the_seed_chosen_lies_near_theory():
+    seed = queues.nearest_seed("exponential", 0.8, 20.0)
+    mean, p95 = queues.solved("exponential", 0.8, 20.0, seed)
+    assert mean == pytest.approx(5 * queues.MEAN_S, rel=0.05)
+    assert p95 == pytest.approx(14.979 * queues.MEAN_S, rel=0.05)
+
+
+def test_the_files_hold_the_claims(tmp_path):
+    report.write(calibration(), tmp_path, about={"hardware": "this one"})
+    assert (tmp_path / "rates.csv").read_text().splitlines()[1].startswith("1,500,20,500.4,0.03")
+    assert len((tmp_path / "queues.csv").read_text().splitlines()) == 7
+    told = json.loads((tmp_path / "calibration.json").read_text())
+    assert all(claim["holds"] for claim in told["claims"])
+    assert told["hardware"] == "this one"
+
+
+async def test_a_rate_is_really_sent():
+    said = []
+    found = (await rising(1, first_s=0.4, each_s=0.1, tell=said.append))[:1]
+    assert said[0] == "1 client process at 500/s for 0.4 s"
+    assert found[0].asked_rps == 500.0
+    assert found[0].sent_rps == pytest.approx(500, rel=0.05)
+    assert 0 < found[0].latency_p50_s < 0.1
