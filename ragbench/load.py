@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from ragbench.client import Clock, Prepared
+from ragbench.priority import served_first
 from ragbench.records import ReplicaCount, Row
 from ragbench.schedule import Request, Turns
 
@@ -194,13 +195,14 @@ async def _call_after(ended: Awaitable[None], act: Callable[[], object]) -> None
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Keep pauses of the interpreter short: objects made so far are left out of garbage collection."""
+    """Keep pauses short: of the collector (objects made so far are left out), of other threads, of the scheduler."""
     switch_s = sys.getswitchinterval()
     gc.collect()
     gc.freeze()
     sys.setswitchinterval(_SWITCH_S)
     try:
-        yield
+        with served_first():
+            yield
     finally:
         sys.setswitchinterval(switch_s)
         gc.unfreeze()
