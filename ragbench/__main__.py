@@ -14,6 +14,7 @@ from ragbench.commands.calibrate import calibrate
 from ragbench.commands.capacity import capacity
 from ragbench.commands.common import say
 from ragbench.commands.compare import compare
+from ragbench.commands.doctor import doctor
 from ragbench.commands.load import load
 from ragbench.commands.report import report, summarise
 from ragbench.commands.run import plan, run
@@ -28,6 +29,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     summarise,
     report,
     arrivals,
+    doctor,
     calibrate,
     compare,
     capacity,

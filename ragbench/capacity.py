@@ -136,7 +136,7 @@ class Search:
             rate = 2 * low.rate_rps if low else self.start_rps
         elif low is None:
             rate = high.rate_rps / 2
-            if rate < self.start_rps / 2**MOST_HALVINGS:
+            if rate < 0.99 * self.start_rps / 2**MOST_HALVINGS:  # rates are rounded
                 return None
         else:
             rate = math.sqrt(low.rate_rps * high.rate_rps)

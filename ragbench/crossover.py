@@ -105,7 +105,7 @@ def crossing_rates(rates: Floats, log_ratios: Floats) -> Floats:
     rows = np.arange(len(log_ratios))
     left, right = log_ratios[rows, at], log_ratios[rows, at + 1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = left / (left - right)
+        share = np.clip(left / (left - right), 0, 1)
     logs = np.log(rates)
     found = np.exp(logs[at] + share * (logs[at + 1] - logs[at]))
     return np.where(changes.sum(axis=1) == 1, found, np.nan)

@@ -6,7 +6,7 @@ Called through ctypes: the library comes with the driver, so there is nothing to
 import ctypes
 import os
 from collections.abc import Callable, Mapping, Sequence
-from ctypes import POINTER, byref, c_char_p, c_uint, c_ulonglong, c_void_p, create_string_buffer
+from ctypes import POINTER, byref, c_char_p, c_int, c_uint, c_ulonglong, c_void_p, create_string_buffer
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,10 +55,12 @@ class Gpus:
 
     def about(self) -> "About":
         """What the manifest tells of them."""
-        version = create_string_buffer(96)
+        version, cuda = create_string_buffer(96), c_int()
         told = bool(self._handles) and self._library.nvmlSystemGetDriverVersion(version, c_uint(96)) == 0
+        has_cuda = told and self._library.nvmlSystemGetCudaDriverVersion_v2(byref(cuda)) == 0
         return About(
             driver=version.value.decode() if told else None,
+            cuda=(cuda.value // 1000, cuda.value % 1000 // 10) if has_cuda else None,
             sm_clock_mhz=self._clocks(_CLOCK_SM),
             memory_clock_mhz=self._clocks(_CLOCK_MEM),
             power_limit_w=self._each(self._number("nvmlDeviceGetEnforcedPowerLimit", c_uint, 1e-3)),
@@ -95,9 +97,13 @@ class Gpus:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Driver version; highest clocks and enforced power limit, a value per GPU. None: not told."""
+    """Driver version, and the newest CUDA (major, minor) it runs; a value per GPU of the rest. None: not told.
+
+    Clocks are the highest allowed, the power limit is the one in force.
+    """
 
     driver: str | None = None
+    cuda: tuple[int, int] | None = None
     sm_clock_mhz: tuple[float, ...] | None = None
     memory_clock_mhz: tuple[float, ...] | None = None
     power_limit_w: tuple[float, ...] | None = None

@@ -25,7 +25,7 @@ from ragbench.sweep import rebuild_summary
 from ragbench.workload import load_questions
 
 
-def capacity(
+def capacity(  # noqa: PLR0913, PLR0917  an option each
     study: StudyArgument,
     slo: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="As in latency_p95_s=1.0.")] = None,
     arrival: Annotated[str, typer.Option(help="As in poisson or ideal.")] = "poisson",

@@ -1,6 +1,5 @@
 """What the commands share: their common arguments, a line to the user, the results folder of a study."""
 
-import resource
 import sys
 import traceback
 from pathlib import Path
@@ -18,7 +17,6 @@ ResultsOption = Annotated[Path, typer.Option(help="The folder that holds a folde
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The results folder of a study.")]
 
 terminal = Console(width=None if sys.stdout.isatty() else 160)
-_MOST_FILES = 65_536  # an overloaded open loop has one connection per request in flight
 
 
 def say(line: str) -> None:
@@ -59,11 +57,3 @@ def say_where(paths: StudyPaths, *, reported: bool) -> None:
         places |= {"figures": paths.figures, "report": paths.report}
     for what, path in places.items():
         terminal.print(f"{what + ':':9}{path}", soft_wrap=True)
-
-
-def allow_many_files() -> None:
-    """As many open files as this process may have, up to a bound."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,4 +1,4 @@
-"""A comparison as a picture: the difference of each figure at each load, with the interval that holds for all at once."""
+"""A comparison as a picture: the difference of each figure at each load, with the interval for all at once."""
 
 import numpy as np
 import pandas as pd

@@ -41,7 +41,8 @@ def write_runs(
                     rng = np.random.default_rng([noise, number, seed, round(rate * 1000)])
                     rows = _rows(due, mean_s(rate) * rng.uniform(0.5, 1.5, len(due)), rng.random(len(due)) < errors)
                     point = f"{design}-{arrival}-{rate:g}rps-seed{seed}"
-                    manifest = _manifest(point, design, arrival, rate, seed, rows, duration_s, hardware, slo, due)
+                    key = {"point": point, "variant": design, "arrival": arrival, "offered_rps": rate, "seed": seed}
+                    manifest = _manifest(key, rows, duration_s, hardware, slo, due)
                     (folder / point).mkdir(parents=True)
                     (folder / point / "requests.csv").write_text(requests_csv(rows))
                     (folder / point / "manifest.json").write_text(json.dumps(manifest))
@@ -68,12 +69,11 @@ def _rows(due, service_s, failed):
     return rows
 
 
-def _manifest(point, design, arrival, rate, seed, rows, duration_s, hardware, slo, due):
-    summary = summarise(rows, offered_rps=rate, duration_s=duration_s, slo=slo)
-    front = {"point": point, "variant": design, "arrival": arrival}
-    key = {"offered_rps": rate, "concurrency": None, "seed": seed}
+def _manifest(key, rows, duration_s, hardware, slo, due):
+    summary = summarise(rows, offered_rps=key["offered_rps"], duration_s=duration_s, slo=slo)
+    point = {"name": key["point"], "settings": {}, **key, "concurrency": None}
     return {
-        "point": {"name": point, "settings": {}, **front, **key, "slo": slo.as_dict() if slo else None},
+        "point": point | {"slo": slo.as_dict() if slo else None},
         "schedule_sha256": hashlib.sha256(due.tobytes()).hexdigest(),
-        "summary": {**front, **key, **asdict(summary), "hardware": hardware},
+        "summary": {**key, "concurrency": None, **asdict(summary), "hardware": hardware},
     }

@@ -88,7 +88,7 @@ def test_usable_cores_are_those_of_the_mask_and_the_quota(monkeypatch, tmp_path,
 
 
 def test_what_the_driver_tells_goes_into_the_manifest(monkeypatch):
-    about = About("570.1", (1980.0,), (2619.0,), (700.0,))
+    about = About("570.1", (12, 8), (1980.0,), (2619.0,), (700.0,))
     monkeypatch.setattr(hardware.Gpus, "found", lambda: SimpleNamespace(about=lambda: about))
     told = json.loads(json.dumps(this_machine().as_dict()))
     assert (told["gpu_driver"], told["gpu_sm_clock_mhz"], told["gpu_power_limit_w"]) == ("570.1", [1980], [700])

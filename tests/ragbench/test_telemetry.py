@@ -91,6 +91,20 @@ def test_the_cpu_of_a_real_process_is_what_it_says_itself():
     assert account.used_s["server"] == pytest.approx(0.4, abs=0.1)
 
 
+def test_a_server_that_is_a_child_of_the_client_is_the_server():
+    then_wait = BURN.format(s=0.3) + "print(flush=True)\ninput()\n"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", then_wait], stdin=pipe, stdout=pipe) as server:
+        times = iter([0.0, 0.0, 1.0, 1.0])
+        meter = Meter(lambda: {psutil.Process(server.pid)})
+        meter.begin(lambda: next(times))
+        server.stdout.readline()
+        sample = meter.sample(lambda: next(times))
+        server.communicate(b"\n", timeout=10)
+    assert sample.server_cpu_cores == pytest.approx(0.3, abs=0.1)
+    assert sample.client_cpu_cores < 0.15
+
+
 def test_a_process_of_nobody_is_other():
     """Started by a shell that has ended, it is no child of this process. It ends itself."""
     meter = Meter(None)
@@ -166,7 +180,9 @@ def test_a_study_keeps_the_telemetry_of_its_points(tmp_path):
 
 def test_a_busy_process_of_somebody_else_contaminates_a_point(tmp_path):
     """It is a child of this process, which is neither the harness nor the server."""
-    study = write_study(tmp_path, '[variants.a]\ncommand = "FAKE"\n', load="rates = [100]\nduration_s = 0.7")
+    study = write_study(
+        tmp_path, '[variants.a]\ncommand = "FAKE"\n', load='arrivals = ["ideal"]\nrates = [100]\nduration_s = 0.7'
+    )
     with subprocess.Popen([sys.executable, "-c", BURN.format(s=40)]) as burner:
         ragbench("run", study, "--results", tmp_path / "results", "--no-report")
         burner.kill()
@@ -177,7 +193,7 @@ def test_a_busy_process_of_somebody_else_contaminates_a_point(tmp_path):
 
 
 class Driver:
-    """An NVML with two GPUs. The first argument of each call is a handle or an index; the rest are out-parameters."""
+    """An NVML with two GPUs; `refuses`: how many calls of a function fail at first. The last argument is the value."""
 
     def __init__(self, **refuses):
         self.refuses = refuses
@@ -189,6 +205,7 @@ class Driver:
             "nvmlDeviceGetTotalEnergyConsumption": 1_000_000,
             "nvmlDeviceGetEnforcedPowerLimit": 700_000,
             "nvmlDeviceGetMaxClockInfo": 1980,
+            "nvmlSystemGetCudaDriverVersion_v2": 12_080,
         }
 
         refuses = self.refuses
@@ -198,7 +215,9 @@ class Driver:
 
             def __call__(self, *arguments):
                 if name in refuses:
-                    return 3
+                    refuses[name] -= 1
+                    if refuses[name] >= 0:
+                        return 3
                 if name.startswith("nvmlDeviceGetHandle"):
                     arguments[-1]._obj.value = 7
                 elif name == "nvmlDeviceGetUtilizationRates":
@@ -227,7 +246,8 @@ def test_two_gpus(driver):
     gpus = Gpus.found({})
     assert gpus.now() == {"gpu_percent": 40, "gpu_memory_mib": 6144, "gpu_power_w": 141, "gpu_energy_j": 2000}
     about = gpus.about()
-    assert (about.driver, about.power_limit_w, about.sm_clock_mhz) == ("570.1", (700, 700), (1980, 1980))
+    assert (about.driver, about.cuda) == ("570.1", (12, 8))
+    assert (about.power_limit_w, about.sm_clock_mhz) == ((700, 700), (1980, 1980))
 
 
 @pytest.mark.parametrize(("visible", "n"), [("1", 1), ("0,1", 2), ("GPU-aa", 1), ("", 0), ("-1", 0), ("MIG-1", 2)])
@@ -240,6 +260,13 @@ def test_what_a_gpu_does_not_tell_is_none(monkeypatch):
     told = Gpus.found({}).now()
     assert told["gpu_percent"] is None
     assert told["gpu_power_w"] == 141
+
+
+def test_what_one_of_two_gpus_does_not_tell_is_none(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver(nvmlDeviceGetMemoryInfo=1))
+    told = Gpus.found({}).now()
+    assert told["gpu_memory_mib"] is None
+    assert told["gpu_energy_j"] == 2000
 
 
 def test_no_driver_no_gpu(monkeypatch):

@@ -1,0 +1,58 @@
+"""`ragbench doctor`: whether this machine can give figures to be trusted, and what to do where it cannot."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from ragbench.commands.common import ResultsOption, terminal
+from ragbench.doctor import Finding
+from ragbench.environment import checks
+from ragbench.records import write_atomic
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+def doctor(
+    results: ResultsOption = Path("results"),
+    out: Annotated[Path | None, typer.Option(help="A CSV file for the table.")] = None,
+) -> None:
+    """Check the machine and the installation, and say what to do about each fault. Exit code 1: something fails."""
+    todo = checks(results)
+    findings = [check() for check in track(todo, transient=True, description="looking", console=Console(stderr=True))]
+    terminal.print(_table(findings))
+    if out is not None:
+        write_atomic(out, _csv(findings))
+    if any(finding.status == "fail" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    counts = {status: sum(f.status == status for f in findings) for status in _COLOURS}
+    table = Table(title="ragbench doctor: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n))
+    for column in ("check", "", "seen", "what to do"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        status = f"[{_COLOURS[finding.status]}]{finding.status}[/]"
+        table.add_row(finding.name, status, _text(finding.seen), _text(finding.advice))
+    return table
+
+
+def _text(told: str) -> str:
+    """Brackets are styles to rich."""
+    return told.replace("[", r"\[")
+
+
+def _csv(findings: Sequence[Finding]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("check", "status", "seen", "advice"))
+    writer.writerows(map(astuple, findings))
+    return text.getvalue()

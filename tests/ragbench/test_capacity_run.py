@@ -1,0 +1,195 @@
+import csv
+import signal
+import sys
+
+import pytest
+
+from ragbench.__main__ import main
+from ragbench.capacity_run import Plan, Searcher, Watching, first_points, vote
+from ragbench.config import StudyError
+from ragbench.measure import look_around
+from ragbench.paths import StudyPaths
+from ragbench.records import Row, load_summary
+from ragbench.slo import Slo
+from ragbench.study_file import load_study
+from ragbench.workload import load_questions
+from tests.ragbench.running import background, fakes_alive, write_study
+
+SLO = Slo({"latency_p95_s": 1.0})
+VALID = {"verdict": "valid", "verdict_reason": "", "slo_met": True, "window_start_s": 0.5, "window_end_s": 4.99} | {
+    "offered_rps": 105.0,
+    "throughput_rps": 100.0,
+}
+
+
+def rows(*, rate, served):
+    """Five seconds of evenly spaced requests at `rate` on a server that answers `served` a second, in turn."""
+    due = [n / rate for n in range(round(5 * rate))]
+    free, found = 0.0, []
+    for n, at in enumerate(due):
+        free = max(free, at) + 1 / served
+        found.append(Row(n, "q", at, at, free, free - at, 0.0, "ok", 200))
+    return found
+
+
+def test_a_queue_that_gains_more_than_half_the_tolerance_fails():
+    assert vote(rows(rate=101, served=100), VALID, tolerance=0.05).passed
+    failed = vote(rows(rate=105, served=100), VALID, tolerance=0.05)
+    assert not failed.passed
+    assert failed.is_service
+    assert failed.reason.startswith("answers fell behind by 4.")
+    assert vote(rows(rate=105, served=100), VALID, tolerance=0.2).passed
+
+
+def test_a_schedule_that_asks_for_more_than_its_rate_is_no_fault_of_the_service():
+    lucky = VALID | {"offered_rps": 100.0}
+    assert vote(rows(rate=105, served=100), lucky, tolerance=0.05).passed
+
+
+@pytest.mark.parametrize(
+    ("changes", "passed", "is_service"),
+    [
+        ({}, True, True),
+        ({"slo_met": False}, False, True),
+        ({"verdict": "saturated"}, False, True),
+        ({"verdict": "failed"}, False, True),
+        ({"verdict": "client_limited"}, False, False),
+        ({"verdict": "contaminated"}, True, True),
+        ({"verdict": "contaminated", "slo_met": False}, False, False),
+    ],
+)
+def test_verdict_and_promise_decide(changes, passed, is_service):
+    found = vote(rows(rate=50, served=100), VALID | changes, tolerance=0.05)
+    assert (found.passed, found.is_service) == (passed, is_service)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command line in this process. -> (exit code, stdout, stderr)"""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ragbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return end.value.code or 0, out, err
+
+    return run
+
+
+SWEPT = '[variants.a]\ncommand = "FAKE"\nsettings = {{ max_batch_size = [4, 8], mark = "{mark}" }}\n'
+QUICK = ("--slo", "latency_p95_s=0.1", "--seeds", "1", "--duration-s", "0.5", "--tolerance", "1", "--arrival", "ideal")
+
+
+def test_designs_are_each_probed_once_and_started_at_the_lowest_rate(tmp_path):
+    study = load_study(write_study(tmp_path, SWEPT.format(mark=tmp_path)))
+    points = first_points(study, Plan(SLO, arrival="ideal"))
+    assert sorted(point.design.name for point in points) == ["a-max_batch_size=4", "a-max_batch_size=8"]
+    assert {(point.offered_rps, point.load.duration_s, point.load.requests) for point in points} == {(200, 5.0, None)}
+    assert [p.design.name for p in first_points(study, Plan(SLO), variant="a-max_batch_size=8")] == [
+        "a-max_batch_size=8"
+    ]
+    with pytest.raises(StudyError, match="no variant 'b' in study study; there: a-max_batch_size=4, a-max_batch"):
+        first_points(study, Plan(SLO), variant="b")
+
+
+def test_capacity_is_found_written_and_resumed(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("ragbench.capacity_run.MOST_TRIES", 1)  # other programs on the machine
+    # The fake sleeps 40 ms an answer, one at a time: 25/s.
+    variant = f'[variants.a]\ncommand = "FAKE --service-s 0.04"\nsettings = {{ mark = "{tmp_path}" }}\n'
+    study, results = write_study(tmp_path, variant), tmp_path / "results"
+    arguments = ("capacity", study, "--results", results, *QUICK, "--start", "20", "--duration-s", "1.2")
+    _, out, err = call(*arguments)
+    folder = results / "study-capacity"
+    (row,) = csv.DictReader((folder / "capacity.csv").read_text().splitlines())
+    assert (float(row["low_rps"]), float(row["high_rps"])) == (20, 40)
+    assert row["design"] == "a"
+    assert "a at 20/s: 1 of 1 seeds passed" in err
+    assert "bracket" in out
+    summary = load_summary(folder / "summary.csv")
+    assert len(summary) == int(row["points"])
+    assert set(summary["slo_met"]) == {True, False}
+    assert (folder / "figures" / "capacity.png").is_file()
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/manifest.json")}
+    whole = set(summary.loc[summary["verdict"] != "contaminated", "point"])
+    call(*arguments)
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert {path for path in before if after[path] != before[path]} <= {
+        path for path in before if path.parent.name not in whole
+    }
+    assert fakes_alive(tmp_path) == []
+
+
+def test_a_server_that_does_not_start_is_told_and_the_others_go_on(call, tmp_path):
+    variants = (
+        '[variants.a]\ncommand = "FAKE --mode dies-at-start"\n'
+        f'[variants.b]\ncommand = "FAKE"\nsettings = {{ mark = "{tmp_path}" }}\n'
+    )
+    study = write_study(tmp_path, variants)
+    code, _, err = call("capacity", study, "--results", tmp_path / "r", *QUICK, "--most-probes", "1")
+    assert code == 1
+    assert "no model here" in err
+    rows = {
+        row["design"]: row
+        for row in csv.DictReader((tmp_path / "r/study-capacity/capacity.csv").read_text().splitlines())
+    }
+    assert rows["a"]["resolved"] == rows["b"]["resolved"] == "false"
+    assert rows["a"]["reason"].startswith("the server exited with code")
+    assert rows["b"]["reason"].startswith("no rate failed, up to 200/s")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((), "what must be kept? give --slo latency_p95_s=1.0"),
+        (("--slo", "latency_p42_s=1"), "--slo: unknown slo 'latency_p42_s'; known: latency_s"),
+        (("--slo", "latency_s=1", "--arrival", "monday"), "--arrival: "),
+        (("--slo", "latency_s=1", "--seeds", "0"), "--seeds must be >= 1, got 0"),
+        (("--slo", "latency_s=1", "--tolerance", "0"), "--tolerance must be a share"),
+        (("--slo", "latency_s=1", "--start", "-1"), "--start must be a rate > 0, got -1"),
+        (("--slo", "latency_s=1", "--most-probes", "0"), "--most-probes must be >= 1"),
+        (("--slo", "latency_s=1", "--duration-s", "0"), "duration_s must be > 0, got 0"),
+        (("--slo", "latency_s=1", "--variant", "z"), "no variant 'z' in study study"),
+    ],
+)
+def test_mistakes_are_one_line(call, tmp_path, arguments, line):
+    study = write_study(tmp_path, '[variants.a]\ncommand = "FAKE"\n')
+    code, out, err = call("capacity", study, "--results", tmp_path / "r", *arguments)
+    assert (code, out) == (2, "")
+    assert line in err
+    assert "Traceback" not in err
+
+
+def test_a_signal_stops_it_whole(tmp_path):
+    study = write_study(tmp_path, f'[variants.a]\ncommand = "FAKE"\nsettings = {{ mark = "{tmp_path}" }}\n')
+    slow = ("--slo", "latency_s=1", "--seeds", "1", "--duration-s", "2", "--start", "20", "--arrival", "ideal")
+    run = background("capacity", study, "--results", tmp_path / "r", *slow)
+    assert run.stderr is not None
+    assert run.stderr.readline().startswith("a at 20/s: 1 of 1 seeds passed")
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert "stopped by SIGINT; whole probes are kept" in err
+    assert "Traceback" not in err
+    assert fakes_alive(tmp_path) == []
+    assert len(load_summary(tmp_path / "r/study-capacity/summary.csv")) == 1
+
+
+async def test_a_whole_probe_needs_no_server(tmp_path):
+    """A search that was done is told from its files alone, even where the server no longer starts."""
+    path = write_study(tmp_path, f'[variants.a]\ncommand = "FAKE"\nsettings = {{ mark = "{tmp_path}" }}\n')
+    study, paths = load_study(path), StudyPaths(tmp_path / "r")
+    plan = Plan(Slo({"latency_s": 5.0}), "ideal", seeds=1, duration_s=0.3, start_rps=20, most_probes=1)
+    questions = load_questions(study.workload.questions)
+    (first,) = first_points(study, plan)
+    searcher = Searcher(plan, paths, questions, around=look_around(), watching=Watching())
+    before = await searcher.search(first)
+    manifest = paths.point("a-ideal-20rps-seed1").manifest
+    manifest.write_text(manifest.read_text().replace('"contaminated"', '"valid"'))
+
+    class Refusing(Watching):
+        def starting(self, design):
+            raise AssertionError("a server was started")
+
+    again = await Searcher(plan, paths, questions, around=look_around(), watching=Refusing()).search(first)
+    assert again == before

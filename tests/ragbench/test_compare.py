@@ -1,0 +1,243 @@
+import json
+
+import pandas as pd
+import pytest
+
+from ragbench.compare import compare, frame
+from ragbench.config import StudyError
+from ragbench.pairs import make_pairs
+from ragbench.sides import Side, parse_side, read_runs
+from ragbench.slo import Slo
+from ragbench.wording import footnotes, number, sentences, signed
+from tests.ragbench.compare_fixture import write_runs
+
+SEEDS = (1, 2, 3, 4, 5)
+
+
+def same(rate):
+    return 0.014
+
+
+def slower(rate):
+    return 0.014 * 1.2
+
+
+def compared(folder, a="one", b="two", **options):
+    return compare(make_pairs(parse_side(f"{folder}:{a}"), parse_side(f"{folder}:{b}"), **options))
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory):
+    """Two servers 20% apart, five seeds, two rates, two arrivals."""
+    folder = tmp_path_factory.mktemp("apart") / "apart"
+    return write_runs(folder, {"one": same, "two": slower}, rates=(20, 40), seeds=SEEDS, arrivals=("ideal", "poisson"))
+
+
+@pytest.mark.parametrize(
+    ("text", "side"),
+    [
+        ("results/smoke", ("results/smoke", None, None)),
+        ("results/smoke:batched-max_batch_size=8", ("results/smoke", "batched-max_batch_size=8", None)),
+        ("r:batched@gamma:cv=3", ("r", "batched", "gamma:cv=3")),
+        ("r:@ideal", ("r", None, "ideal")),
+    ],
+)
+def test_a_side_is_read(text, side):
+    folder, design, arrival = side
+    assert parse_side(text) == Side(type(parse_side(text).folder)(folder), design, arrival)
+
+
+def test_a_side_without_a_folder_is_a_mistake():
+    with pytest.raises(StudyError, match="a side looks like FOLDER"):
+        parse_side(":batched")
+
+
+def test_what_is_not_there_is_named_with_what_is(apart):
+    with pytest.raises(StudyError, match=r"no design 'three' in .*; there: one, two"):
+        read_runs(parse_side(f"{apart}:three"))
+    with pytest.raises(StudyError, match=r"no arrival 'gamma' in .*; there: ideal, poisson"):
+        read_runs(parse_side(f"{apart}:one@gamma"))
+    with pytest.raises(StudyError, match="no study at"):
+        read_runs(parse_side(f"{apart}/absent"))
+
+
+def test_old_columns_say_what_writes_new_ones(apart, tmp_path):
+    (tmp_path / "summary.csv").write_text("point,variant,arrival\n")
+    with pytest.raises(StudyError, match=r"lacks the columns .*ragbench summarise"):
+        read_runs(parse_side(str(tmp_path)))
+
+
+def test_a_runs_requests_are_those_of_its_window(apart):
+    run = next(run for run in read_runs(parse_side(f"{apart}:one@ideal")) if run.level.offered_rps == 20)
+    start_s, end_s = run.window_s
+    rows = pd.read_csv(run.paths.requests)
+    ended = rows[(rows["done_s"] >= start_s) & (rows["done_s"] <= end_s)]
+    requests = run.requests()
+    assert len(requests.latencies_s) == 360  # due at 2.0, 2.05, .. 19.95 s
+    assert requests.answered.sum() == len(ended) == run.figures["throughput_rps"] * (end_s - start_s)
+
+
+def test_two_equal_servers_read_no_difference_in_19_of_20(tmp_path):
+    found = []
+    for repeat in range(20):
+        folder = write_runs(
+            tmp_path / str(repeat),
+            {"one": same, "two": same},
+            rates=(20, 40),
+            seeds=(100 + repeat,),
+            duration_s=12,
+            noise=repeat,
+        )
+        found.append(bool(compared(folder).shown))
+    assert sum(found) <= 1
+
+
+def test_equal_servers_over_seeds_read_no_difference(tmp_path):
+    folder = write_runs(tmp_path / "same", {"one": same, "two": same}, rates=(20, 40), seeds=SEEDS)
+    comparison = compared(folder)
+    assert len(comparison.compared) == 10
+    assert comparison.shown == []
+    assert [line[:53] for line in sentences(comparison)] == [
+        "no difference shown between two and one at 20/s, pois",
+        "no difference shown between two and one at 40/s, pois",
+    ]
+
+
+def test_servers_20_percent_apart_are_told_from_one_run_each(tmp_path):
+    folder = write_runs(tmp_path / "apart", {"one": same, "two": slower}, rates=(40,))
+    comparison = compared(folder)
+    lines = sentences(comparison)
+    assert any(line.startswith("two is slower than one at 40/s by ") for line in lines)
+    assert any("speak of these runs only" in line.replace("\n", " ") for line in footnotes(comparison))
+    assert {cell.difference.method for cell in comparison.compared} == {"within the runs, paired"}
+    p99 = next(cell for cell in comparison.cells if cell.metric == "latency_p99_s")
+    assert p99.why_not == "too few requests for an interval"
+
+
+def test_servers_20_percent_apart_are_told_over_seeds_either_way_round(apart):
+    lines = sentences(compared(apart, arrival="poisson"))
+    assert any(line.startswith("two is slower than one at 20/s by ") and "(p95, poisson)" in line for line in lines)
+    lines = sentences(compared(apart, "two", "one", arrival="poisson"))
+    assert any(line.startswith("one is faster than two at 20/s by ") and "(p95, poisson)" in line for line in lines)
+
+
+def test_the_interval_holds_the_true_difference_of_an_idle_server(apart):
+    cells = compared(apart, arrival="ideal")
+    cell = next(c for c in cells.cells if c.metric == "latency_p50_s" and c.pair.level.offered_rps == 20)
+    interval = cells.interval(cell)
+    assert interval.low < 20 < interval.high  # no queue at 20/s, evenly spaced: service times alone
+    assert interval.high - interval.low < 15
+
+
+def test_intervals_widen_with_the_number_of_cells(apart):
+    few, many = compared(apart, arrival="ideal"), compared(apart)
+    assert len(many.compared) == 2 * len(few.compared) == 20
+    assert (few.level, many.level) == (pytest.approx(0.995), pytest.approx(0.9975))
+    narrow, wide = few.interval(few.cells[0]), many.interval(many.cells[0])
+    assert wide.high - wide.low > narrow.high - narrow.low
+
+
+def test_the_burstiness_penalty_is_an_unpaired_comparison(apart):
+    comparison = compared(apart, "one@ideal", "one@poisson")
+    assert {cell.difference.method for cell in comparison.compared} == {"seeds"}
+    assert any(
+        line.startswith("one@poisson is slower than one@ideal at 40/s by") and line.endswith("(p95, ideal / poisson)")
+        for line in sentences(comparison)
+    )
+    assert any(line.startswith("Unpaired") for line in footnotes(comparison))
+
+
+def test_saturated_points_have_no_latency_to_compare(tmp_path):
+    services = {"one": lambda rate: 0.01, "two": lambda rate: 0.03}
+    folder = write_runs(tmp_path / "s", services, rates=(60,), seeds=(1, 2, 3))
+    comparison = compared(folder)
+    assert [cell.metric for cell in comparison.compared] == ["throughput_rps", "goodput_rps"]
+    lines = sentences(comparison)
+    assert any(line.startswith("two answers less than one at 60/s by 4") for line in lines)
+    assert "not compared at 60/s, poisson: p50, p95, p99 (two saturated)" in lines
+    assert "not valid at 60/s, poisson: two: saturated (3 of 3 seeds)" in lines
+
+
+def test_throughput_of_saturated_runs_is_compared_from_one_run_each(tmp_path):
+    services = {"one": lambda rate: 0.02, "two": lambda rate: 0.03}
+    comparison = compared(write_runs(tmp_path / "s", services, rates=(80,)))
+    throughput = next(cell for cell in comparison.cells if cell.metric == "throughput_rps")
+    interval = comparison.interval(throughput)
+    assert interval.low < -100 / 3 < interval.high  # 50/s against 33.3/s
+    assert interval.high < -25
+
+
+def test_goodput_counts_answers_within_the_promise(tmp_path):
+    services = {"one": lambda rate: 0.01, "two": lambda rate: 0.025}
+    folder = write_runs(tmp_path / "g", services, rates=(30,), slo=Slo({"latency_s": 0.03}))
+    comparison = compared(folder)
+    goodput = next(cell for cell in comparison.cells if cell.metric == "goodput_rps")
+    assert comparison.interval(goodput).high < -10
+    assert goodput.b < goodput.a
+
+
+def test_failed_requests_leave_the_latencies_and_the_pairing_stays(tmp_path):
+    folder = write_runs(tmp_path / "f", {"one": same, "two": same}, rates=(40,), errors=0.1)
+    comparison = compared(folder)
+    p50 = next(cell for cell in comparison.cells if cell.metric == "latency_p50_s")
+    assert p50.difference.method == "within the runs, paired"
+    assert abs(p50.difference.percent) < 15
+
+
+def test_two_folders_are_matched_by_design(tmp_path):
+    old = write_runs(tmp_path / "old", {"one": same, "two": same}, seeds=(1, 2, 3))
+    new = write_runs(tmp_path / "new", {"one": slower, "three": same}, seeds=(2, 3, 4), noise=1)
+    pairs = make_pairs(parse_side(str(old)), parse_side(str(new)))
+    assert [(pair.a, pair.b, pair.seeds, pair.is_paired) for pair in pairs] == [
+        ("one (old)", "one (new)", [2, 3], True)
+    ]
+
+
+def test_one_side_twice_is_a_mistake(apart):
+    with pytest.raises(StudyError, match="both sides name the same points"):
+        make_pairs(parse_side(str(apart)), parse_side(str(apart)))
+
+
+def test_nothing_in_common_is_a_mistake(tmp_path):
+    folder = write_runs(tmp_path / "a", {"one": same}, rates=(20,))
+    other = write_runs(tmp_path / "b", {"one": same}, rates=(30,))
+    with pytest.raises(StudyError, match="no load in common"):
+        make_pairs(parse_side(str(folder)), parse_side(str(other)))
+
+
+def test_two_machines_are_compared_only_when_told_to(tmp_path):
+    here = write_runs(tmp_path / "here", {"one": same})
+    there = write_runs(tmp_path / "there", {"one": same}, hardware="a Raspberry Pi")
+    sides = parse_side(str(here)), parse_side(str(there))
+    with pytest.raises(StudyError, match=r"different machines: AMD EPYC.* against a Raspberry Pi; --across-machines"):
+        make_pairs(*sides)
+    assert len(make_pairs(*sides, is_across_machines=True)) == 1
+
+
+def test_schedules_that_differ_are_not_paired(tmp_path):
+    folder = write_runs(tmp_path / "x", {"one": same, "two": same}, rates=(40,))
+    path = folder / "two-poisson-40rps-seed1" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schedule_sha256": "another"}))
+    assert {cell.difference.method for cell in compared(folder).compared} == {"within the runs"}
+
+
+def test_the_frame_has_a_row_per_cell_with_both_intervals(apart):
+    comparison = compared(apart, arrival="poisson")
+    table = frame(comparison)
+    assert len(table) == len(comparison.cells) == 10
+    first = table.iloc[0]
+    assert (first["a"], first["b"], first["metric"], first["seeds"]) == ("one", "two", "latency_p50_s", 5)
+    assert first["low_percent"] < first["low_alone_percent"] < first["difference_percent"]
+    assert first["difference_percent"] < first["high_alone_percent"] < first["high_percent"]
+    assert first["difference_percent"] == pytest.approx(100 * (first["b_value"] / first["a_value"] - 1))
+
+
+def test_the_same_comparison_has_the_same_outcome(tmp_path):
+    folder = write_runs(tmp_path / "x", {"one": same, "two": same}, rates=(40,))
+    assert frame(compared(folder)).equals(frame(compared(folder)))
+
+
+@pytest.mark.parametrize(("value", "text"), [(31.4, "31"), (4.26, "4.3"), (0.351, "0.35"), (141.6, "142")])
+def test_numbers_read(value, text):
+    assert number(value) == text
+    assert signed(-value) == f"-{text}"

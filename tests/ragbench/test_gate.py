@@ -1,0 +1,88 @@
+import math
+from pathlib import Path
+
+import pytest
+
+from ragbench.compare import Cell, Comparison
+from ragbench.config import StudyError
+from ragbench.differences import Difference
+from ragbench.gate import Gate, judge, parse_gates
+from ragbench.pairs import Pair
+from ragbench.paths import PointPaths
+from ragbench.sides import Level, Run
+
+
+def run(verdict):
+    return Run(
+        "p",
+        "d",
+        "poisson",
+        Level(offered_rps=9),
+        1,
+        verdict,
+        "measured",
+        "m",
+        {},
+        (0, 1),
+        "s",
+        None,
+        PointPaths(Path()),
+    )
+
+
+def comparison(*, percent=None, error=0.0, metric="latency_p95_s", verdicts=("valid", "valid")):
+    """One cell: the difference, with an interval of plus or minus twice `error` in logarithms, about."""
+    pair = Pair("old", "new", "poisson", Level(offered_rps=9), ((run(verdicts[0]), run(verdicts[1])),))
+    told = None if percent is None else Difference(math.log1p(percent / 100), error, 1e9, "seeds")
+    return Comparison((Cell(pair, metric, 1.0, 1.0, told, "" if told else "new saturated"),))
+
+
+def outcome(gate, **cell):
+    return judge(comparison(**cell), parse_gates([gate]))[0].outcome
+
+
+@pytest.mark.parametrize(
+    ("text", "gate"),
+    [
+        ("latency_p95_s > +5%", Gate("latency_p95_s", True, 5.0)),
+        ("throughput_rps<-2.5%", Gate("throughput_rps", False, -2.5)),
+        ("latency_p50_s > 0 %", Gate("latency_p50_s", True, 0.0)),
+    ],
+)
+def test_gates_are_read(text, gate):
+    assert parse_gates([text]) == [gate]
+
+
+@pytest.mark.parametrize("text", ["latency_p95_s", "latency_p95_s >= 5%", "latency_p95_s > 5", "> 5%", "a > b%"])
+def test_a_gate_that_is_none_says_what_one_looks_like(text):
+    with pytest.raises(StudyError, match="--fail-if looks like 'latency_p95_s > "):
+        parse_gates([text])
+
+
+def test_unknown_figures_are_named_with_the_known_and_all_at_once():
+    with pytest.raises(StudyError) as error:
+        parse_gates(["latency_p42_s > 5%", "nonsense"])
+    assert "unknown figure 'latency_p42_s'; known: latency_p50_s" in error.value.mistakes[0]
+    assert len(error.value.mistakes) == 2
+
+
+def test_only_a_whole_interval_beyond_the_threshold_fails():
+    assert outcome("latency_p95_s > +5%", percent=20, error=0.05) == "fails"  # about 9 to 32%
+    assert outcome("latency_p95_s > +5%", percent=8, error=0.05) == "not shown"  # about -2 to 19%
+    assert outcome("latency_p95_s > +5%", percent=-10, error=0.05) == "holds"
+    assert outcome("throughput_rps < -5%", percent=-20, error=0.05, metric="throughput_rps") == "fails"
+    assert outcome("throughput_rps < -5%", percent=-6, error=0.05, metric="throughput_rps") == "not shown"
+    assert outcome("throughput_rps < -5%", percent=20, error=0.05, metric="throughput_rps") == "holds"
+
+
+def test_a_server_that_no_longer_keeps_up_fails_a_gate_on_latency():
+    assert outcome("latency_p95_s > +5%", verdicts=("valid", "saturated")) == "fails"
+
+
+def test_a_gate_that_judges_nothing_is_a_mistake():
+    with pytest.raises(StudyError, match="nothing to judge: new saturated"):
+        outcome("latency_p95_s > +5%", verdicts=("saturated", "saturated"))
+    with pytest.raises(StudyError, match="nothing to judge"):
+        outcome("latency_p95_s < -5%", verdicts=("valid", "saturated"))
+    with pytest.raises(StudyError, match="nothing to judge"):
+        outcome("goodput_rps < -5%", percent=1.0)
