@@ -18,6 +18,7 @@ from ragbench.commands.doctor import doctor
 from ragbench.commands.load import load
 from ragbench.commands.report import report, summarise
 from ragbench.commands.run import plan, run
+from ragbench.commands.simulate import simulate
 from ragbench.config import StudyError
 from ragbench.interrupts import Interrupted
 from ragbench.workload import QuestionsError
@@ -33,6 +34,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     calibrate,
     compare,
     capacity,
+    simulate,
 )
 
 app = typer.Typer(

@@ -37,7 +37,7 @@ def footnotes(comparison: Comparison) -> Markdown:
 def crossings(comparison: Comparison) -> Markdown:
     """Where the faster side becomes the slower one."""
     found = [str(each) for each in crossovers(comparison)]
-    return _list(found or ["In no figure does the difference change sign once as the rate grows."])
+    return _list(found or ["In no latency does the difference change sign once as the rate grows."])
 
 
 def cells(comparison: Comparison) -> HTML:

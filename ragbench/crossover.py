@@ -1,4 +1,6 @@
-"""At which rate the faster server becomes the slower one, and how sure that is. Pure.
+"""At which rate the faster server becomes the slower one, and how sure that is. Pure. Latencies only.
+
+Rates have no crossover to speak of: until one of the servers saturates, both answer all that is asked.
 
 Between two measured rates the logarithm of the ratio is taken as a straight line over the logarithm of the rate. What
 that line misses is not in the interval; the two measured rates it lies between are told beside it.
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ragbench.compare import Cell, Comparison
+from ragbench.compare import LATENCIES, Cell, Comparison
 from ragbench.differences import Difference
 from ragbench.intervals import Floats, Interval
 
@@ -46,7 +48,7 @@ class Crossover:
 
 
 def crossovers(comparison: Comparison) -> list[Crossover]:
-    """One for each figure and pair of names whose differences change sign exactly once as the rate grows."""
+    """One for each latency and pair of names whose differences change sign exactly once as the rate grows."""
     found = []
     for cells in _series(comparison):
         rates = np.array([cell.pair.level.offered_rps for cell in cells])
@@ -58,10 +60,10 @@ def crossovers(comparison: Comparison) -> list[Crossover]:
 
 
 def _series(comparison: Comparison) -> Iterator[list[Cell]]:
-    """Compared cells of one figure, pair of names and arrival at two or more rates, ascending."""
+    """Compared cells of one latency, pair of names and arrival at two or more rates, ascending."""
     groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in comparison.compared:
-        if cell.pair.level.offered_rps:
+        if cell.pair.level.offered_rps and cell.metric in LATENCIES:
             groups.setdefault((cell.metric, cell.pair.a, cell.pair.b, cell.pair.arrival), []).append(cell)
     yield from (sorted(cells, key=lambda cell: cell.pair.level) for cells in groups.values() if len(cells) > 1)
 
@@ -76,7 +78,6 @@ def _crossover(cells: Sequence[Cell], rates: Floats, differences: Sequence[Diffe
     share = len(crossed) / len(drawn)
     interval = Interval(*map(float, np.quantile(crossed, [0.025, 0.975]))) if share >= SURE else None
     above = int(np.searchsorted(rates, rate))
-    is_lower_better = cells[0].metric.startswith("latency")
     return Crossover(
         metric=cells[0].metric,
         a=cells[0].pair.a,
@@ -86,7 +87,7 @@ def _crossover(cells: Sequence[Cell], rates: Floats, differences: Sequence[Diffe
         between_rps=(float(rates[max(above - 1, 0)]), float(rates[above])),
         interval=interval,
         share=share,
-        is_b_better_above=bool((own[-1] < 0) == is_lower_better),
+        is_b_better_above=bool(own[-1] < 0),
     )
 
 

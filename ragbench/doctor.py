@@ -46,6 +46,8 @@ def packages(installed: Mapping[str, str | None], tested: Mapping[str, str]) -> 
     absent = sorted(name for name, version in installed.items() if version is None)
     if absent:
         return Finding("packages", "fail", f"absent: {', '.join(absent)}", "run scripts/setup.sh")
+    if not installed:
+        return Finding("packages", "fail", "ragbench is not installed", "run scripts/setup.sh, or pip install -e .")
     if not tested:
         return Finding(
             "packages", "warn", f"{len(installed)} present", "no constraints.txt beside ragbench: not compared"

@@ -6,8 +6,8 @@ What is due when is decided in schedule.py, what an answer means in client.py, w
 import asyncio
 import gc
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 from ragbench.client import Clock, Prepared
@@ -113,7 +113,7 @@ async def _keep_to(
     """Open loop."""
     prepared = [client.prepare(request) for request in schedule]
     rows = {request.number: Row(request.number, request.question.id, request.due_s) for request in schedule}
-    with _undisturbed():
+    with _undisturbed:
         clock = _clock_from(await origin())
 
         async def send(one: Prepared) -> None:
@@ -154,7 +154,7 @@ async def _take_turns(
     asked = turns.asked()
     rows: list[Row] = []
     dead = asyncio.Event()
-    with _undisturbed():
+    with _undisturbed:
         clock = _clock_from(await origin())
         end_s = turns.span.duration_s
 
@@ -193,16 +193,30 @@ async def _call_after(ended: Awaitable[None], act: Callable[[], object]) -> None
     act()
 
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keep pauses short: of the collector (objects made so far are left out), of other threads, of the scheduler."""
-    switch_s = sys.getswitchinterval()
-    gc.collect()
-    gc.freeze()
-    sys.setswitchinterval(_SWITCH_S)
-    try:
-        with served_first():
-            yield
-    finally:
-        sys.setswitchinterval(switch_s)
-        gc.unfreeze()
+class _Undisturbed:
+    """Keep pauses short: of the collector (objects made so far are left out), of other threads, of the scheduler.
+
+    Several loads at once, as in a calibration, share it: the last one to end puts everything back.
+    """
+
+    def __init__(self) -> None:
+        self._loads = 0
+        self._undo = ExitStack()
+
+    def __enter__(self) -> None:
+        self._loads += 1
+        if self._loads == 1:
+            self._undo.callback(sys.setswitchinterval, sys.getswitchinterval())
+            gc.collect()
+            gc.freeze()
+            self._undo.callback(gc.unfreeze)
+            sys.setswitchinterval(_SWITCH_S)
+            self._undo.enter_context(served_first())
+
+    def __exit__(self, *exception: object) -> None:
+        self._loads -= 1
+        if self._loads == 0:
+            self._undo.close()
+
+
+_undisturbed = _Undisturbed()

@@ -1,8 +1,8 @@
 """Serve the client first where it shares cores with what it measures, as if it had a machine of its own.
 
 A server that computes on every core makes the client wait for the end of a time slice, some 3 ms, before it may send.
-With real-time scheduling it does not wait; it needs so little that the server hardly notices. Linux gives it to root and
-to whoever has a limit for it (`ulimit -r`); elsewhere nothing changes, and late sends are a verdict.
+With real-time scheduling it does not wait; it needs so little that the server hardly notices. Linux gives it to
+root and to whoever has a limit for it (`ulimit -r`); elsewhere nothing changes, and late sends are a verdict.
 """
 
 import os
@@ -35,7 +35,8 @@ def _change(*, real_time: bool) -> bool:
             # Children, such as servers, start with ordinary scheduling.
             os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
         else:
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+            # Without the flag an ordinary user is refused (sched(7)), and would stay real-time.
+            os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
     except OSError:
         return False
     return True

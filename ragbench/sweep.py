@@ -70,7 +70,7 @@ async def run(
 ) -> None:
     """Measure every point of `plan`. Cancelled, it stops the server whole and drops the unfinished point."""
     runner = _Runner(paths, load_questions(study.workload.questions), around, progress)
-    with _locked(paths):
+    with locked(paths):
         shutil.copyfile(study_file, paths.study_toml)
         try:
             for launch in plan.launches:
@@ -176,7 +176,7 @@ def _schedule_difference(manifest: dict[str, Any], point: Point, questions: Ques
 
 
 @contextmanager
-def _locked(paths: StudyPaths) -> Iterator[None]:
+def locked(paths: StudyPaths) -> Iterator[None]:
     """Hold the study's folder. Raises StudyError where another run holds it."""
     paths.root.mkdir(parents=True, exist_ok=True)
     with paths.lock.open("w") as lock:

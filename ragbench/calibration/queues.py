@@ -22,7 +22,7 @@ UTILISATIONS = (0.3, 0.6, 0.8)
 MEAN_S = 0.03
 MEAN_OFF = 0.05
 FEWEST_INSIDE = 5  # of the six cells
-_SEEDS = 400
+SEEDS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def nearest_seed(kind: str, utilisation: float, duration_s: float) -> int:
     def distance(seed: int) -> float:
         return float(np.max(np.abs(np.log(np.array(solved(kind, utilisation, duration_s, seed)) / theory))))
 
-    return min(range(1, _SEEDS + 1), key=distance)
+    return min(range(1, SEEDS + 1), key=distance)
 
 
 def solved(kind: str, utilisation: float, duration_s: float, seed: int) -> tuple[float, float]:

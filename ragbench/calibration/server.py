@@ -185,12 +185,24 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--capacity-rps", type=_positive, help="deterministic service at this many requests a second")
     flags.add_argument("--a-s", type=_positive, default=0.02, help="batch: seconds per batch")
     flags.add_argument("--b-s", type=_positive, default=0.001, help="batch: seconds per request in it")
-    flags.add_argument("--max-batch-size", type=int, default=32, help="batch: the most in one")
+    flags.add_argument("--max-batch-size", type=_whole(1), default=32, help="batch: the most in one")
     flags.add_argument("--seed", type=int, default=1, help="of the service times")
-    flags.add_argument("--stall-at-request", type=int, help="the number of a request that takes --stall-s longer")
+    flags.add_argument(
+        "--stall-at-request", type=_whole(0, MOST_DRAWN - 1), help="the number of a request that takes --stall-s longer"
+    )
     flags.add_argument("--stall-s", type=_positive, default=1.0)
     flags.add_argument("--port", type=int, default=8000, help="0 is any free one")
     return flags
+
+
+def _whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdigit() or int(text) < low or (high is not None and int(text) > high):
+            wanted = f">= {low}" if high is None else f"from {low} to {high}"
+            raise argparse.ArgumentTypeError(f"must be a whole number {wanted}, got {text}")
+        return int(text)
+
+    return number
 
 
 def _positive(text: str) -> float:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from ragbench.calibration import queues, rates, report, stall
+from ragbench.calibration import figures, queues, rates, report, stall
 from ragbench.calibration.report import Calibration
 from ragbench.commands.common import say, terminal
 from ragbench.interrupts import run_until_done
@@ -42,6 +42,7 @@ def calibrate(
         "versions": around.versions,
     }
     report.write(found, out, about=about)
+    figures.save(found, out)
     terminal.print(f"figures: {out}", soft_wrap=True)
     if not all(claim.holds for claim in found.claims):
         say(f"not all holds on this machine as it is now ({around.hardware}): is something else running?")

@@ -20,8 +20,7 @@ from ragbench.points import Design, Point
 from ragbench.records import Row, write_atomic
 from ragbench.slo import Slo, parse_slo
 from ragbench.study_file import find_study, load_study
-from ragbench.sweep import _locked as locked
-from ragbench.sweep import rebuild_summary
+from ragbench.sweep import locked, rebuild_summary
 from ragbench.workload import load_questions
 
 

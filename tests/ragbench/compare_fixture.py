@@ -63,7 +63,7 @@ def _rows(due, service_s, failed):
     free, rows = 0.0, []
     for number, (at, work, is_failed) in enumerate(zip(due, service_s, failed, strict=True)):
         free = max(free, at) + work
-        latency = None if is_failed else free - at
+        latency = free - at
         status = "http_error" if is_failed else "ok"
         rows.append(Row(number, "q", float(at), float(at), free, latency, 0.0, status, 500 if is_failed else 200))
     return rows

@@ -178,6 +178,10 @@ def test_goodput_counts_answers_within_the_promise(tmp_path):
 
 def test_failed_requests_leave_the_latencies_and_the_pairing_stays(tmp_path):
     folder = write_runs(tmp_path / "f", {"one": same, "two": same}, rates=(40,), errors=0.1)
+    run = read_runs(parse_side(f"{folder}:one"))[0]
+    rows = pd.read_csv(run.paths.requests)
+    failed = rows[(rows["due_s"] >= 2.0) & (rows["status"] == "http_error")]
+    assert pd.isna(run.requests().latencies_s).sum() == len(failed) > 20
     comparison = compared(folder)
     p50 = next(cell for cell in comparison.cells if cell.metric == "latency_p50_s")
     assert p50.difference.method == "within the runs, paired"

@@ -50,10 +50,13 @@ def test_a_crossover_within_the_noise_is_not_shown():
     assert str(found).startswith("crossover not shown: two may overtake one")
 
 
-def test_more_throughput_is_better_and_less_latency_is():
-    (latency,) = crossovers(cells([-0.6, -0.2, 0.2, 0.6], error=0.01))
-    (throughput,) = crossovers(cells([-0.6, -0.2, 0.2, 0.6], error=0.01, metric="throughput_rps"))
-    assert (latency.is_b_better_above, throughput.is_b_better_above) == (False, True)
+def test_the_other_way_round_it_is_the_first_side_that_overtakes():
+    (found,) = crossovers(cells([-0.6, -0.2, 0.2, 0.6], error=0.01))
+    assert str(found).startswith("one overtakes two near 28.3/s")
+
+
+def test_rates_which_are_equal_until_one_server_saturates_have_no_crossover():
+    assert crossovers(cells([-0.001, 0.0, 0.001, 0.6], error=0.0001, metric="throughput_rps")) == []
 
 
 def test_no_change_of_sign_and_one_rate_have_none():

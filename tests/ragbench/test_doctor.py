@@ -23,6 +23,7 @@ GPU = {"names": "NVIDIA L4", "driver": "570.1", "driver_cuda": (12, 8), "torch_c
         (doctor.python((3, 12)), "warn"),
         (doctor.packages({"numpy": None, "psutil": "7.0"}, {}), "fail"),
         (doctor.packages({"numpy": "2.1"}, {}), "warn"),
+        (doctor.packages({}, {"numpy": "2.2"}), "fail"),
         (doctor.packages({"numpy": "2.1"}, {"numpy": "2.2"}), "warn"),
         (doctor.packages({"torch": "2.6+cpu", "psutil": "7.0"}, {"torch": "2.6"}), "ok"),
         (doctor.gpu(names=None, driver=None, driver_cuda=None, torch_cuda=(12, 8)), "ok"),

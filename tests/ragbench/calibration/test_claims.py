@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ragbench.calibration import queues, report, stall
+from ragbench.calibration import figures, queues, report, stall
 from ragbench.calibration.queues import Cell
 from ragbench.calibration.rates import Sent, highest_clean_rps, rising
 from ragbench.calibration.report import Calibration
@@ -89,6 +89,31 @@ def test_the_files_hold_the_claims(tmp_path):
     told = json.loads((tmp_path / "calibration.json").read_text())
     assert all(claim["holds"] for claim in told["claims"])
     assert told["hardware"] == "this one"
+
+
+def test_the_queues_are_judged_after_the_warm_up():
+    """400 requests at 20/s, solved one by one; those due in the first tenth of the 20 s do not count."""
+    due, service = queues._due(0.6 / 0.03, 20.0, 3), 0.03
+    free, spent = 0.0, []
+    for at in due:
+        free = max(free, at) + service
+        spent.append((at, free - at))
+    steady = [took for at, took in spent if at >= spent[0][0] + 2.0]
+    assert len(steady) < len(spent)
+    assert queues.solved("deterministic", 0.6, 20.0, 3)[0] == pytest.approx(sum(steady) / len(steady), rel=1e-9)
+
+
+def test_the_figures_show_what_is_not_clean(tmp_path):
+    slow = replace(SENT, asked_rps=1000.0, send_lag_p99_s=0.02, verdict="client_limited")
+    (axes,) = figures.rates(calibration(sent={1: [SENT, slow]})).axes
+    hollow = [dot.get_xdata()[0] for dot in axes.lines if dot.get_marker() == "o" and dot.get_mfc() == "white"]
+    assert hollow == [1000.0] * 3  # p50, p95, p99
+    unknown = replace(CELL, p95_low_s=None, p95_high_s=None)
+    means, tails = figures.known_queues(calibration(cells=[CELL, unknown])).axes
+    assert (len(means.collections), len(tails.collections)) == (2, 1)  # one interval is not known
+    assert {path.name for path in figures.save(calibration(), tmp_path)} == {
+        f"{name}.{kind}" for name in ("rates", "queues", "stall") for kind in ("png", "svg")
+    }
 
 
 async def test_a_rate_is_really_sent():

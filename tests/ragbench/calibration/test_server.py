@@ -49,8 +49,16 @@ def test_the_flags_make_the_work():
     assert first_two("--service", "deterministic", "--mean-s", "0.5") == [0.5, 1.0]
     stalled = ("--service", "deterministic", "--mean-s", "0.5", "--stall-at-request", "1", "--stall-s", "3")
     assert first_two(*stalled) == [0.5, 4.0]
+    assert first_two(*stalled[:4], "--stall-at-request", "99999") == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["--mean-s 0", "--max-batch-size 0", "--max-batch-size 1.5", "--stall-at-request -1", "--stall-at-request 100000"],
+)
+def test_flags_that_make_no_sense_are_refused(flags):
     with pytest.raises(SystemExit):
-        parser().parse_args(["--mean-s", "0"])
+        parser().parse_args(flags.split())
 
 
 async def test_a_real_server_takes_the_time_it_names():

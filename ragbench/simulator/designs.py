@@ -1,0 +1,75 @@
+"""The three designs by name, made of the settings that a measured server told of itself."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any, Protocol
+
+from policies import batching, routing, scaling
+from policies.admission import Admission
+from ragbench.simulator.fleet import Fleet
+from ragbench.simulator.heap import Heap
+from ragbench.simulator.servers import Server, Visit
+from ragbench.simulator.service_times import ServiceTimes
+
+Settings = Mapping[str, Any]
+
+
+class Design(Protocol):
+    """What takes requests."""
+
+    def submit(self, visit: Visit) -> None:
+        """Take one."""
+
+
+def baseline(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> Server:
+    """One request at a time, in order of arrival, without a bound."""
+    del settings
+    return Server(heap, times, policy=batching.SizeOrAge(1, 0.0), admission=None, rng=rng, busy=[0])
+
+
+def batched(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> Server:
+    """A bounded queue and a batch policy."""
+    return _batched(heap, times, settings, rng, busy=[0])
+
+
+def scaled(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> Fleet:
+    """A fleet of batched replicas. With `own_machines` no replica slows another; otherwise as much as was measured."""
+    busy = [0]
+    limits = scaling.Limits(*(settings[name] for name in ("min_replicas", "max_replicas", *_COOLDOWNS)))
+    is_fixed = limits.min_replicas == limits.max_replicas
+    return Fleet(
+        heap,
+        make_server=lambda: _batched(heap, times, settings, rng, busy=[0] if settings.get("own_machines") else busy),
+        route=routing.POLICIES[settings["routing"]],
+        scaling=None if is_fixed else _made(scaling.POLICIES[settings["scaling"]], settings, limits=limits),
+        replicas=limits.min_replicas,
+        interval_s=settings["scale_interval_s"],
+        cold_start_s=settings.get("cold_start_s", times.cold_start_s),
+        rng=rng,
+    )
+
+
+_COOLDOWNS = ("up_cooldown_s", "down_cooldown_s")
+DESIGNS: dict[str, Callable[[Heap, ServiceTimes, Settings, Random], Design]] = {
+    "baseline": baseline,
+    "batched": batched,
+    "scaled": scaled,
+}
+
+
+def _batched(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random, *, busy: list[int]) -> Server:
+    return Server(
+        heap,
+        times,
+        policy=_made(batching.POLICIES[settings["policy"]], settings),
+        admission=Admission(settings["max_queue"], settings.get("max_predicted_wait_s")),
+        rng=rng,
+        busy=busy,
+    )
+
+
+def _made(policy: Callable[..., Any], settings: Settings, **given: Any) -> Any:
+    """The policy with the settings that are called like its parameters, as the servers make it."""
+    wanted = [name for name in inspect.signature(policy).parameters if name in settings]
+    return policy(**given, **{name: settings[name] for name in wanted})

@@ -1,0 +1,167 @@
+"""A balancer and an autoscaler over servers in virtual time: what `servers/scaled.py` does, without processes."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from random import Random
+
+from policies.admission import smoothed
+from policies.routing import Load, RoutingPolicy
+from policies.scaling import Fleet as Snapshot
+from policies.scaling import ScalingPolicy
+from ragbench.records import ReplicaCount
+from ragbench.simulator.heap import Heap
+from ragbench.simulator.servers import Server, Visit
+
+_WINDOW_S = 5.0  # of traffic, that the autoscaler sees
+
+
+@dataclass(slots=True)
+class Replica:
+    """One server and what the balancer knows of it."""
+
+    name: str
+    server: Server
+    state: str = "starting"
+    outstanding: int = 0
+    rate_rps: float | None = None
+
+
+class Loads(Sequence[Load]):
+    """The loads of replicas, each made when it is asked for: a policy that looks at two of a thousand pays for two."""
+
+    def __init__(self, replicas: Sequence[Replica]) -> None:
+        self._replicas = replicas
+
+    def __len__(self) -> int:
+        return len(self._replicas)
+
+    def __getitem__(self, index: int) -> Load:  # type: ignore[override]  # policies never slice
+        replica = self._replicas[index]
+        return Load(replica.name, replica.outstanding, replica.rate_rps)
+
+    def __iter__(self) -> Iterator[Load]:
+        return (self[index] for index in range(len(self._replicas)))
+
+
+class Fleet:
+    """Routes, retries on another replica when one dies, and resizes; counts replicas over time."""
+
+    def __init__(
+        self,
+        heap: Heap,
+        *,
+        make_server: Callable[[], Server],
+        route: RoutingPolicy,
+        scaling: ScalingPolicy | None,
+        replicas: int,
+        interval_s: float,
+        cold_start_s: float,
+        rng: Random,
+    ) -> None:
+        self.counts: list[ReplicaCount] = []
+        self._heap = heap
+        self._make_server = make_server
+        self._route = route
+        self._scaling = scaling
+        self._interval_s = interval_s
+        self._cold_start_s = cold_start_s
+        self._rng = rng
+        self._turn = 0
+        self._replicas: list[Replica] = []
+        self._ready: list[Replica] = []
+        self._arrivals: deque[float] = deque()
+        self._waits: deque[tuple[float, float]] = deque()
+        for _ in range(replicas):
+            self._serve(self._begin())
+        heap.at(0.0, self._tick)
+
+    def submit(self, visit: Visit) -> None:
+        """Send a request to a replica; to another one if that dies with it."""
+        self._arrivals.append(self._heap.now)
+        self._forward(visit, visit.over, tried=())
+
+    def kill(self, count: int) -> None:
+        """Let the oldest `count` ready replicas die, with what they hold."""
+        for replica in self._ready[:count]:
+            self._leave(replica, "dead")
+            replica.server.die()
+
+    def _forward(self, visit: Visit, over: Callable[[Visit, str], None], tried: tuple[Replica, ...]) -> None:
+        left = [replica for replica in self._ready if replica not in tried] if tried else self._ready
+        if not left:
+            over(visit, "rejected")
+            return
+        replica = left[self._route(Loads(left), self._turn, self._rng)]
+        self._turn += 1
+        replica.outstanding += 1
+        outstanding, sent_s = replica.outstanding, self._heap.now
+
+        def ended(visit: Visit, status: str) -> None:
+            replica.outstanding -= 1
+            if status == "connection_error":
+                self._forward(visit, over, (*tried, replica))
+                return
+            if status == "ok":
+                now = self._heap.now
+                replica.rate_rps = smoothed(replica.rate_rps, outstanding / max(now - sent_s, 1e-6))
+                self._waits.append((now, visit.started_s - visit.arrived_s))
+            visit.replica = replica.name
+            over(visit, status)
+
+        visit.over = ended
+        replica.server.submit(visit)
+
+    def _tick(self) -> None:
+        """Every interval: look, ask the policy, resize; as `Scaled._decide`."""
+        now = self._heap.now
+        starting = [replica for replica in self._replicas if replica.state == "starting"]
+        draining = [replica for replica in self._replicas if replica.state == "draining"]
+        for gone in [replica for replica in draining if replica.outstanding == 0]:
+            self._replicas.remove(gone)
+        self.counts.append(ReplicaCount(now, len(self._ready), len(starting), len(draining)))
+        if self._scaling is not None:
+            snapshot = Snapshot(
+                ready=len(self._ready),
+                starting=len(starting),
+                outstanding=sum(replica.outstanding for replica in self._ready),
+                queue_wait_p95_s=self._queue_wait_p95_s(now),
+                arrival_rps=self._arrival_rps(now),
+            )
+            self._resize(self._scaling.target(snapshot, now).replicas)
+        self._heap.at(now + self._interval_s, self._tick)
+
+    def _resize(self, count: int) -> None:
+        alive = [replica for replica in self._replicas if replica.state in ("starting", "ready")]
+        for _ in range(count - len(alive)):
+            self._heap.at(self._heap.now + self._cold_start_s, self._serve, self._begin())
+        newest = [replica for replica in alive if replica.state == "starting"][::-1]
+        newest += [replica for replica in alive if replica.state == "ready"][::-1]
+        for replica in newest[: max(0, len(alive) - count)]:
+            self._leave(replica, "draining")
+
+    def _begin(self) -> Replica:
+        replica = Replica(str(len(self._replicas)), self._make_server())
+        self._replicas.append(replica)
+        return replica
+
+    def _serve(self, replica: Replica) -> None:
+        if replica.state == "starting":
+            replica.state = "ready"
+            self._ready.append(replica)
+
+    def _leave(self, replica: Replica, state: str) -> None:
+        replica.state = state
+        self._ready = [other for other in self._ready if other is not replica]
+
+    def _arrival_rps(self, now: float) -> float:
+        while self._arrivals and self._arrivals[0] < now - _WINDOW_S:
+            self._arrivals.popleft()
+        return len(self._arrivals) / _WINDOW_S
+
+    def _queue_wait_p95_s(self, now: float) -> float:
+        while self._waits and self._waits[0][0] < now - _WINDOW_S:
+            self._waits.popleft()
+        waits = sorted(wait for _, wait in self._waits)
+        return waits[ceil(0.95 * len(waits)) - 1] if waits else 0.0

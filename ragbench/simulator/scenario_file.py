@@ -1,0 +1,53 @@
+"""What a scenario leaves behind: its figures, its seconds, its rows, its picture. Runs nothing."""
+
+import csv
+import io
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+
+from ragbench.plots.twin import draw_timeline
+from ragbench.records import requests_csv, write_atomic
+from ragbench.simulator.scenario import Moment, Scenario, Told, timeline
+
+MOST_ROWS = 50_000  # in requests.csv; beyond it, every k-th request
+
+
+def summary_of(told: Told, scenario: Scenario) -> dict[str, float]:
+    """The scenario in figures; `wall_s` is what it took to compute."""
+    latency_s = np.array([row.latency_s for row in told.rows if row.status == "ok"], dtype=np.float64)
+    p50, p95, p99 = np.percentile(latency_s, [50, 95, 99]).tolist() if len(latency_s) else [float("nan")] * 3
+    ready = [count.ready for count in told.counts] or [1]
+    return {
+        "requests": len(told.rows),
+        "answered": len(latency_s),
+        "offered_rps": scenario.offered_rps,
+        "latency_p50_s": p50,
+        "latency_p95_s": p95,
+        "latency_p99_s": p99,
+        "replicas_least": min(ready),
+        "replicas_most": max(ready),
+        "simulated_s": scenario.duration_s,
+        "wall_s": told.wall_s,
+    }
+
+
+def write(told: Told, scenario: Scenario, folder: Path) -> list[Path]:
+    """requests.csv (a sample where there are many), timeline.csv and timeline.png. -> their paths."""
+    every = -(-len(told.rows) // MOST_ROWS) or 1
+    moments = timeline(told)
+    write_atomic(folder / "requests.csv", requests_csv(told.rows[::every]))
+    write_atomic(folder / "timeline.csv", _csv(moments))
+    note = f"requests.csv holds every {every}th request" if every > 1 else ""
+    draw_timeline([asdict(moment) for moment in moments], folder / "timeline.png", title=scenario.title, note=note)
+    return [folder / name for name in ("requests.csv", "timeline.csv", "timeline.png")]
+
+
+def _csv(moments: list[Moment]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [item.name for item in fields(Moment)], lineterminator="\n")
+    writer.writeheader()
+    for moment in moments:
+        writer.writerow({name: f"{value:.6g}" for name, value in asdict(moment).items()})
+    return text.getvalue()
