@@ -6,6 +6,7 @@ Starting services and the order of points are decided in sweep.py.
 import itertools
 import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from ragbench.listener import listener
 from ragbench.load import OnRow, Watcher, Work, beside, fire, soon, watch_replicas
 from ragbench.paths import StudyPaths
 from ragbench.points import Point
+from ragbench.priority import may_be_served_first
 from ragbench.records import (
     ReplicaCount,
     Row,
@@ -58,7 +60,7 @@ class Surroundings:
 class Measurement:
     """One point as measured. `failure` says why it failed, where the harness knows.
 
-    `schedule` of a closed loop is what its users asked, and when.
+    `schedule` of a closed loop is what its users asked, and when. `caches` says how warm the server's can have been.
     """
 
     point: Point
@@ -69,6 +71,7 @@ class Measurement:
     started_at: str
     failure: str | None
     telemetry: Sequence[Sample] = ()
+    caches: dict[str, Any] | None = None
 
     @cached_property
     def summary(self) -> Summary:
@@ -121,6 +124,7 @@ async def measure(
     """Warm up, fire the load and see how it went. A service that fails gives rows and a `failure`, no exception."""
     load = load_of(point, questions)
     started_at = now_utc()
+    caches = _caches(point, service)
     counts: list[ReplicaCount] = []
     samples: list[Sample] = []
     async with connect(service.url, workload=point.workload, timeout_s=point.load.timeout_s) as client:
@@ -135,7 +139,7 @@ async def measure(
         work = _work(point, load, client=client, service=service, on_row=on_row)
         rows = await beside(work, origin=soon if point.load.processes == 1 else soon_for_all, watchers=watchers)
     schedule = _as_sent(rows, load) if isinstance(load, Turns) else load
-    return Measurement(point, schedule, rows, counts, info, started_at, service.failure(), samples)
+    return Measurement(point, schedule, rows, counts, info, started_at, service.failure(), samples, caches)
 
 
 def _work(
@@ -156,10 +160,24 @@ def _work(
     )
 
 
+def _pid(service: Service) -> int | None:
+    return service.pid if isinstance(service, Server) else listener(service.url)
+
+
 def _members(service: Service) -> Callable[[], set[psutil.Process]] | None:
     """How to list the processes of the server; None where they are on another machine."""
-    pid = service.pid if isinstance(service, Server) else listener(service.url)
+    pid = _pid(service)
     return None if pid is None else partial(family, pid)
+
+
+def _caches(point: Point, service: Service) -> dict[str, Any]:
+    """Cold or warm: requests sent to warm up, and how old the server was before; None where that is not to be seen."""
+    pid = _pid(service)
+    try:
+        age_s = None if pid is None else round(time.time() - psutil.Process(pid).create_time(), 1)
+    except psutil.Error:
+        age_s = None
+    return {"warmup_requests": point.load.warmup_requests, "server_age_s": age_s}
 
 
 def _as_sent(rows: Sequence[Row], turns: Turns) -> tuple[Request, ...]:
@@ -209,7 +227,9 @@ def write_point(
         "versions": around.versions,
         "hardware": around.hardware.as_dict(),
         "slurm": around.slurm,
+        "client_goes_first": may_be_served_first(),
         "server_info": measurement.server_info,
+        "caches": measurement.caches,
         "started_at": measurement.started_at,
         "summary": summary_row(measurement, hardware=str(around.hardware)),
     }

@@ -13,7 +13,7 @@ from ragbench.config import StudyError
 from ragbench.paths import StudyPaths
 from ragbench.records import write_atomic
 from ragbench.simulator.agreement import Agreement, agreement_csv, told
-from ragbench.simulator.replay import Fitted, fits, replay
+from ragbench.simulator.replay import Fitted, choose, fits, replay
 from ragbench.simulator.scenario import Scenario, read_scenario, tell
 from ragbench.simulator.scenario_file import summary_of, write
 from ragbench.simulator.service_times import FitError
@@ -51,7 +51,7 @@ def _replay(paths: StudyPaths, target: StudyPaths) -> None:
 
 
 def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario) -> None:
-    fitted = _fitted(paths, scenario.variant)
+    fitted = choose(fits(paths), scenario.variant)
     with Console(stderr=True).status(f"simulating: {scenario.title}"):
         what = tell(scenario, design=fitted.info["design"], settings=fitted.info["settings"], times=fitted.times)
     summary = summary_of(what, scenario)
@@ -63,16 +63,6 @@ def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario) -> None:
     terminal.print(table)
     for path in write(what, scenario, folder):
         terminal.print(f"written: {path}", soft_wrap=True)
-
-
-def _fitted(paths: StudyPaths, variant: str) -> Fitted:
-    """The variant's; of several choices of settings, that with the largest batches."""
-    found = fits(paths)
-    choices = [fitted for fitted in found if fitted.variant == variant]
-    if not choices:
-        known = ", ".join(sorted({fitted.variant for fitted in found}))
-        raise StudyError([f"no variant {variant!r} to fit to in {paths.root}; there: {known}"])
-    return max(choices, key=lambda fitted: fitted.info["settings"].get("max_batch_size", 1))
 
 
 def _fits_table(fitted: list[Fitted]) -> Table:

@@ -37,12 +37,11 @@ def scaled(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> 
     """A fleet of batched replicas. With `own_machines` no replica slows another; otherwise as much as was measured."""
     busy = [0]
     limits = scaling.Limits(*(settings[name] for name in ("min_replicas", "max_replicas", *_COOLDOWNS)))
-    is_fixed = limits.min_replicas == limits.max_replicas
     return Fleet(
         heap,
         make_server=lambda: _batched(heap, times, settings, rng, busy=[0] if settings.get("own_machines") else busy),
         route=routing.POLICIES[settings["routing"]],
-        scaling=None if is_fixed else _made(scaling.POLICIES[settings["scaling"]], settings, limits=limits),
+        scaling=_made(scaling.POLICIES[settings["scaling"]], settings, limits=limits),
         replicas=limits.min_replicas,
         interval_s=settings["scale_interval_s"],
         cold_start_s=settings.get("cold_start_s", times.cold_start_s),

@@ -1,5 +1,6 @@
 """A balancer and an autoscaler over servers in virtual time: what `servers/scaled.py` does, without processes."""
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Fleet:
         *,
         make_server: Callable[[], Server],
         route: RoutingPolicy,
-        scaling: ScalingPolicy | None,
+        scaling: ScalingPolicy,
         replicas: int,
         interval_s: float,
         cold_start_s: float,
@@ -69,6 +70,7 @@ class Fleet:
         self._cold_start_s = cold_start_s
         self._rng = rng
         self._turn = 0
+        self._numbers = itertools.count()
         self._replicas: list[Replica] = []
         self._ready: list[Replica] = []
         self._arrivals: deque[float] = deque()
@@ -121,15 +123,14 @@ class Fleet:
         for gone in [replica for replica in draining if replica.outstanding == 0]:
             self._replicas.remove(gone)
         self.counts.append(ReplicaCount(now, len(self._ready), len(starting), len(draining)))
-        if self._scaling is not None:
-            snapshot = Snapshot(
-                ready=len(self._ready),
-                starting=len(starting),
-                outstanding=sum(replica.outstanding for replica in self._ready),
-                queue_wait_p95_s=self._queue_wait_p95_s(now),
-                arrival_rps=self._arrival_rps(now),
-            )
-            self._resize(self._scaling.target(snapshot, now).replicas)
+        snapshot = Snapshot(
+            ready=len(self._ready),
+            starting=len(starting),
+            outstanding=sum(replica.outstanding for replica in self._ready),
+            queue_wait_p95_s=self._queue_wait_p95_s(now),
+            arrival_rps=self._arrival_rps(now),
+        )
+        self._resize(self._scaling.target(snapshot, now).replicas)
         self._heap.at(now + self._interval_s, self._tick)
 
     def _resize(self, count: int) -> None:
@@ -142,7 +143,7 @@ class Fleet:
             self._leave(replica, "draining")
 
     def _begin(self) -> Replica:
-        replica = Replica(str(len(self._replicas)), self._make_server())
+        replica = Replica(str(next(self._numbers)), self._make_server())
         self._replicas.append(replica)
         return replica
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from ragbench.columns import Window
 from ragbench.paths import StudyPaths
 from ragbench.records import (
@@ -28,7 +30,7 @@ from ragbench.workload import Question
 
 Manifest = dict[str, Any]
 
-_SEED = 1
+_SEEDS = range(1, 11)  # of a point's simulations, on one schedule: the first is written, all count for the agreement
 _KEPT = ("point", "slo", "seed", "schedule_sha256", "hardware", "server_info")  # of the measured manifest
 
 
@@ -75,6 +77,14 @@ def fits(paths: StudyPaths) -> list[Fitted]:
     return found
 
 
+def choose(fitted: Sequence[Fitted], variant: str) -> Fitted:
+    """The variant's; of several choices of settings, that with the largest batches. Raises FitError."""
+    choices = [one for one in fitted if one.variant == variant]
+    if not choices:
+        raise FitError(f"no variant {variant!r} to fit to; there: {', '.join(sorted({one.variant for one in fitted}))}")
+    return max(choices, key=lambda one: one.info["settings"].get("max_batch_size", 1))
+
+
 def design_name(point: Manifest) -> str:
     """The variant and its settings, as in `batched max_batch_size=8`."""
     settings = [f"{name}={value}" for name, value in point["settings"].items()]
@@ -94,11 +104,11 @@ def replay(
             if on_point is not None:
                 on_point(manifest["point"]["name"])
             measured = _rows(paths, manifest)
-            rows, counts = simulated(manifest, measured, design.times)
-            twin = _write(out, manifest, rows, counts, fitted_to=paths.root.name)
+            runs = [simulated(manifest, measured, design.times, seed=seed) for seed in _SEEDS]
+            twin = _write(out, manifest, *runs[0], fitted_to=paths.root.name)
             written.append(twin)
             load = manifest["summary"]["arrival"], manifest["point"]["offered_rps"]
-            pairs.setdefault(load, []).append(_pair(manifest, measured, rows, twin, design.times))
+            pairs.setdefault(load, []).append(_pair(manifest, measured, [rows for rows, _ in runs], twin, design.times))
         most_rps = max(manifest["summary"]["throughput_rps"] for manifest in design.manifests)
         for (arrival, offered_rps), of_load in sorted(pairs.items()):
             agreement = agree(design.name, arrival, offered_rps, of_load, most_rps=most_rps)
@@ -107,7 +117,9 @@ def replay(
     return agreements, fitted
 
 
-def simulated(manifest: Manifest, measured: Sequence[Row], times: ServiceTimes) -> tuple[list[Row], list[ReplicaCount]]:
+def simulated(
+    manifest: Manifest, measured: Sequence[Row], times: ServiceTimes, *, seed: int
+) -> tuple[list[Row], list[ReplicaCount]]:
     """The point's own schedule on its own design and settings."""
     info = manifest["server_info"]
     return run(
@@ -116,7 +128,7 @@ def simulated(manifest: Manifest, measured: Sequence[Row], times: ServiceTimes) 
         settings=info["settings"],
         times=times,
         timeout_s=manifest["point"]["timeout_s"],
-        seed=_SEED,
+        seed=seed,
     )
 
 
@@ -125,12 +137,13 @@ def _rows(paths: StudyPaths, manifest: Manifest) -> list[Row]:
 
 
 def _pair(
-    manifest: Manifest, measured: Sequence[Row], rows: Sequence[Row], twin: Manifest, times: ServiceTimes
+    manifest: Manifest, measured: Sequence[Row], runs: Sequence[Sequence[Row]], twin: Manifest, times: ServiceTimes
 ) -> Pair:
     # Both have the same schedule, so the same steady window.
     window = Window(twin["summary"]["window_start_s"], twin["summary"]["window_end_s"])
     verdict = manifest["summary"]["verdict"]
-    return Pair(verdict, latencies(measured, window), latencies(rows, window), times.speed(measured))
+    simulated_s = np.concatenate([latencies(rows, window) for rows in runs])
+    return Pair(verdict, latencies(measured, window), simulated_s, times.speed(measured))
 
 
 def _write(

@@ -1,8 +1,9 @@
 """How long a batch takes and what the network adds, fitted to the requests of a measured design.
 
-The batches are those measured: one drawn from the fifty likest, in size, in how many other replicas computed meanwhile
-(they share the machine) and in whether the pipeline had rested before (caches go cold), and scaled along the fitted
-line a + b n to the size wanted. So the noise is the measured noise, and T(n) between measured sizes follows the line.
+The batches are those measured: one drawn from the fifty or more likest, in size, in how many other replicas computed
+meanwhile (they share the machine) and in whether the pipeline had rested before (caches go cold), and scaled along the
+fitted line a + b n to the size wanted. So the noise is the measured noise, and T(n) between measured sizes follows the
+line.
 """
 
 from collections.abc import Sequence
@@ -118,7 +119,7 @@ class ServiceTimes:
         if key not in self._likest:
             apart = np.abs(np.log(self._sizes / size)) + np.abs(self._others - min(others, self._others.max()))
             apart += 0.5 * np.abs(self._rested - is_rested)
-            self._likest[key] = np.argsort(apart, kind="stable")[:_LIKEST].tolist()
+            self._likest[key] = _nearest(apart, _LIKEST)
         return self._likest[key]
 
     def speed(self, rows: Sequence[Row]) -> float:
@@ -132,17 +133,23 @@ class _BySize:
     """Measured seconds by batch size, and those of about a size."""
 
     def __init__(self, measured: Sequence[tuple[int, float]]) -> None:
-        self._measured = sorted(measured)
+        self._measured = list(measured)
         self._sizes = np.array([size for size, _ in self._measured], dtype=np.float64)
         self._like: dict[int, list[float]] = {}
 
     def like(self, size: int) -> list[float]:
-        """The two hundred of the nearest sizes; a zero where nothing was measured."""
+        """Those of the nearest sizes, two hundred or more; a zero where nothing was measured."""
         if size not in self._like:
-            apart = np.abs(np.log(self._sizes / size))
-            nearest = np.argsort(apart, kind="stable")[: 4 * _LIKEST]
+            nearest = _nearest(np.abs(np.log(self._sizes / size)), 4 * _LIKEST)
             self._like[size] = [self._measured[index][1] for index in nearest] or [0.0]
         return self._like[size]
+
+
+def _nearest(apart: Floats, count: int) -> list[int]:
+    """Indices of the `count` least, and of all that are as near as the last of them: no order among equals counts."""
+    if len(apart) <= count:
+        return list(range(len(apart)))
+    return np.flatnonzero(apart <= np.partition(apart, count - 1)[count - 1]).tolist()
 
 
 def _line(sizes: Floats, lengths_s: Floats, others: Floats) -> tuple[float, float]:
@@ -183,15 +190,34 @@ def _network_s(row: Row) -> float:
 
 
 def _batches(ok: Sequence[Row]) -> list[Batch]:
-    """Requests of one batch tell the same stage times; together they are that batch."""
-    groups: dict[tuple[object, ...], list[Row]] = {}
-    for row in ok:
-        groups.setdefault((row.replica, row.batch_size, *_stages(row)), []).append(row)
-    spans = [(rows[0].replica, *_span(rows)) for rows in groups.values()]
+    groups = _together(ok)
+    spans = [(rows[0].replica, *_span(rows)) for rows in groups]
     return [
         Batch(rows[0].batch_size or 1, _stages(rows[0]), _others(span, spans), _is_rested(span, spans))
-        for rows, span in zip(groups.values(), spans, strict=True)
+        for rows, span in zip(groups, spans, strict=True)
     ]
+
+
+def _together(ok: Sequence[Row]) -> list[list[Row]]:
+    """The requests of each batch: they tell the same stage times.
+
+    So may those of another batch, to the microsecond; but that one cannot have begun before this one ended.
+    """
+    alike: dict[tuple[object, ...], list[Row]] = {}
+    for row in sorted(ok, key=_began_s):
+        alike.setdefault((row.replica, row.batch_size, *_stages(row)), []).append(row)
+    groups: list[list[Row]] = []
+    for rows in alike.values():
+        for row in rows:
+            if row is rows[0] or _began_s(row) >= _began_s(groups[-1][0]) + 0.9 * sum(_stages(row)):
+                groups.append([])
+            groups[-1].append(row)
+    return groups
+
+
+def _began_s(row: Row) -> float:
+    """When it left the queue; knows nothing of the way back."""
+    return (row.sent_s or 0.0) + (row.queue_s or 0.0)
 
 
 def _is_rested(span: tuple[str | None, float, float], spans: Sequence[tuple[str | None, float, float]]) -> bool:
@@ -215,11 +241,7 @@ def _others(span: tuple[str | None, float, float], spans: Sequence[tuple[str | N
 
 def _turnarounds(ok: Sequence[Row]) -> list[tuple[int, float]]:
     """From the end of a batch to the start of the next of the same replica, where all of that had been waiting."""
-    groups: dict[tuple[object, ...], list[Row]] = {}
-    for row in ok:
-        groups.setdefault((row.replica, row.batch_size, *_stages(row)), []).append(row)
-    # Seen from the queue: a batch starts when its members have waited, which knows nothing of the way back.
-    runs = sorted((rows[0].replica or "", _start_s(rows), rows) for rows in groups.values())
+    runs = sorted((rows[0].replica or "", _start_s(rows), rows) for rows in _together(ok))
     found = []
     for (replica, start_s, rows), (following, next_s, others) in pairwise(runs):
         end_s = start_s + sum(_stages(rows[0]))
@@ -233,7 +255,7 @@ def _turnarounds(ok: Sequence[Row]) -> list[tuple[int, float]]:
 
 
 def _start_s(rows: Sequence[Row]) -> float:
-    return float(np.median([(row.sent_s or 0.0) + (row.queue_s or 0.0) for row in rows]))
+    return float(np.median([_began_s(row) for row in rows]))
 
 
 def _dispatches(ok: Sequence[Row]) -> list[float]:

@@ -19,7 +19,7 @@ from tests.setup.clones import active_environment
 ROOT = Path(__file__).parents[2]
 FAKESLURM = Path(__file__).parent / "fakeslurm"
 FAKE_SERVER = ROOT / "tests" / "ragbench" / "fakes" / "server.py"
-COPIED = ("run_all.sh", "pyproject.toml", "constraints.txt", "scripts", "ragbench", "deploy")
+COPIED = ("run_all.sh", "pyproject.toml", "constraints.txt", "scripts", "ragbench", "policies", "deploy")
 SPOOLED = "deploy/slurm/sweep.sbatch"
 STUDY = """
 [study]

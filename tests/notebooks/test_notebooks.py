@@ -7,12 +7,44 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.ragbench.compare_fixture import write_runs
 from tests.ragbench.results_fixture import write_study
+from tests.ragbench.simulator.known import Noisy
+from tests.ragbench.simulator.measured import write_measured
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LOGIC = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.For, ast.While, ast.If, ast.Try, ast.With)
 DEADLINE_S = 120
+
+
+def _sweep(folder):
+    study = write_study(folder / "small", variants={"mine": [{}]}, arrivals=("ideal",), rates=(20,))
+    return {"study": study}, 3, ()
+
+
+def _compare(folder):
+    services = {"one": lambda rate: 0.014, "two": lambda rate: 0.014 * 1.2}
+    small = write_runs(folder / "small", services, rates=(20, 40), seeds=(1, 2, 3, 4, 5))
+    told = "two is slower than one at 20/s by", "All 10 intervals hold at once", "latency_p95_s"
+    return {"a": f"{small}:one", "b": f"{small}:two"}, 1, told
+
+
+def _capacity(folder):
+    small = write_runs(folder / "small", {"one": lambda rate: 0.01}, rates=(20, 40, 80, 160), seeds=(1, 2))
+    (small / "capacity.csv").write_text(
+        "design,variant,arrival,slo,capacity_rps,low_rps,high_rps,resolved,reason,probes,points\n"
+        "one,one,poisson,latency_p95_s <= 1,80,80,160,true,bracket 100% wide,4,8\n"
+    )
+    return {"study": small}, 1, ("bracket 100% wide", "<td>one</td>")
+
+
+def _twin(folder):
+    small = write_measured(folder / "small", Noisy(0.006, 0.002))
+    return {"study": small}, 4, ("within 15% at 6 of 6 valid loads", "<td>scaled max_batch_size=8</td>")
+
+
+SMALL = {"sweep": _sweep, "compare": _compare, "capacity": _capacity, "twin": _twin}  # -> parameters, pictures, words
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 
@@ -49,23 +81,29 @@ def test_reads_as_an_article(path):
     assert sum(cell.cell_type == "markdown" for cell in cells) >= 5
 
 
-def test_default_study_is_in_the_repository(path):
+def test_default_studies_are_in_the_repository(path):
     (cell,) = [cell for cell in _code(path) if "parameters" in cell.metadata.get("tags", [])]
-    (assignment,) = ast.parse(cell.source).body
-    assert (ROOT / ast.literal_eval(assignment.value) / "summary.csv").is_file()
+    defaults = [ast.literal_eval(assignment.value) for assignment in ast.parse(cell.source).body]
+    folders = [str(value).partition(":")[0] for value in defaults if isinstance(value, str)]
+    assert folders
+    for folder in folders:
+        assert (ROOT / folder / "summary.csv").is_file()
 
 
 def test_runs_as_typed_from_its_own_folder(path, tmp_path):
-    study = write_study(tmp_path / "small", variants={"mine": [{}]}, arrivals=("ideal",), rates=(20,))
-    done = _papermill(path.name, tmp_path / "out.ipynb", "-p", "study", str(study), cwd=path.parent)
+    parameters, pictures, told = SMALL[path.stem](tmp_path)
+    given = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
+    done = _papermill(path.name, tmp_path / "out.ipynb", *given, cwd=path.parent)
     assert done.returncode == 0, done.stderr
     outputs = [output for cell in _code(tmp_path / "out.ipynb") for output in cell.outputs]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 3
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= pictures
     assert not [output for output in outputs if output.output_type in {"error", "stream"}]
-    assert (study / "figures" / "latency.svg").is_file()
+    shown = "\n".join(str(output.get("data", {})) for output in outputs)
+    assert not [words for words in told if words not in shown]
+    assert path.stem != "sweep" or (tmp_path / "small" / "figures" / "latency.svg").is_file()
 
 
-def test_unknown_parameter_is_refused(path, tmp_path):
-    done = _papermill(path, tmp_path / "out.ipynb", "-p", "studdy", "results/mine", cwd=ROOT)
-    assert done.returncode != 0
-    assert "unknown parameter studdy; this notebook takes study" in done.stderr
+def test_parameters_are_checked_before_anything_is_read(path):
+    parameters, check, *_ = _code(path)
+    assert parameters.metadata["tags"] == ["parameters"]
+    assert check.source.endswith("notebook.check_parameters()")

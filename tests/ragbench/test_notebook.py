@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -5,6 +7,7 @@ import pytest
 from IPython.display import Image, Markdown
 
 from ragbench import notebook
+from ragbench.kernel import CHECKOUT
 
 DEFAULTS = 'study = "results/reference-cpu"\nscale: float = 1.0  # parameters'
 
@@ -51,3 +54,11 @@ def test_table_has_three_digits_and_blanks_and_escapes():
         assert f"<td>{cell}</td>" in html
     assert "nan" not in html.lower()
     assert "none" not in html.lower()
+
+
+def test_a_notebook_run_with_an_unknown_parameter_says_which_it_takes(tmp_path):
+    given = ["--no-progress-bar", CHECKOUT / "notebooks" / "sweep.ipynb", tmp_path / "out.ipynb", "-p", "studdy", "x"]
+    command = [sys.executable, "-m", "papermill", *map(str, given)]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "unknown parameter studdy; this notebook takes study" in done.stderr

@@ -89,6 +89,9 @@ async def test_a_point_is_written_whole(tmp_path, watched):
         "started_at",
         "summary",
     }
+    assert isinstance(manifest["client_goes_first"], bool)
+    assert manifest["caches"]["warmup_requests"] == manifest["point"]["warmup_requests"]
+    assert 0 <= manifest["caches"]["server_age_s"] < 60
     assert manifest["summary"]["replicas"] == 2
     assert "fake starts" in point.log.read_text()
     summary = load_summary(paths.summary)

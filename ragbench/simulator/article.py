@@ -1,0 +1,55 @@
+"""What the notebook on the simulator shows: the study again, its fits, a what-if. Simulates through the others."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+
+from ragbench.paths import SHIPPED_STUDIES, StudyPaths
+from ragbench.plots.study import locate
+from ragbench.plots.twin import timeline_figure
+from ragbench.simulator.agreement import COLUMNS, Agreement, told
+from ragbench.simulator.replay import Fitted, choose, fits, replay
+from ragbench.simulator.scenario import read_scenario, tell, timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A measured study and its simulation, load by load."""
+
+    fitted: Sequence[Fitted]
+    agreements: Sequence[Agreement]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per load, columns as in agreement.csv."""
+        return pd.DataFrame([asdict(one) for one in self.agreements], columns=list(COLUMNS))
+
+    @property
+    def finding(self) -> Markdown:
+        """At how many loads the two agree."""
+        return Markdown(told(self.agreements) + ".")
+
+    @property
+    def service_times(self) -> pd.DataFrame:
+        """One row per design: T(n) = `a_s` + `b_s` n, from so many batches."""
+        rows = [(one.name, one.times.a_s, one.times.b_s, one.times.batches) for one in self.fitted]
+        return pd.DataFrame(rows, columns=["design", "a_s", "b_s", "batches"])
+
+
+def make_twin(study: str | Path) -> Twin:
+    """Simulate a results folder, given as `locate` takes it, into one named `...-simulated` beside it."""
+    folder = locate(Path(study))
+    agreements, fitted = replay(StudyPaths(folder), StudyPaths(folder.with_name(f"{folder.name}-simulated")))
+    return Twin(fitted, agreements)
+
+
+def what_if(study: str | Path, name: str) -> Figure:
+    """A scenario of `studies/whatif/`, fitted to a results folder, over time."""
+    scenario = read_scenario(SHIPPED_STUDIES / "whatif" / f"{name}.toml")
+    fitted = choose(fits(StudyPaths(locate(Path(study)))), scenario.variant)
+    told = tell(scenario, design=fitted.info["design"], settings=fitted.info["settings"], times=fitted.times)
+    return timeline_figure(pd.DataFrame([asdict(moment) for moment in timeline(told)]), title=scenario.title)

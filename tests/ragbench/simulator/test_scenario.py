@@ -1,0 +1,85 @@
+"""What-ifs as files: what they ask for, and what is wrong in them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragbench.config import StudyError
+from ragbench.simulator.scenario import Scenario, read_scenario, schedule, tell, timeline
+from tests.ragbench.simulator.known import FLEET, line
+
+SHIPPED = sorted((Path(__file__).resolve().parents[3] / "studies" / "whatif").glob("*.toml"))
+WHOLE = 'variant = "scaled"\nphases = [{ duration_s = 2, rate = 50 }]\n'
+
+
+def written(tmp_path, text):
+    path = tmp_path / "it.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_scenarios_are_read(path):
+    scenario = read_scenario(path)
+    assert scenario.title[0].isalnum()
+    assert not set(scenario.settings) - {*FLEET, "own_machines", "cold_start_s"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("phases = [{ duration_s = 2, rate = 50 }]", "variant is needed"),
+        ('variant = "scaled"', "phases is needed"),
+        (WHOLE + "kill = 3", "unknown key 'kill'; valid: title, variant"),
+        (WHOLE.replace("duration_s", "seconds"), "KeyError('duration_s'); wanted as in phases = "),
+        (WHOLE.replace("50", "0"), "a phase needs duration_s > 0 and rate > 0"),
+        (WHOLE + 'arrival = "possion"', "possion"),
+        (WHOLE + "kills = [3]", "wanted as in phases"),
+        ("variant = ", "Invalid value"),
+    ],
+)
+def test_mistakes_are_told_with_the_file(tmp_path, text, told):
+    path = written(tmp_path, text)
+    with pytest.raises(StudyError) as caught:
+        read_scenario(path)
+    assert told in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(StudyError, match="No such file"):
+        read_scenario(tmp_path / "none.toml")
+
+
+def test_phases_follow_one_another_and_the_seed_decides():
+    scenario = Scenario("it", "scaled", ((10.0, 100.0), (5.0, 400.0)), {})
+    due = np.array([request.due_s for request in schedule(scenario)])
+    assert np.all(np.diff(due) >= 0)
+    assert (due < 10).sum() == pytest.approx(1000, rel=0.15)
+    assert ((due >= 10) & (due < 15)).sum() == pytest.approx(2000, rel=0.15)
+    assert scenario.offered_rps == pytest.approx(200)
+    assert [request.due_s for request in schedule(scenario)] == due.tolist()
+
+
+def test_a_setting_that_is_none_or_wrong_is_told():
+    times = line(0.005, 0.002)
+    fine = Scenario("it", "scaled", ((2.0, 50.0),), {})
+    for settings, told in (({"replicas": 3}, "'replicas' is no setting of scaled"), ({"routing": "best"}, "best")):
+        with pytest.raises(StudyError, match=told):
+            tell(Scenario("it", "scaled", ((2.0, 50.0),), settings), design="scaled", settings=FLEET, times=times)
+    with pytest.raises(StudyError, match="kills need replicas"):
+        tell(Scenario("it", "a", ((2.0, 50.0),), {}, kills=((1.0, 1),)), design="batched", settings={}, times=times)
+    with pytest.raises(StudyError, match="no model of 'mine'"):
+        tell(fine, design="mine", settings=FLEET, times=times)
+
+
+def test_a_timeline_counts_load_answers_and_replicas_by_second():
+    scenario = Scenario("it", "scaled", ((4.0, 50.0),), {}, kills=((1.5, 2),))
+    told = tell(scenario, design="scaled", settings=FLEET, times=line(0.005, 0.002, cold_start_s=1.0))
+    moments = timeline(told)
+    assert sum(moment.offered_rps for moment in moments) == pytest.approx(len(told.rows), abs=2)
+    assert [moment.ready for moment in moments] == [2, 0, 2, 2]
+    assert (moments[0].answered_share, moments[3].answered_share) == (1.0, 1.0)
+    assert 0.3 < moments[1].answered_share < 0.7
+    assert moments[0].latency_p95_s >= moments[0].latency_p50_s > 0.005

@@ -1,0 +1,105 @@
+"""`ragbench simulate` on folders as studies leave them."""
+
+import sys
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+from ragbench.__main__ import main
+from ragbench.plots.twin import timeline_figure, twin
+from ragbench.records import load_requests, load_summary
+from tests.ragbench.results_fixture import write_study
+from tests.ragbench.simulator.known import Noisy
+from tests.ragbench.simulator.measured import write_measured
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command line in this process. -> (exit code, stdout, stderr)"""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ragbench", "simulate", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return end.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_measured(tmp_path_factory.mktemp("it") / "known", Noisy(0.006, 0.002))
+
+
+def test_a_known_study_is_found_again(call, folder):
+    code, out, err = call(folder)
+    assert code == 0, err
+    assert "p50 and p95 within 15% at 6 of 6 valid loads below 80% of capacity (of 9 loads)" in out
+    twin_folder = folder.with_name("known-simulated")
+    table = pd.read_csv(twin_folder / "agreement.csv")
+    assert table["seeds"].tolist() == [2] * 9
+    assert table["speed"].tolist() == pytest.approx([1.0] * 9, abs=0.05)
+    assert table[table["load"] < 0.8]["p50_off"].abs().max() < 0.05
+    summary = load_summary(twin_folder / "summary.csv")
+    assert set(summary["source"]) == {"simulated"}
+    assert summary["point"].tolist() == load_summary(folder / "summary.csv")["point"].tolist()
+    rows = load_requests(twin_folder / "scaled-poisson-60rps-seed1" / "requests.csv")
+    known = load_requests(folder / "scaled-poisson-60rps-seed1" / "requests.csv")
+    assert rows["due_s"].tolist() == known["due_s"].tolist()
+
+
+def test_a_what_if_is_told_in_figures_and_a_picture(call, folder, tmp_path):
+    path = tmp_path / "crowd.toml"
+    path.write_text(
+        'title = "A crowd"\nvariant = "scaled"\nphases = [{ duration_s = 4, rate = 300 }]\n'
+        "[settings]\nmax_replicas = 4\n"
+    )
+    code, out, err = call(folder, "--scenario", path, "--out", tmp_path / "out")
+    assert code == 0, err
+    assert "A crowd" in out
+    assert {file.name for file in (tmp_path / "out" / "crowd").iterdir()} == {
+        "requests.csv",
+        "timeline.csv",
+        "timeline.png",
+    }
+    code, _, err = call(folder, "--scenario", tmp_path / "none.toml")
+    assert (code, "No such file" in err) == (2, True)
+    path.write_text('variant = "fourth"\nphases = [{ duration_s = 4, rate = 300 }]\n')
+    code, _, err = call(folder, "--scenario", path)
+    assert (code, "no variant 'fourth' to fit to" in err, "there: baseline, batched, scaled" in err) == (2, True, True)
+
+
+def test_a_study_without_a_design_it_knows_is_refused(call, tmp_path):
+    study = write_study(tmp_path / "mine", variants={"mine": [{}]}, arrivals=("ideal",), rates=(20,))
+    code, _, err = call(study)
+    assert code == 2
+    assert "Traceback" not in err
+    code, _, err = call(tmp_path / "none")
+    assert code == 2
+
+
+def test_the_twins_figure_has_marks_and_a_curve_for_each_design(folder, call):
+    call(folder)
+    table = pd.read_csv(folder.with_name("known-simulated") / "agreement.csv")
+    table.loc[table["design"] == "baseline", "verdict"] = "saturated"
+    figure = twin(table)
+    assert len(figure.axes) == 6
+    for axes in figure.axes:
+        drawn = Counter()
+        for mark in axes.lines:
+            drawn[mark.get_gid()] += len(mark.get_xdata())
+        assert drawn == {"simulated": 3, "measured": 3}
+    hollow = [line for line in figure.axes[0].lines if line.get_gid() == "measured" and len(line.get_xdata())]
+    assert [line.get_markerfacecolor() for line in hollow] == ["white"]
+
+
+def test_a_timeline_has_load_latency_and_replicas():
+    moment = {"offered_rps": 10.0, "answered_share": 0.5, "latency_p50_s": 0.1, "latency_p95_s": 0.2}
+    moments = pd.DataFrame([{"t_s": float(t), **moment, "ready": 2, "starting": 1} for t in range(4)])
+    figure = timeline_figure(moments, title="It")
+    load, _, replicas = figure.axes
+    assert load.lines[1].get_ydata().tolist() == [5.0] * 4
+    assert [line.get_ydata().tolist() for line in replicas.lines] == [[2.0] * 4, [3.0] * 4]

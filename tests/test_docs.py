@@ -1,0 +1,17 @@
+"""What docs/ says, against what it speaks of."""
+
+from pathlib import Path
+
+from ragbench.arrivals import ARRIVALS
+from ragbench.verdicts import rules_table
+
+MEASURING = (Path(__file__).parents[1] / "docs" / "measuring.md").read_text()
+
+
+def test_the_rules_are_those_that_judge() -> None:
+    assert rules_table() in MEASURING
+
+
+def test_every_arrival_is_described() -> None:
+    described = {line.split("`")[1].partition(":")[0] for line in MEASURING.splitlines() if line.startswith("| `")}
+    assert set(ARRIVALS) <= described
