@@ -77,7 +77,9 @@ def capacity(study: Study) -> Figure | None:
 
 def _draw(axes: Axes, line: Line, arrival: str, column: str, *, bracket: tuple[float, float] | None) -> None:
     draw_line(axes, line, arrival, column)
-    rate_axis(axes, list(line.at(arrival)["offered_rps"]))
+    # Bisection puts its rates close together: where it ended is in the title.
+    measured = line.at(arrival)["offered_rps"]
+    rate_axis(axes, [rate for rate in measured if rate in (measured.min(), measured.max()) or float(rate).is_integer()])
     if bracket is not None and not np.isnan(bracket).any():
         axes.axvspan(*bracket, color=GREY, alpha=0.25, linewidth=0, zorder=0, gid="bracket")
 

@@ -79,7 +79,7 @@ def timeline_figure(moments: pd.DataFrame, *, title: str, note: str = "") -> Fig
         replicas.set_ylim(0, float(np.nanmax(starting)) * 1.15 if len(starting) else 1)
         replicas.set_xlabel(f"time (s){'; ' + note if note else ''}")
         for axes in (load, latency, replicas):
-            axes.legend(loc="upper right", fontsize=7)
+            axes.legend(loc="lower right" if axes is replicas else "upper right", fontsize=7)
         load.set_ylim(bottom=0)
         figure.suptitle(f"{title} (simulated)")
     return figure

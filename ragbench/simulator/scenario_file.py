@@ -39,7 +39,7 @@ def write(told: Told, scenario: Scenario, folder: Path) -> list[Path]:
     moments = timeline(told)
     write_atomic(folder / "requests.csv", requests_csv(told.rows[::every]))
     write_atomic(folder / "timeline.csv", _csv(moments))
-    note = f"requests.csv holds every {every}th request" if every > 1 else ""
+    note = f"requests.csv holds one request in {every}" if every > 1 else ""
     draw_timeline([asdict(moment) for moment in moments], folder / "timeline.png", title=scenario.title, note=note)
     return [folder / name for name in ("requests.csv", "timeline.csv", "timeline.png")]
 
