@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from servers.rag.generation import generate
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -81,7 +83,7 @@ class Pipeline:
             hits = [self._hits(ask, ids[row], scores[row]) for row, ask in enumerate(asks)]
         with _timed(stage_s, "generate"):
             prompts = self._prompts(asks, hits)
-            generated = self.generator.generate(prompts, [ask.max_new_tokens for ask in asks])
+            generated = generate(self.generator, prompts, [ask.max_new_tokens for ask in asks])
         return [
             Answered(ask.query, made.text, found, made.prompt_tokens, made.completion_tokens, stage_s)
             for ask, found, made in zip(asks, hits, generated, strict=True)

@@ -11,7 +11,7 @@ from servers.rag import models
 from servers.rag.build import build
 from servers.rag.corpus import Corpus
 from servers.rag.embedding import Embedder
-from servers.rag.generation import Generated
+from servers.rag.generation import Generated, Piece
 from servers.rag.models import PROFILES, ModelError, Profile
 from servers.rag.pipeline import Ask, Pipeline
 from servers.rag.prompts import PROMPTS
@@ -36,9 +36,17 @@ class Counter:
     def fits(self, prompts: Sequence[str], max_new_tokens: int) -> list[bool]:
         return [len(prompt) <= self.most for prompt in prompts]
 
-    def generate(self, prompts: Sequence[str], max_new_tokens: Sequence[int]) -> list[Generated]:
+    def submit(self, prompts: Sequence[str], max_new_tokens: Sequence[int]) -> list[int]:
         self.limits = list(max_new_tokens)
-        return [Generated(f"{prompt.count(chr(10)) - 1} documents", len(prompt), 2) for prompt in prompts]
+        self.prompts = list(prompts)
+        return list(range(len(prompts)))
+
+    def cancel(self, job: int) -> None:
+        raise NotImplementedError
+
+    def step(self) -> list[Piece]:
+        made = [Generated(f"{prompt.count(chr(10)) - 1} documents", len(prompt), 2) for prompt in self.prompts]
+        return [Piece(job, None, done) for job, done in reversed(list(enumerate(made)))]
 
 
 def pipeline(generator: Counter) -> Pipeline:
