@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from servers import serve
+from servers.engine import EngineDied
 from servers.fleet import FleetError
 from servers.rag.models import ModelError
 from servers.settings import Settings, SettingsError, load
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         serve.run(name, design, settings)
-    except (serve.BindError, ModelError, FleetError) as error:
+    except (serve.BindError, ModelError, FleetError, EngineDied) as error:
         return _fail(f"{name}: {error}", status=getattr(error, "status", 1))
     return 0
 

@@ -44,8 +44,8 @@ class Baseline:
         return self._rag.served(answered, queue_s=queue_s, batch_size=1)
 
     async def stop(self) -> None:
-        """Release the engine thread."""
-        self._rag.stop()
+        """Release the engine."""
+        await self._rag.stop()
 
     def info(self) -> dict[str, Any]:
         """Models, corpus, device, versions."""

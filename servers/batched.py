@@ -61,11 +61,11 @@ class Batched:
         return self._rag.served(done.result, queue_s=done.queue_s, batch_size=done.batch_size)
 
     async def stop(self) -> None:
-        """End the batcher, then release the engine thread."""
+        """End the batcher, then release the engine."""
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.wait({self._serving})
-        self._rag.stop()
+        await self._rag.stop()
 
     def info(self) -> dict[str, Any]:
         """Models, corpus, device, versions."""

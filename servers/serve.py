@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -23,6 +23,13 @@ __all__ = ["EXIT_PORT_TAKEN", "BindError", "bind", "run"]
 EXIT_PORT_TAKEN = 75  # sysexits.h EX_TEMPFAIL: another port may do
 
 log = logging.getLogger(__name__)
+
+try:
+    import uvloop
+
+    _LOOP: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
+except ImportError:  # there is none for Windows
+    _LOOP = None
 
 
 class BindError(RuntimeError):
@@ -62,7 +69,8 @@ def run(name: str, design: Design, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Raises BindError, and whatever the design's start raises."""
     listener = bind(settings.host, settings.port)
     try:
-        asyncio.run(_serve(name, design, settings, listener))
+        with asyncio.Runner(loop_factory=_LOOP) as runner:
+            runner.run(_serve(name, design, settings, listener))
     finally:
         listener.close()
 

@@ -1,47 +1,44 @@
-"""The pipeline as a design uses it: loaded and run on the engine thread, questions checked, answers put on the wire."""
+"""The pipeline as a design uses it: loaded and run by the engine, questions checked, answers put on the wire."""
 
-import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from servers import metrics
 from servers.api import Answer, Document, Question, Served, Usage
-from servers.engine import Engine
+from servers.engine import Engine, EngineThread, Loaded
+from servers.engine_process import EngineProcess
 from servers.errors import BadRequest
-from servers.rag.build import build, check_names
+from servers.rag.build import check_names
 from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings
 
-if TYPE_CHECKING:
-    from servers.rag.pipeline import Pipeline
-
 __all__ = ["RagService"]
 
-log = logging.getLogger(__name__)
+ENGINES: dict[str, Callable[[], Engine]] = {"thread": EngineThread, "process": EngineProcess}
 _VERSIONS = ("torch", "transformers", "sentence-transformers", "numpy", "fastapi", "uvicorn")
 
 
 class RagService:
-    """One pipeline on one engine thread. Raises ValueError on a name that is in none of the tables."""
+    """One pipeline on one engine. Raises ValueError on a name that is in none of the tables."""
 
     def __init__(self, settings: Settings) -> None:
         check_names(settings)
         self._settings = settings
-        self._engine = Engine()
-        self._pipeline: Pipeline | None = None
+        self._engine: Engine = ENGINES[settings.engine]()
+        self._about: Loaded | None = None
 
     async def start(self, *, batch_sizes: Sequence[int]) -> None:
         """Load, then run once with each batch size. Raises ModelError."""
-        self._pipeline = await self._engine.call(_load, self._settings)
+        self._about = await self._engine.load(self._settings)
         for size in batch_sizes:
             warm = Ask("Which animals can hover in the air?", k=2, max_new_tokens=self._settings.max_new_tokens)
             await self.run([warm] * size)
 
-    def stop(self) -> None:
-        """Release the engine thread without waiting for what still runs on it."""
-        self._engine.stop()
+    async def stop(self) -> None:
+        """Release the engine without waiting for what still runs on it."""
+        await self._engine.stop()
 
     def check(self, question: Question) -> Ask:
         """The question with its defaults filled in. Raises BadRequest, naming the field, where a limit is passed."""
@@ -56,7 +53,7 @@ class RagService:
 
     async def run(self, asks: list[Ask]) -> Sequence[Answered]:
         """The pipeline's answers, in order."""
-        answers = await self._engine.call(self._loaded.run, asks)
+        answers = await self._engine.run(asks)
         for stage, seconds in answers[0].stage_s.items():
             metrics.STAGE_SECONDS.labels(stage).observe(seconds)
         return answers
@@ -77,17 +74,9 @@ class RagService:
     def info(self) -> dict[str, Any]:
         """Versions, and, once loaded, device, models and corpus."""
         versions = {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}}
-        return {"versions": versions, **(self._pipeline.info() if self._pipeline else {})}
+        return {"versions": versions, **(self._about.info if self._about else {})}
 
     @property
-    def _loaded(self) -> "Pipeline":
-        assert self._pipeline is not None, "routes are closed until start() has returned"
-        return self._pipeline
-
-
-def _load(settings: Settings) -> "Pipeline":
-    """Runs on the engine thread, where `build` imports torch, so that the port answers /health meanwhile."""
-    log.info("loading profile %s", settings.profile)
-    pipeline = build(settings)
-    log.info("loaded %s", pipeline.info())
-    return pipeline
+    def _loaded(self) -> Loaded:
+        assert self._about is not None, "routes are closed until start() has returned"
+        return self._about

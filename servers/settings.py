@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     cache_dir: Path | None = Field(None, description="where corpus embeddings are kept; ~/.cache/ragbench unless set")
     retriever: str = Field("numpy", description="the top-k search: numpy or torch")
 
+    engine: Literal["thread", "process"] = Field(
+        "process", description="where the pipeline runs: see servers/engine.py"
+    )
+
     max_k: int = Field(50, ge=1, description="the most documents that a request may ask for")
     max_new_tokens: int = Field(16, ge=1, description="the most tokens of an answer")
     temperature: float = Field(0.0, ge=0, description="0 is greedy; above it, answers are sampled")
