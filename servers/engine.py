@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from servers.rag.build import build
 from servers.rag.pipeline import Answered, Ask, Pipeline
+from servers.rag.stub import Stub
 from servers.settings import Settings
 
 __all__ = ["Engine", "EngineDied", "EngineThread", "Loaded", "about", "load_pipeline"]
@@ -51,7 +52,7 @@ class EngineThread:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
-        self._pipeline: Pipeline | None = None
+        self._pipeline: Pipeline | Stub | None = None
 
     async def load(self, settings: Settings) -> Loaded:
         """`build` imports torch here, so that the port answers /health meanwhile."""
@@ -68,14 +69,14 @@ class EngineThread:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def load_pipeline(settings: Settings) -> Pipeline:
+def load_pipeline(settings: Settings) -> Pipeline | Stub:
     """Build it, and say so in the log. Raises ModelError."""
     log.info("loading profile %s", settings.profile)
-    pipeline = build(settings)
+    pipeline = Stub() if settings.profile == "stub" else build(settings)
     log.info("loaded %s", pipeline.info())
     return pipeline
 
 
-def about(pipeline: Pipeline) -> Loaded:
+def about(pipeline: Pipeline | Stub) -> Loaded:
     """What is told of it to the server."""
     return Loaded(pipeline.corpus_size, pipeline.model_name, pipeline.info())

@@ -20,6 +20,7 @@ from typing import Any
 from servers.engine import EngineDied, Loaded, about, load_pipeline
 from servers.rag.models import ModelError
 from servers.rag.pipeline import Answered, Ask, Pipeline
+from servers.rag.stub import Stub
 from servers.settings import Settings
 
 __all__ = ["EngineProcess"]
@@ -111,7 +112,7 @@ def _work(connection: socket.socket) -> None:
     """The child: the first message is settings, every other one a list of questions. Ends when the server is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the server says when to end
         signal.signal(number, signal.SIG_IGN)
-    pipeline: Pipeline | None = None
+    pipeline: Pipeline | Stub | None = None
     with connection, connection.makefile("rb") as stream:
         while head := stream.read(_LENGTH.size):
             (length,) = _LENGTH.unpack(head)

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     stop_with_parent: bool = Field(False, description="stop at end-of-file on stdin, that is, when the parent is gone")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much to say on stderr")
 
-    profile: str = Field("tiny", description="the pair of models: tiny, opt-125m or qwen2.5-1.5b")
+    profile: str = Field("tiny", description="the pair of models: tiny, opt-125m, qwen2.5-1.5b, or stub for none")
     weights: Literal["real", "dummy"] = Field("real", description="dummy: the same shapes with random weights")
     embedder: str | None = Field(None, description="folder or hub id to use instead of the profile's embedder")
     generator: str | None = Field(None, description="folder or hub id to use instead of the profile's generator")

@@ -91,3 +91,14 @@ async def test_an_engine_does_not_outlive_a_server_that_is_killed(tmp_path: Path
         while is_alive(engine) and psutil.Process(engine).status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline_s, "the engine is still there"
             await asyncio.sleep(0.05)
+
+
+async def test_the_stub_takes_its_time_and_gives_questions_back(tmp_path: Path) -> None:
+    engine = ENGINES["thread"]()
+    about = await engine.load(Settings(profile="stub"))
+    started_s = time.perf_counter()
+    answers = await engine.run(ASKS)
+    assert time.perf_counter() - started_s >= 0.0002 + 3 * 0.00002
+    assert [answer.result for answer in answers] == [ask.query for ask in ASKS]
+    assert about.model_name == "stub"
+    await engine.stop()
