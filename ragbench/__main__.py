@@ -56,6 +56,10 @@ def main() -> None:
             say(mistake)
     except QuestionsError as error:
         say(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        say(f"{error.filename}: {error.strerror}")
     except Interrupted as interruption:
         say(str(interruption))
         sys.exit(interruption.exit_code)

@@ -24,11 +24,18 @@ class Outcome:
     probes: tuple[Probe, ...]
 
 
-def capacity_csv(outcomes: Sequence[Outcome], *, arrival: str, slo: Slo) -> str:
-    """The outcomes as CSV text. `probes`: rates tried; `points`: loads fired for them."""
+def capacity_csv(outcomes: Sequence[Outcome], *, arrival: str, slo: Slo, before: str = "") -> str:
+    """The outcomes as CSV text. `probes`: rates tried; `points`: loads fired for them.
+
+    `before`: the file as it was; what it has of other designs, arrivals and promises stays in it.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
+    found_again = {(outcome.design.name, arrival, str(slo)) for outcome in outcomes}
+    for row in csv.DictReader(io.StringIO(before)):
+        if (row["design"], row["arrival"], row["slo"]) not in found_again:
+            writer.writerow([row[name] for name in COLUMNS])
     for outcome in outcomes:
         found, ends = outcome.found, (outcome.found.capacity_rps, outcome.found.low_rps, outcome.found.high_rps)
         writer.writerow(

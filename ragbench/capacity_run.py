@@ -47,6 +47,8 @@ class Plan:
             raise StudyError([f"--seeds must be >= 1, got {self.seeds}"])
         if not 0 < self.tolerance <= 1:
             raise StudyError([f"--tolerance must be a share above 0, up to 1, got {self.tolerance:g}"])
+        if not 0 < self.duration_s < float("inf"):
+            raise StudyError([f"--duration-s must be > 0, got {self.duration_s:g}"])
         if self.most_probes < 1:
             raise StudyError([f"--most-probes must be >= 1, got {self.most_probes}"])
         if self.start_rps is not None and not 0 < self.start_rps < float("inf"):

@@ -74,8 +74,9 @@ def judge(comparison: Comparison, gates: Sequence[Gate]) -> list[Judged]:
 def _judged(comparison: Comparison, gate: Gate, cell: Cell) -> Judged:
     found = comparison.interval(cell)
     if found is None:
+        died = cell.pair.is_failed(1) and not cell.pair.is_failed(0)
         fell = gate.metric in LATENCIES and gate.is_above and cell.pair.is_growing(1) and not cell.pair.is_growing(0)
-        return Judged(gate, cell, "fails" if fell else "not compared", cell.why_not)
+        return Judged(gate, cell, "fails" if fell or died else "not compared", cell.why_not)
     if gate.is_above:
         is_beyond, is_within = found.low > gate.percent, found.high <= gate.percent
     else:

@@ -205,16 +205,16 @@ def write_point(
 ) -> dict[str, Any]:
     """Put the point's folder together under a hidden name, manifest last, and rename it into place. -> the manifest."""
     point = measurement.point
-    partial = paths.partial(point.name)
-    shutil.rmtree(partial.folder, ignore_errors=True)
+    aside = paths.partial(point.name)
+    shutil.rmtree(aside.folder, ignore_errors=True)
     schedule = schedule_csv(measurement.schedule)
-    write_atomic(partial.schedule, schedule)
-    write_atomic(partial.requests, requests_csv(measurement.rows))
+    write_atomic(aside.schedule, schedule)
+    write_atomic(aside.requests, requests_csv(measurement.rows))
     if measurement.replicas:
-        write_atomic(partial.replicas, replicas_csv(measurement.replicas))
+        write_atomic(aside.replicas, replicas_csv(measurement.replicas))
     if measurement.telemetry:
-        write_atomic(partial.telemetry, telemetry_csv(measurement.telemetry))
-    write_atomic(partial.log, log)
+        write_atomic(aside.telemetry, telemetry_csv(measurement.telemetry))
+    write_atomic(aside.log, log)
     manifest = {
         "point": point.as_dict(),
         "seed": point.seed,
@@ -233,10 +233,10 @@ def write_point(
         "started_at": measurement.started_at,
         "summary": summary_row(measurement, hardware=str(around.hardware)),
     }
-    write_manifest(partial.manifest, manifest)
+    write_manifest(aside.manifest, manifest)
     final = paths.point(point.name).folder
     shutil.rmtree(final, ignore_errors=True)
-    os.rename(partial.folder, final)
+    os.rename(aside.folder, final)
     return manifest
 
 

@@ -43,6 +43,10 @@ class Pair:
             found += [f"{name}: {verdict} ({n} of {len(side)} seeds)" for verdict, n in missed.items()]
         return "; ".join(found)
 
+    def is_failed(self, side: int) -> bool:
+        """Whether any run of side 0 or 1 failed."""
+        return any(runs[side].verdict == "failed" for runs in self.runs)
+
     def is_growing(self, side: int) -> bool:
         """Whether any run of side 0 or 1 fell behind or failed."""
         return any(runs[side].verdict in GROWING for runs in self.runs)

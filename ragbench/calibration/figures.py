@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from ragbench.calibration import queues, stall
 from ragbench.calibration.queues import Cell
 from ragbench.calibration.report import Calibration
-from ragbench.plots import rendered
+from ragbench.plots import rendered, write
 from ragbench.plots.style import GREY, RC, log_axis, page, rate_axis
-from ragbench.records import write_atomic
 from ragbench.verdicts import LATE_S
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73")
@@ -106,6 +105,6 @@ def save(found: Calibration, folder: Path) -> list[Path]:
         with mpl.rc_context(RC):
             figure = draw(found)
             files += [folder / f"{name}.png", folder / f"{name}.svg"]
-            files[-2].write_bytes(rendered(figure, "png"))
-            write_atomic(files[-1], rendered(figure, "svg").decode())
+            for file in files[-2:]:
+                write(file, rendered(figure, file.suffix[1:]))
     return files

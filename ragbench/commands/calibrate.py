@@ -24,6 +24,7 @@ def calibrate(
     quick: Annotated[bool, typer.Option("--quick", help="Shorter loads: a minute instead of two; wider.")] = False,
 ) -> None:
     """Prove on this machine that the load named is the load sent, and that known queues are measured as they are."""
+    out.mkdir(parents=True, exist_ok=True)  # before minutes are spent
     around = look_around()
     console = Console(stderr=True)
     with console.status("calibrating") as status:

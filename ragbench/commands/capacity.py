@@ -50,7 +50,9 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
 
     def keep(outcome: Outcome) -> None:
         outcomes.append(outcome)
-        write_atomic(paths.root / "capacity.csv", capacity_csv(outcomes, arrival=arrival, slo=plan.slo))
+        file = paths.root / "capacity.csv"
+        before = file.read_text(encoding="utf-8") if file.is_file() else ""
+        write_atomic(file, capacity_csv(outcomes, arrival=arrival, slo=plan.slo, before=before))
 
     try:
         with locked(paths), _Shown() as shown:

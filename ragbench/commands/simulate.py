@@ -11,7 +11,7 @@ from rich.table import Table
 from ragbench.commands.common import FolderArgument, results_folder, terminal
 from ragbench.config import StudyError
 from ragbench.paths import StudyPaths
-from ragbench.records import write_atomic
+from ragbench.records import read_manifests, write_atomic
 from ragbench.simulator.agreement import Agreement, agreement_csv, told
 from ragbench.simulator.replay import Fitted, choose, fits, replay
 from ragbench.simulator.scenario import Scenario, read_scenario, tell
@@ -29,6 +29,8 @@ def simulate(
     """Run the designs in virtual time, with service times fitted to FOLDER, and say how far that is from it."""
     paths = results_folder(folder)
     target = StudyPaths(out or folder.with_name(f"{folder.resolve().name}-simulated"))
+    if any(manifest["summary"].get("source") != "simulated" for manifest in read_manifests(target.root)):
+        raise StudyError([f"--out: {target.root} holds what was measured; name another folder"])
     try:
         if scenario is None:
             _replay(paths, target)

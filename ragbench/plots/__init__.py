@@ -51,7 +51,7 @@ def save_all(folder: str | Path) -> list[Path]:
             if figure is None:
                 path.unlink(missing_ok=True)
             else:
-                written.append(_write(path, rendered(figure, kind)))
+                written.append(write(path, rendered(figure, kind)))
     return written
 
 
@@ -63,7 +63,8 @@ def rendered(figure: Figure, kind: str) -> bytes:
     return sink.getvalue()
 
 
-def _write(path: Path, content: bytes) -> Path:
+def write(path: Path, content: bytes) -> Path:
+    """Write a figure's bytes aside and rename them, so that `path` is either old or whole."""
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(content)
     os.replace(part, path)

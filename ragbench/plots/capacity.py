@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ragbench.paths import StudyPaths
-from ragbench.plots import rendered
+from ragbench.plots import rendered, write
 from ragbench.plots.lines import Line, lines
 from ragbench.plots.study import Study, load_study
 from ragbench.plots.style import (
@@ -25,7 +25,7 @@ from ragbench.plots.style import (
     rate_axis,
     styled,
 )
-from ragbench.records import RecordError, write_atomic
+from ragbench.records import RecordError
 from ragbench.sides import design_of
 from ragbench.slo import PERCENTILES
 
@@ -119,7 +119,4 @@ def save_capacity(folder: Path) -> list[Path]:
         return []
     figures = StudyPaths(study.folder).figures
     figures.mkdir(exist_ok=True)
-    files = [figures / f"capacity.{kind}" for kind in ("png", "svg")]
-    files[0].write_bytes(rendered(figure, "png"))
-    write_atomic(files[1], rendered(figure, "svg").decode())
-    return files
+    return [write(figures / f"capacity.{kind}", rendered(figure, kind)) for kind in ("png", "svg")]

@@ -8,7 +8,8 @@ import numpy as np
 from ragbench.columns import Columns, Floats, Window
 from ragbench.records import Row
 
-BELOW = 0.8  # of capacity: nearer to it, small errors of service time become large ones of latency
+# Nearer to the most that a design was seen to answer, small errors of service time become large ones of latency.
+BELOW = 0.8
 WITHIN = 0.15
 
 
@@ -16,7 +17,8 @@ WITHIN = 0.15
 class Agreement:
     """One load on one design, measured and simulated; its fields are the columns of agreement.csv, in order.
 
-    The requests of all its seeds count together. `load`: its rate over the most that the design ever answered;
+    The requests of all its seeds count together. `load`: its rate over the most that the design ever answered, which
+    is its capacity only where it was offered more;
     `verdict`: the first of its points' that is not valid; `speed`: how long its batches took over what the fit gives
     such batches on average, so 1.1 where the machine was a tenth slower at this load than at the design's others.
     """
@@ -105,6 +107,6 @@ def told(agreements: Sequence[Agreement]) -> str:
     judged = [one for one in agreements if one.is_judged]
     agreed = sum(one.agrees for one in judged)
     return (
-        f"p50 and p95 within {WITHIN:.0%} at {agreed} of {len(judged)} valid loads below {BELOW:.0%} of capacity "
-        f"(of {len(agreements)} loads)"
+        f"p50 and p95 within {WITHIN:.0%} at {agreed} of {len(judged)} valid loads below {BELOW:.0%} of the most that "
+        f"the design answered (of {len(agreements)} loads)"
     )

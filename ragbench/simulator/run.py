@@ -41,7 +41,8 @@ def run(
         deadline_s = request.due_s + timeout_s
 
         def over(visit: Visit, status: str) -> None:
-            rows[request.number] = _row(request, visit, status, ended_s=heap.now, way_in_s=way_in_s)
+            row = _row(request, visit, status, ended_s=heap.now, way_in_s=way_in_s)
+            rows[request.number] = row if (row.done_s or 0.0) <= deadline_s else _given_up(row, deadline_s)
 
         service.submit(Visit(min(deadline_s, heap.now + settings.get("request_timeout_s", timeout_s)), over))
 
@@ -57,6 +58,17 @@ def run(
         heap.at(schedule[0].due_s + way_in_s, next_one, 0)
     heap.run(until=lambda: len(rows) == len(schedule))
     return [rows[request.number] for request in schedule], service.counts if isinstance(service, Fleet) else []
+
+
+def _given_up(row: Row, deadline_s: float) -> Row:
+    """As the client has it that waited no longer; the server went on."""
+    return replace(
+        Row(row.request, row.question, row.due_s, sent_s=row.sent_s, send_lag_s=row.send_lag_s),
+        done_s=deadline_s,
+        latency_s=deadline_s - row.due_s,
+        status="timeout",
+        error="simulated",
+    )
 
 
 def _row(request: Request, visit: Visit, status: str, *, ended_s: float, way_in_s: float) -> Row:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ragbench.arrivals import ArrivalError, Span, parse_arrival
 from ragbench.config import StudyError
+from ragbench.paths import SHIPPED_STUDIES
 from ragbench.records import ReplicaCount, Row
 from ragbench.schedule import Request
 from ragbench.simulator.designs import DESIGNS
@@ -60,7 +61,10 @@ def read_scenario(path: Path) -> Scenario:
     """Raises StudyError naming the file and what is wrong in it."""
     try:
         told = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        shipped = ", ".join(sorted(str(one.stem) for one in (SHIPPED_STUDIES / "whatif").glob("*.toml")))
+        raise StudyError([f"--scenario {path}: {error.strerror}; in studies/whatif: {shipped}"]) from error
+    except tomllib.TOMLDecodeError as error:
         raise StudyError([f"{path}: {error}"]) from error
     mistakes = [f"{path}: unknown key {key!r}; valid: {', '.join(_KEYS)}" for key in told if key not in _KEYS]
     mistakes += [f"{path}: {key} is needed" for key in ("variant", "phases") if key not in told]
@@ -79,7 +83,8 @@ def read_scenario(path: Path) -> Scenario:
     except (ArrivalError, KeyError, TypeError, ValueError) as error:
         wanted = "phases = [{ duration_s = 10, rate = 50 }], kills = [{ at_s = 5, replicas = 1 }]"
         raise StudyError([*mistakes, f"{path}: {error!r}; wanted as in {wanted}"]) from error
-    mistakes += [f"{path}: a phase needs duration_s > 0 and rate > 0" for phase in scenario.phases if min(phase) <= 0]
+    if not all(0 < value < float("inf") for phase in scenario.phases for value in phase) or not scenario.phases:
+        mistakes.append(f"{path}: wanted one phase or more, each with finite duration_s > 0 and rate > 0")
     if mistakes:
         raise StudyError(mistakes)
     return scenario
@@ -105,7 +110,7 @@ def tell(scenario: Scenario, *, design: str, settings: Mapping[str, Any], times:
             seed=scenario.seed,
             happenings=[(moment, _killing(count)) for moment, count in scenario.kills],
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise StudyError([f"settings: {error}"]) from error
     return Told(rows, counts, time.monotonic() - began_s)
 
@@ -148,7 +153,7 @@ def timeline(told: Told, *, step_s: float = 1.0) -> list[Moment]:
     due = np.array([row.due_s for row in told.rows])
     latency = np.array([row.latency_s if row.status == "ok" else np.nan for row in told.rows], dtype=np.float64)
     moments = []
-    for start_s in np.arange(0.0, due[-1] if len(due) else 0.0, step_s):
+    for start_s in np.arange(int(due[-1] / step_s) + 1 if len(due) else 0) * step_s:
         inside = (due >= start_s) & (due < start_s + step_s)
         known = latency[inside & ~np.isnan(latency)]
         p50, p95 = np.percentile(known, [50, 95]).tolist() if len(known) else (float("nan"), float("nan"))

@@ -13,6 +13,7 @@ from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 from ragbench.records import Row
 
@@ -83,7 +84,9 @@ class ServiceTimes:
         self._sizes = np.array([batch.size for batch in self._batches], dtype=np.float64)
         self._others = np.array([batch.others for batch in self._batches])
         self._rested = np.array([float(batch.is_rested) for batch in self._batches])
-        self.a_s, self.b_s = _line(self._sizes, np.array([batch.length_s for batch in self._batches]), self._others)
+        self.a_s, self.b_s, self._c_s = _plane(
+            self._sizes, np.array([batch.length_s for batch in self._batches]), self._others
+        )
         self._networks = _BySize(networks_s)
         self._turnarounds = _BySize(turnarounds_s)
         self._dispatches_s = list(dispatches_s) or [0.0]
@@ -110,9 +113,9 @@ class ServiceTimes:
             rng.choices(self._networks.like(size), k=size),
         )
 
-    def mean_s(self, size: int) -> float:
-        """The line: T(size)."""
-        return self.a_s + self.b_s * size
+    def mean_s(self, size: int, *, others: float = 0.0) -> float:
+        """The line, T(size), and what `others` replicas at work add to it."""
+        return self.a_s + (self.b_s + self._c_s * others) * size
 
     def _like(self, size: int, others: int, is_rested: bool) -> list[int]:
         key = (size, others, is_rested)
@@ -125,7 +128,7 @@ class ServiceTimes:
     def speed(self, rows: Sequence[Row]) -> float:
         """How long the batches of a point took over what the line gives them: the machine's drift; 1 is as fitted."""
         batches = _batches([row for row in rows if _is_whole(row)])
-        wanted = sum(self.mean_s(batch.size) for batch in batches)
+        wanted = sum(self.mean_s(batch.size, others=batch.others) for batch in batches)
         return sum(batch.length_s for batch in batches) / wanted if wanted else 1.0
 
 
@@ -152,14 +155,13 @@ def _nearest(apart: Floats, count: int) -> list[int]:
     return np.flatnonzero(apart <= np.partition(apart, count - 1)[count - 1]).tolist()
 
 
-def _line(sizes: Floats, lengths_s: Floats, others: Floats) -> tuple[float, float]:
-    """a, b of the least-squares plane a + b n + c others n."""
+def _plane(sizes: Floats, lengths_s: Floats, others: Floats) -> tuple[float, float, float]:
+    """a, b, c >= 0 of a + b n + c others n, by least squares; a is 0 where all sizes are one."""
     columns = np.column_stack([np.ones_like(sizes), sizes, others * sizes])
     if len(np.unique(sizes)) < 2:
-        return 0.0, float(np.mean(lengths_s / sizes))
-    used = columns if np.ptp(others) > 0 else columns[:, :2]
-    a, b, *_ = np.linalg.lstsq(used, lengths_s, rcond=None)[0].tolist()
-    return (a, b) if a >= 0 and b >= 0 else (float(np.mean(lengths_s)) if b < 0 else 0.0, max(b, 0.0))
+        columns[:, 0] = 0.0
+    a, b, c = nnls(columns, lengths_s)[0].tolist()
+    return a, b, c
 
 
 def fit(points: Sequence[Sequence[Row]]) -> ServiceTimes:

@@ -5,10 +5,13 @@ import sys
 import pytest
 
 from ragbench.__main__ import main
+from ragbench.capacity import Found
+from ragbench.capacity_file import Outcome, capacity_csv
 from ragbench.capacity_run import Plan, Searcher, Watching, first_points, vote
 from ragbench.config import StudyError
 from ragbench.measure import look_around
 from ragbench.paths import StudyPaths
+from ragbench.points import Design
 from ragbench.records import Row, load_summary
 from ragbench.slo import Slo
 from ragbench.study_file import load_study
@@ -148,7 +151,7 @@ def test_a_server_that_does_not_start_is_told_and_the_others_go_on(call, tmp_pat
         (("--slo", "latency_s=1", "--tolerance", "0"), "--tolerance must be a share"),
         (("--slo", "latency_s=1", "--start", "-1"), "--start must be a rate > 0, got -1"),
         (("--slo", "latency_s=1", "--most-probes", "0"), "--most-probes must be >= 1"),
-        (("--slo", "latency_s=1", "--duration-s", "0"), "duration_s must be > 0, got 0"),
+        (("--slo", "latency_s=1", "--duration-s", "0"), "--duration-s must be > 0, got 0"),
         (("--slo", "latency_s=1", "--variant", "z"), "no variant 'z' in study study"),
     ],
 )
@@ -193,3 +196,14 @@ async def test_a_whole_probe_needs_no_server(tmp_path):
 
     again = await Searcher(plan, paths, questions, around=look_around(), watching=Refusing()).search(first)
     assert again == before
+
+
+def test_the_table_keeps_what_it_has_of_others():
+    def text(design, capacity_rps, before=""):
+        outcome = Outcome(Design(design, {}), Found(capacity_rps, 2 * capacity_rps, True, "narrow"), ())
+        return capacity_csv([outcome], arrival="poisson", slo=SLO, before=before)
+
+    both = text("two", 20.0, before=text("one", 10.0))
+    again = list(csv.DictReader(text("one", 15.0, before=both).splitlines()))
+    assert {row["design"]: row["capacity_rps"] for row in again} == {"one": "15", "two": "20"}
+    assert len(again) == 2

@@ -86,3 +86,10 @@ def test_a_gate_that_judges_nothing_is_a_mistake():
         outcome("latency_p95_s < -5%", verdicts=("valid", "saturated"))
     with pytest.raises(StudyError, match="nothing to judge"):
         outcome("goodput_rps < -5%", percent=1.0)
+
+
+@pytest.mark.parametrize("gate", ["throughput_rps < -3%", "goodput_rps < -3%", "latency_p95_s > +5%"])
+def test_only_the_new_side_failing_fails_every_gate(gate):
+    assert outcome(gate, metric=gate.split()[0], verdicts=("valid", "failed")) == "fails"
+    with pytest.raises(StudyError, match="nothing to judge"):
+        outcome(gate, metric=gate.split()[0], verdicts=("failed", "failed"))

@@ -123,3 +123,22 @@ async def test_a_rate_is_really_sent():
     assert found[0].asked_rps == 500.0
     assert found[0].sent_rps == pytest.approx(500, rel=0.05)
     assert 0 < found[0].latency_p50_s < 0.1
+
+
+def test_a_queue_that_was_not_answered_fails_the_means():
+    nan = float("nan")
+    dead = replace(CELL, mean_s=nan, mean_low_s=None, mean_high_s=None, verdict="failed")
+    assert any("means within" in text for text in failing(calibration(cells=[CELL] * 5 + [dead])))
+    assert any("means within" in text for text in failing(calibration(cells=[dead] + [CELL] * 5)))
+
+
+def test_a_loop_that_saw_the_stall_is_not_called_blind():
+    (told,) = [c for c in calibration(seen=(SEEN[0], replace(SEEN[1], latency_p99_s=0.9))).claims if "stall" in c.text]
+    assert not told.holds
+    assert told.text.endswith("the closed loop saw the stall: p99 0.900 s")
+
+
+def test_a_disturbed_rate_says_nothing_either_way():
+    disturbed = replace(SENT, asked_rps=1000.0, verdict="contaminated")
+    assert highest_clean_rps([SENT, disturbed, replace(SENT, asked_rps=2000.0)]) == 2000.0
+    assert highest_clean_rps([SENT, disturbed]) == 500.0

@@ -41,7 +41,7 @@ def test_only_valid_loads_below_capacity_are_judged():
     assert [one.is_judged for one in (fine, worse, near)] == [True, False, False]
     assert worse.verdict == "contaminated"
     assert told([fine, worse, near, replace(fine, p95_off=0.5)]) == (
-        "p50 and p95 within 15% at 1 of 2 valid loads below 80% of capacity (of 4 loads)"
+        "p50 and p95 within 15% at 1 of 2 valid loads below 80% of the most that the design answered (of 4 loads)"
     )
 
 

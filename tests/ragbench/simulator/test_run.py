@@ -132,3 +132,9 @@ def test_events_of_one_moment_come_in_the_order_they_were_asked_for():
     heap.run(until=lambda: False)
     assert told == ["first", "a", "b", "c", "late: now"]
     assert heap.now == 2.0
+
+
+def test_a_client_waits_no_longer_than_its_timeout_whatever_the_server_does():
+    rows, _ = run(requests([0.0, 0.0, 0.0]), design="baseline", settings={}, times=line(0, 1.0), timeout_s=1.5, seed=1)
+    assert [(row.status, row.latency_s) for row in rows] == [("ok", 1.0), ("timeout", 1.5), ("timeout", 1.5)]
+    assert rows[1].batch_size is None

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ragbench.config import StudyError
-from ragbench.simulator.scenario import Scenario, read_scenario, schedule, tell, timeline
+from ragbench.records import Row
+from ragbench.simulator.scenario import Scenario, Told, read_scenario, schedule, tell, timeline
 from tests.ragbench.simulator.known import FLEET, line
 
 SHIPPED = sorted((Path(__file__).resolve().parents[3] / "studies" / "whatif").glob("*.toml"))
@@ -33,7 +34,10 @@ def test_shipped_scenarios_are_read(path):
         ('variant = "scaled"', "phases is needed"),
         (WHOLE + "kill = 3", "unknown key 'kill'; valid: title, variant"),
         (WHOLE.replace("duration_s", "seconds"), "KeyError('duration_s'); wanted as in phases = "),
-        (WHOLE.replace("50", "0"), "a phase needs duration_s > 0 and rate > 0"),
+        (WHOLE.replace("50", "0"), "each with finite duration_s > 0 and rate > 0"),
+        (WHOLE.replace("50", "inf"), "each with finite duration_s > 0 and rate > 0"),
+        (WHOLE.replace("= 2", "= nan"), "each with finite duration_s > 0 and rate > 0"),
+        ('variant = "scaled"\nphases = []', "wanted one phase or more"),
         (WHOLE + 'arrival = "possion"', "possion"),
         (WHOLE + "kills = [3]", "wanted as in phases"),
         ("variant = ", "Invalid value"),
@@ -65,13 +69,21 @@ def test_phases_follow_one_another_and_the_seed_decides():
 def test_a_setting_that_is_none_or_wrong_is_told():
     times = line(0.005, 0.002)
     fine = Scenario("it", "scaled", ((2.0, 50.0),), {})
-    for settings, told in (({"replicas": 3}, "'replicas' is no setting of scaled"), ({"routing": "best"}, "best")):
+    wrong = ({"replicas": 3}, "'replicas' is no setting"), ({"routing": "best"}, "best"), ({"max_wait_s": "x"}, "str")
+    for settings, told in wrong:
         with pytest.raises(StudyError, match=told):
             tell(Scenario("it", "scaled", ((2.0, 50.0),), settings), design="scaled", settings=FLEET, times=times)
     with pytest.raises(StudyError, match="kills need replicas"):
         tell(Scenario("it", "a", ((2.0, 50.0),), {}, kills=((1.0, 1),)), design="batched", settings={}, times=times)
     with pytest.raises(StudyError, match="no model of 'mine'"):
         tell(fine, design="mine", settings=FLEET, times=times)
+
+
+def test_a_timeline_has_every_request_also_the_last():
+    rows = [Row(n, "q", float(n), float(n), n + 0.1, 0.1, 0.0, "ok", 200) for n in range(4)]
+    assert [moment.offered_rps for moment in timeline(Told(rows, [], 0.0))] == [1.0] * 4
+    assert [moment.offered_rps for moment in timeline(Told(rows[:1], [], 0.0))] == [1.0]
+    assert timeline(Told([], [], 0.0)) == []
 
 
 def test_a_timeline_counts_load_answers_and_replicas_by_second():

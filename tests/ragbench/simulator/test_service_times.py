@@ -102,3 +102,24 @@ def test_noise_in_is_noise_out():
     drawn = np.array([sum(times.draw(1, others=0, is_rested=True, rng=random).stages_s) for _ in range(500)])
     assert drawn.mean() == pytest.approx(0.01, rel=0.1)
     assert drawn.std() == pytest.approx(0.01 * 12**-0.5, rel=0.2)
+
+
+def test_a_line_that_would_start_below_nothing_starts_at_nothing():
+    times = fit([separate(range(2, 9), a_s=-0.002, b_s=0.003)])
+    assert times.a_s == 0.0
+    sizes = np.arange(2, 9)
+    assert times.b_s == pytest.approx(np.sum(sizes * (0.003 * sizes - 0.002)) / np.sum(sizes**2))
+
+
+def test_what_other_replicas_add_is_no_drift_of_the_machine():
+    alone = [row for k in range(30) for row in answered(float(k), 1 + k % 4, 0.01 + 0.002 * (1 + k % 4), replica="0")]
+    beside = [
+        row
+        for k in range(30)
+        for replica in "01"
+        for row in answered(float(k), 1 + k % 4, 0.01 + 0.004 * (1 + k % 4), replica=replica)
+    ]
+    times = fit([alone, beside])
+    assert times.b_s == pytest.approx(0.002, rel=0.05)
+    assert times.speed(alone) == pytest.approx(1.0, abs=0.02)
+    assert times.speed(beside) == pytest.approx(1.0, abs=0.02)
