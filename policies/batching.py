@@ -7,9 +7,10 @@ unless something arrives earlier.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import floor
 from typing import Protocol
 
-__all__ = ["POLICIES", "BatchPolicy", "Close", "LateBinding", "Queue", "SizeOrAge", "Wait"]
+__all__ = ["POLICIES", "BatchPolicy", "Close", "FixedWindow", "LateBinding", "Queue", "SizeOrAge", "Wait"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,26 @@ class SizeOrAge:
         return Close(queue.waiting, "max_wait") if now >= until_s else Wait(until_s)
 
 
+@dataclass(frozen=True, slots=True)
+class FixedWindow:
+    """The clockwork rule: a batch every `max_wait_s`, of whoever arrived before the window's end and fits."""
+
+    max_batch_size: int
+    max_wait_s: float
+
+    def __post_init__(self) -> None:
+        _check(self.max_batch_size, self.max_wait_s)
+
+    def decide(self, queue: Queue, now: float) -> Close | Wait:
+        """Close a batch or wait; see the class."""
+        if queue.waiting == 0:
+            return Wait(None)
+        if self.max_wait_s == 0:
+            return Close(min(queue.waiting, self.max_batch_size), "window")
+        end_s = (floor(queue.oldest_s / self.max_wait_s) + 1) * self.max_wait_s
+        return Close(min(queue.waiting, self.max_batch_size), "window") if now >= end_s else Wait(end_s)
+
+
 def _check(max_batch_size: int, max_wait_s: float) -> None:
     if max_batch_size < 1:
         raise ValueError(f"max_batch_size must be >= 1, got {max_batch_size}")
@@ -127,4 +148,8 @@ def _check(max_batch_size: int, max_wait_s: float) -> None:
         raise ValueError(f"max_wait_s must be >= 0, got {max_wait_s}")
 
 
-POLICIES: dict[str, Callable[..., BatchPolicy]] = {"late_binding": LateBinding, "size_or_age": SizeOrAge}
+POLICIES: dict[str, Callable[..., BatchPolicy]] = {
+    "late_binding": LateBinding,
+    "size_or_age": SizeOrAge,
+    "fixed_window": FixedWindow,
+}

@@ -183,12 +183,16 @@ def read_answer(answer: Answer, question: Question) -> dict[str, Any]:
 
 
 def read_headers(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Stage times in seconds, batch size and replica, by lower-case header; what is missing or malformed is None."""
+    """Stage times in seconds, batch size and why it closed, replica, by lower-case header.
+
+    What is missing or malformed is None.
+    """
     batch_size = headers.get("x-batch-size", "").strip()
     stages = server_timing(headers.get("server-timing", ""))
     return {
         **{column: stages.get(stage) for stage, column in _STAGES.items()},
         "batch_size": int(batch_size) if re.fullmatch(r"0*[1-9][0-9]{0,8}", batch_size) else None,
+        "close_reason": headers.get("x-batch-close", "").strip()[:100] or None,
         "replica": headers.get("x-replica", "").strip()[:100] or None,
     }
 

@@ -47,7 +47,7 @@ SUMMARY_REST = (
 )
 _TEXT_COLUMNS = {
     *("point", "variant", "arrival", "source", "verdict", "verdict_reason", "hardware"),
-    *("question", "status", "replica", "result", "error"),
+    *("question", "status", "close_reason", "replica", "result", "error"),
 }
 _WHOLE_COLUMNS = {
     *("request", "seed", "requests", "completed", "rejected", "timed_out", "failed", "unsent", "replicas"),
@@ -67,8 +67,8 @@ class Row:
     In a closed loop a request is due when it is sent. `latency_s` = `done_s` - `due_s`; `send_lag_s` = `sent_s` -
     `due_s`. `status`: `ok`; `rejected` (429, 503); `timeout` (ours, or 504); `http_error` (any other status);
     `connection_error` (there was no connection); `reset` (it was lost before an answer began); `truncated` (the answer
-    was cut off); `bad_answer` (one that does not hold what it should); `unsent`. `exact_match` is 0 or 1,
-    `recall_at_k` 0 to 1.
+    was cut off); `bad_answer` (one that does not hold what it should); `unsent`. `close_reason`: why its batch closed.
+    `exact_match` is 0 or 1, `recall_at_k` 0 to 1.
     """
 
     request: int
@@ -85,6 +85,7 @@ class Row:
     retrieve_s: float | None = None
     generate_s: float | None = None
     batch_size: int | None = None
+    close_reason: str | None = None
     replica: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None

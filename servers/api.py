@@ -82,6 +82,7 @@ class Served:
     answer: Answer
     stage_s: dict[str, float]
     batch_size: int
+    close_reason: str | None = None
 
 
 @dataclass(slots=True)
@@ -173,7 +174,8 @@ def _question(body: bytes) -> Question:
 
 def _described(served: Served, replica: str) -> dict[str, str]:
     timing = ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in served.stage_s.items())
-    return {"Server-Timing": timing, "X-Batch-Size": str(served.batch_size), "X-Replica": replica}
+    headers = {"Server-Timing": timing, "X-Batch-Size": str(served.batch_size), "X-Replica": replica}
+    return headers | ({"X-Batch-Close": served.close_reason} if served.close_reason else {})
 
 
 async def or_hang_up(request: Request, answer: Coroutine[Any, Any, T], *, timeout_s: float) -> T:

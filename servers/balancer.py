@@ -19,7 +19,7 @@ from servers.traffic import Traffic
 
 __all__ = ["Balancer", "Reply"]
 
-_PASSED_ON = ("Content-Type", "Server-Timing", "X-Batch-Size", "X-Replica", "Retry-After")
+_PASSED_ON = ("Content-Type", "Server-Timing", "X-Batch-Size", "X-Batch-Close", "X-Replica", "Retry-After")
 
 
 @dataclass(frozen=True, slots=True)

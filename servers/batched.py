@@ -58,7 +58,9 @@ class Batched:
     async def answer(self, question: Question) -> Served:
         """Wait for the batch that this question is in."""
         done = await self._batcher.submit(self._rag.check(question))
-        return self._rag.served(done.result, queue_s=done.queue_s, batch_size=done.batch_size)
+        return self._rag.served(
+            done.result, queue_s=done.queue_s, batch_size=done.batch_size, close_reason=done.close_reason
+        )
 
     async def stop(self) -> None:
         """End the batcher, then release the engine."""

@@ -58,7 +58,7 @@ class RagService:
             metrics.STAGE_SECONDS.labels(stage).observe(seconds)
         return answers
 
-    def served(self, answered: Answered, *, queue_s: float, batch_size: int) -> Served:
+    def served(self, answered: Answered, *, queue_s: float, batch_size: int, close_reason: str | None = None) -> Served:
         """The answer as it goes out."""
         documents = [Document(id=hit.id, text=hit.text, score=hit.score) for hit in answered.documents]
         usage = Usage(prompt_tokens=answered.prompt_tokens, completion_tokens=answered.completion_tokens)
@@ -69,7 +69,7 @@ class RagService:
             model=self._loaded.model_name,
             usage=usage,
         )
-        return Served(answer, {"queue": queue_s, **answered.stage_s}, batch_size)
+        return Served(answer, {"queue": queue_s, **answered.stage_s}, batch_size, close_reason)
 
     def info(self) -> dict[str, Any]:
         """Versions, and, once loaded, device, models and corpus."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.batching import POLICIES, Close, LateBinding, Queue, SizeOrAge, Wait
+from policies.batching import POLICIES, Close, FixedWindow, LateBinding, Queue, SizeOrAge, Wait
 
 RULE = LateBinding(max_batch_size=4, max_wait_s=0.5, lull_s=0.01)
 
@@ -45,6 +45,15 @@ def test_size_or_age_makes_a_lone_request_wait() -> None:
     assert rule.decide(Queue(1, 1.0, 1.0, last_batch=1), 1.0) == Wait(1.5)
     assert rule.decide(Queue(1, 1.0, 1.0, last_batch=1), 1.5) == Close(1, "max_wait")
     assert rule.decide(Queue(4, 1.0, 1.0), 1.0) == Close(4, "full")
+
+
+def test_fixed_window_closes_at_its_ticks_whatever_waits() -> None:
+    rule = FixedWindow(max_batch_size=4, max_wait_s=0.5)
+    assert rule.decide(Queue(1, 1.1, 1.1, last_batch=1), 1.2) == Wait(1.5)
+    assert rule.decide(Queue(9, 1.1, 1.3), 1.4) == Wait(1.5)
+    assert rule.decide(Queue(9, 1.1, 1.3), 1.5) == Close(4, "window")
+    assert rule.decide(Queue(5, 1.1, 1.6), 1.6) == Close(4, "window")
+    assert FixedWindow(max_batch_size=4, max_wait_s=0.0).decide(Queue(2, 1.0, 1.0), 1.0) == Close(2, "window")
 
 
 @pytest.mark.parametrize("bad", [{"max_batch_size": 0}, {"max_wait_s": -1.0}])

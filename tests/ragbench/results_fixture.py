@@ -10,7 +10,7 @@ import pandas as pd
 
 REQUESTS_HEADER = (
     "request,question,due_s,sent_s,done_s,latency_s,send_lag_s,status,http_status,queue_s,embed_s,retrieve_s,generate_s,"
-    "batch_size,replica,prompt_tokens,completion_tokens,exact_match,recall_at_k,result,error"
+    "batch_size,close_reason,replica,prompt_tokens,completion_tokens,exact_match,recall_at_k,result,error"
 )
 SUMMARY_HEADER_TAIL = (
     "arrival,offered_rps,concurrency,seed,source,verdict,verdict_reason,requests,completed,rejected,timed_out,failed,"

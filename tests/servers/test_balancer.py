@@ -32,6 +32,7 @@ async def start(asked: Counter[str]) -> AsyncIterator[Start]:
                 assert request.transport is not None
                 request.transport.abort()
             headers = {"Server-Timing": "queue;dur=250, generate;dur=1", "X-Batch-Size": "4", "X-Secret": "no"}
+            headers["X-Batch-Close"] = "full"
             status = {"full": 429, "drains": 503}.get(behaviour, 200)
             return web.Response(status=status, body=behaviour.encode() + b":" + body, headers=headers)
 
@@ -68,7 +69,7 @@ async def test_passes_body_status_and_known_headers(start: Start, balanced: tupl
     roster.add(await start("good"))
     reply = await balancer.forward(b"hello", {"X-Request-Id": "1"})
     assert (reply.status, reply.body) == (200, b"good:hello")
-    assert reply.headers["X-Batch-Size"] == "4"
+    assert (reply.headers["X-Batch-Size"], reply.headers["X-Batch-Close"]) == ("4", "full")
     assert "X-Secret" not in reply.headers
     assert balancer.traffic.queue_wait_p95_s(1.0) == 0.25
     assert balancer.traffic.arrival_rps(1.0) == 0.2

@@ -128,6 +128,7 @@ async def test_batched_batches_refuses_when_full_and_survives_a_failing_batch(tm
         assert refused
         assert {answer.json()["result"] for answer in served} == {"hummingbirds"}
         assert max(int(answer.headers["X-Batch-Size"]) for answer in served) == 8
+        assert {answer.headers["X-Batch-Close"] for answer in served} <= {"full", "max_wait"}
         assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
         assert 'rag_batches_total{reason="full"}' in (await client.get("/metrics")).text
 

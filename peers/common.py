@@ -1,0 +1,76 @@
+"""What every peer shares: its settings, the wire's questions and answers, the ready line. Knows no framework."""
+
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from servers.rag.pipeline import Answered, Ask
+from servers.settings import Settings
+
+__all__ = ["PeerSettings", "ask", "free_port", "say_ready", "wire"]
+
+_WARM_UP = {"query": "Which animals can hover in the air?"}
+_POLL_S = 0.1
+
+
+class PeerSettings(Settings):
+    """What can be set on a framework's own batcher."""
+
+    max_batch_size: int = Field(32, ge=1, description="the most requests in one batch")
+    max_wait_s: float = Field(0.005, ge=0, description="how long the framework waits for a batch to fill")
+
+
+SETTINGS = PeerSettings
+
+
+def ask(question: Mapping[str, Any], settings: Settings) -> Ask:
+    """A request's body as the pipeline takes it."""
+    return Ask(question["query"], question.get("k", 2), question.get("max_new_tokens") or settings.max_new_tokens)
+
+
+def wire(answered: Answered) -> dict[str, Any]:
+    """An answer as the designs send it, less the headers, which not every framework lets one set."""
+    return {
+        "query": answered.query,
+        "result": answered.result,
+        "documents": [{"id": hit.id, "text": hit.text, "score": hit.score} for hit in answered.documents],
+        "usage": {"prompt_tokens": answered.prompt_tokens, "completion_tokens": answered.completion_tokens},
+    }
+
+
+def free_port(port: int) -> int:
+    """The port itself, or a free one for 0: not every framework says which it took."""
+    if port:
+        return port
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def say_ready(port: int) -> None:
+    """From a thread: print the ready line once a question is answered. The frameworks have no hook for it."""
+
+    def watch() -> None:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/rag",
+            data=json.dumps(_WARM_UP).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=60):  # noqa: S310
+                    break
+            except OSError:
+                time.sleep(_POLL_S)
+        print(json.dumps({"ready": True, "port": port, "pid": os.getpid()}), flush=True)
+
+    threading.Thread(target=watch, name="ready", daemon=True).start()
+    sys.stdout.flush()

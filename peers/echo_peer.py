@@ -1,0 +1,29 @@
+"""A bare Starlette route that gives a fixed answer: what one Python process can do over HTTP at all."""
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from peers.common import PeerSettings, say_ready, wire
+from servers.rag.stub import Stub
+
+__all__ = ["serve"]
+
+
+def serve(settings: PeerSettings, port: int) -> None:
+    """Until it is told to stop. It has no pipeline."""
+    import json  # noqa: PLC0415
+
+    from servers.rag.pipeline import Ask  # noqa: PLC0415
+
+    body = json.dumps(wire(Stub(0.0, 0.0).run([Ask("an echo", 2, 1)])[0])).encode()
+
+    async def rag(request: Request) -> Response:
+        await request.body()
+        return Response(body, media_type="application/json")
+
+    say_ready(port)
+    app = Starlette(routes=[Route("/rag", rag, methods=["POST"])])
+    uvicorn.run(app, host=settings.host, port=port, log_level="warning", access_log=False)

@@ -1,0 +1,27 @@
+"""FastAPI and uvicorn as their tutorials have it: a plain function on the thread pool, the pipeline behind a lock."""
+
+from threading import Lock
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from peers.common import PeerSettings, ask, say_ready, wire
+from servers.api import Question
+from servers.engine import load_pipeline
+
+__all__ = ["serve"]
+
+
+def serve(settings: PeerSettings, port: int) -> None:
+    """Until it is told to stop. It does not batch."""
+    pipeline, turn, app = load_pipeline(settings), Lock(), FastAPI()
+
+    @app.post("/rag")
+    def rag(question: Question) -> dict[str, Any]:
+        asked = ask(question.model_dump(), settings)
+        with turn:
+            return wire(pipeline.run([asked])[0])
+
+    say_ready(port)
+    uvicorn.run(app, host=settings.host, port=port, log_level="warning", access_log=False)

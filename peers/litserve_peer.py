@@ -1,0 +1,54 @@
+"""LitServe: a worker process with the pipeline, batches by size and time-out, one API server."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import litserve
+
+from peers.common import PeerSettings, ask, say_ready, wire
+from servers.engine import load_pipeline
+from servers.rag.pipeline import Answered, Ask
+
+__all__ = ["serve"]
+
+
+class Rag(litserve.LitAPI):  # type: ignore[misc]  # the package has no types
+    """One question a request; LitServe hands over lists of them where batches are on."""
+
+    def __init__(self, settings: PeerSettings) -> None:
+        super().__init__(max_batch_size=settings.max_batch_size, batch_timeout=settings.max_wait_s, api_path="/rag")
+        self._settings = settings
+        self._is_batched = settings.max_batch_size > 1
+
+    def setup(self, device: str) -> None:
+        """In the worker."""
+        self._pipeline = load_pipeline(self._settings)
+
+    def decode_request(self, request: dict[str, Any]) -> Ask:
+        """A body."""
+        return ask(request, self._settings)
+
+    def predict(self, asked: Sequence[Ask] | Ask) -> Sequence[Answered] | Answered:
+        """A batch, or one."""
+        if isinstance(asked, Ask):
+            return self._pipeline.run([asked])[0]
+        return self._pipeline.run(list(asked))
+
+    def batch(self, inputs: list[Ask]) -> list[Ask]:
+        """As they are; LitServe would try to stack them."""
+        return inputs
+
+    def unbatch(self, output: Sequence[Answered]) -> list[Answered]:
+        """As they are."""
+        return list(output)
+
+    def encode_response(self, output: Answered) -> dict[str, Any]:
+        """An answer."""
+        return wire(output)
+
+
+def serve(settings: PeerSettings, port: int) -> None:
+    """Until it is told to stop."""
+    server = litserve.LitServer(Rag(settings), accelerator="cpu", timeout=settings.request_timeout_s)
+    say_ready(port)
+    server.run(host=settings.host, port=port, num_api_servers=1, generate_client_file=False, log_level="warning")

@@ -1,0 +1,54 @@
+"""Mosec: a front in Rust, a worker process with the pipeline, batches by size and wait."""
+
+import os
+import sys
+from typing import Any
+
+import mosec
+
+from peers.common import PeerSettings, ask, say_ready, wire
+from servers.engine import load_pipeline
+
+__all__ = ["serve"]
+
+_ENV = "RAGBENCH_MOSEC"  # the worker is a fresh process: it gets its settings by its environment
+
+
+class Rag(mosec.Worker):
+    """Bodies in, bodies out; lists of them where batches are on."""
+
+    def __init__(self) -> None:
+        self._settings = PeerSettings.model_validate_json(os.environ[_ENV])
+        self._pipeline = load_pipeline(self._settings)
+
+    def forward(self, data: Any) -> Any:
+        """A batch, or one."""
+        questions = data if isinstance(data, list) else [data]
+        answers = [wire(answered) for answered in self._pipeline.run([ask(each, self._settings) for each in questions])]
+        return answers if isinstance(data, list) else answers[0]
+
+
+def serve(settings: PeerSettings, port: int) -> None:
+    """Until it is told to stop."""
+    os.environ[_ENV] = settings.model_dump_json()
+    timeout_ms = round(settings.request_timeout_s * 1000)  # its own default is 3 s
+    sys.argv[1:] = [
+        "--address",
+        settings.host,
+        "--port",
+        str(port),
+        "--timeout",
+        str(timeout_ms),
+        "--log-level",
+        "warning",
+    ]
+    server = mosec.Server()
+    server.append_worker(
+        Rag,
+        max_batch_size=settings.max_batch_size,
+        max_wait_time=max(1, round(settings.max_wait_s * 1000)) if settings.max_batch_size > 1 else 0,
+        timeout=settings.request_timeout_s,
+        route="/rag",
+    )
+    say_ready(port)
+    server.run()

@@ -1,0 +1,52 @@
+"""Ray Serve: `@serve.batch` in one replica, the pipeline on a thread beside its event loop."""
+
+import asyncio
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import ray
+from ray import serve as ray_serve
+from starlette.requests import Request
+
+from peers.common import PeerSettings, ask, say_ready, wire
+from servers.engine import load_pipeline
+from servers.rag.pipeline import Answered, Ask
+
+__all__ = ["serve"]
+
+
+class Rag:
+    """One replica."""
+
+    def __init__(self, settings: PeerSettings) -> None:
+        self._settings = settings
+        self._pipeline = load_pipeline(settings)
+        self._thread = ThreadPoolExecutor(max_workers=1)  # a blocking call on its loop would stop its queue too
+        self._run.set_max_batch_size(settings.max_batch_size)  # type: ignore[attr-defined]  # put there by the decorator
+        self._run.set_batch_wait_timeout_s(settings.max_wait_s)  # type: ignore[attr-defined]
+
+    @ray_serve.batch  # type: ignore[untyped-decorator]
+    async def _run(self, asked: list[Ask]) -> list[Answered]:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._pipeline.run, asked)
+
+    async def __call__(self, request: Request) -> dict[str, Any]:
+        """`POST /rag`."""
+        answered: Answered = await self._run(ask(await request.json(), self._settings))  # type: ignore[arg-type, assignment]
+        return wire(answered)
+
+
+def serve(settings: PeerSettings, port: int) -> None:
+    """Until it is told to stop."""
+    stop = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+    ray.init(include_dashboard=False, log_to_driver=True, configure_logging=False, num_cpus=2)
+    ray_serve.start(http_options={"host": settings.host, "port": port})
+    deployment = ray_serve.deployment(
+        Rag, max_ongoing_requests=4 * settings.max_batch_size, ray_actor_options={"num_cpus": 1}
+    )
+    ray_serve.run(deployment.bind(settings), route_prefix="/rag")
+    say_ready(port)
+    signal.sigwait(stop)
+    ray_serve.shutdown()
+    ray.shutdown()
