@@ -85,6 +85,7 @@ async def _serve(name: str, design: Design, settings: Settings, listener: socket
             access_log=False,
             lifespan="off",
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         )
