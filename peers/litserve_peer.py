@@ -12,7 +12,7 @@ from servers.rag.pipeline import Answered, Ask
 __all__ = ["serve"]
 
 
-class Rag(litserve.LitAPI):  # type: ignore[misc]  # the package has no types
+class Rag(litserve.LitAPI):
     """One question a request; LitServe hands over lists of them where batches are on."""
 
     def __init__(self, settings: PeerSettings) -> None:

@@ -23,16 +23,16 @@ class Rag:
         self._settings = settings
         self._pipeline = load_pipeline(settings)
         self._thread = ThreadPoolExecutor(max_workers=1)  # a blocking call on its loop would stop its queue too
-        self._run.set_max_batch_size(settings.max_batch_size)  # type: ignore[attr-defined]  # put there by the decorator
-        self._run.set_batch_wait_timeout_s(settings.max_wait_s)  # type: ignore[attr-defined]
+        self._run.set_max_batch_size(settings.max_batch_size)
+        self._run.set_batch_wait_timeout_s(settings.max_wait_s)
 
-    @ray_serve.batch  # type: ignore[untyped-decorator]
+    @ray_serve.batch
     async def _run(self, asked: list[Ask]) -> list[Answered]:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._pipeline.run, asked)
 
     async def __call__(self, request: Request) -> dict[str, Any]:
         """`POST /rag`."""
-        answered: Answered = await self._run(ask(await request.json(), self._settings))  # type: ignore[arg-type, assignment]
+        answered: Answered = await self._run(ask(await request.json(), self._settings))
         return wire(answered)
 
 

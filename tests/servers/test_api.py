@@ -202,3 +202,12 @@ async def test_a_client_that_hangs_up_cancels_its_answer(state: State) -> None:
     await call({**scope, "http_version": "1.1", "scheme": "http", "raw_path": b"/rag"}, receive, send)
     assert cancelled.is_set()
     assert sent[0]["status"] == 499
+
+
+async def test_the_schema_describes_the_route_that_starlette_serves(client: httpx.AsyncClient) -> None:
+    schema = (await client.get("/openapi.json")).json()
+    route = schema["paths"]["/rag"]["post"]
+    assert route["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Question"}
+    assert set(route["responses"]) == {"200", "422", "429", "503", "504"}
+    assert {"Question", "Answer", "Document", "Usage"} <= set(schema["components"]["schemas"])
+    assert schema["components"]["schemas"]["Question"]["required"] == ["query"]
