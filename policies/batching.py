@@ -7,10 +7,20 @@ unless something arrives earlier.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import floor
+from math import fmod
 from typing import Protocol
 
-__all__ = ["POLICIES", "BatchPolicy", "Close", "FixedWindow", "LateBinding", "Queue", "SizeOrAge", "Wait"]
+__all__ = [
+    "POLICIES",
+    "BatchPolicy",
+    "Close",
+    "FixedWindow",
+    "LateBinding",
+    "LengthAware",
+    "Queue",
+    "SizeOrAge",
+    "Wait",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +28,9 @@ class Queue:
     """What a policy may know of the waiting requests; times are monotonic seconds.
 
     `tokens` are the prompt lengths from the head of the queue, oldest first, as far as they are known.
-    `last_batch` is the size of the batch that ran last, None before the first.
+    `last_batch` is the size of the batch that ran last, None before the first, and `last_run_s` how long it took.
+    `passed_over_s`, like `tokens`, is when a batch was first closed that each request would have been in by order of
+    arrival and was not; None for those whose turn has not come.
     """
 
     waiting: int
@@ -27,14 +39,17 @@ class Queue:
     last_batch: int | None = None
     earliest_deadline_s: float | None = None
     tokens: Sequence[int] = ()
+    last_run_s: float = 0.0
+    passed_over_s: Sequence[float | None] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Run the first `count` requests now."""
+    """Run the first `count` requests now, or those at the places `picked`, which are as many."""
 
     count: int
     reason: str
+    picked: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +117,59 @@ class LateBinding:
 
 
 @dataclass(frozen=True, slots=True)
+class LengthAware:
+    """Late binding; and who runs are, of `look_ahead` batches' worth, those whose padding is least.
+
+    The oldest request is always among them. Who is passed over runs within `max_wait_s` of its turn: when another batch
+    would be too late for the first of them, all of them run; there are never more than one batch holds.
+    """
+
+    max_batch_size: int
+    max_wait_s: float
+    lull_s: float = 0.0015
+    max_batch_tokens: int | None = None
+    deadline_margin_s: float = 0.0
+    look_ahead: int = 4
+
+    def __post_init__(self) -> None:
+        self._when()
+        if self.look_ahead < 1:
+            raise ValueError(f"look_ahead must be >= 1, got {self.look_ahead}")
+
+    def decide(self, queue: Queue, now: float) -> Close | Wait:
+        """Close a batch or wait; see the class."""
+        closed = self._when().decide(queue, now)
+        seen = min(len(queue.tokens), self.look_ahead * self.max_batch_size)
+        if isinstance(closed, Wait) or closed.count >= seen:
+            return closed
+        passed = [place for place, since_s in enumerate(queue.passed_over_s[:seen]) if since_s is not None]
+        if any(now - (queue.passed_over_s[place] or 0.0) + queue.last_run_s > self.max_wait_s for place in passed):
+            others = [place for place in range(seen) if place not in passed]
+            return Close(closed.count, "overdue", tuple(sorted([*passed, *others][: closed.count])))
+        picked = self._alike(queue.tokens[:seen], closed.count)
+        behind = {*passed, *range(closed.count)} - set(picked)
+        return closed if len(behind) > self.max_batch_size else Close(closed.count, closed.reason, picked)
+
+    def _when(self) -> LateBinding:
+        return LateBinding(
+            self.max_batch_size, self.max_wait_s, self.lull_s, self.max_batch_tokens, self.deadline_margin_s
+        )
+
+    @staticmethod
+    def _alike(tokens: Sequence[int], count: int) -> tuple[int, ...]:
+        """Places of `count` requests, the first among them, that are padded least: neighbours in order of length."""
+        order = sorted(range(len(tokens)), key=lambda place: (tokens[place], place))
+        first = order.index(0)
+        starts = range(max(0, first - count + 1), min(first, len(order) - count) + 1)
+        runs = [order[start : start + count] for start in starts]
+
+        def padding(run: Sequence[int]) -> int:
+            return tokens[run[-1]] * count - sum(tokens[place] for place in run)
+
+        return tuple(sorted(min(runs, key=padding)))
+
+
+@dataclass(frozen=True, slots=True)
 class SizeOrAge:
     """The simple rule: close when full, or when the oldest request has waited `max_wait_s`."""
 
@@ -137,7 +205,7 @@ class FixedWindow:
             return Wait(None)
         if self.max_wait_s == 0:
             return Close(min(queue.waiting, self.max_batch_size), "window")
-        end_s = (floor(queue.oldest_s / self.max_wait_s) + 1) * self.max_wait_s
+        end_s = queue.oldest_s - fmod(queue.oldest_s, self.max_wait_s) + self.max_wait_s
         return Close(min(queue.waiting, self.max_batch_size), "window") if now >= end_s else Wait(end_s)
 
 
@@ -150,6 +218,7 @@ def _check(max_batch_size: int, max_wait_s: float) -> None:
 
 POLICIES: dict[str, Callable[..., BatchPolicy]] = {
     "late_binding": LateBinding,
+    "length_aware": LengthAware,
     "size_or_age": SizeOrAge,
     "fixed_window": FixedWindow,
 }

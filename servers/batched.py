@@ -28,6 +28,10 @@ class BatchedSettings(Settings):
     max_batch_size: int = Field(32, ge=1, description="the most requests in one batch")
     max_wait_s: float = Field(0.05, ge=0, description="the longest that a batch stays open while the pipeline is free")
     lull_s: float = Field(0.0015, ge=0, description="a batch closes when nothing arrived for so long (late_binding)")
+    max_batch_tokens: int | None = Field(
+        None, ge=1, description="a batch's longest question times their number (late_binding, length_aware)"
+    )
+    look_ahead: int = Field(4, ge=1, description="batches' worth of requests to choose from (length_aware)")
     deadline_margin_s: float = Field(0.0, ge=0, description="time left for the run at a deadline (late_binding)")
     max_queue: int = Field(1024, ge=1, description="requests that may wait; the next one is answered 429")
     max_predicted_wait_s: float | None = Field(None, gt=0, description="refuse when the queue predicts a longer wait")
@@ -47,6 +51,7 @@ class Batched:
             policy=chosen("policy", batching.POLICIES, settings),
             admission=Admission(settings.max_queue, settings.max_predicted_wait_s),
             request_timeout_s=settings.request_timeout_s,
+            tokens=_tokens,
         )
         self._serving: asyncio.Task[None] | None = None
 
@@ -76,6 +81,11 @@ class Batched:
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag`."""
         add_rag_route(app, state, self.answer, request_timeout_s=self._settings.request_timeout_s)
+
+
+def _tokens(ask: Ask) -> int:
+    """About how long a question is: four letters a token is near enough to sort, and the tokenizer is the engine's."""
+    return 1 + len(ask.query) // 4
 
 
 def create(settings: BatchedSettings) -> Batched:

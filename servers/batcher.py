@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Generic, TypeVar
 
 from policies.admission import Admission, Refused, smoothed
@@ -21,6 +22,8 @@ __all__ = ["Batcher", "Done"]
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
+
+_SEEN = 512  # requests whose length a policy is shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class _Item(Generic[T, R]):
     request: T
     arrived_s: float
     deadline_s: float
+    tokens: int | None = None
+    passed_over_s: float | None = None
     done: asyncio.Future[Done[R]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -51,13 +56,17 @@ class Batcher(Generic[T, R]):
         policy: BatchPolicy,
         admission: Admission,
         request_timeout_s: float,
+        tokens: Callable[[T], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`tokens`: how long a request is, for policies that go by that."""
         self._run = run
         self._policy = policy
         self._admission = admission
         self._request_timeout_s = request_timeout_s
+        self._tokens = tokens
         self._clock = clock
+        self._last_run_s = 0.0
         self._queue: deque[_Item[T, R]] = deque()
         self._arrived = asyncio.Event()
         self._last_batch: int | None = None
@@ -74,7 +83,8 @@ class Batcher(Generic[T, R]):
         if isinstance(verdict, Refused):
             raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
         now = self._clock()
-        item = _Item[T, R](request, arrived_s=now, deadline_s=now + self._request_timeout_s)
+        length = self._tokens(request) if self._tokens is not None else None
+        item = _Item[T, R](request, arrived_s=now, deadline_s=now + self._request_timeout_s, tokens=length)
         self._queue.append(item)
         metrics.QUEUE_DEPTH.set(len(self._queue))
         self._arrived.set()
@@ -100,7 +110,7 @@ class Batcher(Generic[T, R]):
                 self._fail_waiting(error)
                 decision = Wait(None)
             if isinstance(decision, Close):
-                batch = [self._queue.popleft() for _ in range(min(decision.count, len(self._queue)))]
+                batch = self._taken(decision)
                 metrics.QUEUE_DEPTH.set(len(self._queue))
                 return batch, decision.reason
             delay_s = None if decision.until_s is None else decision.until_s - self._clock()
@@ -109,6 +119,17 @@ class Batcher(Generic[T, R]):
                     await self._arrived.wait()
             except TimeoutError:
                 pass  # the policy named this moment: ask it again
+
+    def _taken(self, decision: Close) -> list[_Item[T, R]]:
+        """Take the batch out of the queue, and note whom it passed over."""
+        if decision.picked is None:
+            return [self._queue.popleft() for _ in range(min(decision.count, len(self._queue)))]
+        items, picked = list(self._queue), set(decision.picked)
+        for place in set(range(decision.count)) - picked:
+            if items[place].passed_over_s is None:
+                items[place].passed_over_s = self._clock()
+        self._queue = deque(item for place, item in enumerate(items) if place not in picked)
+        return [items[place] for place in decision.picked]
 
     async def _run_batch(self, batch: list[_Item[T, R]], reason: str) -> None:
         started_s = self._clock()
@@ -128,7 +149,8 @@ class Batcher(Generic[T, R]):
             if not item.done.done():
                 item.done.set_result(Done(result, started_s - item.arrived_s, len(batch), reason))
         self._last_batch = len(batch)
-        self._rate_rps = smoothed(self._rate_rps, len(batch) / max(self._clock() - started_s, 1e-6))
+        self._last_run_s = self._clock() - started_s
+        self._rate_rps = smoothed(self._rate_rps, len(batch) / max(self._last_run_s, 1e-6))
         metrics.BATCH_SIZE.observe(len(batch))
         metrics.BATCHES.labels(reason).inc()
 
@@ -142,12 +164,16 @@ class Batcher(Generic[T, R]):
         if not self._queue:
             return Queue(waiting=0, oldest_s=0.0, newest_s=0.0, last_batch=self._last_batch)
         oldest, newest = self._queue[0], self._queue[-1]
+        known = list(islice(self._queue, _SEEN)) if self._tokens is not None else []
         return Queue(
             waiting=len(self._queue),
             oldest_s=oldest.arrived_s,
             newest_s=newest.arrived_s,
             last_batch=self._last_batch,
             earliest_deadline_s=oldest.deadline_s,
+            tokens=[item.tokens or 1 for item in known],
+            last_run_s=self._last_run_s,
+            passed_over_s=[item.passed_over_s for item in known],
         )
 
     def _drop_cancelled(self) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -36,6 +37,48 @@ def test_the_table_is_that_of_the_reference_study() -> None:
     assert "\n".join(lines) in README
     assert summary.hardware.iloc[0] in README
     assert f"highest rate of the study, {summary.offered_rps.max():.0f} requests/s" in README
+
+
+def median(summary: pd.DataFrame, variant: str, column: str, **load: float) -> float | None:
+    """Over the seeds of one load; None where it was not measured."""
+    rows = summary[summary.variant == variant]
+    for name, value in load.items():
+        rows = rows[rows[name] == value]
+    return None if rows.empty else float(rows[column].median())
+
+
+def peers_table(summary: pd.DataFrame) -> list[str]:
+    """Most throughput first: with 64 users, alone, and at the middle rate."""
+    rows = []
+    for variant in summary.variant.unique():
+        carried = median(summary, variant, "throughput_rps", concurrency=64)
+        alone = median(summary, variant, "latency_p50_s", concurrency=1)
+        tail = median(summary, variant, "latency_p95_s", offered_rps=474)
+        assert carried is not None
+        assert alone is not None
+        told = "" if tail is None else f"{tail * 1e3:.0f} ms"
+        rows.append((carried, f"| {variant} | {carried:.0f} | {alone * 1e3:.1f} ms | {told} |"))
+    return [row for _, row in sorted(rows, reverse=True)]
+
+
+def overhead_table(summary: pd.DataFrame) -> list[str]:
+    """Most throughput first, each with its better batch size, and the share of the echo's."""
+    echo = median(summary, "echo", "throughput_rps")
+    assert echo is not None
+    rows = []
+    for variant in summary.variant.unique():
+        sizes = [size for size in summary[summary.variant == variant].max_batch_size.unique() if not pd.isna(size)]
+        found = [(median(summary, variant, "throughput_rps", max_batch_size=size), f"{size:.0f}") for size in sizes]
+        best, size = max(found or [(median(summary, variant, "throughput_rps"), "")])
+        assert best is not None
+        rows.append((best, f"| {variant} | {size} | {best:.0f} | {best / echo:.2f} |"))
+    return [row for _, row in sorted(rows, reverse=True)]
+
+
+@pytest.mark.parametrize(("study", "table"), [("peers", peers_table), ("overhead", overhead_table)])
+def test_the_tables_of_the_peers_are_those_measured(study: str, table: Callable[[pd.DataFrame], list[str]]) -> None:
+    lines = table(pd.read_csv(ROOT / "results" / f"reference-{study}" / "summary.csv"))
+    assert "\n".join(lines) in README
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.batching import POLICIES, Close, FixedWindow, LateBinding, Queue, SizeOrAge, Wait
+from policies.batching import POLICIES, Close, FixedWindow, LateBinding, LengthAware, Queue, SizeOrAge, Wait
 
 RULE = LateBinding(max_batch_size=4, max_wait_s=0.5, lull_s=0.01)
 
@@ -49,8 +49,8 @@ def test_size_or_age_makes_a_lone_request_wait() -> None:
 
 def test_fixed_window_closes_at_its_ticks_whatever_waits() -> None:
     rule = FixedWindow(max_batch_size=4, max_wait_s=0.5)
-    assert rule.decide(Queue(1, 1.1, 1.1, last_batch=1), 1.2) == Wait(1.5)
-    assert rule.decide(Queue(9, 1.1, 1.3), 1.4) == Wait(1.5)
+    assert rule.decide(Queue(1, 1.25, 1.25, last_batch=1), 1.3) == Wait(1.5)
+    assert rule.decide(Queue(9, 1.25, 1.3), 1.4) == Wait(1.5)
     assert rule.decide(Queue(9, 1.1, 1.3), 1.5) == Close(4, "window")
     assert rule.decide(Queue(5, 1.1, 1.6), 1.6) == Close(4, "window")
     assert FixedWindow(max_batch_size=4, max_wait_s=0.0).decide(Queue(2, 1.0, 1.0), 1.0) == Close(2, "window")
@@ -114,3 +114,71 @@ def test_the_lull_keeps_closed_loop_users_in_one_cohort() -> None:
     assert LateBinding(8, 0.5, lull_s=0.0).decide(busy_before, 0.0) == Close(1, "lull")
     [(_, batch)] = run(SizeOrAge(max_batch_size=4, max_wait_s=0.5), arrivals, 0.02)
     assert batch == [0, 1, 2, 3]
+
+
+ALIKE = LengthAware(max_batch_size=2, max_wait_s=1.0, look_ahead=3)
+
+
+def queue(*tokens: int, passed: tuple[float | None, ...] = (), last_run_s: float = 0.1) -> Queue:
+    given = passed or (None,) * len(tokens)
+    return Queue(len(tokens), 0.0, 0.0, tokens=tokens, passed_over_s=given, last_run_s=last_run_s)
+
+
+def test_length_aware_runs_the_oldest_with_those_of_its_length() -> None:
+    assert ALIKE.decide(queue(50, 10, 11, 51), 0.0) == Close(2, "full", (0, 3))
+    assert ALIKE.decide(queue(10, 50, 51, 11), 0.0) == Close(2, "full", (0, 3))
+    assert ALIKE.decide(queue(10, 50), 0.0) == Close(2, "full")
+    assert ALIKE.decide(queue(10, 50, 51, 52, 53, 54, 11), 0.0) == Close(2, "full", (0, 1)), "beyond the look-ahead"
+
+
+def test_who_was_passed_over_runs_before_it_is_too_late() -> None:
+    waits = queue(50, 10, 11, 51, passed=(None, 2.0, None, None))
+    assert ALIKE.decide(waits, 2.5) == Close(2, "full", (0, 3))
+    assert ALIKE.decide(waits, 2.91) == Close(2, "overdue", (0, 1))
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 0.05), st.integers(1, 400)), min_size=1, max_size=120),
+    st.integers(1, 8),
+    st.floats(0.11, 2.0),
+)
+def test_nobody_waits_longer_beyond_its_turn_than_it_may(
+    arrivals: list[tuple[float, int]], size: int, max_wait_s: float
+) -> None:
+    """In virtual time, runs of 0.1 s: each request starts within `max_wait_s` of when its turn came, and once."""
+    policy, now, coming = LengthAware(size, max_wait_s), 0.0, []
+    for gap_s, tokens in arrivals:
+        coming.append((now + gap_s, tokens))
+        now += gap_s
+    now, waiting, started, turn, last = 0.0, [], {}, {}, None
+    while len(started) < len(coming):
+        waiting += [n for n, (due, _) in enumerate(coming) if due <= now and n not in started and n not in waiting]
+        if not waiting:
+            now = min(due for n, (due, _) in enumerate(coming) if n not in started)
+            continue
+        seen = Queue(
+            len(waiting),
+            coming[waiting[0]][0],
+            coming[waiting[-1]][0],
+            last_batch=last,
+            tokens=[coming[n][1] for n in waiting],
+            last_run_s=0.1,
+            passed_over_s=[turn.get(n) for n in waiting],
+        )
+        decision = policy.decide(seen, now)
+        if isinstance(decision, Wait):
+            later = [due for n, (due, _) in enumerate(coming) if n not in started and n not in waiting]
+            now = min([decision.until_s, *later])
+            continue
+        places = decision.picked or tuple(range(decision.count))
+        assert len(places) == decision.count <= size
+        assert decision.picked is None or 0 in places or decision.reason == "overdue"
+        for place in range(decision.count):
+            turn.setdefault(waiting[place], now)
+        for n in [waiting[place] for place in places]:
+            turn.setdefault(n, now)
+            assert n not in started
+            started[n] = now
+        waiting = [n for place, n in enumerate(waiting) if place not in places]
+        last, now = decision.count, now + 0.1
+    assert all(started[n] - turn[n] <= max_wait_s + 1e-9 for n in started)
