@@ -166,7 +166,8 @@ class LengthAware:
         def padding(run: Sequence[int]) -> int:
             return tokens[run[-1]] * count - sum(tokens[place] for place in run)
 
-        return tuple(sorted(min(runs, key=padding)))
+        least = min(runs, key=padding)
+        return tuple(sorted(least))
 
 
 @dataclass(frozen=True, slots=True)
