@@ -77,6 +77,7 @@ def test_a_good_answer():
         "retrieve_s": None,
         "generate_s": 0.009,
         "batch_size": 7,
+        "close_reason": None,
         "replica": "8001",
     }
 

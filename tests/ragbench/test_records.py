@@ -29,7 +29,7 @@ from tests.ragbench.results_fixture import SUMMARY_HEADER_TAIL
 
 HEADER = (
     "request,question,due_s,sent_s,done_s,latency_s,send_lag_s,status,http_status,queue_s,embed_s,retrieve_s,generate_s,"
-    "batch_size,replica,prompt_tokens,completion_tokens,exact_match,recall_at_k,result,error"
+    "batch_size,close_reason,replica,prompt_tokens,completion_tokens,exact_match,recall_at_k,result,error"
 )
 SUMMARY_HEADER = f"point,variant,max_batch_size,max_wait_s,{SUMMARY_HEADER_TAIL}"
 TELEMETRY_HEADER = (
@@ -56,7 +56,7 @@ def test_a_row_as_text():
         0, "q1", 1 / 3, 0.3340004, 0.5, 1 / 6, 0.000667, "ok", 200, batch_size=7, exact_match=1.0, result='a,"b"\n'
     )
     assert requests_csv([row]).splitlines()[1:] == [
-        '0,q1,0.333333333,0.334,0.5,0.166667,0.000667,ok,200,,,,,7,,,,1,,"a,""b""',
+        '0,q1,0.333333333,0.334,0.5,0.166667,0.000667,ok,200,,,,,7,,,,,1,,"a,""b""',
         '",',
     ]
 

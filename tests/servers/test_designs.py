@@ -140,7 +140,10 @@ async def test_batched_batches_refuses_when_full_and_survives_a_failing_batch(tm
             ["baseline", "--profile", "huge"],
             "baseline: profile must be one of tiny, opt-125m, qwen2.5-1.5b, stub, got 'huge'",
         ),
-        (["batched", "--policy", "x"], "batched: policy must be one of late_binding, size_or_age, got 'x'"),
+        (
+            ["batched", "--policy", "x"],
+            "batched: policy must be one of late_binding, length_aware, size_or_age, fixed_window, got 'x'",
+        ),
         (["scaled", "--routing", "x"], "scaled: routing must be one of round_robin"),
         (["scaled", "--max-replicas", "1"], "scaled: max_replicas must be >= min_replicas (2), got 1"),
         (["fourth"], "unknown design 'fourth'"),
