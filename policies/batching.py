@@ -1,8 +1,8 @@
 """When to close a batch. Reads no clock and runs no model.
 
-A policy is asked only while the pipeline is free: what arrives while it is busy simply collects (late binding). It
-answers `Close` with a count from the head of the queue and the reason, or `Wait` with the time at which to ask again
-unless something arrives earlier.
+A policy is asked only while the pipeline is free, and once more while it is not if a whole batch waits: what arrives
+while it is busy simply collects (late binding). It answers `Close` with a count from the head of the queue and the
+reason, or `Wait` with the time at which to ask again unless something arrives earlier.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,6 +23,9 @@ __all__ = [
 ]
 
 
+_EXPECTED = 0.5  # of those answered: with fewer who come back, a batch that waits for them delays more than it gains
+
+
 @dataclass(frozen=True, slots=True)
 class Queue:
     """What a policy may know of the waiting requests; times are monotonic seconds.
@@ -31,6 +34,8 @@ class Queue:
     `last_batch` is the size of the batch that ran last, None before the first, and `last_run_s` how long it took.
     `passed_over_s`, like `tokens`, is when a batch was first closed that each request would have been in by order of
     arrival and was not; None for those whose turn has not come.
+    `ended_s` is when the last batch ended, `since_last` how many came since then, and `returning` the share of those
+    answered who lately asked again at once (`policies/returning.py`).
     """
 
     waiting: int
@@ -41,6 +46,9 @@ class Queue:
     tokens: Sequence[int] = ()
     last_run_s: float = 0.0
     passed_over_s: Sequence[float | None] = ()
+    ended_s: float | None = None
+    since_last: int = 0
+    returning: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +76,12 @@ class BatchPolicy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LateBinding:
-    """Close at the first of: full, token budget, lone request, lull, oldest too old, a deadline near.
+    """Close at the first of: full, token budget, lone request, all back, nobody expected, lull, too old, a deadline.
 
-    `lull_s` lets a burst that is still arriving (users who were all answered by the last batch, say) finish arriving;
-    a lone request after a lone batch does not pay for it. `deadline_margin_s` is the time that must be left to run.
+    Users who were answered by the last batch come back within a moment, and should find the next one open: it is, for
+    `lull_s` after the batch's end or the newest arrival, until as many came as were answered. Where those answered do
+    not come back (`returning` is less than a half, as in open loop) there is nobody to wait for; a lone request after a
+    lone batch does not wait either. `deadline_margin_s` is the time that must be left to run.
     """
 
     max_batch_size: int
@@ -96,13 +106,22 @@ class LateBinding:
             return Close(affordable, "tokens")
         if queue.waiting >= self.max_batch_size:
             return Close(self.max_batch_size, "full")
-        if queue.waiting == 1 and queue.last_batch in (None, 1):
-            return Close(1, "lone")
-        timers = {"lull": queue.newest_s + self.lull_s, "max_wait": queue.oldest_s + self.max_wait_s}
+        if reason := self._nobody_to_wait_for(queue):
+            return Close(queue.waiting, reason)
+        stir_s = queue.newest_s if queue.ended_s is None else max(queue.newest_s, queue.ended_s)
+        timers = {"lull": stir_s + self.lull_s, "max_wait": queue.oldest_s + self.max_wait_s}
         if queue.earliest_deadline_s is not None:
             timers["deadline"] = queue.earliest_deadline_s - self.deadline_margin_s
         reason, until_s = min(timers.items(), key=lambda timer: timer[1])
         return Close(queue.waiting, reason) if now >= until_s else Wait(until_s)
+
+    @staticmethod
+    def _nobody_to_wait_for(queue: Queue) -> str | None:
+        if queue.waiting == 1 and queue.last_batch in (None, 1):
+            return "lone"
+        if queue.last_batch is not None and queue.ended_s is not None and queue.since_last >= queue.last_batch:
+            return "back"
+        return "free" if queue.returning < _EXPECTED else None
 
     def _affordable(self, queue: Queue) -> int:
         """How many requests from the head fit in the padded token budget; at least one, so that none waits forever."""

@@ -38,7 +38,7 @@ class Baseline:
         await self._turn.acquire()
         queue_s = time.monotonic() - arrived_s
         # A run cannot be interrupted: whoever gives up leaves it going, and the next one waits for its end, not ours.
-        running = asyncio.ensure_future(self._rag.run([ask]))
+        running = self._rag.run([ask])
         running.add_done_callback(lambda _: self._turn.release())
         [answered] = await asyncio.shield(running)
         return self._rag.served(answered, queue_s=queue_s, batch_size=1)

@@ -46,22 +46,29 @@ class Batched:
     def __init__(self, settings: BatchedSettings) -> None:
         self._settings = settings
         self._rag = RagService(settings)
-        self._batcher: Batcher[Ask, Answered] = Batcher(
-            self._rag.run,
-            policy=chosen("policy", batching.POLICIES, settings),
-            admission=Admission(settings.max_queue, settings.max_predicted_wait_s),
-            request_timeout_s=settings.request_timeout_s,
-            tokens=_tokens,
-        )
+        self._policy = chosen("policy", batching.POLICIES, settings)
+        self._batcher: Batcher[Ask, Answered] | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Load the models, warm up the smallest and the largest batch, start the batcher."""
-        await self._rag.start(batch_sizes=[1, self._settings.max_batch_size])
+        """Load the models, warm up with every power of two up to the largest batch, start the batcher."""
+        settings = self._settings
+        most = settings.max_batch_size
+        await self._rag.start(batch_sizes=sorted({*(2**n for n in range(most.bit_length())), most}))
+        self._batcher = Batcher(
+            self._rag.run,
+            policy=self._policy,
+            admission=Admission(settings.max_queue, settings.max_predicted_wait_s),
+            max_batch_size=most,
+            request_timeout_s=settings.request_timeout_s,
+            joins=self._rag.joins,
+            tokens=_tokens,
+        )
         self._serving = asyncio.create_task(self._batcher.serve(), name="batcher")
 
     async def answer(self, question: Question) -> Served:
         """Wait for the batch that this question is in."""
+        assert self._batcher is not None, "routes are closed until start() has returned"
         done = await self._batcher.submit(self._rag.check(question))
         return self._rag.served(
             done.result, queue_s=done.queue_s, batch_size=done.batch_size, close_reason=done.close_reason

@@ -7,13 +7,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Generic, TypeVar
 
 from policies.admission import Admission, Refused, smoothed
 from policies.batching import BatchPolicy, Close, Queue, Wait
+from policies.returning import Returning
 from servers import metrics
 from servers.errors import QueueFull, Unavailable
 
@@ -36,7 +37,7 @@ class Done(Generic[R]):
     close_reason: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Item(Generic[T, R]):
     request: T
     arrived_s: float
@@ -46,8 +47,21 @@ class _Item(Generic[T, R]):
     done: asyncio.Future[Done[R]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
+@dataclass(slots=True, eq=False)
+class _Batch(Generic[T, R]):
+    items: list[_Item[T, R]]
+    reason: str
+    size: int
+    taken_s: float
+
+
 class Batcher(Generic[T, R]):
-    """A bounded queue in front of `run`, which takes a list of requests and returns as many results in order."""
+    """A bounded queue in front of `run`, which takes a list of requests and returns as many results in order.
+
+    While a batch runs, the next may already be handed over if it is full: nobody who comes later could be in it, and
+    the pipeline need not wait for us between the two. A pipeline whose requests come and go one by one (`joins`) is
+    handed each by itself, `max_batch_size` at a time.
+    """
 
     def __init__(
         self,
@@ -55,7 +69,9 @@ class Batcher(Generic[T, R]):
         *,
         policy: BatchPolicy,
         admission: Admission,
+        max_batch_size: int,
         request_timeout_s: float,
+        joins: bool = False,
         tokens: Callable[[T], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,64 +79,90 @@ class Batcher(Generic[T, R]):
         self._run = run
         self._policy = policy
         self._admission = admission
+        self._max_batch_size = max_batch_size
         self._request_timeout_s = request_timeout_s
+        self._joins = joins
         self._tokens = tokens
         self._clock = clock
-        self._last_run_s = 0.0
         self._queue: deque[_Item[T, R]] = deque()
-        self._arrived = asyncio.Event()
+        self._taken: list[_Batch[T, R]] = []
+        self._stirred = asyncio.Event()
+        self._returning = Returning()
         self._last_batch: int | None = None
+        self._last_run_s = 0.0
         self._rate_rps: float | None = None
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue, without those that are running."""
-        return len(self._queue)
+        """Requests in the queue, and those of a batch that was handed over before its turn."""
+        ahead = 0 if self._joins else sum(batch.size for batch in self._taken[1:])
+        return len(self._queue) + ahead
 
     async def submit(self, request: T) -> Done[R]:
         """Wait in the queue for a batch and its run. Raises QueueFull, or whatever the run raised."""
-        verdict = self._admission.decide(len(self._queue), self._rate_rps)
+        verdict = self._admission.decide(self.waiting, self._rate_rps)
         if isinstance(verdict, Refused):
             raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
         now = self._clock()
         length = self._tokens(request) if self._tokens is not None else None
         item = _Item[T, R](request, arrived_s=now, deadline_s=now + self._request_timeout_s, tokens=length)
         self._queue.append(item)
+        self._returning.arrived(now)
         metrics.QUEUE_DEPTH.set(len(self._queue))
-        self._arrived.set()
+        self._stirred.set()
         return await item.done
 
     async def serve(self) -> None:
         """Run batches until cancelled; then whoever still waits is answered 503."""
         try:
-            while True:
-                batch, reason = await self._next_batch()
-                await self._run_batch(batch, reason)
+            async with asyncio.TaskGroup() as runs:
+                while True:
+                    for batch in self._dealt(await self._next_batch()):
+                        self._taken.append(batch)
+                        running = asyncio.ensure_future(self._run([item.request for item in batch.items]))
+                        runs.create_task(self._finish(batch, running))
         finally:
-            self._fail_waiting(Unavailable("the server is stopping", retry_after_s=1))
+            stopping = Unavailable("the server is stopping", retry_after_s=1)
+            for batch in self._taken:
+                _fail(batch.items, stopping)
+            self._fail_waiting(stopping)
 
-    async def _next_batch(self) -> tuple[list[_Item[T, R]], str]:
+    async def _next_batch(self) -> _Batch[T, R]:
         while True:
-            self._arrived.clear()
+            self._stirred.clear()
             self._drop_cancelled()
-            try:
-                decision = self._policy.decide(self._view(), self._clock())
-            except Exception as error:
-                log.exception("the batch policy failed; so do the %d requests that wait", len(self._queue))
-                self._fail_waiting(error)
-                decision = Wait(None)
+            decision = self._decision()
             if isinstance(decision, Close):
-                batch = self._taken(decision)
+                items = self._picked(decision)
                 metrics.QUEUE_DEPTH.set(len(self._queue))
-                return batch, decision.reason
+                return _Batch(items, decision.reason, len(items), self._clock())
             delay_s = None if decision.until_s is None else decision.until_s - self._clock()
             try:
                 async with asyncio.timeout(delay_s):
-                    await self._arrived.wait()
+                    await self._stirred.wait()
             except TimeoutError:
                 pass  # the policy named this moment: ask it again
 
-    def _taken(self, decision: Close) -> list[_Item[T, R]]:
+    def _decision(self) -> Close | Wait:
+        """What the policy says, where the pipeline could take a batch."""
+        running = len(self._taken)
+        room = self._max_batch_size - running if self._joins else self._max_batch_size
+        is_early = running > 0 and not self._joins
+        if room <= 0 or (is_early and (running > 1 or len(self._queue) < self._max_batch_size)):
+            return Wait(None)
+        try:
+            decision = self._policy.decide(self._view(), self._clock())
+        except Exception as error:
+            log.exception("the batch policy failed; so do the %d requests that wait", len(self._queue))
+            self._fail_waiting(error)
+            return Wait(None)
+        if isinstance(decision, Wait):
+            return decision if not is_early else Wait(None)
+        if is_early and (decision.picked is not None or decision.count < self._max_batch_size):
+            return Wait(None)
+        return decision if decision.count <= room else Close(room, decision.reason)
+
+    def _picked(self, decision: Close) -> list[_Item[T, R]]:
         """Take the batch out of the queue, and note whom it passed over."""
         if decision.picked is None:
             return [self._queue.popleft() for _ in range(min(decision.count, len(self._queue)))]
@@ -131,36 +173,54 @@ class Batcher(Generic[T, R]):
         self._queue = deque(item for place, item in enumerate(items) if place not in picked)
         return [items[place] for place in decision.picked]
 
-    async def _run_batch(self, batch: list[_Item[T, R]], reason: str) -> None:
-        started_s = self._clock()
+    def _dealt(self, batch: _Batch[T, R]) -> list[_Batch[T, R]]:
+        """The batch as the pipeline takes it; with `joins` each request's `size` is how many run with it."""
+        if not self._joins:
+            return [batch]
+        before = len(self._taken)
+        return [_Batch([item], batch.reason, before + n, batch.taken_s) for n, item in enumerate(batch.items, start=1)]
+
+    async def _finish(self, batch: _Batch[T, R], running: asyncio.Future[Sequence[R]]) -> None:
+        """Wait for the run and answer. A failed batch fails its own requests and nothing else."""
         try:
-            results = await self._run([item.request for item in batch])
-            assert len(results) == len(batch), f"run gave {len(results)} results for {len(batch)} requests"
-        except BaseException as error:
-            # A failed batch fails its own requests and nothing else; a cancelled one answers them, then ends the loop.
-            stopping = isinstance(error, asyncio.CancelledError)
-            for item in batch:
-                _fail(item, Unavailable("the server is stopping", retry_after_s=1) if stopping else error)
-            if not isinstance(error, Exception):
-                raise
-            log.exception("a batch of %d failed", len(batch))
-            return
-        for item, result in zip(batch, results, strict=True):
-            if not item.done.done():
-                item.done.set_result(Done(result, started_s - item.arrived_s, len(batch), reason))
-        self._last_batch = len(batch)
-        self._last_run_s = self._clock() - started_s
-        self._rate_rps = smoothed(self._rate_rps, len(batch) / max(self._last_run_s, 1e-6))
-        metrics.BATCH_SIZE.observe(len(batch))
-        metrics.BATCHES.labels(reason).inc()
+            results = await running
+            assert len(results) == len(batch.items), f"{len(results)} results for {len(batch.items)} requests"
+        except Exception as error:
+            log.exception("a batch of %d failed", len(batch.items))
+            self._leave(batch)
+            _fail(batch.items, error)
+        else:
+            started_s = self._ended(batch)
+            for item, result in zip(batch.items, results, strict=True):
+                if not item.done.done():
+                    item.done.set_result(Done(result, started_s - item.arrived_s, batch.size, batch.reason))
+
+    def _ended(self, batch: _Batch[T, R]) -> float:
+        """Note it, and wake the policy before those who will be answered. -> when the batch started."""
+        now, before_s = self._clock(), self._returning.ended_s
+        started_s = batch.taken_s if before_s is None or self._joins else max(batch.taken_s, before_s)
+        self._returning.ended(now, batch.size)
+        self._last_batch = batch.size
+        self._last_run_s = now - started_s
+        self._rate_rps = smoothed(self._rate_rps, batch.size / max(self._last_run_s, 1e-6))
+        metrics.BATCH_SIZE.observe(batch.size)
+        metrics.BATCHES.labels(batch.reason).inc()
+        self._leave(batch)
+        return started_s
+
+    def _leave(self, batch: _Batch[T, R]) -> None:
+        self._taken.remove(batch)
+        self._stirred.set()
 
     def _fail_waiting(self, error: Exception) -> None:
-        for item in self._queue:
-            _fail(item, error)
+        _fail(self._queue, error)
         self._queue.clear()
 
     def _view(self) -> Queue:
-        """The policy's picture. One time limit holds for all, so the oldest request has the earliest deadline."""
+        """The policy's picture. One time limit holds for all, so the oldest request has the earliest deadline.
+
+        Nobody need wait for others where those can join later.
+        """
         if not self._queue:
             return Queue(waiting=0, oldest_s=0.0, newest_s=0.0, last_batch=self._last_batch)
         oldest, newest = self._queue[0], self._queue[-1]
@@ -174,6 +234,9 @@ class Batcher(Generic[T, R]):
             tokens=[item.tokens or 1 for item in known],
             last_run_s=self._last_run_s,
             passed_over_s=[item.passed_over_s for item in known],
+            ended_s=self._returning.ended_s,
+            since_last=self._returning.since_last,
+            returning=0.0 if self._joins else self._returning.share,
         )
 
     def _drop_cancelled(self) -> None:
@@ -183,6 +246,7 @@ class Batcher(Generic[T, R]):
             metrics.QUEUE_DEPTH.set(len(self._queue))
 
 
-def _fail(item: _Item[T, R], error: BaseException) -> None:
-    if not item.done.done():
-        item.done.set_exception(error)
+def _fail(items: Iterable[_Item[T, R]], error: BaseException) -> None:
+    for item in items:
+        if not item.done.done():
+            item.done.set_exception(error)

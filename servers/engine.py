@@ -5,18 +5,22 @@ while somebody is answered it does not compute. A process has its own, and costs
 """
 
 import asyncio
+import itertools
 import logging
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 from servers.rag.build import build
 from servers.rag.pipeline import Answered, Ask, Pipeline
 from servers.rag.stub import Stub
 from servers.settings import Settings
+from servers.worker import Inbox, work
 
-__all__ = ["Engine", "EngineDied", "EngineThread", "Loaded", "about", "load_pipeline"]
+__all__ = ["Engine", "EngineDied", "EngineThread", "Loaded", "Tickets", "about", "load_pipeline"]
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +35,7 @@ class Loaded:
 
     corpus_size: int
     model_name: str
+    joins: bool
     info: dict[str, Any]
 
 
@@ -40,33 +45,84 @@ class Engine(Protocol):
     async def load(self, settings: Settings) -> Loaded:
         """Build the pipeline. Raises ModelError."""
 
-    async def run(self, asks: Sequence[Ask]) -> Sequence[Answered]:
-        """The answers, in order; runs are done one after another, in the order in which they were asked for."""
+    def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Answered]]:
+        """The answers, in order, of a run that is under way or next when this returns. Cancelled, it is given up."""
 
     async def stop(self) -> None:
         """Give up what runs and waits. Raises EngineDied where there was no engine left to stop."""
+
+
+class Tickets:
+    """Whom each answer is for."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+
+    def issue(self) -> tuple[int, asyncio.Future[Any]]:
+        """A ticket, and what waits for the answer to it."""
+        ticket, answer = next(self._numbers), asyncio.get_running_loop().create_future()
+        self._waiting[ticket] = answer
+        return ticket, answer
+
+    def settle(self, ticket: int, answer: Any) -> None:
+        """Hand an answer to who waits for it, if anyone still does."""
+        future = self._waiting.pop(ticket)
+        if future.done():
+            return
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+    def fail(self, error: Exception) -> None:
+        """Tell all who wait."""
+        for ticket in list(self._waiting):
+            future = self._waiting[ticket]
+            self.settle(ticket, error)
+            if not future.cancelled():
+                future.exception()  # seen, should nobody wait any more
 
 
 class EngineThread:
     """On a thread named `engine`."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
-        self._pipeline: Pipeline | Stub | None = None
+        self._inbox: Inbox = SimpleQueue()
+        self._tickets = Tickets()
 
     async def load(self, settings: Settings) -> Loaded:
-        """`build` imports torch here, so that the port answers /health meanwhile."""
-        self._pipeline = await asyncio.get_running_loop().run_in_executor(self._thread, load_pipeline, settings)
-        return about(self._pipeline)
+        """`build` imports torch on the thread, so that the port answers /health meanwhile."""
+        loop = asyncio.get_running_loop()
+        ticket, loaded = self._tickets.issue()
 
-    async def run(self, asks: Sequence[Ask]) -> Sequence[Answered]:
+        def reply(ticket: int, answer: Any) -> None:
+            with suppress(RuntimeError):  # the loop has ended: nobody waits
+                loop.call_soon_threadsafe(self._tickets.settle, ticket, answer)
+
+        def run() -> None:
+            try:
+                pipeline = load_pipeline(settings)
+            except Exception as error:
+                reply(ticket, error)
+                return
+            reply(ticket, about(pipeline))
+            work(pipeline, self._inbox, reply)
+
+        threading.Thread(target=run, name="engine", daemon=True).start()
+        answer: Loaded = await loaded
+        return answer
+
+    def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Answered]]:
         """See Engine."""
-        assert self._pipeline is not None, "loaded before it is run"
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._pipeline.run, asks)
+        ticket, answer = self._tickets.issue()
+        self._inbox.put((ticket, asks))
+        answer.add_done_callback(lambda answer: self._inbox.put((ticket, None)) if answer.cancelled() else None)
+        return answer
 
     async def stop(self) -> None:
-        """Drop the calls that wait; one that runs cannot be interrupted and is not waited for."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """End the thread after the run that it is in, which cannot be interrupted and is not waited for."""
+        self._inbox.put(None)
 
 
 def load_pipeline(settings: Settings) -> Pipeline | Stub:
@@ -79,4 +135,4 @@ def load_pipeline(settings: Settings) -> Pipeline | Stub:
 
 def about(pipeline: Pipeline | Stub) -> Loaded:
     """What is told of it to the server."""
-    return Loaded(pipeline.corpus_size, pipeline.model_name, pipeline.info())
+    return Loaded(pipeline.corpus_size, pipeline.model_name, pipeline.joins, pipeline.info())

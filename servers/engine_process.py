@@ -4,7 +4,6 @@ Messages are pickles, each after its length, over a pair of sockets that only th
 """
 
 import asyncio
-import gc
 import logging
 import os
 import pickle
@@ -12,16 +11,17 @@ import signal
 import socket
 import struct
 import sys
-from collections import deque
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, BinaryIO
 
-from servers.engine import EngineDied, Loaded, about, load_pipeline
+from servers.engine import EngineDied, Loaded, Tickets, about, load_pipeline
 from servers.rag.models import ModelError
-from servers.rag.pipeline import Answered, Ask, Pipeline
-from servers.rag.stub import Stub
+from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings
+from servers.worker import Inbox, work
 
 __all__ = ["EngineProcess"]
 
@@ -35,7 +35,7 @@ class EngineProcess:
     def __init__(self) -> None:
         self._child: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._tickets = Tickets()
         self._reading: asyncio.Task[None] | None = None
 
     async def load(self, settings: Settings) -> Loaded:
@@ -50,10 +50,9 @@ class EngineProcess:
         loaded: Loaded = await self._ask(settings)
         return loaded
 
-    async def run(self, asks: Sequence[Ask]) -> Sequence[Answered]:
+    def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Answered]]:
         """See Engine."""
-        answers: Sequence[Answered] = await self._ask(asks)
-        return answers
+        return self._ask(asks)
 
     async def stop(self) -> None:
         """Kill the child: nobody waits for what it computes. Raises EngineDied where it had ended by itself."""
@@ -69,38 +68,30 @@ class EngineProcess:
         elif self._child is not None:
             raise EngineDied(f"the engine process ended with status {self._child.returncode}; the log says why")
 
-    async def _ask(self, message: Any) -> Any:
+    def _ask(self, message: Any) -> asyncio.Future[Any]:
         assert self._writer is not None, "loaded before it is run"
+        writer = self._writer
+        ticket, answer = self._tickets.issue()
         if self._reading is None or self._reading.done():
-            raise EngineDied("the engine process has ended")
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(answer)
-        self._writer.write(_framed(message))
-        # Whoever gives up leaves the run going, and its answer to be dropped.
-        return await asyncio.shield(answer)
+            self._tickets.settle(ticket, EngineDied("the engine process has ended"))
+            return answer
+        writer.write(_framed((ticket, message)))
+        answer.add_done_callback(lambda answer: writer.write(_framed((ticket, None))) if answer.cancelled() else None)
+        return answer
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        """Hand answers to those who wait, in order; at the end of the child, fail them and stop the server."""
+        """Hand answers to those who wait; at the end of the child, fail them and stop the server."""
         try:
             while True:
                 (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-                answer = pickle.loads(await reader.readexactly(length))  # noqa: S301  from our own child
-                future = self._waiting.popleft()
-                if future.cancelled():
-                    continue
-                if isinstance(answer, Exception):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
+                ticket, answer = pickle.loads(await reader.readexactly(length))  # noqa: S301  from our own child
+                self._tickets.settle(ticket, answer)
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             assert self._child is not None, "it was read from"
             log.critical("the engine process ended with status %d (%s): stopping", await self._child.wait(), error)
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
-            for future in self._waiting:
-                if not future.done():
-                    future.set_exception(EngineDied("the engine process has ended"))
-                    future.exception()  # seen, should nobody wait any more
+            self._tickets.fail(EngineDied("the engine process has ended"))
 
 
 def _framed(message: Any) -> bytes:
@@ -108,30 +99,42 @@ def _framed(message: Any) -> bytes:
     return _LENGTH.pack(len(data)) + data
 
 
+def _receive(stream: BinaryIO, inbox: "SimpleQueue[Any]") -> None:
+    """Messages as they come, while the pipeline runs. Without a server there is nobody to run it for."""
+    while head := stream.read(_LENGTH.size):
+        (length,) = _LENGTH.unpack(head)
+        inbox.put(pickle.loads(stream.read(length)))  # noqa: S301  from our own parent
+    os._exit(0)
+
+
+def _send(connection: socket.socket, outbox: "SimpleQueue[Any]") -> None:
+    """Answers, while the pipeline runs the next batch."""
+    with suppress(OSError):  # the server is gone, and so shall we be
+        while True:
+            connection.sendall(_framed(outbox.get()))
+
+
 def _work(connection: socket.socket) -> None:
-    """The child: the first message is settings, every other one a list of questions. Ends when the server is gone."""
+    """The child: the first message is settings, every other one questions. Ends when the server is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the server says when to end
         signal.signal(number, signal.SIG_IGN)
-    pipeline: Pipeline | Stub | None = None
-    with connection, connection.makefile("rb") as stream:
-        while head := stream.read(_LENGTH.size):
-            (length,) = _LENGTH.unpack(head)
-            message = pickle.loads(stream.read(length))  # noqa: S301  from our own parent
-            answer: Any
-            try:
-                if pipeline is None:
-                    pipeline = load_pipeline(message)
-                    answer = about(pipeline)
-                    gc.collect()
-                    gc.freeze()
-                else:
-                    answer = pipeline.run(message)
-            except ModelError as error:
-                answer = error
-            except Exception as error:
-                log.exception("the pipeline failed")
-                answer = error
-            connection.sendall(_framed(answer))
+    inbox: SimpleQueue[Any] = SimpleQueue()
+    outbox: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_receive, args=(connection.makefile("rb"), inbox), name="receive", daemon=True).start()
+    threading.Thread(target=_send, args=(connection, outbox), name="send", daemon=True).start()
+    ticket, settings = inbox.get()
+    try:
+        pipeline = load_pipeline(settings)
+    except ModelError as error:
+        outbox.put((ticket, error))
+    except Exception as error:
+        log.exception("the pipeline could not be built")
+        outbox.put((ticket, error))
+    else:
+        outbox.put((ticket, about(pipeline)))
+        questions: Inbox = inbox
+        work(pipeline, questions, lambda ticket, answer: outbox.put((ticket, answer)))
+    threading.Event().wait()  # until the server, which has been told, ends the connection
 
 
 if __name__ == "__main__":
@@ -139,4 +142,3 @@ if __name__ == "__main__":
         level=logging.INFO, format=f"%(asctime)s %(levelname)s engine[{os.getpid()}] %(message)s", stream=sys.stderr
     )
     _work(socket.socket(fileno=int(sys.argv[1])))
-    os._exit(0)

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from servers.api import Design, State, create_app
+from servers.corked import CorkedProtocol
 from servers.settings import Settings
 
 __all__ = ["EXIT_PORT_TAKEN", "BindError", "bind", "run"]
@@ -86,6 +87,7 @@ async def _serve(name: str, design: Design, settings: Settings, listener: socket
             lifespan="off",
             server_header=False,
             proxy_headers=False,
+            http=CorkedProtocol,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         )

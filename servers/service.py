@@ -1,5 +1,6 @@
 """The pipeline as a design uses it: loaded and run by the engine, questions checked, answers put on the wire."""
 
+import asyncio
 import platform
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -51,12 +52,16 @@ class RagService:
             raise BadRequest(f"max_new_tokens: must be <= {limit}, got {tokens}")
         return Ask(question.query, question.k, tokens)
 
-    async def run(self, asks: list[Ask]) -> Sequence[Answered]:
-        """The pipeline's answers, in order."""
-        answers = await self._engine.run(asks)
-        for stage, seconds in answers[0].stage_s.items():
-            metrics.STAGE_SECONDS.labels(stage).observe(seconds)
-        return answers
+    @property
+    def joins(self) -> bool:
+        """Whether questions may enter the pipeline while others are in it."""
+        return self._loaded.joins
+
+    def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Answered]]:
+        """The pipeline's answers, in order; the run is under way, or next, when this returns."""
+        running = self._engine.run(asks)
+        running.add_done_callback(_observe)
+        return running
 
     def served(self, answered: Answered, *, queue_s: float, batch_size: int, close_reason: str | None = None) -> Served:
         """The answer as it goes out."""
@@ -80,3 +85,9 @@ class RagService:
     def _loaded(self) -> Loaded:
         assert self._about is not None, "routes are closed until start() has returned"
         return self._about
+
+
+def _observe(running: asyncio.Future[Sequence[Answered]]) -> None:
+    if not running.cancelled() and running.exception() is None:
+        for stage, seconds in running.result()[0].stage_s.items():
+            metrics.STAGE_SECONDS.labels(stage).observe(seconds)

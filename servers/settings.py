@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 __all__ = ["ENV_PREFIX", "Settings", "SettingsError", "chosen", "flags", "load"]
 
 ENV_PREFIX = "RAG_"
+_SECRET = ("_token", "_api_key")
 S = TypeVar("S", bound="Settings")
 T = TypeVar("T")
 
@@ -48,7 +49,9 @@ class Settings(BaseSettings):
     embedder: str | None = Field(None, description="folder or hub id to use instead of the profile's embedder")
     generator: str | None = Field(None, description="folder or hub id to use instead of the profile's generator")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the models run")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: float32 on cpu")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto: bfloat16 on a GPU, and on a CPU that multiplies it (not for tiny); else float32"
+    )
     threads: int | None = Field(None, ge=1, description="torch threads; 1 for tiny and torch's default otherwise")
 
     corpus: str = Field("facts", description="the documents: facts or jsonl")
@@ -57,6 +60,11 @@ class Settings(BaseSettings):
     corpus_seed: int = Field(0, ge=0, description="seed of the facts")
     cache_dir: Path | None = Field(None, description="where corpus embeddings are kept; ~/.cache/ragbench unless set")
     retriever: str = Field("numpy", description="the top-k search: numpy or torch")
+
+    backend: str = Field("static", description="what generates: static, continuous or openai")
+    openai_url: str | None = Field(None, description="base of an OpenAI-compatible server, for the openai backend")
+    openai_model: str | None = Field(None, description="model to ask it for; the first that it lists unless set")
+    openai_api_key: str | None = Field(None, description="bearer key for it")
 
     engine: Literal["thread", "process"] = Field(
         "process", description="where the pipeline runs: see servers/engine.py"
@@ -69,7 +77,7 @@ class Settings(BaseSettings):
 
     def public(self) -> dict[str, Any]:
         """The settings in force as JSON values, for `GET /info`, without secrets."""
-        return {key: value for key, value in self.model_dump(mode="json").items() if not key.endswith("_token")}
+        return {key: value for key, value in self.model_dump(mode="json").items() if not key.endswith(_SECRET)}
 
 
 def load(settings_class: type[S], argv: Sequence[str], *, prog: str, known: Collection[str] = ()) -> S:

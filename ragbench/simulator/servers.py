@@ -10,6 +10,7 @@ from random import Random
 
 from policies.admission import Admission, Refused, smoothed
 from policies.batching import BatchPolicy, Close, Queue
+from policies.returning import Returning
 from ragbench.simulator.heap import Heap
 from ragbench.simulator.service_times import REST_S, Drawn, ServiceTimes
 
@@ -51,7 +52,7 @@ class Server:
         self._running: list[Visit] = []
         self._last_batch: int | None = None
         self._rate_rps: float | None = None
-        self._ended_s = float("-inf")
+        self._returning = Returning()
         self._epoch = 0
         self._is_held = False  # a batch has ended and its answers are on their way: the next cannot start yet
         self.is_dead = False
@@ -68,6 +69,7 @@ class Server:
                 visit.over(visit, "rejected")
                 return
         self._queue.append(visit)
+        self._returning.arrived(self._heap.now)
         if not self._running and not self._is_held:
             self._decide()
 
@@ -101,13 +103,21 @@ class Server:
         if not self._queue:
             return Queue(waiting=0, oldest_s=0.0, newest_s=0.0, last_batch=self._last_batch)
         oldest, newest = self._queue[0], self._queue[-1]
-        return Queue(len(self._queue), oldest.arrived_s, newest.arrived_s, self._last_batch, oldest.deadline_s)
+        return Queue(
+            waiting=len(self._queue),
+            oldest_s=oldest.arrived_s,
+            newest_s=newest.arrived_s,
+            last_batch=self._last_batch,
+            earliest_deadline_s=oldest.deadline_s,
+            ended_s=self._returning.ended_s,
+            since_last=self._returning.since_last,
+            returning=self._returning.share,
+        )
 
     def _start(self, batch: list[Visit]) -> None:
-        now = self._heap.now
-        drawn = self._times.draw(
-            len(batch), others=self._busy[0], is_rested=now - self._ended_s > REST_S, rng=self._rng
-        )
+        now, ended_s = self._heap.now, self._returning.ended_s
+        is_rested = ended_s is None or now - ended_s > REST_S
+        drawn = self._times.draw(len(batch), others=self._busy[0], is_rested=is_rested, rng=self._rng)
         self._busy[0] += 1
         self._running = batch
         start_s = now + drawn.dispatch_s
@@ -121,7 +131,7 @@ class Server:
         self._running = []
         self._is_held = True
         self._busy[0] -= 1
-        self._ended_s = self._heap.now
+        self._returning.ended(self._heap.now, len(batch))
         self._last_batch = len(batch)
         self._rate_rps = smoothed(self._rate_rps, len(batch) / max(self._heap.now - closed_s, 1e-6))
         for visit in batch:

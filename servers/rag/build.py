@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from servers.rag import corpus, retrieval
-from servers.rag.models import PROFILES, TINY, ModelError, Profile, missing, profile
+from servers.rag import corpus, generation, retrieval
+from servers.rag.models import PROFILES, ModelError, Profile, profile, shipped
 from servers.rag.pipeline import Pipeline
 from servers.rag.prompts import PROMPTS
 from servers.settings import Settings
@@ -15,15 +15,22 @@ if TYPE_CHECKING:
     import torch
 
     from servers.rag.embedding import Embedder
-    from servers.rag.generation import Generator
 
 __all__ = ["build", "check_names"]
 
 
 def check_names(settings: Settings) -> None:
     """Raise ValueError where a name is not in its table; imports no model library."""
-    for field, valid in (("profile", PROFILES), ("corpus", corpus.CORPORA), ("retriever", retrieval.BACKENDS)):
+    tables: dict[str, Collection[str]] = {
+        "profile": PROFILES,
+        "corpus": corpus.CORPORA,
+        "retriever": retrieval.BACKENDS,
+        "backend": generation.BACKENDS,
+    }
+    for field, valid in tables.items():
         _require(field, getattr(settings, field), valid)
+    if settings.backend == "openai" and settings.openai_url is None:
+        raise ValueError("openai_url: --backend openai wants it, as in http://127.0.0.1:8001/v1")
 
 
 def build(settings: Settings) -> Pipeline:
@@ -37,7 +44,7 @@ def build(settings: Settings) -> Pipeline:
     disable_progress_bar()
     chosen = profile(settings.profile)
     device = _device(settings.device)
-    dtype = _dtype(settings.dtype, device)
+    dtype = _dtype(settings.dtype, device, chosen)
     threads = settings.threads or (1 if settings.profile == "tiny" else None)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -52,6 +59,8 @@ def build(settings: Settings) -> Pipeline:
         "weights": settings.weights,
         "embedder": settings.embedder or chosen.embedder,
         "generator": settings.generator or chosen.generator,
+        "backend": settings.backend,
+        "retriever": settings.retriever,
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "dtype": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
@@ -61,7 +70,7 @@ def build(settings: Settings) -> Pipeline:
         index=retrieval.build(settings.retriever, vectors, device),
         corpus=documents,
         prompt=PROMPTS[chosen.prompt],
-        generator=_generator(settings, chosen, device, dtype),
+        generator=generation.build(settings, chosen, device=device, dtype=dtype),
         model_name=chosen.name if settings.weights == "real" else f"{chosen.name} (dummy weights)",
         about={key: _short(value) for key, value in about.items()},
     )
@@ -70,60 +79,21 @@ def build(settings: Settings) -> Pipeline:
 def _embedder(settings: Settings, chosen: Profile, device: str, dtype: "torch.dtype") -> "tuple[Embedder, str]":
     """The embedder and the key that its vectors are cached under."""
     from servers.rag.embedding import DummyEncoder, Embedder, Encoder, SentenceEncoder  # noqa: PLC0415
+    from servers.rag.generation.decoder import load_tokenizer  # noqa: PLC0415
 
     encoder: Encoder
     if settings.weights == "dummy" and chosen.embedder_config is not None:
         encoder = DummyEncoder(
-            dict(chosen.embedder_config), _tokenizer(chosen, settings), device=device, dtype=dtype, seed=settings.seed
+            dict(chosen.embedder_config),
+            load_tokenizer(settings, chosen),
+            device=device,
+            dtype=dtype,
+            seed=settings.seed,
         )
         return Embedder(encoder, chosen), f"dummy {chosen.name} {dtype} seed {settings.seed}"
     source = settings.embedder or chosen.embedder
     encoder = SentenceEncoder(source, device=device, dtype=dtype)
     return Embedder(encoder, chosen), f"{_short(source)} {_weights_sum(source)} {dtype}"
-
-
-def _generator(settings: Settings, chosen: Profile, device: str, dtype: "torch.dtype") -> "Generator":
-    import torch  # noqa: PLC0415
-    from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415
-
-    from servers.rag.generation.static import StaticGenerator  # noqa: PLC0415
-
-    source = settings.generator or chosen.generator
-    if settings.weights == "dummy" and chosen.generator_config is not None:
-        shape = dict(chosen.generator_config)
-        with torch.device(device):
-            torch.manual_seed(settings.seed)
-            model: Any = AutoModelForCausalLM.from_config(
-                AutoConfig.for_model(shape.pop("model_type"), **shape), dtype=dtype
-            )
-    else:
-        try:
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=_shipped(source)).to(
-                device
-            )
-        except (OSError, ValueError) as error:
-            raise missing("generator", source, error) from error
-    positions = int(model.config.max_position_embeddings)
-    if settings.max_new_tokens >= positions:
-        raise ModelError(
-            f"--max-new-tokens must be < {positions}, the positions of {source}; got {settings.max_new_tokens}"
-        )
-    return StaticGenerator(
-        model.eval(), _tokenizer(chosen, settings), temperature=settings.temperature, seed=settings.seed
-    )
-
-
-def _tokenizer(chosen: Profile, settings: Settings) -> Any:
-    """The generator's own; for dummy weights the tiny one, whose ids are valid in every profile's vocabulary."""
-    from transformers import AutoTokenizer  # noqa: PLC0415
-
-    source = settings.generator or chosen.generator
-    if settings.weights == "dummy" and chosen.generator_config is not None:
-        source = str(TINY / "reader")
-    try:
-        return AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise missing("generator", source, error) from error
 
 
 def _device(wanted: str) -> str:
@@ -134,11 +104,14 @@ def _device(wanted: str) -> str:
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _dtype(wanted: str, device: str) -> "torch.dtype":
+def _dtype(wanted: str, device: str, chosen: Profile) -> "torch.dtype":
+    """Where it is left to us: bfloat16 on what multiplies it faster, save for tiny, whose answers are to be checked."""
     import torch  # noqa: PLC0415
 
     if wanted == "auto":
-        return torch.bfloat16 if device == "cuda" else torch.float32
+        flags = torch.cpu.get_capabilities()
+        is_fast = device == "cuda" or bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
+        return torch.bfloat16 if is_fast and (device == "cuda" or chosen.name != "tiny") else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
 
 
@@ -148,14 +121,9 @@ def _require(field: str, value: str, valid: Iterable[str]) -> None:
         raise ValueError(f"{field} must be one of {', '.join(names)}, got {value!r}")
 
 
-def _shipped(source: str) -> bool | None:
-    """Insist on safetensors for our own weights; leave the choice to the library for others (OPT ships none)."""
-    return True if Path(source).parent == TINY else None
-
-
 def _short(value: Any) -> Any:
     """Paths of the shipped models by their name alone, so that results do not carry a machine's folders."""
-    return f"tiny/{Path(value).name}" if isinstance(value, str) and Path(value).parent == TINY else value
+    return f"tiny/{Path(value).name}" if isinstance(value, str) and shipped(value) else value
 
 
 def _weights_sum(source: str) -> str:

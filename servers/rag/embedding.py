@@ -23,6 +23,8 @@ BATCH = 64
 class Encoder(Protocol):
     """Texts (n) -> normalised vectors (n, d) f32."""
 
+    module: torch.nn.Module
+
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Encode a batch."""
 
@@ -34,13 +36,13 @@ class SentenceEncoder:
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415  (3 s: not for --weights dummy)
 
         try:
-            self._model = SentenceTransformer(source, device=device, model_kwargs={"dtype": dtype}).to(dtype).eval()
+            self.module = SentenceTransformer(source, device=device, model_kwargs={"dtype": dtype}).to(dtype).eval()
         except (OSError, ValueError) as error:
             raise missing("embedder", source, error) from error
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder."""
-        vectors = self._model.encode(
+        vectors = self.module.encode(
             list(texts), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False, convert_to_tensor=True
         )
         return vectors.float().cpu().numpy()
@@ -55,8 +57,8 @@ class DummyEncoder:
         shape = dict(config)
         with torch.device(device):
             torch.manual_seed(seed)
-            self._model = AutoModel.from_config(AutoConfig.for_model(shape.pop("model_type"), **shape), dtype=dtype)
-        self._model.eval()
+            self.module = AutoModel.from_config(AutoConfig.for_model(shape.pop("model_type"), **shape), dtype=dtype)
+        self.module.eval()
         self._tokenizer = tokenizer
         tokenizer.padding_side = "right"  # padding before a text would move its positions
         self._max_tokens = config["max_position_embeddings"] - 2
@@ -73,7 +75,7 @@ class DummyEncoder:
             list(texts), padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
         ).to(self._device)
         mask = inputs["attention_mask"]
-        hidden = self._model(input_ids=inputs["input_ids"], attention_mask=mask).last_hidden_state.float()
+        hidden = self.module(input_ids=inputs["input_ids"], attention_mask=mask).last_hidden_state.float()
         mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
         return torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
 
@@ -84,6 +86,11 @@ class Embedder:
     def __init__(self, encoder: Encoder, profile: Profile) -> None:
         self._encoder = encoder
         self._prefix = profile.query_prefix
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The encoder's model."""
+        return self._encoder.module
 
     def queries(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (n, d) f32 of questions."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PROFILES", "ModelError", "Profile", "missing", "profile"]
+__all__ = ["PROFILES", "TINY", "ModelError", "Profile", "missing", "profile", "shipped"]
 
 TINY = Path(__file__).parent / "tiny"
 
@@ -97,6 +97,11 @@ def profile(name: str) -> Profile:
     if name not in PROFILES:
         raise ModelError(f"profile must be one of {', '.join(PROFILES)}, got {name!r}")
     return PROFILES[name]
+
+
+def shipped(source: str) -> bool:
+    """Whether it is one of our own models."""
+    return Path(source).parent == TINY
 
 
 def missing(kind: str, source: str, error: Exception) -> ModelError:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from servers.rag.pipeline import Answered, Ask, Hit
 
@@ -18,6 +18,7 @@ class Stub:
     item_s: float = 0.00002
     corpus_size: int = 10_000
     model_name: str = "stub"
+    joins: Literal[False] = False
 
     def info(self) -> dict[str, Any]:
         """As of a pipeline."""

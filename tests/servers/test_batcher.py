@@ -15,14 +15,18 @@ SERVICE_S = 0.1
 
 
 class Pipeline:
-    """Squares numbers, a batch at a time, in `SERVICE_S` of virtual time; remembers the batches."""
+    """Squares numbers, one batch after another, in `SERVICE_S` of virtual time each; remembers what came when."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
+        self.taken_s: list[float] = []
+        self._turn = asyncio.Lock()
 
     async def run(self, numbers: list[int]) -> Sequence[int]:
         self.batches.append(numbers)
-        await asyncio.sleep(SERVICE_S)
+        self.taken_s.append(round(virtual.now(), 6))
+        async with self._turn:
+            await asyncio.sleep(SERVICE_S)
         if -1 in numbers:
             raise RuntimeError("one of these is bad")
         return [number**2 for number in numbers]
@@ -30,7 +34,13 @@ class Pipeline:
 
 async def serve(pipeline: Pipeline, arrivals: dict[int, float], **settings: object) -> list[Done[int] | BaseException]:
     """Submit each number at its time; the results in the numbers' order."""
-    options = {"policy": LateBinding(4, 0.5, 0.01), "admission": Admission(100), "request_timeout_s": 60.0, **settings}
+    options = {
+        "policy": LateBinding(4, 0.5, 0.01),
+        "admission": Admission(100),
+        "max_batch_size": 4,
+        "request_timeout_s": 60.0,
+        **settings,
+    }
     batcher: Batcher[int, int] = Batcher(pipeline.run, clock=virtual.now, **options)  # type: ignore[arg-type]
     serving = asyncio.create_task(batcher.serve())
 
@@ -51,13 +61,40 @@ def test_what_arrives_while_the_pipeline_is_busy_is_one_batch() -> None:
     assert [done.result for done in results] == [1, 4, 9, 16]
     assert [done.batch_size for done in results] == [1, 3, 3, 3]
     assert [done.close_reason for done in results] == ["lone", "lull", "lull", "lull"]
-    assert [round(done.queue_s, 6) for done in results] == [0.0, 0.08, 0.06, 0.04]
+    assert [round(done.queue_s, 6) for done in results] == [0.0, 0.09, 0.07, 0.05], "the end at 0.1, and the lull"
 
 
 def test_a_batch_never_exceeds_its_size_and_the_order_is_kept() -> None:
     pipeline = Pipeline()
     virtual.run(serve(pipeline, dict.fromkeys(range(10), 0.0), policy=SizeOrAge(4, 0.05)))
     assert pipeline.batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_a_full_batch_is_handed_over_while_another_runs_and_starts_at_its_end() -> None:
+    """Of the nine, four run, four lie ready and count as waiting; whoever comes then is in neither."""
+    pipeline = Pipeline()
+    arrivals = {0: 0.0, **{n: 0.02 + n / 1e6 for n in range(1, 5)}, **{n: 0.05 + n / 1e6 for n in range(5, 9)}, 9: 0.06}
+    results = virtual.run(serve(pipeline, arrivals, admission=Admission(8)))
+    assert pipeline.batches == [[0], [1, 2, 3, 4], [5, 6, 7, 8]]
+    assert pipeline.taken_s == [0.0, 0.020004, 0.1], "never more than one lies ready"
+    assert [round(done.queue_s, 4) for done in results[:9]] == [0.0, *[0.08] * 4, *[0.15] * 4]
+    assert isinstance(results[9], QueueFull), "four lie ready and four wait: eight"
+
+
+def test_where_requests_join_each_runs_by_itself_as_soon_as_a_slot_is_free() -> None:
+    """Numbers take as long as they are large, in tenths of a second; two at a time."""
+
+    class Engine(Pipeline):
+        async def run(self, numbers: list[int]) -> Sequence[int]:
+            self.batches.append(numbers)
+            await asyncio.sleep(SERVICE_S * numbers[0])
+            return numbers
+
+    engine = Engine()
+    results = virtual.run(serve(engine, {9: 0.0, 1: 0.02, 2: 0.03, 3: 0.04}, joins=True, max_batch_size=2))
+    assert engine.batches == [[9], [1], [2], [3]]
+    assert [round(done.queue_s, 6) for done in results] == [0.0, 0.0, 0.09, 0.28]
+    assert [done.batch_size for done in results] == [1, 2, 2, 2]
 
 
 def test_a_failing_batch_fails_its_own_requests_and_the_next_one_is_served() -> None:
@@ -84,6 +121,7 @@ def test_a_cancelled_request_costs_no_compute() -> None:
             pipeline.run,
             policy=LateBinding(4, 0.5, 0.01),
             admission=Admission(9),
+            max_batch_size=4,
             request_timeout_s=60.0,
             clock=virtual.now,
         )
@@ -105,7 +143,12 @@ def test_a_cancelled_request_costs_no_compute() -> None:
 def test_stopping_answers_whoever_waits_or_runs() -> None:
     async def scenario() -> list[BaseException | Done[int]]:
         batcher: Batcher[int, int] = Batcher(
-            Pipeline().run, policy=SizeOrAge(1, 0.0), admission=Admission(9), request_timeout_s=60.0, clock=virtual.now
+            Pipeline().run,
+            policy=SizeOrAge(1, 0.0),
+            admission=Admission(9),
+            max_batch_size=1,
+            request_timeout_s=60.0,
+            clock=virtual.now,
         )
         serving = asyncio.create_task(batcher.serve())
         asked = [asyncio.create_task(batcher.submit(number)) for number in (1, 2)]
@@ -140,7 +183,12 @@ def test_an_idle_batcher_sleeps_until_something_arrives() -> None:
 
     async def scenario() -> None:
         batcher: Batcher[int, int] = Batcher(
-            Pipeline().run, policy=SizeOrAge(1, 0.0), admission=Admission(9), request_timeout_s=60.0, clock=virtual.now
+            Pipeline().run,
+            policy=SizeOrAge(1, 0.0),
+            admission=Admission(9),
+            max_batch_size=1,
+            request_timeout_s=60.0,
+            clock=virtual.now,
         )
         await batcher.serve()
 

@@ -54,7 +54,7 @@ async def test_a_failing_run_fails_alone_and_one_given_up_mixes_nothing_up(name:
     async with loaded(name, tmp_path) as engine:
         with pytest.raises(Exception, match="max"):
             await engine.run([])
-        given_up = asyncio.create_task(engine.run(ASKS[:1]))  # type: ignore[arg-type]
+        given_up = engine.run(ASKS[:1])
         await asyncio.sleep(0)
         given_up.cancel()
         [answer] = await engine.run(ASKS[1:2])

@@ -4,11 +4,20 @@ Prompts are submitted, and `step` moves all that run by one token: so a caller m
 nobody waits for, and submit more in between. `generate` is the loop for those who want whole answers.
 """
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
-__all__ = ["Generated", "Generator", "Piece", "generate"]
+if TYPE_CHECKING:
+    import torch
+
+    from servers.rag.models import Profile
+    from servers.settings import Settings
+
+__all__ = ["BACKENDS", "Generated", "Generator", "Piece", "build", "generate"]
+
+BACKENDS = {name: f"servers.rag.generation.{name}" for name in ("static", "continuous", "openai")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +33,21 @@ class Generated:
 class Piece:
     """What a step made of one job: its next token, and the whole answer with the last one.
 
-    `token` is None where the step only ended it.
+    `token` is its number in the vocabulary, or its text where only another server knows the numbers, and None where the
+    step did nothing but end the job.
     """
 
     job: int
-    token: int | None
+    token: int | str | None
     done: Generated | None = None
 
 
 class Generator(Protocol):
     """A language model that completes prompts. Called from one thread."""
+
+    @property
+    def joins(self) -> bool:
+        """Whether what is submitted while others run starts with the next step, or waits until they have ended."""
 
     def fits(self, prompts: Sequence[str], max_new_tokens: int) -> list[bool]:
         """Which prompts leave room for their answer within the model's positions."""
@@ -55,3 +69,9 @@ def generate(generator: Generator, prompts: Sequence[str], max_new_tokens: Seque
     while len(answers) < len(jobs):
         answers |= {piece.job: piece.done for piece in generator.step() if piece.done is not None}
     return [answers[job] for job in jobs]
+
+
+def build(settings: "Settings", profile: "Profile", *, device: str, dtype: "torch.dtype") -> Generator:
+    """The backend that `settings` name, with its model loaded. Raises ModelError."""
+    make = importlib.import_module(BACKENDS[settings.backend]).build
+    return cast("Callable[..., Generator]", make)(settings, profile, device=device, dtype=dtype)

@@ -17,6 +17,10 @@ BACKENDS = {"numpy": "servers.rag.retrieval.numpy_backend", "torch": "servers.ra
 class Index(Protocol):
     """Vectors that can be searched."""
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many they are, and of how many dimensions."""
+
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Top-k rows by inner product. queries (q, d) f32 -> ids (q, k) i64, scores (q, k) f32; k is clipped to n.
 

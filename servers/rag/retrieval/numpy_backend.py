@@ -16,6 +16,12 @@ class NumpyIndex:
     def __init__(self, vectors: np.ndarray) -> None:
         self._columns = np.ascontiguousarray(np.asarray(vectors, dtype=np.float32).T)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See Index."""
+        dimensions, count = self._columns.shape
+        return count, dimensions
+
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Top-k rows by inner product. queries (q, d) f32 -> ids (q, k) i64, scores (q, k) f32; ties by lowest id.
 

@@ -15,6 +15,12 @@ class TorchIndex:
         self._device = torch.device(device)
         self._vectors = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)).to(self._device)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See Index."""
+        count, dimensions = self._vectors.shape
+        return count, dimensions
+
     @torch.inference_mode()
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Top-k rows by inner product. queries (q, d) f32 -> ids (q, k) i64, scores (q, k) f32; ties by lowest id.

@@ -32,11 +32,21 @@ def bursts(rate, seed):
 async def real(due_s, policy, max_queue):
     """-> (queue time, batch size) of each request; None for those refused."""
 
+    pipeline = asyncio.Lock()
+
     async def work(batch):
-        await asyncio.sleep(A_S + B_S * len(batch))
+        async with pipeline:
+            await asyncio.sleep(A_S + B_S * len(batch))
         return batch
 
-    batcher = Batcher(work, policy=policy, admission=Admission(max_queue), request_timeout_s=1e9, clock=virtual.now)
+    batcher = Batcher(
+        work,
+        policy=policy,
+        admission=Admission(max_queue),
+        max_batch_size=policy.max_batch_size,
+        request_timeout_s=1e9,
+        clock=virtual.now,
+    )
     serving = asyncio.create_task(batcher.serve())
 
     async def ask(due):

@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from servers.rag.generation import generate
+from servers.rag.generation import Piece, generate
+from servers.rag.generation.continuous import ContinuousGenerator
+from servers.rag.generation.decoder import Decoder
 from servers.rag.generation.static import StaticGenerator
 from servers.rag.models import TINY
 from servers.rag.prompts import short
@@ -27,7 +31,7 @@ def tokenizer() -> Any:
 
 @pytest.fixture
 def generator(model: Any, tokenizer: Any) -> StaticGenerator:
-    return StaticGenerator(model, tokenizer, temperature=0.0, seed=0)
+    return StaticGenerator(Decoder(model, tokenizer, temperature=0.0, seed=0))
 
 
 @pytest.fixture
@@ -52,6 +56,11 @@ def reference(model: Any, tokenizer: Any, prompt: str) -> list[int]:
     return row[: row.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in row else row
 
 
+@pytest.fixture
+def joining(model: Any, tokenizer: Any) -> ContinuousGenerator:
+    return ContinuousGenerator(Decoder(model, tokenizer, temperature=0.0, seed=0))
+
+
 @pytest.mark.parametrize("size", [1, 3, 16])
 def test_answers_are_those_of_transformers_one_by_one(generator: Any, model: Any, tokenizer: Any, size: int) -> None:
     asked = prompts(16)
@@ -66,14 +75,14 @@ def test_answers_are_those_of_transformers_one_by_one(generator: Any, model: Any
 
 
 def test_each_row_ends_at_its_own_limit_and_leaves_the_batch(generator: Any, widths: list[int]) -> None:
-    generator._end = -1  # nothing ends by itself
+    generator._decoder.end = -1  # nothing ends by itself
     made = generate(generator, prompts(4), [1, 5, 3, 5])
     assert [answer.completion_tokens for answer in made] == [1, 5, 3, 5]
     assert widths == [4, 3, 3, 2, 2]
 
 
 def test_pieces_are_the_answer_token_by_token(generator: Any, tokenizer: Any) -> None:
-    generator._end = -1
+    generator._decoder.end = -1
     first, second = generator.submit(prompts(2), [3, 2])
     steps = [generator.step() for _ in range(3)]
     assert [[piece.job for piece in pieces] for pieces in steps] == [[first, second], [first, second], [first]]
@@ -84,7 +93,7 @@ def test_pieces_are_the_answer_token_by_token(generator: Any, tokenizer: Any) ->
 
 
 def test_what_is_submitted_meanwhile_makes_the_next_batch(generator: Any, widths: list[int]) -> None:
-    generator._end = -1
+    generator._decoder.end = -1
     generator.submit(prompts(2), [3, 3])
     generator.step()
     [late] = generator.submit(prompts(1), [2])
@@ -93,8 +102,60 @@ def test_what_is_submitted_meanwhile_makes_the_next_batch(generator: Any, widths
     assert widths == [2, 2, 2, 1, 1]
 
 
+_ASKED = st.tuples(st.integers(0, 15), st.integers(1, LIMIT), st.integers(0, 3), st.booleans())
+
+
+@given(st.lists(_ASKED, min_size=1, max_size=10))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_who_joins_or_leaves_changes_nobody_s_answer(
+    joining: Any, generator: Any, asked: list[tuple[int, int, int, bool]]
+) -> None:
+    """Prompts that come some steps apart give what each gives alone; the last one before is given up now and then."""
+    texts = prompts(16)
+    jobs: list[int] = []
+    answers, wanted, given_up = {}, {}, set()
+
+    def step() -> list[Piece]:
+        pieces = joining.step()
+        assert not {piece.job for piece in pieces} & given_up
+        answers.update({piece.job: piece.done for piece in pieces if piece.done is not None})
+        return pieces
+
+    for which, limit, steps, gives_up in asked:
+        for _ in range(steps):
+            step()
+        if gives_up and jobs and jobs[-1] not in answers:
+            joining.cancel(jobs[-1])
+            given_up.add(jobs[-1])
+        jobs += joining.submit([texts[which]], [limit])
+        wanted[jobs[-1]] = generate(generator, [texts[which]], [limit])[0]
+    while step():
+        pass
+    assert answers == {job: made for job, made in wanted.items() if job not in given_up}
+
+
+def test_what_is_submitted_meanwhile_joins_with_the_next_step(joining: Any, widths: list[int]) -> None:
+    joining._decoder.end = -1
+    joining.submit(prompts(2), [4, 4])
+    joining.step()
+    [late] = joining.submit(prompts(1), [2])
+    steps = [[piece.job for piece in joining.step()] for _ in range(3)]
+    assert steps == [[0, 1, late], [0, 1, late], [0, 1]]
+    assert widths == [2, 2, 1, 3, 2]
+
+
+def test_columns_that_nobody_looks_at_are_dropped(joining: Any) -> None:
+    joining._decoder.end = -1
+    joining.submit(sorted(prompts(12), key=len)[::11], [9, 2])
+    widest = []
+    for _ in range(4):
+        joining.step()
+        widest.append(joining._running.mask.shape[1])
+    assert widest[0] > widest[2] == widest[3] - 1
+
+
 def test_a_cancelled_job_is_not_heard_of_again_and_changes_no_other(generator: Any, widths: list[int]) -> None:
-    generator._end = -1
+    generator._decoder.end = -1
     alone = generate(generator, prompts(3)[2:], [4])
     del widths[:]
     gone, waiting = generator.submit(prompts(1), [9]), None
@@ -113,14 +174,14 @@ def test_a_cancelled_job_is_not_heard_of_again_and_changes_no_other(generator: A
 
 def test_sampling_follows_its_seed(model: Any, tokenizer: Any) -> None:
     def sampled(seed: int) -> list[str]:
-        made = StaticGenerator(model, tokenizer, temperature=3.0, seed=seed)
+        made = StaticGenerator(Decoder(model, tokenizer, temperature=3.0, seed=seed))
         return [answer.text for answer in generate(made, prompts(6), [LIMIT] * 6)]
 
     assert sampled(1) == sampled(1) != sampled(2)
 
 
 def test_a_prompt_too_long_for_the_model_loses_its_beginning(generator: Any) -> None:
-    positions = generator._positions
+    positions = generator._decoder.positions
     long = " ".join(["heron"] * 2 * positions)
     assert generator.fits([long, "heron?"], LIMIT) == [False, True]
     [answer] = generate(generator, [long], [LIMIT])

@@ -29,6 +29,8 @@ class FirstLetter:
 class Counter:
     """Answers with the number of lines of the prompt; takes prompts of at most `most` characters."""
 
+    joins = False
+
     def __init__(self, most: int) -> None:
         self.most = most
         self.limits: list[int] = []

@@ -1,0 +1,48 @@
+"""Generation in which new prompts join between two steps of those that run, and nobody waits for the longest answer.
+
+A step gives each running row its next token; then those that were submitted meanwhile are read in one padded batch of
+their own, get their first token from it, and join. How many run at a time is the caller's to bound.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from servers.rag.generation import Piece
+from servers.rag.generation.decoder import load_decoder
+from servers.rag.generation.rows import joined
+from servers.rag.generation.static import StaticGenerator
+
+if TYPE_CHECKING:
+    from servers.rag.models import Profile
+    from servers.settings import Settings
+
+__all__ = ["ContinuousGenerator", "build"]
+
+
+class ContinuousGenerator(StaticGenerator):
+    """See Generator."""
+
+    joins = True
+
+    @torch.inference_mode()
+    def step(self) -> list[Piece]:
+        """One token for each row that runs, and the first one of each that joins."""
+        pieces: list[Piece] = []
+        if self._running is not None:
+            before = len(self._running.jobs)
+            pieces, self._running = self._decoder.advance(self._running)
+            if self._running is not None and len(self._running.jobs) < before:
+                self._running.trimmed()
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            first, fresh = self._decoder.advance(self._decoder.rows(waiting))
+            pieces += first
+            if fresh is not None:
+                self._running = fresh if self._running is None else joined(self._running, fresh)
+        return pieces
+
+
+def build(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> ContinuousGenerator:
+    """With its model loaded. Raises ModelError."""
+    return ContinuousGenerator(load_decoder(settings, profile, device=device, dtype=dtype))

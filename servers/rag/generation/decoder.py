@@ -1,0 +1,129 @@
+"""A causal model with its tokenizer: prompts to rows, rows to their next tokens. Decides nothing about who runs."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+from servers.rag.generation import Generated, Piece
+from servers.rag.generation.rows import Job, Rows
+from servers.rag.models import TINY, ModelError, missing, shipped
+
+if TYPE_CHECKING:
+    from servers.rag.models import Profile
+    from servers.settings import Settings
+
+__all__ = ["Decoder", "load_decoder", "load_tokenizer"]
+
+
+class Decoder:
+    """Greedy at temperature 0, else sampled from a generator seeded once. Called in inference mode."""
+
+    def __init__(self, model: Any, tokenizer: Any, *, temperature: float, seed: int) -> None:
+        self.model = model
+        self._tokenizer = tokenizer
+        self.positions = int(model.config.max_position_embeddings)
+        self.end = tokenizer.eos_token_id
+        self._temperature = temperature
+        self._rng = torch.Generator(device=model.device).manual_seed(seed)
+        self._tokenised: dict[str, list[int]] = {}
+
+    def fits(self, prompts: Sequence[str], max_new_tokens: int) -> list[bool]:
+        """Which prompts leave room for their answer within the model's positions."""
+        room = self.positions - max_new_tokens
+        self._tokenised = dict(zip(prompts, self._tokens(prompts), strict=True))  # they are about to be submitted
+        return [len(self._tokenised[prompt]) <= room for prompt in prompts]
+
+    def rows(self, jobs: list[Job]) -> Rows:
+        """Prompts padded on the left to one width. One that leaves no room for its answer loses its beginning."""
+        tokens = [ids[job.limit - self.positions :] for job, ids in zip(jobs, self._prompts(jobs), strict=True)]
+        width = max(map(len, tokens))
+        for job, ids in zip(jobs, tokens, strict=True):
+            job.prompt_tokens = len(ids)
+        device = self.model.device
+        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in tokens], device=device)
+        padded = torch.tensor([[0] * (width - len(ids)) + ids for ids in tokens], device=device)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        return Rows(jobs, padded, mask, positions, DynamicCache(config=self.model.config))
+
+    def advance(self, rows: Rows) -> tuple[list[Piece], Rows | None]:
+        """One token for each row. -> the pieces, and the rows that go on."""
+        output = self.model(
+            input_ids=rows.ids,
+            attention_mask=rows.mask,
+            position_ids=rows.positions,
+            past_key_values=rows.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        chosen = self._choose(output.logits[:, -1])
+        pieces, going_on = [], []
+        for row, (job, token) in enumerate(zip(rows.jobs, chosen.tolist(), strict=True)):
+            if job.is_cancelled:
+                continue
+            is_end = token == self.end
+            if not is_end:
+                job.made.append(token)
+            is_over = is_end or len(job.made) >= job.limit
+            pieces.append(Piece(job.number, None if is_end else token, self._generated(job) if is_over else None))
+            if not is_over:
+                going_on.append(row)
+        return pieces, rows.after(chosen, going_on)
+
+    def _prompts(self, jobs: Sequence[Job]) -> list[list[int]]:
+        return self._tokens([job.prompt for job in jobs])
+
+    def _tokens(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Each prompt's, those from the last `fits` as they were found there."""
+        known = self._tokenised
+        unknown = [prompt for prompt in prompts if prompt not in known]
+        found = dict(zip(unknown, self._tokenizer(unknown)["input_ids"], strict=True)) if unknown else {}
+        return [known[prompt] if prompt in known else found[prompt] for prompt in prompts]
+
+    def _choose(self, logits: torch.Tensor) -> torch.Tensor:
+        """The next token of each row, (rows,)."""
+        if self._temperature == 0:
+            return logits.argmax(dim=-1)
+        shares = torch.softmax(logits.float() / self._temperature, dim=-1)
+        return torch.multinomial(shares, 1, generator=self._rng)[:, 0]
+
+    def _generated(self, job: Job) -> Generated:
+        text = self._tokenizer.decode(job.made, skip_special_tokens=True)
+        return Generated(text.strip(), job.prompt_tokens, len(job.made))
+
+
+def load_decoder(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> Decoder:
+    """The profile's generator, or the one that `settings` name, or its shape with random weights. Raises ModelError."""
+    source = settings.generator or profile.generator
+    if settings.weights == "dummy" and profile.generator_config is not None:
+        shape = dict(profile.generator_config)
+        with torch.device(device):
+            torch.manual_seed(settings.seed)
+            model: Any = AutoModelForCausalLM.from_config(
+                AutoConfig.for_model(shape.pop("model_type"), **shape), dtype=dtype
+            )
+    else:
+        safetensors = True if shipped(source) else None  # for others the library chooses: OPT has none
+        try:
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=safetensors).to(device)
+        except (OSError, ValueError) as error:
+            raise missing("generator", source, error) from error
+    positions = int(model.config.max_position_embeddings)
+    if settings.max_new_tokens >= positions:
+        raise ModelError(
+            f"--max-new-tokens must be < {positions}, the positions of {source}; got {settings.max_new_tokens}"
+        )
+    tokenizer = load_tokenizer(settings, profile)
+    return Decoder(model.eval(), tokenizer, temperature=settings.temperature, seed=settings.seed)
+
+
+def load_tokenizer(settings: "Settings", profile: "Profile") -> Any:
+    """The generator's own; for dummy weights the tiny one, whose ids are valid in every profile's vocabulary."""
+    source = settings.generator or profile.generator
+    if settings.weights == "dummy" and profile.generator_config is not None:
+        source = str(TINY / "reader")
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise missing("generator", source, error) from error

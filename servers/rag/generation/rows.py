@@ -1,0 +1,85 @@
+"""The rows of a padded batch in mid-generation: leaving out those that have ended, and putting two batches together.
+
+Padding is on the left, so that every row's next token has the same column. Runs no model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+__all__ = ["Job", "Rows", "joined"]
+
+
+@dataclass(slots=True)
+class Job:
+    """One prompt on its way to an answer of at most `limit` tokens."""
+
+    number: int
+    prompt: str
+    limit: int
+    prompt_tokens: int = 0
+    made: list[int] = field(default_factory=list)
+    is_cancelled: bool = False
+
+
+@dataclass(slots=True)
+class Rows:
+    """A row a job: `ids` (rows, width) go in next, `mask` (rows, length) is what they may look at.
+
+    `positions` (rows, width) count from each row's own beginning. `cache` holds keys and values of what went in before.
+    """
+
+    jobs: list[Job]
+    ids: torch.Tensor
+    mask: torch.Tensor
+    positions: torch.Tensor
+    cache: Any
+
+    def after(self, chosen: torch.Tensor, kept: Sequence[int]) -> "Rows | None":
+        """The rows that are `kept`, each with the token chosen for it (rows,) as its next; None where none is."""
+        if not kept:
+            return None
+        mask, positions, jobs = self.mask, self.positions[:, -1:] + 1, self.jobs
+        if len(kept) < len(jobs):
+            places = torch.tensor(kept, device=chosen.device)
+            chosen, mask, positions = chosen[places], mask[places], positions[places]
+            jobs = [jobs[row] for row in kept]
+            self.cache.batch_select_indices(places)
+        mask = torch.cat([mask, mask.new_ones(len(kept), 1)], dim=1)
+        return Rows(jobs, chosen[:, None], mask, positions, self.cache)
+
+    def trimmed(self) -> "Rows":
+        """Without the columns that no row looks at any more: the longest row may have gone."""
+        first = int(self.mask.any(dim=0).int().argmax())
+        if first:
+            self.mask = self.mask[:, first:]
+            for layer in self.cache.layers:
+                layer.keys, layer.values = layer.keys[:, :, first:], layer.values[:, :, first:]
+        return self
+
+
+def joined(first: Rows, second: Rows) -> Rows:
+    """One batch of two, both with one token a row to go in next: the shorter one gets more padding on its left."""
+    width = max(first.mask.shape[1], second.mask.shape[1])
+    for mine, other in zip(first.cache.layers, second.cache.layers, strict=True):
+        mine.keys = _stacked(mine.keys, other.keys, width - 1, dim=2)
+        mine.values = _stacked(mine.values, other.values, width - 1, dim=2)
+    return Rows(
+        [*first.jobs, *second.jobs],
+        torch.cat([first.ids, second.ids]),
+        _stacked(first.mask, second.mask, width, dim=1),
+        torch.cat([first.positions, second.positions]),
+        first.cache,
+    )
+
+
+def _stacked(first: torch.Tensor, second: torch.Tensor, width: int, *, dim: int) -> torch.Tensor:
+    """Both, one under the other, with zeros before what is shorter than `width` along `dim`."""
+    shape = list(first.shape)
+    shape[0], shape[dim] = len(first) + len(second), width
+    whole = first.new_zeros(shape)
+    whole[: len(first)].narrow(dim, width - first.shape[dim], first.shape[dim]).copy_(first)
+    whole[len(first) :].narrow(dim, width - second.shape[dim], second.shape[dim]).copy_(second)
+    return whole
