@@ -23,10 +23,10 @@ ASKS = [Ask(f"Which animals can {verb}?", 2, 8) for verb in ("make honey", "spin
 
 
 @asynccontextmanager
-async def loaded(name: str, folder: Path) -> AsyncIterator[Engine]:
+async def loaded(name: str, folder: Path, backend: str = "static") -> AsyncIterator[Engine]:
     engine = ENGINES[name]()
     try:
-        await engine.load(Settings(corpus_size=200, cache_dir=folder))
+        await engine.load(Settings(corpus_size=200, cache_dir=folder, backend=backend))
         yield engine
     finally:
         await engine.stop()
@@ -47,6 +47,18 @@ async def test_both_give_the_same_answers_in_the_order_asked_for(tmp_path: Path)
         assert [answers[0].result for answers in single] == ["bees", "spiders", "beavers"]
         told[name] = [(answer.query, answer.result, answer.documents, answer.completion_tokens) for answer in whole]
     assert told["thread"] == told["process"]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_questions_join_one_by_one_and_leave_as_they_are_answered(name: str, tmp_path: Path) -> None:
+    async with loaded(name, tmp_path, "continuous") as engine:
+        given_up = engine.run(ASKS[:2])
+        answered = [engine.run([ask]) for ask in ASKS]
+        await asyncio.sleep(0)
+        given_up.cancel()
+        answers = [answer for [answer] in await asyncio.gather(*answered)]
+        assert [answer.result for answer in answers] == ["bees", "spiders", "beavers"]
+        assert all(set(answer.stage_s) == {"embed", "retrieve", "generate"} for answer in answers)
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -9,6 +9,7 @@ import json
 import queue
 import threading
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["OpenAIGenerator", "build"]
 
 _DATA = b"data:"
+_STEP_S = 0.01
 
 
 class OpenAIGenerator:
     """Each prompt is a streamed request, on an event loop in a thread; `step` gives what has come since the last one.
 
-    How many fit the model is the other server's to say: its refusal fails the step.
+    How many fit the model is the other server's to say: its refusal fails the step. A step waits a moment for the first
+    piece and no longer, so that others can join meanwhile.
     """
 
     joins = True
@@ -47,7 +50,8 @@ class OpenAIGenerator:
         self._came: queue.SimpleQueue[Piece | Exception] = queue.SimpleQueue()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="openai", daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="openai", daemon=True)
+        self._thread.start()
         self._session: aiohttp.ClientSession = self._wait(self._opened())
         try:
             self.model: str = self._wait(self._chosen(model))
@@ -71,10 +75,10 @@ class OpenAIGenerator:
         self._wait(self._stopped([job]))
 
     def step(self) -> list[Piece]:
-        """All that has come; waits for the first of it while something runs. Raises what a request failed with."""
-        if not self._running and self._came.empty():
-            return []
-        come = [self._came.get()]
+        """All that has come. Raises what a request failed with."""
+        come = []
+        with suppress(queue.Empty):
+            come.append(self._came.get(timeout=_STEP_S if self._running else 0.001))
         while not self._came.empty():
             come.append(self._came.get())
         pieces = []
@@ -90,6 +94,8 @@ class OpenAIGenerator:
         self._wait(self._stopped(list(self._running)))
         self._wait(self._session.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def _wait(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

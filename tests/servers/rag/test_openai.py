@@ -1,0 +1,133 @@
+"""The backend for OpenAI-compatible servers, against one of few words that speaks the same wire."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+from aiohttp import web
+
+from servers.rag.generation import Piece, generate
+from servers.rag.generation.openai import OpenAIGenerator
+from servers.rag.models import ModelError
+
+
+class Words:
+    """Says the words of a prompt back, one a chunk; `slow` never ends, `bad` is refused."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, object]] = []
+        self.headers: list[str | None] = []
+        self.hung_up = threading.Event()
+
+    async def models(self, request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "words"}, {"id": "others"}]})
+
+    async def completions(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.bodies.append(body)
+        self.headers.append(request.headers.get("Authorization"))
+        if body["prompt"] == "bad":
+            return web.json_response({"error": {"message": "the prompt is too long"}}, status=400)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        words = body["prompt"].split()[: body["max_tokens"]]
+        for word in words:
+            await response.write(b"data: " + json.dumps({"choices": [{"text": f" {word}"}]}).encode() + b"\n\n")
+        try:
+            while body["prompt"] == "slow":
+                await asyncio.sleep(0.01)
+                await response.write(b": still here\n\n")
+        except (ConnectionError, asyncio.CancelledError):
+            self.hung_up.set()
+            raise
+        usage = {"prompt_tokens": len(body["prompt"].split()), "completion_tokens": len(words)}
+        await response.write(b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\ndata: [DONE]\n\n")
+        return response
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[Words, str]]:
+    """The server on a loop in a thread. -> it, and its base URL"""
+    words, loop, ready = Words(), asyncio.new_event_loop(), threading.Event()
+    app = web.Application()
+    app.router.add_get("/v1/models", words.models)
+    app.router.add_post("/v1/completions", words.completions)
+    runner = web.AppRunner(app, shutdown_timeout=1, handler_cancellation=True)
+
+    async def start() -> None:
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        ready.set()
+
+    def run() -> None:
+        loop.run_until_complete(start())
+        loop.run_forever()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert ready.wait(10)
+    yield words, f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
+@pytest.fixture
+def generator(served: tuple[Words, str]) -> Iterator[OpenAIGenerator]:
+    made = OpenAIGenerator(served[1], model=None, api_key="sesame", temperature=0.0, seed=7, timeout_s=10)
+    yield made
+    made.close()
+
+
+def come(generator: OpenAIGenerator) -> list[Piece]:
+    """What the first step gives that gives anything."""
+    return next(pieces for pieces in iter(generator.step, None) if pieces)
+
+
+def test_answers_come_in_order_and_the_request_says_how(generator: OpenAIGenerator, served: tuple[Words, str]) -> None:
+    made = generate(generator, ["one two three", "four"], [2, 5])
+    assert [(answer.text, answer.prompt_tokens, answer.completion_tokens) for answer in made] == [
+        ("one two", 3, 2),
+        ("four", 1, 1),
+    ]
+    body = next(body for body in served[0].bodies if body["prompt"] == "one two three")
+    assert (body["model"], body["max_tokens"], body["temperature"], body["seed"]) == ("words", 2, 0.0, 7)
+    assert served[0].headers == ["Bearer sesame"] * 2
+
+
+def test_pieces_come_as_they_are_said_and_others_join_meanwhile(generator: OpenAIGenerator) -> None:
+    [slow] = generator.submit(["slow"], [9])
+    assert [(piece.job, piece.token) for piece in come(generator)] == [(slow, " slow")]
+    [quick] = generator.submit(["quick words"], [9])
+    pieces = []
+    while not any(piece.done for piece in pieces):
+        pieces += generator.step()
+    assert {piece.job for piece in pieces} == {quick}
+    assert [piece.token for piece in pieces] == [" quick", " words", None]
+    generator.cancel(slow)
+
+
+def test_a_cancelled_request_is_hung_up_on(generator: OpenAIGenerator, served: tuple[Words, str]) -> None:
+    [job] = generator.submit(["slow"], [9])
+    come(generator)
+    generator.cancel(job)
+    generator.cancel(job)
+    assert served[0].hung_up.wait(5)
+    assert generator.step() == []
+
+
+def test_what_the_other_server_refuses_fails_the_step_and_not_the_next(generator: OpenAIGenerator) -> None:
+    with pytest.raises(RuntimeError, match=r"HTTP 400: .*the prompt is too long"):
+        generate(generator, ["bad"], [3])
+    assert generate(generator, ["fine"], [3])[0].text == "fine"
+
+
+def test_where_nobody_answers_or_the_model_is_unknown_one_line_says_so(served: tuple[Words, str]) -> None:
+    given = {"api_key": None, "temperature": 0.0, "seed": 0, "timeout_s": 5.0}
+    with pytest.raises(ModelError, match=r"no OpenAI-compatible server at http://127.0.0.1:1/v1"):
+        OpenAIGenerator("http://127.0.0.1:1/v1", model=None, **given)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"--openai-model mine: http://.*/v1 has words, others"):
+        OpenAIGenerator(served[1], model="mine", **given)  # type: ignore[arg-type]
