@@ -15,6 +15,7 @@ from ragbench.commands.capacity import capacity
 from ragbench.commands.common import say
 from ragbench.commands.compare import compare
 from ragbench.commands.doctor import doctor
+from ragbench.commands.limit import limit
 from ragbench.commands.load import load
 from ragbench.commands.report import report, summarise
 from ragbench.commands.run import plan, run
@@ -34,6 +35,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     calibrate,
     compare,
     capacity,
+    limit,
     simulate,
 )
 

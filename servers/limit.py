@@ -42,8 +42,11 @@ class LimitSettings(Settings):
     """What can be set beside the pipeline."""
 
     batch_sizes: list[PositiveInt] = Field([1, 2, 4, 8, 16, 32], min_length=1, description="batch sizes to time")
-    runs: int = Field(20, ge=1, description="batches of each size")
+    duration_s: float = Field(3.0, gt=0, description="how long to time each size; three batches at least")
     out: Path | None = Field(None, description="CSV file for a row a run")
+
+
+_FEWEST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +85,11 @@ def timed(pipeline: Pipeline, settings: LimitSettings, questions: Sequence[Ask])
     rng = Random(settings.seed)
     for size in settings.batch_sizes:
         pipeline.run(rng.choices(questions, k=size))
-    runs = []
-    for number in range(settings.runs):
+    runs: list[Run] = []
+    sizes, until_s = len(settings.batch_sizes), time.monotonic() + settings.duration_s * len(settings.batch_sizes)
+    while len(runs) < _FEWEST * sizes or time.monotonic() < until_s:
         if sys.stderr.isatty():
-            print(f"\rround {number + 1} of {settings.runs}", end="", file=sys.stderr, flush=True)
+            print(f"\rround {len(runs) // sizes + 1}", end="", file=sys.stderr, flush=True)
         for size in settings.batch_sizes:
             asks = rng.choices(questions, k=size)
             began_s = time.perf_counter()
@@ -97,8 +101,8 @@ def timed(pipeline: Pipeline, settings: LimitSettings, questions: Sequence[Ask])
 
 
 def _questions(settings: LimitSettings) -> list[Ask]:
-    """Questions of the kind that the harness asks."""
-    asked = facts.questions(facts.facts(settings.corpus_size, settings.corpus_seed), 500)
+    """Those that the harness asks."""
+    asked = facts.questions(facts.facts(), 2000)
     return [Ask(question.query, 2, settings.max_new_tokens) for question in asked]
 
 

@@ -1,0 +1,87 @@
+"""How near a design comes to its own pipeline with no server round it: both measured in turns, then compared.
+
+Knows the bare pipeline by its command line, which times batches of a size and writes a CSV row for each; runs nothing.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from ragbench.config import StudyError
+from ragbench.points import Design
+
+_BATCH = "max_batch_size"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One seed: requests/s of the bare pipeline in batches of the design's cap, and what the design answered then."""
+
+    design: str
+    max_batch_size: int
+    users: int
+    seed: int
+    bare_rps: float
+    served_rps: float
+
+    @property
+    def ratio(self) -> float:
+        """1 where the server costs nothing."""
+        return self.served_rps / self.bare_rps
+
+
+def bare_argv(bare: str, design: Design, *, duration_s: float, out: Path, python: str) -> list[str]:
+    """The command that times the pipeline of `design`, in batches as large as it takes. Raises StudyError."""
+    size = design.settings.get(_BATCH)
+    if not isinstance(size, int):
+        raise StudyError([f"settings of {design.name}: {_BATCH} is needed, for the bare pipeline's batches"])
+    settings = {name: value for name, value in design.settings.items() if name != _BATCH}
+    words = Design(design.variant, settings, command=bare).argv(python)
+    return [*words, "--batch-sizes", f"[{size}]", "--duration-s", repr(duration_s), "--out", str(out)]
+
+
+def bare_rps(path: Path) -> float:
+    """Requests/s over all runs of the file that the bare command wrote."""
+    with path.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    return sum(int(row["batch_size"]) for row in rows) / sum(float(row["total_s"]) for row in rows)
+
+
+def limit_csv(turns: Sequence[Turn]) -> str:
+    """A row a turn."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["design", _BATCH, "users", "seed", "bare_rps", "served_rps", "ratio"])
+    for turn in turns:
+        figures = (f"{turn.bare_rps:.2f}", f"{turn.served_rps:.2f}", f"{turn.ratio:.4f}")
+        table.writerow([turn.design, turn.max_batch_size, turn.users, turn.seed, *figures])
+    return text.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Medians over the turns of a design; `ratio` is that of the two medians."""
+
+    design: str
+    turns: int
+    bare_rps: float
+    served_rps: float
+
+    @property
+    def ratio(self) -> float:
+        """1 where the server costs nothing."""
+        return self.served_rps / self.bare_rps
+
+
+def verdicts(turns: Sequence[Turn]) -> list[Verdict]:
+    """One a design and number of users, in order of appearance."""
+    names = dict.fromkeys((turn.design, turn.users) for turn in turns)
+    found = []
+    for design, users in names:
+        mine = [turn for turn in turns if (turn.design, turn.users) == (design, users)]
+        bare, served = (median(getattr(turn, name) for turn in mine) for name in ("bare_rps", "served_rps"))
+        found.append(Verdict(f"{design}, {users} users", len(mine), bare, served))
+    return found
