@@ -1,4 +1,4 @@
-.PHONY: setup check test accuracy smoke sweep clean
+.PHONY: setup check test accuracy smoke sweep vllm clean
 RUN := scripts/setup.sh
 
 setup:    ; $(RUN)
@@ -7,4 +7,5 @@ test:     ; $(RUN) python -m pytest
 accuracy: ; $(RUN) python -m servers.rag.tiny.evaluate
 smoke:    ; ./run_all.sh smoke
 sweep:    ; ./run_all.sh sweep
+vllm:     ; scripts/vllm.sh python -m ragbench run vllm
 clean:    ; git clean -fdX results

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import typer
 
+from ragbench.commands.answers import answers
 from ragbench.commands.arrivals import arrivals
 from ragbench.commands.calibrate import calibrate
 from ragbench.commands.capacity import capacity
@@ -34,6 +35,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     doctor,
     calibrate,
     compare,
+    answers,
     capacity,
     limit,
     simulate,

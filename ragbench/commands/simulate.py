@@ -1,6 +1,7 @@
 """`ragbench simulate`: a measured study again in virtual time, or a what-if fitted to it."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,16 +14,21 @@ from ragbench.config import StudyError
 from ragbench.paths import StudyPaths
 from ragbench.records import read_manifests, write_atomic
 from ragbench.simulator.agreement import Agreement, agreement_csv, told
+from ragbench.simulator.alone import read_batches
 from ragbench.simulator.replay import Fitted, choose, fits, replay
 from ragbench.simulator.scenario import Scenario, read_scenario, tell
 from ragbench.simulator.scenario_file import summary_of, write
-from ragbench.simulator.service_times import FitError
+from ragbench.simulator.service_times import Batch, FitError
 
 
 def simulate(
     folder: FolderArgument,
     scenario: Annotated[
         Path | None, typer.Option(help="A what-if, as in studies/whatif/thousand.toml, instead of FOLDER's own points.")
+    ] = None,
+    times: Annotated[
+        Path | None,
+        typer.Option(help="Service times of the pipeline alone, from `python -m servers.limit --out`, not FOLDER's."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write; FOLDER-simulated unless given.")] = None,
 ) -> None:
@@ -32,17 +38,20 @@ def simulate(
     if any(manifest["summary"].get("source") != "simulated" for manifest in read_manifests(target.root)):
         raise StudyError([f"--out: {target.root} holds what was measured; name another folder"])
     try:
+        batches = read_batches(times) if times is not None else []
         if scenario is None:
-            _replay(paths, target)
+            _replay(paths, target, batches)
         else:
-            _what_if(paths, target.root / scenario.stem, read_scenario(scenario))
+            _what_if(paths, target.root / scenario.stem, read_scenario(scenario), batches)
     except FitError as error:
         raise StudyError([str(error)]) from error
 
 
-def _replay(paths: StudyPaths, target: StudyPaths) -> None:
+def _replay(paths: StudyPaths, target: StudyPaths, batches: Sequence[Batch]) -> None:
     with Console(stderr=True).status("simulating") as status:
-        agreements, fitted = replay(paths, target, on_point=lambda name: status.update(f"simulating {name}"))
+        agreements, fitted = replay(
+            paths, target, on_point=lambda name: status.update(f"simulating {name}"), batches=batches
+        )
     if paths.study_toml.is_file():
         shutil.copyfile(paths.study_toml, target.study_toml)
     write_atomic(target.root / "agreement.csv", agreement_csv(agreements))
@@ -52,8 +61,8 @@ def _replay(paths: StudyPaths, target: StudyPaths) -> None:
     terminal.print(f"table:   {target.root / 'agreement.csv'}\nsummary: {target.summary}", soft_wrap=True)
 
 
-def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario) -> None:
-    fitted = choose(fits(paths), scenario.variant)
+def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario, batches: Sequence[Batch]) -> None:
+    fitted = choose(fits(paths, batches=batches), scenario.variant)
     with Console(stderr=True).status(f"simulating: {scenario.title}"):
         what = tell(scenario, design=fitted.info["design"], settings=fitted.info["settings"], times=fitted.times)
     summary = summary_of(what, scenario)

@@ -23,7 +23,7 @@ from ragbench.schedule import Request
 from ragbench.simulator.agreement import Agreement, Pair, agree, latencies
 from ragbench.simulator.designs import DESIGNS
 from ragbench.simulator.run import run
-from ragbench.simulator.service_times import FitError, ServiceTimes, fit
+from ragbench.simulator.service_times import Batch, FitError, ServiceTimes, fit
 from ragbench.slo import Slo
 from ragbench.stats import summarise
 from ragbench.workload import Question
@@ -53,8 +53,8 @@ class Fitted:
         return dict(self.manifests[0]["server_info"])
 
 
-def fits(paths: StudyPaths) -> list[Fitted]:
-    """Every design of a measured study, fitted to its open-loop points.
+def fits(paths: StudyPaths, *, batches: Sequence[Batch] = ()) -> list[Fitted]:
+    """Every design of a measured study, fitted to its open-loop points; with `batches`, as if these were its own.
 
     Designs this package has no model of, and those that report no stages, are left out. Raises FitError where that
     leaves none.
@@ -67,9 +67,10 @@ def fits(paths: StudyPaths) -> list[Fitted]:
     found = []
     for name, manifests in groups.items():
         try:
-            found.append(Fitted(name, fit([_rows(paths, manifest) for manifest in manifests]), manifests))
+            times = fit([_rows(paths, manifest) for manifest in manifests])
         except FitError:
             continue
+        found.append(Fitted(name, times.with_batches(batches) if batches else times, manifests))
     if not found:
         raise FitError(
             f"nothing to fit in {paths.root}: wanted open-loop points of {', '.join(DESIGNS)} with stage times"
@@ -92,10 +93,14 @@ def design_name(point: Manifest) -> str:
 
 
 def replay(
-    paths: StudyPaths, out: StudyPaths, *, on_point: Callable[[str], None] | None = None
+    paths: StudyPaths,
+    out: StudyPaths,
+    *,
+    on_point: Callable[[str], None] | None = None,
+    batches: Sequence[Batch] = (),
 ) -> tuple[list[Agreement], list[Fitted]]:
     """Simulate every open-loop point of `paths` into `out`, files as of a measured study. Raises FitError."""
-    fitted = fits(paths)
+    fitted = fits(paths, batches=batches)
     agreements: list[Agreement] = []
     written: list[Manifest] = []
     for design in fitted:

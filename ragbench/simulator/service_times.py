@@ -92,6 +92,16 @@ class ServiceTimes:
         self._dispatches_s = list(dispatches_s) or [0.0]
         self._likest: dict[tuple[int, int, bool], list[int]] = {}
 
+    def with_batches(self, batches: Sequence[Batch]) -> "ServiceTimes":
+        """The same server round other batches, such as those of its pipeline alone."""
+        return ServiceTimes(
+            batches,
+            networks_s=self._networks.measured,
+            dispatches_s=self._dispatches_s,
+            turnarounds_s=self._turnarounds.measured,
+            cold_start_s=self.cold_start_s,
+        )
+
     @property
     def batches(self) -> int:
         """How many batches the fit is to."""
@@ -136,15 +146,15 @@ class _BySize:
     """Measured seconds by batch size, and those of about a size."""
 
     def __init__(self, measured: Sequence[tuple[int, float]]) -> None:
-        self._measured = list(measured)
-        self._sizes = np.array([size for size, _ in self._measured], dtype=np.float64)
+        self.measured = list(measured)
+        self._sizes = np.array([size for size, _ in self.measured], dtype=np.float64)
         self._like: dict[int, list[float]] = {}
 
     def like(self, size: int) -> list[float]:
         """Those of the nearest sizes, two hundred or more; a zero where nothing was measured."""
         if size not in self._like:
             nearest = _nearest(np.abs(np.log(self._sizes / size)), 4 * _LIKEST)
-            self._like[size] = [self._measured[index][1] for index in nearest] or [0.0]
+            self._like[size] = [self.measured[index][1] for index in nearest] or [0.0]
         return self._like[size]
 
 

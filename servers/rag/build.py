@@ -109,9 +109,11 @@ def _dtype(wanted: str, device: str, chosen: Profile) -> "torch.dtype":
     import torch  # noqa: PLC0415
 
     if wanted == "auto":
+        if device == "cuda":
+            return torch.bfloat16
         flags = torch.cpu.get_capabilities()
-        is_fast = device == "cuda" or bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
-        return torch.bfloat16 if is_fast and (device == "cuda" or chosen.name != "tiny") else torch.float32
+        is_fast = chosen.name != "tiny" and (flags.get("avx512_bf16") or flags.get("amx_bf16"))
+        return torch.bfloat16 if is_fast else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
 
 

@@ -1,0 +1,65 @@
+"""The tables of docs/serving.md, against the studies that they are made from."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SERVING = (ROOT / "docs" / "serving.md").read_text()
+POLICIES = ["late_binding", "length_aware", "size_or_age", "fixed_window"]
+
+
+def limit(results: Path) -> list[str]:
+    """Medians over the turns, and their ratio."""
+    turns = pd.read_csv(results / "limit.csv")
+    rows = []
+    for (design, users), mine in turns.groupby(["design", "users"], sort=False):
+        alone, served = mine.bare_rps.median(), mine.served_rps.median()
+        size = mine.max_batch_size.iloc[0]
+        rows.append(f"| {design} | {size} | {users} | {alone:.4g} | {served:.4g} | {served / alone:.3f} |")
+    return rows
+
+
+def policies(results: Path) -> list[str]:
+    """A row a load: requests/s of users or p95 of arrivals by policy, and by what share the first lags behind the best."""
+    summary = pd.read_csv(results / "summary.csv")
+    rows = []
+    for column, by, form, best in (
+        ("throughput_rps", "concurrency", "{:.0f}/s", max),
+        ("latency_p95_s", "offered_rps", "{:.1f} ms", min),
+    ):
+        for load, mine in summary.dropna(subset=[by]).groupby(by):
+            found = mine.groupby("policy")[column].median()
+            cells = [form.format(found[policy] * (1e3 if by == "offered_rps" else 1)) for policy in POLICIES]
+            behind = abs(found["late_binding"] / best(found) - 1)
+            name = f"{load:.0f} users" if by == "concurrency" else f"{load:.0f}/s"
+            rows.append(f"| {name} | {' | '.join(cells)} | {behind:.0%} |")
+    return rows
+
+
+def mixed(results: Path) -> list[str]:
+    """A row a load: requests/s, median and 95th percentile of both ways of cutting, and the gain."""
+    summary = pd.read_csv(results / "summary.csv")
+    summary["load"] = summary.offered_rps.map("{:.0f}/s".format).where(summary.concurrency.isna(), "64 users")
+    rows = []
+    for load, mine in summary.groupby("load", sort=True):
+        figures = mine.groupby("policy")[["throughput_rps", "latency_p50_s", "latency_p95_s"]].median()
+        for policy in ("late_binding", "length_aware"):
+            carried, middle, tail = figures.loc[policy]
+            rows.append(f"| {load} | {policy} | {carried:.0f} | {middle * 1e3:.0f} ms | {tail * 1e3:.0f} ms |")
+    return rows
+
+
+def invariance(results: Path) -> list[str]:
+    """A row a design."""
+    told = pd.read_csv(results / "answers.csv")
+    return [f"| {one.design} | {one.different} | `{one.sha256[:16]}` |" for one in told.itertuples()]
+
+
+@pytest.mark.parametrize("table", [limit, policies, mixed, invariance], ids=lambda table: table.__name__)
+def test_the_tables_are_those_measured(table: Callable[[Path], list[str]]) -> None:
+    lines = table(ROOT / "results" / f"reference-{table.__name__}")
+    assert lines
+    assert "\n".join(lines) in SERVING
