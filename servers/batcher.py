@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -120,6 +121,8 @@ class Batcher(Generic[T, R]):
                     for batch in self._dealt(await self._next_batch()):
                         self._taken.append(batch)
                         running = asyncio.ensure_future(self._run([item.request for item in batch.items]))
+                        if self._joins:
+                            batch.items[0].done.add_done_callback(partial(_give_up, running))
                         runs.create_task(self._finish(batch, running))
         finally:
             stopping = Unavailable("the server is stopping", retry_after_s=1)
@@ -141,7 +144,9 @@ class Batcher(Generic[T, R]):
                 async with asyncio.timeout(delay_s):
                     await self._stirred.wait()
             except TimeoutError:
-                pass  # the policy named this moment: ask it again
+                # The policy named this moment: ask it again, with those in the queue whose bytes have come by now.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
 
     def _decision(self) -> Close | Wait:
         """What the policy says, where the pipeline could take a batch."""
@@ -185,8 +190,14 @@ class Batcher(Generic[T, R]):
         try:
             results = await running
             assert len(results) == len(batch.items), f"{len(results)} results for {len(batch.items)} requests"
+        except asyncio.CancelledError:
+            working = asyncio.current_task()
+            if working is None or working.cancelling():
+                raise
+            self._leave(batch)  # the run was given up, as nobody waits for it
         except Exception as error:
             log.exception("a batch of %d failed", len(batch.items))
+            self._returning.ended(self._clock(), 0)
             self._leave(batch)
             _fail(batch.items, error)
         else:
@@ -244,6 +255,11 @@ class Batcher(Generic[T, R]):
         if any(item.done.done() for item in self._queue):
             self._queue = deque(item for item in self._queue if not item.done.done())
             metrics.QUEUE_DEPTH.set(len(self._queue))
+
+
+def _give_up(running: asyncio.Future[Sequence[R]], done: asyncio.Future[Done[R]]) -> None:
+    if done.cancelled():
+        running.cancel()
 
 
 def _fail(items: Iterable[_Item[T, R]], error: BaseException) -> None:

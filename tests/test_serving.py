@@ -23,7 +23,7 @@ def limit(results: Path) -> list[str]:
 
 
 def policies(results: Path) -> list[str]:
-    """A row a load: requests/s of users or p95 of arrivals by policy, and by what share the first lags behind the best."""
+    """A row a load: requests/s of users or p95 of arrivals by policy, and by what share the first is behind."""
     summary = pd.read_csv(results / "summary.csv")
     rows = []
     for column, by, form, best in (

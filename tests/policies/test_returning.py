@@ -10,11 +10,11 @@ RUN_S = 0.05
 
 
 def closed_loop(users: int, rounds: int) -> Returning:
-    """All are answered together and are back 1 to 3 ms later."""
+    """All are answered together and are back one after another, 0.3 ms apart."""
     returning, now = Returning(), 0.0
     for _ in range(rounds):
         for user in range(users):
-            returning.arrived(now + 0.001 + 0.002 * user / users)
+            returning.arrived(now + 0.001 + 0.0003 * user)
         now += RUN_S
         returning.ended(now, users)
     return returning
@@ -37,6 +37,7 @@ def open_loop(rate: float, runs: int, seed: int) -> Returning:
 def test_users_come_back() -> None:
     assert closed_loop(8, rounds=20).share == pytest.approx(1.0)
     assert closed_loop(1, rounds=20).share == pytest.approx(1.0)
+    assert closed_loop(64, rounds=20).share == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("rate", [40.0, 200.0, 600.0])

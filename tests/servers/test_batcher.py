@@ -97,6 +97,42 @@ def test_where_requests_join_each_runs_by_itself_as_soon_as_a_slot_is_free() -> 
     assert [done.batch_size for done in results] == [1, 2, 2, 2]
 
 
+def test_where_requests_join_one_that_is_given_up_frees_its_slot() -> None:
+    given_up: list[int] = []
+
+    class Engine(Pipeline):
+        async def run(self, numbers: list[int]) -> Sequence[int]:
+            try:
+                await asyncio.sleep(SERVICE_S * numbers[0])
+            except asyncio.CancelledError:
+                given_up.extend(numbers)
+                raise
+            return numbers
+
+    async def scenario() -> Done[int]:
+        batcher: Batcher[int, int] = Batcher(
+            Engine().run,
+            policy=LateBinding(4, 0.5, 0.01),
+            admission=Admission(9),
+            max_batch_size=1,
+            request_timeout_s=60.0,
+            joins=True,
+            clock=virtual.now,
+        )
+        serving = asyncio.create_task(batcher.serve())
+        long = asyncio.create_task(batcher.submit(50))
+        short = asyncio.create_task(batcher.submit(1))
+        await asyncio.sleep(0.3)
+        long.cancel()
+        answered = await short
+        serving.cancel()
+        await asyncio.wait({serving, long})
+        return answered
+
+    assert virtual.run(scenario()).queue_s == pytest.approx(0.3)
+    assert given_up == [50]
+
+
 def test_a_failing_batch_fails_its_own_requests_and_the_next_one_is_served() -> None:
     pipeline = Pipeline()
     results = virtual.run(serve(pipeline, {-1: 0.0, 5: 0.05, 6: 0.3}))
