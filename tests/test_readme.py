@@ -53,7 +53,7 @@ def peers_table(summary: pd.DataFrame) -> list[str]:
     for variant in summary.variant.unique():
         carried = median(summary, variant, "throughput_rps", concurrency=64)
         alone = median(summary, variant, "latency_p50_s", concurrency=1)
-        tail = median(summary, variant, "latency_p95_s", offered_rps=447)
+        tail = median(summary, variant, "latency_p95_s", offered_rps=370)
         assert carried is not None
         assert alone is not None
         told = "" if tail is None else f"{tail * 1e3:.0f} ms"
