@@ -14,7 +14,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 __all__ = ["ENV_PREFIX", "Settings", "SettingsError", "chosen", "flags", "load"]
 
 ENV_PREFIX = "RAG_"
-_SECRET = ("_token", "_api_key")
 S = TypeVar("S", bound="Settings")
 T = TypeVar("T")
 
@@ -62,9 +61,8 @@ class Settings(BaseSettings):
     retriever: str = Field("numpy", description="the top-k search: numpy or torch")
 
     backend: str = Field("static", description="what generates: static, continuous or openai")
-    openai_url: str | None = Field(None, description="base of an OpenAI-compatible server, for the openai backend")
+    openai_url: str | None = Field(None, description="base of an OpenAI-compatible server; OPENAI_API_KEY is its key")
     openai_model: str | None = Field(None, description="model to ask it for; the first that it lists unless set")
-    openai_api_key: str | None = Field(None, description="bearer key for it")
 
     engine: Literal["thread", "process"] = Field(
         "process", description="where the pipeline runs: see servers/engine.py"
@@ -77,7 +75,7 @@ class Settings(BaseSettings):
 
     def public(self) -> dict[str, Any]:
         """The settings in force as JSON values, for `GET /info`, without secrets."""
-        return {key: value for key, value in self.model_dump(mode="json").items() if not key.endswith(_SECRET)}
+        return {key: value for key, value in self.model_dump(mode="json").items() if not key.endswith("_token")}
 
 
 def load(settings_class: type[S], argv: Sequence[str], *, prog: str, known: Collection[str] = ()) -> S:

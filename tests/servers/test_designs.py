@@ -150,6 +150,12 @@ async def test_batched_batches_refuses_when_full_and_survives_a_failing_batch(tm
         (["baseline", "--corpus", "jsonl"], "baseline: the jsonl corpus needs --corpus-path FILE"),
         (["baseline", "--max-new-tokens", "5000"], "baseline: --max-new-tokens must be < 1024"),
         (["baseline", "--device", "cuda"], "baseline: --device cuda: torch sees no CUDA device"),
+        (["baseline", "--backend", "x"], "baseline: backend must be one of static, continuous, openai, got 'x'"),
+        (["baseline", "--backend", "openai"], "baseline: openai_url: --backend openai wants it, as in http://"),
+        (
+            ["batched", "--backend", "openai", "--openai-url", "http://127.0.0.1:1/v1"],
+            "batched: no OpenAI-compatible server at http://127.0.0.1:1/v1",
+        ),
         (["baseline", "--generator", "no/such"], "baseline: generator 'no/such' could not be loaded"),
     ],
 )

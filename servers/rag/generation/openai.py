@@ -6,6 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/completions, with `stream
 import asyncio
 import itertools
 import json
+import os
 import queue
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -162,7 +163,7 @@ def build(settings: "Settings", profile: "Profile", *, device: str, dtype: "torc
     return OpenAIGenerator(
         settings.openai_url,
         model=settings.openai_model,
-        api_key=settings.openai_api_key,
+        api_key=os.environ.get("OPENAI_API_KEY"),  # as every client of such servers has it; on no command line
         temperature=settings.temperature,
         seed=settings.seed,
         timeout_s=settings.request_timeout_s,
