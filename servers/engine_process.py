@@ -101,9 +101,10 @@ def _framed(message: Any) -> bytes:
 
 def _receive(stream: BinaryIO, inbox: "SimpleQueue[Any]") -> None:
     """Messages as they come, while the pipeline runs. Without a server there is nobody to run it for."""
-    while head := stream.read(_LENGTH.size):
-        (length,) = _LENGTH.unpack(head)
-        inbox.put(pickle.loads(stream.read(length)))  # noqa: S301  from our own parent
+    with suppress(ConnectionError):  # a server that was killed with answers unread
+        while head := stream.read(_LENGTH.size):
+            (length,) = _LENGTH.unpack(head)
+            inbox.put(pickle.loads(stream.read(length)))  # noqa: S301  from our own parent
     os._exit(0)
 
 

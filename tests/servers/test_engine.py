@@ -98,7 +98,12 @@ async def test_an_engine_does_not_outlive_a_server_that_is_killed(tmp_path: Path
     async with running(tmp_path, "batched") as (server, client):
         await client.post("/rag", json=QUESTION)
         engine = engine_of(server.pid).pid
+        asked = [asyncio.create_task(client.post("/rag", json=QUESTION)) for _ in range(64)]
+        await asyncio.sleep(0.05)
+        os.kill(server.pid, signal.SIGSTOP)  # so that answers come in which it never reads
+        await asyncio.sleep(0.5)
         os.kill(server.pid, signal.SIGKILL)
+        await asyncio.gather(*asked, return_exceptions=True)
         deadline_s = time.monotonic() + 10
         while is_alive(engine) and psutil.Process(engine).status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline_s, "the engine is still there"
