@@ -62,8 +62,8 @@ def limit_csv(turns: Sequence[Turn]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """Medians over the turns of a design; `ratio` is that of the two medians."""
+class Medians:
+    """Over the turns of a design; `ratio` is that of the two medians."""
 
     design: str
     turns: int
@@ -76,12 +76,12 @@ class Verdict:
         return self.served_rps / self.bare_rps
 
 
-def verdicts(turns: Sequence[Turn]) -> list[Verdict]:
+def medians(turns: Sequence[Turn]) -> list[Medians]:
     """One a design and number of users, in order of appearance."""
     names = dict.fromkeys((turn.design, turn.users) for turn in turns)
     found = []
     for design, users in names:
         mine = [turn for turn in turns if (turn.design, turn.users) == (design, users)]
         bare, served = (median(getattr(turn, name) for turn in mine) for name in ("bare_rps", "served_rps"))
-        found.append(Verdict(f"{design}, {users} users", len(mine), bare, served))
+        found.append(Medians(f"{design}, {users} users", len(mine), bare, served))
     return found

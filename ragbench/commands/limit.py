@@ -1,8 +1,9 @@
 """`ragbench limit`: a design beside its own pipeline with no server round it, in turns."""
 
+import asyncio
 import dataclasses
-import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,18 +13,18 @@ from rich.table import Table
 from ragbench.commands.common import ResultsOption, StudyArgument, say, terminal
 from ragbench.config import Study, StudyError
 from ragbench.interrupts import Interrupted, run_until_done
-from ragbench.limit import Turn, bare_argv, bare_rps, limit_csv, verdicts
+from ragbench.limit import Turn, bare_argv, bare_rps, limit_csv, medians
 from ragbench.measure import look_around
 from ragbench.paths import StudyPaths
 from ragbench.points import Launch, expand
 from ragbench.progress import Progress
 from ragbench.records import read_manifests, write_atomic
 from ragbench.study_file import find_study, load_study
-from ragbench.sweep import make_plan
+from ragbench.sweep import Plan, make_plan
 from ragbench.sweep import run as run_sweep
 
 _DURATION_S = 5.0
-_LONGEST_S = 1800
+_LONGEST_S = 1800.0
 
 
 def limit(
@@ -37,18 +38,21 @@ def limit(
     if any(variant.load.rates for variant in loaded.variants):
         raise StudyError(["[load]: wanted concurrency alone: users enough to keep the pipeline busy"])
     paths = StudyPaths(results / loaded.name)
+    commands = {_bare_file(launch, paths): _bare_argv(bare, launch, paths) for launch in expand(loaded)}
+    blocks = [dataclasses.replace(loaded, seeds=(seed,)) for seed in loaded.seeds]
+    plans = [_plan(block, paths) for block in blocks]
     around = look_around()
     try:
-        for seed in loaded.seeds:
-            block = dataclasses.replace(loaded, seeds=(seed,))
-            for launch in expand(block):
-                _time_bare(bare, launch, paths)
-            plan = make_plan(block, paths)
+        for block, plan in zip(blocks, plans, strict=True):
+            for launch in _to_time(block, plan, paths):
+                say(f"the pipeline of {launch.design.name} alone")
+                out = _bare_file(launch, paths)
+                run_until_done(_time_bare(commands[out], out))
             with Progress(plan.points, starts=len(plan.launches)) as progress:
                 run_until_done(run_sweep(block, source, paths, plan=plan, around=around, progress=progress))
-    except (Interrupted, KeyboardInterrupt) as interruption:
-        say(f"{interruption or 'interrupted'}; the same command goes on from what is whole: see {paths.root}")
-        raise typer.Exit(getattr(interruption, "exit_code", 130)) from None
+    except Interrupted as interruption:
+        say(f"{interruption}; the same command goes on from what is whole: see {paths.root}")
+        raise typer.Exit(interruption.exit_code) from None
     turns = _turns(loaded, paths)
     write_atomic(paths.root / "limit.csv", limit_csv(turns))
     terminal.print(_table(turns))
@@ -59,36 +63,69 @@ def _bare_file(launch: Launch, paths: StudyPaths) -> Path:
     return paths.root / "bare" / f"{launch.design.name}-seed{launch.points[0].seed}.csv"
 
 
-def _time_bare(bare: str, launch: Launch, paths: StudyPaths) -> None:
-    out = _bare_file(launch, paths)
-    if out.is_file():
-        return
-    out.parent.mkdir(parents=True, exist_ok=True)
+def _bare_argv(bare: str, launch: Launch, paths: StudyPaths) -> list[str]:
     duration_s = launch.points[0].load.duration_s or _DURATION_S
-    argv = bare_argv(bare, launch.design, duration_s=duration_s, out=out, python=sys.executable)
-    say(f"the pipeline of {launch.design.name} alone")
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_LONGEST_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StudyError([f"--bare: {error}"]) from error
-    if done.returncode != 0 or not out.is_file():
+    return bare_argv(bare, launch.design, duration_s=duration_s, out=_bare_file(launch, paths), python=sys.executable)
+
+
+def _plan(block: Study, paths: StudyPaths) -> Plan:
+    plan = make_plan(block, paths)
+    for name, difference in plan.changed.items():
         raise StudyError(
-            [f"--bare: {' '.join(argv)} ended with status {done.returncode}: {done.stderr.strip()[-500:]}"]
+            [f"{name} in {paths.root} was measured with {difference}; delete it, or write elsewhere with --results"]
         )
+    return plan
+
+
+def _to_time(block: Study, plan: Plan, paths: StudyPaths) -> list[Launch]:
+    """Those whose server is about to be measured: both sides of a turn belong to one quarter of an hour."""
+    names = {point.name for point in plan.points}
+    return [
+        launch
+        for launch in expand(block)
+        if not _has_text(_bare_file(launch, paths)) or any(point.name in names for point in launch.points)
+    ]
+
+
+async def _time_bare(argv: Sequence[str], out: Path) -> None:
+    """Run it to its end; cancelled, it is killed. Raises StudyError where it wrote nothing."""
+    write_atomic(out, "")
+    process = await asyncio.create_subprocess_exec(
+        *argv, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, start_new_session=True
+    )
+    try:
+        async with asyncio.timeout(_LONGEST_S):
+            _, err = await process.communicate()
+    except TimeoutError as error:
+        raise StudyError([f"--bare: {' '.join(argv)} was not done after {_LONGEST_S:g} s"]) from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0 or not _has_text(out):
+        said = err.decode(errors="replace").strip()[-500:]
+        raise StudyError([f"--bare: {' '.join(argv)} ended with status {process.returncode}: {said}"])
+
+
+def _has_text(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
 
 
 def _turns(study: Study, paths: StudyPaths) -> list[Turn]:
+    """Those that were measured soundly; of the others, a line each. Raises StudyError where none is left."""
     summaries = {manifest["point"]["name"]: manifest["summary"] for manifest in read_manifests(paths.root)}
     turns = []
     for launch in expand(study):
         bare = bare_rps(_bare_file(launch, paths))
         for point in launch.points:
             summary = summaries[point.name]
-            if summary["verdict"] == "failed":
-                raise StudyError([f"{point.name} failed: {summary['verdict_reason']}"])
-            size = int(launch.design.settings["max_batch_size"])
-            served = float(summary["throughput_rps"])
-            turns.append(Turn(launch.design.name, size, point.concurrency or 0, point.seed, bare, served))
+            if summary["verdict"] != "valid":
+                say(f"{point.name} is left out: {summary['verdict']}: {summary['verdict_reason']}")
+                continue
+            size, served = launch.design.settings["max_batch_size"], summary["throughput_rps"]
+            turns.append(Turn(launch.design.name, int(size), point.concurrency or 0, point.seed, bare, served))
+    if not turns:
+        raise StudyError([f"no turn in {paths.root} is valid"])
     return sorted(turns, key=lambda turn: (turn.design, turn.users, turn.seed))
 
 
@@ -96,6 +133,6 @@ def _table(turns: list[Turn]) -> Table:
     table = Table("design", title="beside the pipeline alone; requests/s, medians")
     for column in ("turns", "alone", "served", "ratio"):
         table.add_column(column, justify="right")
-    for one in verdicts(turns):
+    for one in medians(turns):
         table.add_row(one.design, str(one.turns), f"{one.bare_rps:.4g}", f"{one.served_rps:.4g}", f"{one.ratio:.3f}")
     return table

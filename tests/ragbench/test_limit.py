@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ragbench.config import StudyError
-from ragbench.limit import Turn, bare_argv, bare_rps, limit_csv, verdicts
+from ragbench.limit import Turn, bare_argv, bare_rps, limit_csv, medians
 from ragbench.points import Design
 
 
@@ -31,9 +31,9 @@ def turn(seed: int, bare: float, served: float) -> Turn:
 
 
 def test_medians_of_both_make_the_ratio() -> None:
-    [verdict] = verdicts([turn(1, 100.0, 90.0), turn(2, 200.0, 99.0), turn(3, 110.0, 120.0)])
-    assert (verdict.design, verdict.turns, verdict.bare_rps, verdict.served_rps) == ("tiny, 64 users", 3, 110.0, 99.0)
-    assert verdict.ratio == pytest.approx(0.9)
+    [both] = medians([turn(1, 100.0, 90.0), turn(2, 200.0, 99.0), turn(3, 110.0, 120.0)])
+    assert (both.design, both.turns, both.bare_rps, both.served_rps) == ("tiny, 64 users", 3, 110.0, 99.0)
+    assert both.ratio == pytest.approx(0.9)
 
 
 def test_the_file_has_a_row_a_turn() -> None:
