@@ -1,12 +1,14 @@
 """Whether designs give the same answers: a checksum of all they said to the same questions, and how many differ."""
 
+import csv
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 
 from ragbench.records import Row
 
-__all__ = ["Told", "compare_answers"]
+__all__ = ["Told", "answers_csv", "compare_answers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,15 @@ def compare_answers(designs: Mapping[str, Sequence[Row]]) -> list[Told]:
         )
         for design, answers in said.items()
     ]
+
+
+def answers_csv(told: Sequence[Told]) -> str:
+    """A row a design."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([field.name for field in fields(Told)])
+    table.writerows(astuple(one) for one in told)
+    return text.getvalue()
 
 
 def _answers(rows: Sequence[Row]) -> dict[str, set[str]]:

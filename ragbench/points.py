@@ -135,6 +135,12 @@ def expand(study: Study) -> list[Launch]:
     return launches
 
 
+def design_name(point: Mapping[str, Any]) -> str:
+    """The design of a point as its manifest keeps it, as in `batched max_batch_size=8`: all settings, swept or not."""
+    settings = [f"{name}={value}" for name, value in point["settings"].items()]
+    return " ".join([point["variant"], *settings])
+
+
 def _designs(variant: Variant) -> Iterator[tuple[Design, Load]]:
     swept = tuple(name for name, values in variant.settings.items() if len(values) > 1)
     for values in itertools.product(*variant.settings.values()):

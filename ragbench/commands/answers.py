@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ragbench.answers import Told, compare_answers
+from ragbench.answers import Told, answers_csv, compare_answers
 from ragbench.commands.common import FolderArgument, results_folder, terminal
 from ragbench.config import StudyError
+from ragbench.points import design_name
 from ragbench.records import Row, read_manifests, read_rows, write_atomic
-from ragbench.simulator.replay import design_name
 
 
 def answers(
@@ -18,17 +18,18 @@ def answers(
 ) -> None:
     """Print a checksum of the answers of each design of FOLDER to the same questions; exit 1 where any differ."""
     paths = results_folder(folder)
+    points = [manifest["point"] for manifest in read_manifests(paths.root)]
+    variants = dict.fromkeys(point["variant"] for point in points)
+    if reference is not None and reference not in variants:
+        raise StudyError([f"--reference: no variant {reference!r} in {paths.root}; there: {', '.join(variants)}"])
     designs: dict[str, list[Row]] = {}
-    for manifest in sorted(read_manifests(paths.root), key=lambda one: one["point"]["variant"] != reference):
-        name = design_name(manifest["point"])
-        designs.setdefault(name, []).extend(read_rows(paths.point(manifest["point"]["name"]).requests))
-    if reference is not None and not next(iter(designs)).startswith(reference):
-        raise StudyError([f"--reference: no variant {reference!r} in {paths.root}; there: {', '.join(designs)}"])
+    for point in sorted(points, key=lambda point: point["variant"] != reference):
+        designs.setdefault(design_name(point), []).extend(read_rows(paths.point(point["name"]).requests))
     told = compare_answers(designs)
     if told[0].questions == 0:
         raise StudyError([f"{paths.root}: there is no question that every design answered"])
     terminal.print(_table(told))
-    write_atomic(paths.root / "answers.csv", _csv(told))
+    write_atomic(paths.root / "answers.csv", answers_csv(told))
     terminal.print(f"table: {paths.root / 'answers.csv'}", soft_wrap=True)
     if any(one.different or one.unsteady for one in told):
         raise typer.Exit(1)
@@ -43,9 +44,3 @@ def _table(told: list[Told]) -> Table:
         style = None if not (one.different or one.unsteady) else "yellow"
         table.add_row(one.design, str(one.different), str(one.unsteady), one.sha256[:16], style=style)
     return table
-
-
-def _csv(told: list[Told]) -> str:
-    lines = ["design,questions,different,unsteady,sha256"]
-    lines += [f"{one.design},{one.questions},{one.different},{one.unsteady},{one.sha256}" for one in told]
-    return "\n".join(lines) + "\n"

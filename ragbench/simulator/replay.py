@@ -8,6 +8,7 @@ import numpy as np
 
 from ragbench.columns import Window
 from ragbench.paths import StudyPaths
+from ragbench.points import design_name
 from ragbench.records import (
     ReplicaCount,
     Row,
@@ -84,12 +85,6 @@ def choose(fitted: Sequence[Fitted], variant: str) -> Fitted:
     if not choices:
         raise FitError(f"no variant {variant!r} to fit to; there: {', '.join(sorted({one.variant for one in fitted}))}")
     return max(choices, key=lambda one: one.info["settings"].get("max_batch_size", 1))
-
-
-def design_name(point: Manifest) -> str:
-    """The variant and its settings, as in `batched max_batch_size=8`."""
-    settings = [f"{name}={value}" for name, value in point["settings"].items()]
-    return " ".join([point["variant"], *settings])
 
 
 def replay(

@@ -65,9 +65,13 @@ def write_study(
         if (variant, rate) in failed:
             requests = requests.assign(status="connection_error")
             requests[[*STAGES, "batch_size", "latency_s", "done_s", "http_status"]] = np.nan
-        _write_point(folder / point, requests, _replicas(rate, duration_s) if variant.startswith("scaled") else None)
-        key = {"point": point, "variant": variant, "arrival": arrival, "seed": seed, "source": source}
+        key = {"variant": variant, "arrival": arrival, "seed": seed}
         key |= {"offered_rps": None if number else rate, "concurrency": number}
+        told = {"name": point, "settings": choice, **key}
+        _write_point(
+            folder / point, told, requests, _replicas(rate, duration_s) if variant.startswith("scaled") else None
+        )
+        key |= {"point": point, "source": source}
         rows.append({**choice, **key, "hardware": hardware, **_summary(requests, duration_s)})
     columns = ["point", "variant", *settings, *SUMMARY_HEADER_TAIL.split(",")]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "summary.csv", index=False)
@@ -75,12 +79,12 @@ def write_study(
     return folder
 
 
-def _write_point(folder, requests, replicas):
+def _write_point(folder, point, requests, replicas):
     folder.mkdir(parents=True)
     requests.to_csv(folder / "requests.csv", index=False)
     if replicas is not None:
         replicas.to_csv(folder / "replicas.csv", index=False)
-    (folder / "manifest.json").write_text(json.dumps({"summary": {"point": folder.name}}))
+    (folder / "manifest.json").write_text(json.dumps({"point": point, "summary": {"point": folder.name}}))
 
 
 def _due(arrival, rate, seed, duration_s):
