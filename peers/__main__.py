@@ -1,12 +1,8 @@
 """python -m peers NAME [flags]: start one framework on the pipeline of the designs. `--help` lists the flags."""
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the designs have it: see servers/__main__.py
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from peers.common import PeerSettings, free_port
 from servers.settings import SettingsError, load

@@ -7,11 +7,6 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-# Read when torch is first imported. Threads that spin while they wait for work starve whoever shares the cores: with a
-# busy second core one batch took 11.7 s instead of 0.76 s.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
 from servers import serve
 from servers.engine import EngineDied
 from servers.fleet import FleetError

@@ -5,7 +5,7 @@ times of being woken, which on a shared core cost more than the rest of the exch
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -43,6 +43,7 @@ class _Corked:
 class CorkedProtocol(HttpToolsProtocol):
     """See the module."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
-        super().connection_made(_Corked(transport))  # type: ignore[arg-type]  # it has all that a transport has
+        # asyncio calls it with what TCP gives, and ours has all that this has.
+        super().connection_made(cast(asyncio.Transport, _Corked(cast(asyncio.Transport, transport))))

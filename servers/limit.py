@@ -15,9 +15,6 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the designs have it: see servers/__main__.py
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
 from pydantic import Field, PositiveInt
 
 from servers.engine import load_pipeline

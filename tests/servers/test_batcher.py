@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -32,16 +33,15 @@ class Pipeline:
         return [number**2 for number in numbers]
 
 
-async def serve(pipeline: Pipeline, arrivals: dict[int, float], **settings: object) -> list[Done[int] | BaseException]:
-    """Submit each number at its time; the results in the numbers' order."""
-    options = {
-        "policy": LateBinding(4, 0.5, 0.01),
-        "admission": Admission(100),
-        "max_batch_size": 4,
-        "request_timeout_s": 60.0,
-        **settings,
-    }
-    batcher: Batcher[int, int] = Batcher(pipeline.run, clock=virtual.now, **options)  # type: ignore[arg-type]
+def make(pipeline: Pipeline, **options: Any) -> Batcher[int, int]:
+    """A batcher of at most four, unless told otherwise."""
+    usual = {"policy": LateBinding(4, 0.5, 0.01), "admission": Admission(100), "max_batch_size": 4}
+    return Batcher(pipeline.run, request_timeout_s=60.0, clock=virtual.now, **(usual | options))
+
+
+async def serve(pipeline: Pipeline, arrivals: dict[int, float], **options: Any) -> list[Any]:
+    """Submit each number at its time; what became of each, a Done or an error, in the numbers' order."""
+    batcher = make(pipeline, **options)
     serving = asyncio.create_task(batcher.serve())
 
     async def ask(number: int, due: float) -> Done[int]:
@@ -110,15 +110,7 @@ def test_where_requests_join_one_that_is_given_up_frees_its_slot() -> None:
             return numbers
 
     async def scenario() -> Done[int]:
-        batcher: Batcher[int, int] = Batcher(
-            Engine().run,
-            policy=LateBinding(4, 0.5, 0.01),
-            admission=Admission(9),
-            max_batch_size=1,
-            request_timeout_s=60.0,
-            joins=True,
-            clock=virtual.now,
-        )
+        batcher = make(Engine(), max_batch_size=1, joins=True)
         serving = asyncio.create_task(batcher.serve())
         long = asyncio.create_task(batcher.submit(50))
         short = asyncio.create_task(batcher.submit(1))
@@ -153,14 +145,7 @@ def test_a_cancelled_request_costs_no_compute() -> None:
     pipeline = Pipeline()
 
     async def scenario() -> None:
-        batcher: Batcher[int, int] = Batcher(
-            pipeline.run,
-            policy=LateBinding(4, 0.5, 0.01),
-            admission=Admission(9),
-            max_batch_size=4,
-            request_timeout_s=60.0,
-            clock=virtual.now,
-        )
+        batcher = make(pipeline)
         serving = asyncio.create_task(batcher.serve())
         first = asyncio.create_task(batcher.submit(1))
         await asyncio.sleep(0.01)
@@ -178,14 +163,7 @@ def test_a_cancelled_request_costs_no_compute() -> None:
 
 def test_stopping_answers_whoever_waits_or_runs() -> None:
     async def scenario() -> list[BaseException | Done[int]]:
-        batcher: Batcher[int, int] = Batcher(
-            Pipeline().run,
-            policy=SizeOrAge(1, 0.0),
-            admission=Admission(9),
-            max_batch_size=1,
-            request_timeout_s=60.0,
-            clock=virtual.now,
-        )
+        batcher = make(Pipeline(), policy=SizeOrAge(1, 0.0), max_batch_size=1)
         serving = asyncio.create_task(batcher.serve())
         asked = [asyncio.create_task(batcher.submit(number)) for number in (1, 2)]
         await asyncio.sleep(0.05)
@@ -218,14 +196,7 @@ def test_an_idle_batcher_sleeps_until_something_arrives() -> None:
     """With no request and no timer the virtual loop would stand still: the assertion in it says so."""
 
     async def scenario() -> None:
-        batcher: Batcher[int, int] = Batcher(
-            Pipeline().run,
-            policy=SizeOrAge(1, 0.0),
-            admission=Admission(9),
-            max_batch_size=1,
-            request_timeout_s=60.0,
-            clock=virtual.now,
-        )
+        batcher = make(Pipeline(), policy=SizeOrAge(1, 0.0), max_batch_size=1)
         await batcher.serve()
 
     with pytest.raises(AssertionError, match="nothing would ever happen"):

@@ -5,8 +5,9 @@ import asyncio
 from servers.corked import _Corked
 
 
-class Transport:
+class Transport(asyncio.Transport):
     def __init__(self) -> None:
+        super().__init__()
         self.did: list[bytes | str] = []
 
     def write(self, data: bytes) -> None:
@@ -18,13 +19,13 @@ class Transport:
     def is_closing(self) -> bool:
         return "closed" in self.did
 
-    def get_extra_info(self, name: str) -> str:
+    def get_extra_info(self, name: str, default: object = None) -> str:
         return f"its {name}"
 
 
 async def test_what_is_written_in_one_turn_of_the_loop_is_sent_together() -> None:
     transport = Transport()
-    corked = _Corked(transport)  # type: ignore[arg-type]
+    corked = _Corked(transport)
     corked.write(b"headers ")
     corked.write(b"body")
     assert transport.did == []
@@ -37,7 +38,7 @@ async def test_what_is_written_in_one_turn_of_the_loop_is_sent_together() -> Non
 
 async def test_closing_sends_what_is_left_and_a_closed_one_nothing() -> None:
     transport = Transport()
-    corked = _Corked(transport)  # type: ignore[arg-type]
+    corked = _Corked(transport)
     corked.write(b"last")
     corked.close()
     corked.write(b"too late")

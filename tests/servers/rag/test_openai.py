@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -126,8 +127,8 @@ def test_what_the_other_server_refuses_fails_the_step_and_not_the_next(generator
 
 
 def test_where_nobody_answers_or_the_model_is_unknown_one_line_says_so(served: tuple[Words, str]) -> None:
-    given = {"api_key": None, "temperature": 0.0, "seed": 0, "timeout_s": 5.0}
+    given: dict[str, Any] = {"api_key": None, "temperature": 0.0, "seed": 0, "timeout_s": 5.0}
     with pytest.raises(ModelError, match=r"no OpenAI-compatible server at http://127.0.0.1:1/v1"):
-        OpenAIGenerator("http://127.0.0.1:1/v1", model=None, **given)  # type: ignore[arg-type]
+        OpenAIGenerator("http://127.0.0.1:1/v1", model=None, **given)
     with pytest.raises(ModelError, match=r"--openai-model mine: http://.*/v1 has words, others"):
-        OpenAIGenerator(served[1], model="mine", **given)  # type: ignore[arg-type]
+        OpenAIGenerator(served[1], model="mine", **given)
