@@ -5,25 +5,55 @@ from prometheus_client import Counter, Gauge, Histogram
 __all__ = [
     "BATCHES",
     "BATCH_SIZE",
+    "DUPLICATES",
+    "EJECTIONS",
+    "EXPIRED",
+    "OUTSTANDING",
+    "PREDICTED_WAIT",
     "QUEUE_DEPTH",
     "QUEUE_WAIT",
     "REPLICAS",
+    "REPLICA_ENDS",
+    "REPLICA_START_SECONDS",
     "REQUESTS",
     "REQUEST_SECONDS",
     "RETRIES",
     "SCALINGS",
+    "SHED",
     "STAGE_SECONDS",
+    "TOKENS",
+    "TRY_SECONDS",
 ]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_START_SECONDS = (0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 
+# every design
 REQUESTS = Counter("rag_requests", "Requests to /rag by HTTP status", ["status"])
 REQUEST_SECONDS = Histogram("rag_request_seconds", "Time from the first byte in to the answer", buckets=_SECONDS)
-QUEUE_DEPTH = Gauge("rag_queue_depth", "Requests waiting for a batch")
+SHED = Counter("rag_shed", "Requests refused at the door by reason", ["reason"])
+EXPIRED = Counter(
+    "rag_expired", "Requests dropped because their client left or their deadline passed, by place", ["place"]
+)
+DUPLICATES = Counter("rag_duplicates", "Requests whose id was here before, and which were given the same answer")
+
+# the pipeline and its queue
+QUEUE_DEPTH = Gauge("rag_queue_depth", "Requests waiting for a batch, or for their turn")
 QUEUE_WAIT = Histogram("rag_queue_wait_seconds", "Time a request waited before its run", buckets=_SECONDS)
+PREDICTED_WAIT = Gauge("rag_predicted_wait_seconds", "Wait that the queue and the measured rate predict")
 BATCH_SIZE = Histogram("rag_batch_size", "Requests in a batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
 BATCHES = Counter("rag_batches", "Batches by the reason that closed them", ["reason"])
 STAGE_SECONDS = Histogram("rag_stage_seconds", "Time of one run of a pipeline stage", ["stage"], buckets=_SECONDS)
+TOKENS = Counter("rag_tokens", "Tokens of answered requests by kind: prompt or completion", ["kind"])
+
+# the fleet
 REPLICAS = Gauge("rag_replicas", "Replicas of the fleet by state", ["state"])
-SCALINGS = Counter("rag_scaling_decisions", "Changes of the number of replicas by direction", ["direction"])
+OUTSTANDING = Gauge("rag_outstanding_requests", "Requests that were sent to replicas and are not answered")
+TRY_SECONDS = Histogram("rag_try_seconds", "Time of one try at one replica", buckets=_SECONDS)
 RETRIES = Counter("rag_retries", "Requests sent to another replica after one failed")
+EJECTIONS = Counter("rag_ejections", "Replicas taken out of the rotation for a while, by reason", ["reason"])
+SCALINGS = Counter("rag_scaling_decisions", "Changes of the number of replicas by direction", ["direction"])
+REPLICA_START_SECONDS = Histogram(
+    "rag_replica_start_seconds", "Time from starting a replica until it was ready", buckets=_START_SECONDS
+)
+REPLICA_ENDS = Counter("rag_replica_ends", "Replica processes that ended, by reason", ["reason"])
