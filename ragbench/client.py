@@ -11,17 +11,19 @@ import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import aiohttp
 
 from ragbench.config import Workload
-from ragbench.records import ReplicaCount, Row, Status
+from ragbench.records import Decision, ReplicaCount, Row, Start, Status
+from ragbench.scaling import NOTHING_TOLD, Scaling
 from ragbench.schedule import Request
 from ragbench.workload import Question, exact_match, recall_at_k
 
 Clock = Callable[[], float]
+_T = TypeVar("_T", Decision, Start)
 
 # Servers close idle connections (uvicorn after 5 s); a request sent at that very moment would fail for no fault of its
 # own, so ours are closed first.
@@ -138,6 +140,11 @@ class Client:
         states = [replica.get("state") for replica in replicas if isinstance(replica, dict)]
         return ReplicaCount(max(0.0, clock()), *(states.count(state) for state in ("ready", "starting", "draining")))
 
+    async def scaling(self, clock: Clock) -> Scaling:
+        """GET /scaling: what was decided, and started, since the schedule's origin; nothing where it does not tell."""
+        told = await self._fetch("/scaling")
+        return read_scaling(told, now_s=clock()) if told else NOTHING_TOLD
+
     async def _fetch(self, path: str) -> dict[str, Any] | None:
         try:
             async with asyncio.timeout(5.0), self._session.get(f"{self.url}{path}") as response:
@@ -195,6 +202,35 @@ def read_headers(headers: Mapping[str, str]) -> dict[str, Any]:
         "close_reason": headers.get("x-batch-close", "").strip()[:100] or None,
         "replica": headers.get("x-replica", "").strip()[:100] or None,
     }
+
+
+def read_scaling(told: Mapping[str, Any], *, now_s: float) -> Scaling:
+    """The decisions and starts that `told` lists by their age, from the schedule's origin on, in order."""
+    return Scaling(_dated(told.get("decisions"), Decision, now_s), _dated(told.get("starts"), Start, now_s))
+
+
+def _dated(told: object, kind: type[_T], now_s: float) -> tuple[_T, ...]:
+    """Those of the `told` that can be read and came since the origin; each has the names of the fields of `kind`."""
+    readers = [(item.name, _READERS[item.type]) for item in fields(kind)[1:]]
+    found = []
+    for each in told if isinstance(told, list) else []:
+        try:
+            one = kind(now_s - _finite(each["age_s"]), *(read(each[name]) for name, read in readers))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            continue
+        if 0 <= one.t_s <= now_s:
+            found.append(one)
+    return tuple(sorted(found, key=lambda one: one.t_s))
+
+
+def _finite(value: object) -> float:
+    """A number as JSON has them, which Python also reads from NaN and Infinity. Raises ValueError, TypeError."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"not a number: {value!r}")
+    return float(value)
+
+
+_READERS: Mapping[Any, Callable[[Any], Any]] = {float: _finite, int: int, str: str}
 
 
 def server_timing(header: str) -> dict[str, float]:

@@ -9,8 +9,19 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragbench.client import Answer, Client, ServiceError, connect, read_answer, read_headers, server_timing
+from ragbench.client import (
+    Answer,
+    Client,
+    ServiceError,
+    connect,
+    read_answer,
+    read_headers,
+    read_scaling,
+    server_timing,
+)
 from ragbench.config import Workload
+from ragbench.records import Decision, Start
+from ragbench.scaling import Scaling
 from ragbench.schedule import Request
 from ragbench.workload import Question
 
@@ -269,6 +280,35 @@ async def test_what_a_service_tells_of_itself():
     assert (count.t_s, count.ready, count.starting, count.draining) == (1.5, 2, 1, 1)
 
 
+DECISION = {"number": 1, "age_s": 1.0, "ready": 2, "starting": 1, "outstanding": 9, "queue_wait_p95_s": 0.25}
+DECISION |= {"arrival_rps": 20.0, "target": 4, "reason": "queue wait"}
+
+
+async def test_what_a_fleet_tells_of_its_scaling():
+    async def scaling(request):
+        decisions = [DECISION, DECISION | {"age_s": 3.0, "target": 3}, DECISION | {"age_s": 99.0}]
+        return web.json_response({"policy": "p", "decisions": decisions, "starts": [{"age_s": 2, "start_s": 1.5}]})
+
+    async with serving(web.get("/scaling", scaling)) as client:
+        told = await client.scaling(lambda: 10.0)
+    assert [one.t_s for one in told.decisions] == [7.0, 9.0]  # in order, and none of before the schedule's origin
+    assert told.decisions[1] == Decision(9.0, 2, 1, 9, 0.25, 20.0, 4, "queue wait")
+    assert told.starts == (Start(8.0, 1.5),)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({"age_s": None}, {"age_s": float("nan")}, {"arrival_rps": float("inf")}, {"target": None}, {"ready": "two"}),
+        *({"queue_wait_p95_s": "0.1"}, {"age_s": -5.0}),
+    ],
+)
+def test_a_decision_that_cannot_be_read_is_left_out(odd):
+    told = read_scaling({"decisions": [DECISION | odd, DECISION, None, {}, 5], "starts": None}, now_s=10.0)
+    assert [one.t_s for one in told.decisions] == [9.0]
+    assert told.starts == ()
+
+
 async def test_a_service_that_tells_nothing():
     async def odd(request):
         return web.Response(text="[1]")
@@ -276,3 +316,4 @@ async def test_a_service_that_tells_nothing():
     async with serving(web.get("/info", odd)) as client:
         assert await client.info() is None
         assert await client.replica_count(lambda: 0.0) is None
+        assert await client.scaling(lambda: 0.0) == Scaling()

@@ -12,7 +12,16 @@ from ragbench.config import StudyError
 from ragbench.measure import look_around
 from ragbench.paths import StudyPaths
 from ragbench.progress import Progress
-from ragbench.records import Sample, load_requests, load_summary, load_telemetry, read_manifests
+from ragbench.records import (
+    SCALING_COLUMNS,
+    Sample,
+    load_requests,
+    load_summary,
+    load_telemetry,
+    read_manifests,
+    read_scaling,
+    read_starts,
+)
 from ragbench.study_file import load_study
 from ragbench.sweep import make_plan, run
 from tests.ragbench.running import fakes_alive, write_study
@@ -101,6 +110,23 @@ async def test_a_point_is_written_whole(tmp_path, watched):
     assert paths.study_toml.read_text() == path.read_text()
     assert not list(paths.root.glob(".*partial*"))
     assert not paths.live_log.exists()
+
+
+async def test_a_fleet_that_tells_its_decisions_has_them_on_the_clock_of_the_load(tmp_path):
+    load = 'arrivals = ["step"]\nrates = [100]\nduration_s = 0.3'
+    variants = '[variants.a]\ncommand = "FAKE --replicas --scaling"\n[variants.b]\ncommand = "FAKE --scaling"\n'
+    paths, _ = await sweep(write_study(tmp_path, variants, load=load))
+    point = paths.point("a-step-100rps-seed1")
+    (decision,) = read_scaling(point.scaling)  # the other was made before the point began
+    assert 0.3 - 0.1 < decision.t_s < 10
+    assert (decision.target, decision.reason) == (2, "queue wait")
+    assert [start.start_s for start in read_starts(point.starts)] == [2.5]
+    assert not paths.point("b-step-100rps-seed1").scaling.exists()  # no fleet: never asked
+    summary = load_summary(paths.summary).set_index("variant")
+    assert summary.loc["a", "replica_seconds"] == pytest.approx(0.9)  # three in all, for 0.3 s
+    assert summary.loc["a", "reaction_s"] == pytest.approx(decision.t_s - 0.33 * 0.3, abs=1e-5)
+    assert summary.loc["a", "cold_start_s"] == 2.5
+    assert summary.loc["b", list(SCALING_COLUMNS)].isna().all()
 
 
 async def test_all_designs_get_the_same_load(tmp_path):

@@ -105,6 +105,16 @@ async def replicas(request: web.Request) -> web.Response:
     return web.json_response({"replicas": [{"url": "", "pid": 1, "state": s, "outstanding": 0} for s in states]})
 
 
+async def scaling(request: web.Request) -> web.Response:
+    """GET /scaling: a decision of an hour ago and one of just now; the start of a replica."""
+    told = {"number": 1, "ready": 1, "starting": 0, "outstanding": 9, "queue_wait_p95_s": 0.5, "arrival_rps": 20.0}
+    told |= {"target": 2, "reason": "queue wait"}
+    starts = [{"age_s": 0.001, "start_s": 2.5}]
+    return web.json_response(
+        {"policy": "fake", "decisions": [{**told, "age_s": age_s} for age_s in (3600.0, 0.001)], "starts": starts}
+    )
+
+
 async def main() -> None:
     """Serve until SIGTERM."""
     parser = argparse.ArgumentParser()
@@ -112,6 +122,7 @@ async def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--service-s", type=float, default=0.0)
     parser.add_argument("--replicas", action="store_true")
+    parser.add_argument("--scaling", action="store_true")
     options, _ = parser.parse_known_args()
     print(f"fake starts in mode {options.mode}", file=sys.stderr, flush=True)
     if options.mode == "dies-at-start":
@@ -128,6 +139,8 @@ async def main() -> None:
     application.router.add_get("/info", info)
     if options.replicas:
         application.router.add_get("/replicas", replicas)
+    if options.scaling:
+        application.router.add_get("/scaling", scaling)
     runner = web.AppRunner(application, shutdown_timeout=0.5)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", options.port)
