@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
@@ -62,11 +63,24 @@ class ServiceError(ConnectionError):
 class Client:
     """Speaks to one service. Make it with `connect`, inside a running event loop."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, url: str, workload: Workload, timeout_s: float) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        url: str,
+        workload: Workload,
+        timeout_s: float,
+        deadline_s: float | None = None,
+    ) -> None:
         self._session = session
         self.url = url.rstrip("/").removesuffix("/rag")
         self._workload = workload
         self._timeout_s = timeout_s
+        # A service that drops what it has seen would otherwise take a request for that of an earlier point or run.
+        self._id = secrets.token_hex(4)
+        self._headers = {"Content-Type": "application/json"}
+        if deadline_s is not None:
+            self._headers["X-Request-Timeout-S"] = f"{deadline_s:g}"
 
     def prepare(self, request: Request) -> Prepared:
         """The body and headers of `request`, made ahead of the load."""
@@ -74,7 +88,7 @@ class Client:
         limit = self._workload.max_new_tokens if request.max_new_tokens is None else request.max_new_tokens
         if limit is not None:
             body["max_new_tokens"] = limit
-        headers = {"Content-Type": "application/json", "X-Request-Id": f"r{request.number}"}
+        headers = self._headers | {"X-Request-Id": f"{self._id}-{request.number}"}
         return Prepared(request, json.dumps(body).encode(), headers)
 
     async def ask(self, prepared: Prepared, clock: Clock) -> Row:
@@ -155,14 +169,16 @@ class Client:
 
 
 @asynccontextmanager
-async def connect(url: str, *, workload: Workload, timeout_s: float) -> AsyncIterator[Client]:
+async def connect(
+    url: str, *, workload: Workload, timeout_s: float, deadline_s: float | None = None
+) -> AsyncIterator[Client]:
     """A client whose connections are kept alive and not capped: an open loop must never wait for a free one."""
     connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=_KEEP_IDLE_S)
     session = aiohttp.ClientSession(
         connector=connector, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
     )
     async with session:
-        yield Client(session, url=url, workload=workload, timeout_s=timeout_s)
+        yield Client(session, url=url, workload=workload, timeout_s=timeout_s, deadline_s=deadline_s)
 
 
 def read_answer(answer: Answer, question: Question) -> dict[str, Any]:

@@ -134,7 +134,10 @@ async def measure(
     counts: list[ReplicaCount] = []
     samples: list[Sample] = []
     clocks: list[Clock] = []
-    async with connect(service.url, workload=point.workload, timeout_s=point.load.timeout_s) as client:
+    waits = point.load
+    async with connect(
+        service.url, workload=point.workload, timeout_s=waits.timeout_s, deadline_s=waits.deadline_s
+    ) as client:
         info = await client.info()
         unready = await warm_up(client, point, service, questions)
         if unready is not None:
@@ -169,6 +172,7 @@ def _work(
         url=client.url,
         workload=point.workload,
         timeout_s=point.load.timeout_s,
+        deadline_s=point.load.deadline_s,
         ended=service.ended(),
         on_row=on_row,
     )

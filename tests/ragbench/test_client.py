@@ -1,6 +1,7 @@
 import asyncio
 import errno
 import json
+import re
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -164,7 +165,8 @@ async def test_what_is_sent_and_when():
     async with serving(web.post("/rag", rag)) as client:
         row = await ask(client, due_s=0.4)
     assert seen["body"] == {"query": "Where?", "k": 3, "max_new_tokens": 4}
-    assert seen["headers"]["X-Request-Id"] == "r4"
+    assert re.fullmatch(r"[0-9a-f]{8}-4", seen["headers"]["X-Request-Id"])
+    assert "X-Request-Timeout-S" not in seen["headers"]
     assert seen["headers"]["Content-Type"] == "application/json"
     assert (row.request, row.question, row.status, row.due_s) == (4, "q1", "ok", 0.4)
     assert (row.sent_s, row.done_s) == (0.5, 0.75)
@@ -245,6 +247,17 @@ async def test_a_request_of_a_trace_has_its_own_length():
     async with connect("http://x", workload=Workload(max_new_tokens=40), timeout_s=1.0) as client:
         bodies = [json.loads(client.prepare(Request(0, 0.0, QUESTION, limit)).body) for limit in (7, None)]
     assert [body["max_new_tokens"] for body in bodies] == [7, 40]
+
+
+async def test_no_two_clients_name_a_request_alike_and_each_tells_its_deadline():
+    names, deadlines = set(), set()
+    for deadline_s in (1.0, 0.25, None):
+        async with connect("http://x", workload=Workload(), timeout_s=1.0, deadline_s=deadline_s) as client:
+            prepared = [client.prepare(Request(number, 0.0, QUESTION)).headers for number in range(5)]
+        names |= {headers["X-Request-Id"] for headers in prepared}
+        deadlines |= {headers.get("X-Request-Timeout-S") for headers in prepared}
+    assert len(names) == 15
+    assert deadlines == {"1", "0.25", None}
 
 
 async def test_a_redirect_is_not_followed():

@@ -173,6 +173,13 @@ async def test_a_load_from_two_processes_has_the_same_rows(tmp_path):
     assert (rows["sent_s"] >= rows["due_s"] - 1e-6).all()
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_the_server_is_told_the_deadline(tmp_path, processes):
+    load = f'arrivals = ["ideal"]\nrates = [100]\nrequests = 10\ndeadline_s = 1.5\nprocesses = {processes}'
+    paths, _ = await sweep(write_study(tmp_path, ONE, load=load))
+    assert load_requests(paths.point("a-ideal-100rps-seed1").requests)["replica"].tolist() == ["fake 1.5"] * 10
+
+
 async def test_the_trace_of_a_point_is_in_its_manifest(tmp_path):
     trace = tmp_path / "trace.csv"
     trace.write_text("offset_s,output_tokens\n" + "".join(f"{i},9\n" for i in range(11)))
@@ -193,7 +200,7 @@ async def test_a_manifest_from_before_there_were_processes_is_still_whole(tmp_pa
     paths, _ = await sweep(path)
     manifest = paths.point("a-ideal-200rps-seed1").manifest
     told = json.loads(manifest.read_text())
-    for name in ("processes", "concurrency", "slo"):
+    for name in ("processes", "concurrency", "slo", "deadline_s", "restart"):
         del told["point"][name]
     del told["trace"]
     manifest.write_text(json.dumps(told))
