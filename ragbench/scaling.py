@@ -55,8 +55,13 @@ def reaction_s(decisions: Sequence[Decision], *, since_s: float) -> float | None
 
 
 def capacity_s(counts: Sequence[ReplicaCount], *, since_s: float) -> float | None:
-    """From `since_s` to when as many replicas were ready as ever in the point; None where they were so before alone."""
+    """From `since_s` to when as many replicas were ready as ever in the point; None where they were so before alone.
+
+    0 where they were so at that very moment: a count holds until the next.
+    """
     most = max((count.ready for count in counts), default=0)
+    if [count.ready for count in counts if count.t_s <= since_s][-1:] == [most]:
+        return 0.0
     return next((count.t_s - since_s for count in counts if count.t_s >= since_s and count.ready == most), None)
 
 

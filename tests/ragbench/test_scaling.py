@@ -53,7 +53,8 @@ def test_a_reaction_is_the_first_wish_for_more_after_the_step():
 def test_capacity_is_there_when_as_many_are_ready_as_ever():
     assert capacity_s(COUNTS, since_s=1.5) == 3.5
     assert capacity_s(COUNTS, since_s=5.0) == 0.0
-    assert capacity_s(COUNTS, since_s=6.0) is None  # never again
+    assert capacity_s(COUNTS, since_s=6.0) == 0.0  # three are ready until 8 s
+    assert capacity_s(COUNTS, since_s=8.5) is None  # never again
     assert capacity_s([], since_s=1.0) is None
 
 
