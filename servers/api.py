@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -27,6 +27,7 @@ __all__ = [
     "Answer",
     "Design",
     "Document",
+    "Measured",
     "Question",
     "Served",
     "State",
@@ -135,6 +136,14 @@ class Design(Protocol):
         """Add the design's routes."""
 
 
+@runtime_checkable
+class Measured(Protocol):
+    """A design whose `/metrics` is more than its own process's."""
+
+    async def exposition(self) -> str:
+        """The text of `GET /metrics`."""
+
+
 def create_app(name: str, settings: Settings, design: Design, state: State) -> FastAPI:
     """The application round a design: `/health`, `/ready`, `/info`, `/metrics`, the envelope and the error answers."""
     app = FastAPI(title=f"ragbench {name}", redoc_url=None)
@@ -154,7 +163,8 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> F
 
     @app.get("/metrics")
     async def prometheus() -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        text = await design.exposition() if isinstance(design, Measured) else generate_latest()
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     design.mount(app, state)
     app.add_exception_handler(RequestError, _answer_error)
