@@ -169,7 +169,12 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> F
     design.mount(app, state)
     app.add_exception_handler(RequestError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, describe=state.headers)
+    app.add_middleware(
+        Envelope,
+        max_body_bytes=settings.max_body_bytes,
+        describe=state.headers,
+        access_log=settings.access_log,
+    )
     return app
 
 
