@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
 
-from servers import logs, serve
+from servers import logs, serve, tracing
 from servers.engine import EngineDied
 from servers.fleet import FleetError
 from servers.rag.models import ModelError
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings: Settings = load(module.SETTINGS, rest, prog=f"python -m servers {name}", known=known)
         design = module.create(settings)
+        tracing.configure(name, endpoint=settings.otlp_endpoint)
     except (SettingsError, ValueError) as error:
         return _fail(f"{name}: {error}", status=2)
     logs.configure(name, level=settings.log_level, form=settings.log_format)
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = log.critical if settings.log_format == "json" else partial(print, file=sys.stderr)
         report(f"{name}: {error}")
         return getattr(error, "status", 1)
+    finally:
+        tracing.close()
     return 0
 
 

@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from servers import metrics
+from servers import metrics, tracing
 from servers.deadline import time_limit_s
 from servers.duplicates import Duplicates
 from servers.envelope import REQUEST_ID, Envelope
@@ -175,6 +175,8 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> F
         describe=state.headers,
         access_log=settings.access_log,
     )
+    if settings.otlp_endpoint is not None:
+        app.add_middleware(tracing.Traced)
     return app
 
 
@@ -207,6 +209,7 @@ def add_rag_route(
             answering = answer(question, deadline_s)
         served = await or_hang_up(request, answering, timeout_s=limit_s)
         metrics.QUEUE_WAIT.observe(served.stage_s.get("queue", 0.0))
+        tracing.stages(served.stage_s)
         return Response(served.answer.model_dump_json(), media_type="application/json", headers=_described(served))
 
     app.router.routes.insert(0, Route("/rag", rag, methods=["POST"]))

@@ -82,7 +82,7 @@ class Envelope:
 def _describing(
     send: Send, request_id: str, *, path: str, describe: Callable[[], Mapping[str, str]], access_log: bool
 ) -> Send:
-    """Add the request id, and what `describe` says, to the headers; count, time and, if asked, log answers of `/rag`."""
+    """Add the request id and what `describe` says to the headers; count, time and, if asked, log answers of `/rag`."""
     started_s = time.monotonic()
 
     async def described(message: Message) -> None:
