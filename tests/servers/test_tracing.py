@@ -75,7 +75,7 @@ async def test_one_trace_leads_from_the_client_to_the_stages_of_a_replica(tmp_pa
     assert told(fleet) == told(replica)
     assert told(fleet)["http.response.status_code"] == 200
     assert told(fleet)["rag.request_id"] == "mine"
-    assert told(attempt) == {"rag.replica": answer.headers["X-Replica"], "rag.attempt": 1}
+    assert told(attempt) == {"rag.replica": f"127.0.0.1:{answer.headers['X-Replica']}", "rag.attempt": 1}
     assert queue.end_time_unix_nano == generate.start_time_unix_nano
     assert generate.end_time_unix_nano - generate.start_time_unix_nano >= 200_000, "the stub sleeps for 0.2 ms"
     assert replica.start_time_unix_nano <= queue.start_time_unix_nano
