@@ -82,6 +82,30 @@ async def test_one_trace_leads_from_the_client_to_the_stages_of_a_replica(tmp_pa
     assert generate.end_time_unix_nano <= replica.end_time_unix_nano <= fleet.end_time_unix_nano
 
 
+async def test_each_try_of_a_request_has_its_span(tmp_path: Path) -> None:
+    receiver = Receiver()
+
+    async def ready(request: web.Request) -> web.Response:
+        return web.json_response({"status": "ready"})
+
+    async def rag(request: web.Request) -> web.Response:
+        return web.json_response({"detail": "broken"}, status=500)
+
+    routes = [web.post("/v1/traces", receiver.take), web.get("/ready", ready), web.post("/rag", rag)]
+    async with serving(*routes) as url:
+        flags = [*STUB, "--base-port", "19080", "--routing", "round_robin", "--otlp-endpoint", url]
+        async with running(tmp_path, "scaled", *flags) as (_, client):
+            assert (await client.post("/register", json={"url": url})).status_code == 200
+            for _ in range(2):
+                assert (await client.post("/rag", json=QUESTION)).status_code == 200
+    tries = [span for service, span in receiver.spans if span.name == "try"]
+    [second] = [span for span in tries if told(span)["rag.attempt"] == 2]
+    [first] = [span for span in tries if span.parent_span_id == second.parent_span_id and span != second]
+    assert (told(first)["rag.attempt"], told(first)["rag.replica"]) == (1, url.removeprefix("http://"))
+    assert (first.status.code, second.status.code) == (2, 0), "error, unset"
+    assert first.end_time_unix_nano <= second.start_time_unix_nano
+
+
 async def test_an_endpoint_that_nobody_listens_on_costs_no_answer_and_no_clean_end(tmp_path: Path) -> None:
     flags = ["--profile", "stub", "--otlp-endpoint", "http://127.0.0.1:1"]
     async with running(tmp_path, "baseline", *flags) as (server, client):
