@@ -29,7 +29,7 @@ def test_an_unknown_key_of_the_file_is_an_error(tmp_path: Path) -> None:
 def test_an_unknown_variable_is_an_error_unless_another_design_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAG_MIN_REPLICAS", "2")
     load(Settings, [], prog="test", known=["min_replicas"])
-    with pytest.raises(SettingsError, match="unknown variables RAG_MIN_REPLICAS; valid are RAG_BACKEND, RAG_CACHE_DIR"):
+    with pytest.raises(SettingsError, match=r"unknown variables RAG_MIN_REPLICAS; valid are RAG_.*, RAG_CACHE_DIR"):
         load(Settings, [], prog="test")
 
 
