@@ -64,6 +64,7 @@ REPLICA_START_SECONDS = Histogram(
 REPLICA_ENDS = Counter("rag_replica_ends", "Replica processes that ended, by reason", ["reason"])
 
 OVER_REPLICAS: dict[Collector, Callable[[Iterable[float]], float]] = {
+    SHED: sum,
     EXPIRED: sum,
     DUPLICATES: sum,
     QUEUE_DEPTH: sum,

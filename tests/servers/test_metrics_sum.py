@@ -90,6 +90,7 @@ def test_series_of_one_name_and_labels_are_added_and_those_of_the_fleet_stay_its
         "rag_batch_size_bucket|+Inf": 12.0,
         "rag_batch_size_count": 12.0,
         "rag_batch_size_sum": 15.0,
+        "rag_shed_total|full": 2.0,
         "rag_batches_total|full": 11.0,
         "rag_batches_total|lull": 1.0,
     }
