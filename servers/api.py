@@ -3,19 +3,19 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, Field, ValidationError, field_validator
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from starlette.routing import Route
 
 from servers import metrics
 from servers.envelope import Envelope
-from servers.errors import ClientGone, DeadlinePassed, QueueFull, RequestError, Unavailable
+from servers.errors import ClientGone, DeadlinePassed, RequestError, Unavailable
+from servers.openapi import describe
 from servers.settings import Settings
 
 __all__ = [
@@ -34,12 +34,22 @@ __all__ = [
 T = TypeVar("T")
 
 
+def _whole(number: object) -> object:
+    """JSON knows no integers: 2.0 is one, and "2" and true are not."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+Count = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
+
+
 class Question(BaseModel):
     """The body of `POST /rag`."""
 
-    query: str = Field(min_length=1, max_length=20_000)
-    k: int = Field(2, ge=1)
-    max_new_tokens: int | None = Field(None, ge=1)
+    model_config = ConfigDict(strict=True)
+
+    query: str = Field(min_length=1, max_length=20_000, json_schema_extra={"pattern": r"\S"})
+    k: Count = 2
+    max_new_tokens: Count | None = None
 
     @field_validator("query")
     @classmethod
@@ -133,11 +143,12 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> F
     async def info() -> dict[str, Any]:
         return {"design": name, "replica": state.replica, "settings": settings.public(), **design.info()}
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def prometheus() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     design.mount(app, state)
+    describe(app, settings, question=Question, answer=Answer)
     app.add_exception_handler(RequestError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
@@ -149,8 +160,8 @@ def add_rag_route(
 ) -> None:
     """`POST /rag`: validate, answer within the time limit, describe the stages in the headers.
 
-    A route of Starlette's, before all others: FastAPI's own handling costs more than the rest of the exchange. It is
-    described in the schema all the same.
+    A route of Starlette's, before all others: FastAPI's own handling costs more than the rest of the exchange. openapi.py
+    describes it.
     """
 
     async def rag(request: Request) -> Response:
@@ -163,33 +174,6 @@ def add_rag_route(
         )
 
     app.router.routes.insert(0, Route("/rag", rag, methods=["POST"]))
-    describe_rag(app)
-
-
-def describe_rag(app: FastAPI) -> None:
-    """Put `POST /rag` into the OpenAPI schema, which lists FastAPI's own routes alone."""
-    own = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = own()
-        ask, told = (
-            {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}}
-            for model in (Question, Answer)
-        )
-        answers = {"200": {"description": "The answer", **told}, "422": {"description": "A body that asks amiss"}}
-        answers |= {
-            str(kind.status): {"description": kind.__doc__} for kind in (QueueFull, Unavailable, DeadlinePassed)
-        }
-        schema["paths"]["/rag"] = {
-            "post": {"summary": "Rag", "requestBody": {"required": True, **ask}, "responses": answers}
-        }
-        _, defined = models_json_schema(
-            [(Question, "validation"), (Answer, "serialization")], ref_template="#/components/schemas/{model}"
-        )
-        schema.setdefault("components", {}).setdefault("schemas", {}).update(defined["$defs"])
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI's documentation has it
 
 
 def _question(body: bytes) -> Question:

@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 __all__ = ["ENV_PREFIX", "Settings", "SettingsError", "chosen", "flags", "load"]
 
 ENV_PREFIX = "RAG_"
+KEY_PATTERN = r"^[!-~]+$"
+"""What a header can carry, and at least one letter of it: an empty key would keep nobody out."""
 S = TypeVar("S", bound="Settings")
 T = TypeVar("T")
 
@@ -39,6 +41,11 @@ class Settings(BaseSettings):
     replica: str | None = Field(None, description="name given in X-Replica; the port unless set")
     request_timeout_s: float = Field(60.0, gt=0, description="a request that takes longer is answered 504")
     drain_s: float = Field(5.0, gt=0, description="time that accepted requests are given at SIGTERM")
+    api_key: str | None = Field(
+        None,
+        pattern=KEY_PATTERN,
+        description="bearer key of every route but /health and /ready; rather set RAG_API_KEY",
+    )
     max_body_bytes: int = Field(262_144, ge=1, description="a larger request body is answered 413")
     stop_with_parent: bool = Field(False, description="stop at end-of-file on stdin, that is, when the parent is gone")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much to say on stderr")
