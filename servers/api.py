@@ -151,7 +151,7 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> F
     describe(app, settings, question=Question, answer=Answer)
     app.add_exception_handler(RequestError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, keys=settings.keys())
     return app
 
 
@@ -160,8 +160,8 @@ def add_rag_route(
 ) -> None:
     """`POST /rag`: validate, answer within the time limit, describe the stages in the headers.
 
-    A route of Starlette's, before all others: FastAPI's own handling costs more than the rest of the exchange. openapi.py
-    describes it.
+    A route of Starlette's, before all others: FastAPI's own handling costs more than the rest of the exchange. It is
+    described in openapi.py.
     """
 
     async def rag(request: Request) -> Response:

@@ -40,12 +40,14 @@ class Balancer:
         route: RoutingPolicy,
         *,
         request_timeout_s: float,
+        api_key: str | None = None,
         seed: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.traffic = Traffic()
         self._roster = roster
         self._route = route
+        self._key = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._rng = Random(seed)
         self._clock = clock
         self._turn = 0
@@ -97,7 +99,8 @@ class Balancer:
         """Whether a server at that address says that it may be routed to."""
         assert self._session is not None, "open() comes first"
         try:
-            async with self._session.get(f"{url}/ready", timeout=aiohttp.ClientTimeout(total=2.0)) as answer:
+            limit = aiohttp.ClientTimeout(total=2.0)
+            async with self._session.get(f"{url}/ready", timeout=limit, allow_redirects=False) as answer:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
@@ -105,14 +108,17 @@ class Balancer:
     async def info(self, url: str) -> dict[str, object]:
         """A replica's `GET /info`."""
         assert self._session is not None, "open() comes first"
-        async with self._session.get(f"{url}/info") as answer:
+        async with self._session.get(f"{url}/info", headers=self._key, allow_redirects=False) as answer:
             return dict(await answer.json())
 
     async def _post(self, replica: Replica, body: bytes, headers: Mapping[str, str]) -> Reply:
         assert self._session is not None, "open() comes first"
         with replica.serving():
             outstanding, sent_s = replica.outstanding, self._clock()
-            async with self._session.post(f"{replica.url}/rag", data=body, headers=headers) as answer:
+            headers = {**headers, **self._key}
+            async with self._session.post(
+                f"{replica.url}/rag", data=body, headers=headers, allow_redirects=False
+            ) as answer:
                 content = await answer.read()
             now = self._clock()
         kept = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}

@@ -25,6 +25,8 @@ class FleetError(RuntimeError):
 class Fleet:
     """Runs `command --port N` once a replica, each in a process group of its own, with the ports counted up.
 
+    `environment` is for secrets, which a command line would show.
+
     A replica holds the other end of a pipe on its stdin, so that it stops even if this process is killed.
     """
 
@@ -37,9 +39,11 @@ class Fleet:
         base_port: int,
         ready_timeout_s: float,
         drain_s: float,
+        environment: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._roster = roster
+        self._environment = dict(environment or {})
         self._command = list(command)
         self._host = host
         self._base_port = base_port
@@ -106,7 +110,7 @@ class Fleet:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 start_new_session=True,
-                env=_without_settings(os.environ),
+                env=_without_settings(os.environ) | self._environment,
             )
             replica.pid = process.pid
             problem = await self._watch(process, replica, stopping)
@@ -158,7 +162,7 @@ class Fleet:
 
 
 def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment less our variables: a replica's settings are on its command line, all of them."""
+    """The environment less our variables: a replica's settings are on its command line, all but the secrets."""
     return {name: value for name, value in environment.items() if not name.startswith(ENV_PREFIX)}
 
 

@@ -6,13 +6,11 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from servers.envelope import OPEN
 from servers.errors import DeadlinePassed, Forbidden, QueueFull, Unavailable
 from servers.settings import Settings
 
 __all__ = ["Problem", "describe"]
-
-OPEN = ("/health", "/ready")
-"""Routes that are asked without the key: by whoever watches the server."""
 
 _HEADERS = {
     "Server-Timing": "ms of each stage, as the W3C has it",

@@ -16,15 +16,17 @@ from starlette.requests import ClientDisconnect
 
 from policies import routing, scaling
 from servers import admin, metrics
+from servers.addresses import check_hosts
 from servers.api import State, or_hang_up
 from servers.balancer import Balancer
 from servers.batched import BatchedSettings
 from servers.envelope import REQUEST_ID
 from servers.errors import ClientGone
 from servers.fleet import Fleet
+from servers.keys import KEY_PATTERN
 from servers.rag.build import check_names
 from servers.replica import Roster
-from servers.settings import chosen, flags
+from servers.settings import ENV_PREFIX, chosen, flags
 
 __all__ = ["SETTINGS", "Scaled", "ScaledSettings", "create"]
 
@@ -49,8 +51,18 @@ class ScaledSettings(BatchedSettings):
     scale_interval_s: float = Field(0.5, gt=0, description="time between two decisions")
     ready_timeout_s: float = Field(120.0, gt=0, description="time that a replica is given to get ready")
     admin_token: str | None = Field(
-        None, description="bearer token of /register and /unregister; loopback only unless set"
+        None,
+        pattern=KEY_PATTERN,
+        description="bearer token of /register and /unregister, loopback only unless set; rather set RAG_ADMIN_TOKEN",
     )
+    allow_hosts: str = Field(
+        "localhost", description="who may be registered: names, addresses, networks; localhost is any loopback address"
+    )
+
+    def keys(self) -> tuple[str, ...]:
+        """The admin's token opens every route."""
+        keys = super().keys()
+        return keys if not keys or self.admin_token is None else (*keys, self.admin_token)
 
 
 SETTINGS = ScaledSettings
@@ -67,7 +79,11 @@ class Scaled:
         self._policy = chosen("scaling", scaling.POLICIES, settings, limits=limits)
         self._roster = Roster()
         self._balancer = Balancer(
-            self._roster, _routing_policy(settings), request_timeout_s=settings.request_timeout_s, seed=settings.seed
+            self._roster,
+            _routing_policy(settings),
+            request_timeout_s=settings.request_timeout_s,
+            api_key=settings.api_key,
+            seed=settings.seed,
         )
         self._fleet = Fleet(
             self._roster,
@@ -76,6 +92,7 @@ class Scaled:
             base_port=settings.base_port,
             ready_timeout_s=settings.ready_timeout_s,
             drain_s=settings.drain_s / 2,
+            environment={} if settings.api_key is None else {f"{ENV_PREFIX}API_KEY": settings.api_key},
         )
         self._about: dict[str, Any] = {}
         self._scaling: asyncio.Task[None] | None = None
@@ -104,8 +121,15 @@ class Scaled:
 
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag` by proxy, and the routes about replicas."""
-        admin.add_routes(app, self._roster, self._balancer, admin_token=self._settings.admin_token)
-        timeout_s = self._settings.request_timeout_s
+        settings = self._settings
+        admin.add_routes(
+            app,
+            self._roster,
+            self._balancer,
+            admin_token=settings.admin_token,
+            allow_hosts=settings.allow_hosts,
+        )
+        timeout_s = settings.request_timeout_s
 
         @app.post("/rag")
         async def rag(request: Request) -> Response:
@@ -151,6 +175,7 @@ class Scaled:
 def create(settings: ScaledSettings) -> Scaled:
     """The design with its settings; nothing is started yet. Raises ValueError on an unknown name or odd limits."""
     check_names(settings)
+    check_hosts(settings.allow_hosts)
     return Scaled(settings)
 
 

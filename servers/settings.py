@@ -11,11 +11,11 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from servers.keys import KEY_PATTERN, is_secret
+
 __all__ = ["ENV_PREFIX", "Settings", "SettingsError", "chosen", "flags", "load"]
 
 ENV_PREFIX = "RAG_"
-KEY_PATTERN = r"^[!-~]+$"
-"""What a header can carry, and at least one letter of it: an empty key would keep nobody out."""
 S = TypeVar("S", bound="Settings")
 T = TypeVar("T")
 
@@ -82,7 +82,11 @@ class Settings(BaseSettings):
 
     def public(self) -> dict[str, Any]:
         """The settings in force as JSON values, for `GET /info`, without secrets."""
-        return {key: value for key, value in self.model_dump(mode="json").items() if not key.endswith("_token")}
+        return {name: value for name, value in self.model_dump(mode="json").items() if not is_secret(name)}
+
+    def keys(self) -> tuple[str, ...]:
+        """The bearer keys that open the routes; none where they are open to all."""
+        return () if self.api_key is None else (self.api_key,)
 
 
 def load(settings_class: type[S], argv: Sequence[str], *, prog: str, known: Collection[str] = ()) -> S:
@@ -106,11 +110,14 @@ def load(settings_class: type[S], argv: Sequence[str], *, prog: str, known: Coll
 
 
 def flags(settings: Settings, *, of: type[Settings], leave_out: Collection[str] = ()) -> list[str]:
-    """The command line which gives another server these settings of class `of`, whatever its variables and file say."""
+    """The command line which gives another server these settings of class `of`, whatever its variables and file say.
+
+    Without the secrets, for everybody on the machine can read it.
+    """
     line: list[str] = []
     for name in of.model_fields:
         value = getattr(settings, name)
-        if name in leave_out or value is None:
+        if name in leave_out or value is None or is_secret(name):
             continue
         flag = name.replace("_", "-")
         line += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
@@ -149,4 +156,5 @@ def _refuse_unknown_variables(names: Collection[str]) -> None:
 
 def _sentence(part: Any) -> str:
     name = ".".join(str(place) for place in part["loc"])
-    return f"{name}: {part['msg']}" + ("" if part["type"] == "extra_forbidden" else f", got {part['input']!r}")
+    is_told = part["type"] != "extra_forbidden" and not is_secret(name)
+    return f"{name}: {part['msg']}" + (f", got {part['input']!r}" if is_told else "")

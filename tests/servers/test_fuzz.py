@@ -47,6 +47,14 @@ async def test_a_fleet_keeps_to_its_schema_and_is_led_nowhere(tmp_path: Path) ->
         assert await listed(client) == before
 
 
+async def test_a_locked_server_opens_nothing_without_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """schemathesis asks each route again with no key and with a wrong one, and wants a 401."""
+    monkeypatch.setenv("RAG_API_KEY", KEY)
+    async with running(tmp_path, "batched", "--profile", "stub", "--engine", "thread") as (server, client):
+        assert (await client.get("/openapi.json")).status_code == 401
+        assert not (problems := await fuzz(server.url, tmp_path, key=KEY)), problems
+
+
 async def listed(client: httpx.AsyncClient) -> set[str]:
     """The addresses of the replicas there are."""
     return {replica["url"] for replica in (await client.get("/replicas")).json()["replicas"]}
