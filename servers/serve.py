@@ -15,8 +15,9 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from servers.addresses import is_loopback
 from servers.api import Design, State, create_app
-from servers.corked import CorkedProtocol
+from servers.guarded import guarded
 from servers.settings import Settings
 
 __all__ = ["EXIT_PORT_TAKEN", "BindError", "bind", "run"]
@@ -87,11 +88,14 @@ async def _serve(name: str, design: Design, settings: Settings, listener: socket
             lifespan="off",
             server_header=False,
             proxy_headers=False,
-            http=CorkedProtocol,
+            http=guarded(client_timeout_s=settings.client_timeout_s, max_body_bytes=settings.max_body_bytes),
+            ws="none",
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         )
     )
+    if settings.api_key is None and not is_loopback(settings.host):
+        log.warning("%s can be reached by others and asks for no key: set RAG_API_KEY", settings.host)
     stop = _stop_requested(with_parent=settings.stop_with_parent)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     starting = asyncio.create_task(design.start())

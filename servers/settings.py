@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 is any free one")
     replica: str | None = Field(None, description="name given in X-Replica; the port unless set")
     request_timeout_s: float = Field(60.0, gt=0, description="a request that takes longer is answered 504")
+    client_timeout_s: float = Field(
+        20.0, gt=0, description="time that a client is given to send a request's head, and as much again for its body"
+    )
     drain_s: float = Field(5.0, gt=0, description="time that accepted requests are given at SIGTERM")
     api_key: str | None = Field(
         None,
