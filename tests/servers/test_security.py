@@ -99,16 +99,3 @@ async def test_a_balancer_is_aimed_at_nothing_but_replicas_of_allowed_hosts(tmp_
         assert "answers GET /ready with 200" in (await register(turncoat)).json()["detail"]
         [replica] = (await client.get("/replicas")).json()["replicas"]
         assert replica["pid"] is not None
-
-
-@pytest.mark.parametrize(
-    ("host", "key", "expected"), [("127.0.0.1", None, False), ("0.0.0.0", None, True), ("0.0.0.0", KEY, False)]
-)
-async def test_an_open_door_is_warned_of(
-    host: str, key: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, expected: bool
-) -> None:
-    if key is not None:
-        monkeypatch.setenv("RAG_API_KEY", key)
-    async with running(tmp_path, "batched", *STUB, "--host", host):
-        log = (tmp_path / "batched.log").read_text()
-        assert ("WARNING" in log and "asks for no key: set RAG_API_KEY" in log) is expected
