@@ -6,11 +6,12 @@ JSON lines: that it is ready, each row as it ends, that it is done.
 
 import asyncio
 import json
-import pickle
 import sys
 from asyncio.streams import FlowControlMixin
 from contextlib import suppress
 from dataclasses import dataclass, fields
+
+import msgspec
 
 from ragbench.client import ServiceError, connect
 from ragbench.config import Workload
@@ -35,6 +36,16 @@ class Job:
     timeout_s: float
     share: tuple[Request, ...] | Turns
     deadline_s: float | None = None
+
+
+def job_line(job: Job) -> bytes:
+    """A job as a line of JSON."""
+    return msgspec.json.encode(job) + b"\n"
+
+
+def read_job(line: bytes) -> Job:
+    """The job of such a line."""
+    return msgspec.json.decode(line, type=Job)
 
 
 def row_line(row: Row) -> bytes:
@@ -98,7 +109,7 @@ async def _stdout() -> asyncio.StreamWriter:
 
 def main() -> None:
     """Run the job that comes on stdin."""
-    job = pickle.load(sys.stdin.buffer)  # noqa: S301  from the process that started this one
+    job = read_job(sys.stdin.buffer.readline())
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(run(job))
 

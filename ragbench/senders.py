@@ -7,7 +7,6 @@ that all processes of a machine share; so their rows have one time axis. None ou
 import asyncio
 import itertools
 import os
-import pickle
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -19,7 +18,7 @@ from ragbench.load import OnRow, Origin
 from ragbench.paths import PACKAGE
 from ragbench.records import Row
 from ragbench.schedule import Request, Turns
-from ragbench.sender import Job, read_row
+from ragbench.sender import Job, job_line, read_row
 
 READY_S = 60.0
 _LEAD_S = 0.1  # from setting the origin to the first due time: all must have read it by then
@@ -124,7 +123,7 @@ class _Sender:
             env=os.environ | {"PYTHONPATH": search},
         )
         started = cls(name, process, job.share, on_row)
-        started.order(pickle.dumps(job))
+        started.order(job_line(job))
         return started
 
     def order(self, line: bytes) -> None:

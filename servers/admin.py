@@ -1,27 +1,28 @@
 """The routes about replicas: who there is, who would be next, and replicas that were started elsewhere."""
 
-import hmac
-import ipaddress
+import asyncio
+import socket
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
 
+from servers.addresses import Address, is_allowed, is_here, is_loopback, parsed
 from servers.balancer import Balancer
 from servers.errors import BadRequest, Forbidden
+from servers.keys import bears
 from servers.replica import Replica, Roster
 
 __all__ = ["add_routes"]
 
 
-class Address(BaseModel):
+class Asked(BaseModel):
     """The body of `/register` and `/unregister`: a base address, `http://host:port`."""
 
     url: str
 
 
-def add_routes(app: FastAPI, roster: Roster, balancer: Balancer, *, admin_token: str | None) -> None:
+def add_routes(app: FastAPI, roster: Roster, balancer: Balancer, *, admin_token: str | None, allow_hosts: str) -> None:
     """`GET /replicas`, `GET /assign`, `POST /register`, `POST /unregister`."""
 
     @app.get("/replicas")
@@ -33,9 +34,14 @@ def add_routes(app: FastAPI, roster: Roster, balancer: Balancer, *, admin_token:
         return {"backend": f"{balancer.choose().url}/rag"}
 
     @app.post("/register")
-    async def register(address: Address, request: Request) -> dict[str, Any]:
+    async def register(asked: Asked, request: Request) -> dict[str, Any]:
         authorise(request, admin_token)
-        url = checked(address.url, any_host=admin_token is not None, own_port=request.scope["server"][1])
+        address = parsed(asked.url)
+        if not is_allowed(address.host, allow_hosts):
+            raise BadRequest(f"url: {address.host} is not among the hosts of --allow-hosts: {allow_hosts}")
+        if address.port == request.scope["server"][1] and is_here(await _resolved(address)):
+            raise BadRequest("url: that is this balancer itself")
+        url = str(address)
         if not await balancer.is_ready(url):
             raise BadRequest(f"url: no server at {url} answers GET /ready with 200")
         replica = roster.find(url)
@@ -47,11 +53,11 @@ def add_routes(app: FastAPI, roster: Roster, balancer: Balancer, *, admin_token:
         return replica.describe()
 
     @app.post("/unregister")
-    async def unregister(address: Address, request: Request) -> dict[str, Any]:
+    async def unregister(asked: Asked, request: Request) -> dict[str, Any]:
         authorise(request, admin_token)
-        replica = roster.find(checked(address.url, any_host=True))
+        replica = roster.find(str(parsed(asked.url)))
         if replica is None or not replica.registered:
-            raise BadRequest(f"url: {address.url} was not registered here")
+            raise BadRequest(f"url: {asked.url[:200]} was not registered here")
         roster.move(replica, "draining")
         roster.remove(replica)
         return replica.describe()
@@ -60,32 +66,16 @@ def add_routes(app: FastAPI, roster: Roster, balancer: Balancer, *, admin_token:
 def authorise(request: Request, admin_token: str | None) -> None:
     """Raise Forbidden unless the request carries the token, or, where none is set, comes from this machine."""
     if admin_token is not None:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), admin_token.encode()):
+        if not bears(request.headers.get("Authorization", ""), [admin_token]):
             raise Forbidden("a bearer token is needed here")
-    elif request.client is None or not _is_loopback(request.client.host):
-        raise Forbidden("only from this machine, unless the server is started with --admin-token")
+    elif request.client is None or not is_loopback(request.client.host):
+        raise Forbidden("only from this machine, unless the server is started with RAG_ADMIN_TOKEN")
 
 
-def checked(url: str, *, any_host: bool, own_port: int | None = None) -> str:
-    """The address in one spelling. Raises BadRequest: the balancer is not aimed at just anything, nor at itself."""
+async def _resolved(address: Address) -> set[str]:
+    """The IP addresses that it stands for now; none where nobody knows the name."""
     try:
-        parts = urlsplit(url)
-        port = parts.port or 80
-    except ValueError as error:
-        raise BadRequest(f"url: {error}, got {url!r}") from error
-    if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/") or parts.query or parts.username:
-        raise BadRequest(f"url: wanted http://host:port, got {url!r}")
-    if not any_host and not _is_loopback(parts.hostname):
-        raise BadRequest("url: only this machine's replicas, unless the server is started with --admin-token")
-    if port == own_port and _is_loopback(parts.hostname):
-        raise BadRequest("url: that is this balancer itself")
-    host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        found = await asyncio.get_running_loop().getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except OSError:
+        return set()
+    return {str(where[0]) for *_, where in found}

@@ -4,22 +4,21 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, Field, ValidationError, field_validator
-from pydantic.json_schema import models_json_schema
-from starlette.requests import ClientDisconnect
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from starlette.routing import Route
 
 from servers import metrics, tracing
 from servers.deadline import time_limit_s
 from servers.duplicates import Duplicates
 from servers.envelope import REQUEST_ID, Envelope
-from servers.errors import ClientGone, DeadlinePassed, QueueFull, RequestError, Unavailable
+from servers.errors import ClientGone, DeadlinePassed, RequestError, Unavailable
+from servers.openapi import describe
 from servers.settings import Settings
 
 __all__ = [
@@ -34,21 +33,29 @@ __all__ = [
     "Usage",
     "add_rag_route",
     "create_app",
-    "describe_rag",
     "or_hang_up",
-    "read_body",
 ]
 
 LOAD = "X-Load"
 T = TypeVar("T")
 
 
+def _whole(number: object) -> object:
+    """JSON knows no integers: 2.0 is one, and "2" and true are not."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+Count = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
+
+
 class Question(BaseModel):
     """The body of `POST /rag`."""
 
-    query: str = Field(min_length=1, max_length=20_000)
-    k: int = Field(2, ge=1)
-    max_new_tokens: int | None = Field(None, ge=1)
+    model_config = ConfigDict(strict=True)
+
+    query: str = Field(min_length=1, max_length=20_000, json_schema_extra={"pattern": r"\S"})
+    k: Count = 2
+    max_new_tokens: Count | None = None
 
     @field_validator("query")
     @classmethod
@@ -161,12 +168,13 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> F
     async def info() -> dict[str, Any]:
         return {"design": name, "replica": state.replica, "settings": settings.public(), **design.info()}
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def prometheus() -> Response:
         text = await design.exposition() if isinstance(design, Measured) else generate_latest()
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     design.mount(app, state)
+    describe(app, settings, question=Question, answer=Answer)
     app.add_exception_handler(RequestError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_middleware(
@@ -174,6 +182,7 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> F
         max_body_bytes=settings.max_body_bytes,
         describe=state.headers,
         access_log=settings.access_log,
+        keys=settings.keys(),
     )
     if settings.otlp_endpoint is not None:
         app.add_middleware(tracing.Traced)
@@ -192,14 +201,14 @@ def add_rag_route(
     `answer` is given the question and its deadline on the monotonic clock.
 
     A route of Starlette's, before all others: FastAPI's own handling costs more than the rest of the exchange. It is
-    described in the schema all the same.
+    described in openapi.py.
     """
     known: Duplicates[Served] = Duplicates()
 
     async def rag(request: Request) -> Response:
         state.require_ready()
         limit_s = time_limit_s(request.headers, request_timeout_s)
-        body = await read_body(request)
+        body = await request.body()
         question = _question(body)
         deadline_s = time.monotonic() + limit_s
         if REQUEST_ID in request.headers:
@@ -213,41 +222,6 @@ def add_rag_route(
         return Response(served.answer.model_dump_json(), media_type="application/json", headers=_described(served))
 
     app.router.routes.insert(0, Route("/rag", rag, methods=["POST"]))
-    describe_rag(app)
-
-
-def describe_rag(app: FastAPI) -> None:
-    """Put `POST /rag` into the OpenAPI schema, which lists FastAPI's own routes alone."""
-    own = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = own()
-        ask, told = (
-            {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}}
-            for model in (Question, Answer)
-        )
-        answers = {"200": {"description": "The answer", **told}, "422": {"description": "A body that asks amiss"}}
-        answers |= {
-            str(kind.status): {"description": kind.__doc__} for kind in (QueueFull, Unavailable, DeadlinePassed)
-        }
-        schema["paths"]["/rag"] = {
-            "post": {"summary": "Rag", "requestBody": {"required": True, **ask}, "responses": answers}
-        }
-        _, defined = models_json_schema(
-            [(Question, "validation"), (Answer, "serialization")], ref_template="#/components/schemas/{model}"
-        )
-        schema.setdefault("components", {}).setdefault("schemas", {}).update(defined["$defs"])
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI's documentation has it
-
-
-async def read_body(request: Request) -> bytes:
-    """The whole body. Raises ClientGone where its end never comes."""
-    try:
-        return await request.body()
-    except ClientDisconnect as error:
-        raise ClientGone("the client closed the connection") from error
 
 
 def _question(body: bytes) -> Question:

@@ -75,6 +75,7 @@ class Balancer:
         route: RoutingPolicy,
         *,
         tries: Tries | None = None,
+        api_key: str | None = None,
         seed: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -84,6 +85,7 @@ class Balancer:
         self.tries = tries or Tries()
         self._roster = roster
         self._route = route
+        self._key = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._rng = Random(seed)
         self._clock = clock
         self._turn = 0
@@ -166,7 +168,7 @@ class Balancer:
     async def info(self, url: str) -> dict[str, object]:
         """A replica's `GET /info`."""
         timeout = aiohttp.ClientTimeout(total=10.0)
-        async with self.session.get(f"{url}/info", timeout=timeout, allow_redirects=False) as answer:
+        async with self.session.get(f"{url}/info", headers=self._key, timeout=timeout, allow_redirects=False) as answer:
             return dict(await answer.json())
 
     def _refuse_late(self, deadline_s: float) -> None:
@@ -218,7 +220,7 @@ class Balancer:
         left_s = deadline_s - sent_s
         if left_s <= 0:
             raise DeadlinePassed("the deadline passed before a replica answered")
-        asking = {**headers, TIMEOUT: f"{left_s:.3f}"}
+        asking = {**headers, **self._key, TIMEOUT: f"{left_s:.3f}"}
         async with AsyncExitStack() as stack:
             stack.enter_context(metrics.TRY_SECONDS.time())
             stack.enter_context(replica.serving())

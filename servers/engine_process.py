@@ -1,23 +1,21 @@
 """The pipeline in a process of its own, and the server's end of it. Decides nothing.
 
-Messages are pickles, each after its length, over a pair of sockets that only the two have.
+Messages are those of frames.py, over a pair of sockets that only the two have.
 """
 
 import asyncio
 import logging
 import os
-import pickle
 import signal
 import socket
-import struct
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
-from servers import logs
+from servers import frames, logs
 from servers.engine import EngineDied, Loaded, Tickets, about, load_pipeline
 from servers.rag.models import ModelError
 from servers.rag.pipeline import Answered, Ask
@@ -27,7 +25,7 @@ from servers.worker import Inbox, work
 __all__ = ["EngineProcess"]
 
 log = logging.getLogger(__name__)
-_LENGTH = struct.Struct("!Q")
+T = TypeVar("T")
 
 
 class EngineProcess:
@@ -48,17 +46,17 @@ class EngineProcess:
             )
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._reading = asyncio.create_task(self._read(reader), name="engine")
-        loaded: Loaded = await self._ask(settings)
+        loaded: Loaded = await self._ask(frames.orders, settings)
         return loaded
 
     def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Answered]]:
         """See Engine."""
-        return self._ask(asks)
+        return self._ask(frames.questions, asks)
 
     def drop(self, run: asyncio.Future[Sequence[Answered]], place: int) -> None:
         """See Engine."""
         if self._writer is not None and (ticket := self._tickets.of(run)) is not None:
-            self._writer.write(_framed((ticket, place)))
+            self._writer.write(frames.left(ticket, place))
 
     async def stop(self) -> None:
         """Kill the child: nobody waits for what it computes. Raises EngineDied where it had ended by itself."""
@@ -74,24 +72,23 @@ class EngineProcess:
         elif self._child is not None:
             raise EngineDied(f"the engine process ended with status {self._child.returncode}; the log says why")
 
-    def _ask(self, message: Any) -> asyncio.Future[Any]:
+    def _ask(self, framed: Callable[[int, T], bytes], message: T) -> asyncio.Future[Any]:
         assert self._writer is not None, "loaded before it is run"
         writer = self._writer
         ticket, answer = self._tickets.issue()
         if self._reading is None or self._reading.done():
             self._tickets.settle(ticket, EngineDied("the engine process has ended"))
             return answer
-        writer.write(_framed((ticket, message)))
-        answer.add_done_callback(lambda answer: writer.write(_framed((ticket, None))) if answer.cancelled() else None)
+        writer.write(framed(ticket, message))
+        answer.add_done_callback(lambda answer: writer.write(frames.given_up(ticket)) if answer.cancelled() else None)
         return answer
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         """Hand answers to those who wait; at the end of the child, fail them and stop the server."""
         try:
             while True:
-                (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-                ticket, answer = pickle.loads(await reader.readexactly(length))  # noqa: S301  from our own child
-                self._tickets.settle(ticket, answer)
+                length, ticket, kind = frames.HEAD.unpack(await reader.readexactly(frames.HEAD.size))
+                self._tickets.settle(ticket, frames.read(kind, await reader.readexactly(length)))
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             assert self._child is not None, "it was read from"
             log.critical("the engine process ended with status %d (%s): stopping", await self._child.wait(), error)
@@ -100,17 +97,12 @@ class EngineProcess:
             self._tickets.fail(EngineDied("the engine process has ended"))
 
 
-def _framed(message: Any) -> bytes:
-    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    return _LENGTH.pack(len(data)) + data
-
-
 def _receive(stream: BinaryIO, inbox: "SimpleQueue[Any]") -> None:
     """Messages as they come, while the pipeline runs. Without a server there is nobody to run it for."""
     with suppress(ConnectionError):  # a server that was killed with answers unread
-        while head := stream.read(_LENGTH.size):
-            (length,) = _LENGTH.unpack(head)
-            inbox.put(pickle.loads(stream.read(length)))  # noqa: S301  from our own parent
+        while head := stream.read(frames.HEAD.size):
+            length, ticket, kind = frames.HEAD.unpack(head)
+            inbox.put((ticket, frames.read(kind, stream.read(length))))
     os._exit(0)
 
 
@@ -118,7 +110,7 @@ def _send(connection: socket.socket, outbox: "SimpleQueue[Any]") -> None:
     """Answers, while the pipeline runs the next batch."""
     with suppress(OSError):  # the server is gone, and so shall we be
         while True:
-            connection.sendall(_framed(outbox.get()))
+            connection.sendall(frames.answer(*outbox.get()))
 
 
 def _work(connection: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""What every exchange gets, whatever the design: a request id, a bounded body, and its place in the metrics.
+"""What every exchange gets, whatever the design: a request id, a look at its key, a bounded body, its place in metrics.
 
 A plain ASGI layer, so that the disconnect message still reaches the handlers.
 """
@@ -6,16 +6,21 @@ A plain ASGI layer, so that the disconnect message still reaches the handlers.
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servers import logs, metrics
+from servers.keys import bears
 
-__all__ = ["REQUEST_ID", "Envelope"]
+__all__ = ["OPEN", "REQUEST_ID", "Envelope"]
+
+OPEN = ("/health", "/ready")
+"""Routes that are asked without a key: by whoever watches the server."""
 
 REQUEST_ID = "X-Request-Id"
 log = logging.getLogger(__name__)
@@ -24,7 +29,7 @@ _ABOUT_REQUESTS = ("/rag", "/ready")
 
 
 class Envelope:
-    """Wraps an ASGI application; answers 413 where the declared length is over the limit, and 500 where it fails."""
+    """Wraps an ASGI application; answers 401 without one of the keys, 413 to a body over the limit, 500 to a bug."""
 
     def __init__(
         self,
@@ -33,10 +38,12 @@ class Envelope:
         max_body_bytes: int,
         describe: Callable[[], Mapping[str, str]] = dict,
         access_log: bool = False,
+        keys: Sequence[str] = (),
     ) -> None:
         """`describe`: further headers of every answer about requests."""
         self._app = app
         self._describe = describe
+        self._keys = keys
         self._max_body_bytes = max_body_bytes
         self._access_log = access_log
 
@@ -46,16 +53,24 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        request_id = headers.get(REQUEST_ID, "")[:_MAX_ID_LENGTH] or uuid.uuid4().hex
+        request_id = _echoed(headers.get(REQUEST_ID, "")) or uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         logs.request_id.set(request_id)
         send = _describing(send, request_id, path=scope["path"], describe=self._describe, access_log=self._access_log)
+        if self._keys and scope["path"] not in OPEN and not bears(headers.get("Authorization", ""), self._keys):
+            refusal = JSONResponse(
+                {"detail": "a bearer key is needed here"}, status_code=401, headers={"WWW-Authenticate": "Bearer"}
+            )
+            await refusal(scope, receive, send)
+            return
         declared = headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared) > self._max_body_bytes:
             await JSONResponse({"detail": self._too_large()}, status_code=413)(scope, receive, send)
             return
         try:
             await self._app(scope, self._counting(receive), send)
+        except ClientDisconnect:
+            log.debug("request %s: the client hung up before its body was whole", request_id)
         except Exception:
             # A bug: the traceback goes to the log, and the client learns nothing internal.
             log.exception("a request failed")
@@ -77,6 +92,11 @@ class Envelope:
 
     def _too_large(self) -> str:
         return f"body: must be at most {self._max_body_bytes} bytes"
+
+
+def _echoed(request_id: str) -> str:
+    """The client's own id where it is fit for a header and a log line, else nothing."""
+    return request_id if len(request_id) <= _MAX_ID_LENGTH and request_id.isascii() and request_id.isprintable() else ""
 
 
 def _describing(

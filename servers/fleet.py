@@ -36,8 +36,8 @@ class FleetError(RuntimeError):
 class Start:
     """How replicas are started: `command --port N`, on the free ports from `base_port` up.
 
-    `gpus` are shared out among them; `environment` is added to theirs; with `log_dir` each has its own log there;
-    `first` are further arguments of the first one.
+    `gpus` are shared out among them; `environment` is added to theirs, and is for secrets, which a command line would
+    show; with `log_dir` each has its own log there; `first` are further arguments of the first one.
     """
 
     command: Sequence[str]
@@ -46,13 +46,15 @@ class Start:
     ready_timeout_s: float
     drain_s: float
     gpus: Sequence[str] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     log_dir: Path | None = None
     first: Sequence[str] = ()
 
 
 class Fleet:
     """Keeps replicas running, each in a process group of its own.
+
+    `environment` is for secrets, which a command line would show.
 
     A replica holds the other end of a pipe on its stdin, so that it stops even if this process is killed.
     """
@@ -217,7 +219,7 @@ class Fleet:
 
 
 def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment less our variables: a replica's settings are on its command line, all of them."""
+    """The environment less our variables: a replica's settings are on its command line, all but the secrets."""
     return {name: value for name, value in environment.items() if not name.startswith(ENV_PREFIX)}
 
 

@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.routing import Route
 
-from servers.api import State, describe_rag, or_hang_up, read_body
+from servers.api import State, or_hang_up
 from servers.balancer import Balancer, Reply
 from servers.deadline import time_limit_s
 from servers.duplicates import Duplicates
@@ -14,7 +14,7 @@ from servers.envelope import REQUEST_ID
 
 __all__ = ["add_proxy_route"]
 
-_PASSED_ON = ("Content-Type", "Authorization", "traceparent", "tracestate")
+_PASSED_ON = ("Content-Type", "traceparent", "tracestate")
 
 
 def add_proxy_route(app: FastAPI, state: State, balancer: Balancer, *, request_timeout_s: float) -> None:
@@ -26,7 +26,7 @@ def add_proxy_route(app: FastAPI, state: State, balancer: Balancer, *, request_t
         state.require_ready()
         limit_s = time_limit_s(request.headers, request_timeout_s)
         deadline_s = time.monotonic() + limit_s
-        body = await read_body(request)
+        body = await request.body()
         headers = {REQUEST_ID: request.state.request_id}
         headers |= {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         if REQUEST_ID in request.headers:
@@ -41,4 +41,3 @@ def add_proxy_route(app: FastAPI, state: State, balancer: Balancer, *, request_t
         return StreamingResponse(reply.body, reply.status, reply.headers)
 
     app.router.routes.insert(0, Route("/rag", rag, methods=["POST"]))
-    describe_rag(app)

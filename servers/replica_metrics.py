@@ -17,8 +17,9 @@ _Life = tuple[str, float | None]
 class ReplicaMetrics:
     """Asks the replicas of a roster, and remembers what each had counted when it last answered."""
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, roster: Roster, *, api_key: str | None = None) -> None:
         self._roster = roster
+        self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._last: dict[_Life, Families] = {}
         self._gone: Families = {}
         self._asking = asyncio.Lock()
@@ -37,7 +38,9 @@ class ReplicaMetrics:
 
     async def _answers(self) -> dict[_Life, Families]:
         urls = [replica.url for replica in self._roster.in_state("ready", "draining")]
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_DEADLINE_S)) as session:
+        async with aiohttp.ClientSession(
+            headers=self._headers, timeout=aiohttp.ClientTimeout(total=_DEADLINE_S)
+        ) as session:
             found = await asyncio.gather(*(_fetch(session, url) for url in urls))
         return {
             (url, started_s(families)): families

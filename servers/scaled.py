@@ -18,6 +18,7 @@ from pydantic import Field
 from policies import routing, scaling
 from policies.health import HealthRules
 from servers import admin
+from servers.addresses import check_hosts
 from servers.api import State
 from servers.autoscaler import Autoscaler
 from servers.balancer import Balancer, Tries
@@ -25,11 +26,12 @@ from servers.batched import BatchedSettings
 from servers.fleet import Fleet, Start
 from servers.gpus import visible_gpus
 from servers.heartbeat import Heartbeat
+from servers.keys import KEY_PATTERN
 from servers.proxy import add_proxy_route
 from servers.rag.build import check_names
 from servers.replica import Roster
 from servers.replica_metrics import ReplicaMetrics
-from servers.settings import chosen, flags
+from servers.settings import ENV_PREFIX, chosen, flags
 
 __all__ = ["SETTINGS", "Scaled", "ScaledSettings", "create", "replica_start"]
 
@@ -57,8 +59,18 @@ class ScaledSettings(BatchedSettings):
     heartbeat_s: float = Field(1.0, gt=0, description="time between two looks at each replica; three misses: it hangs")
     slow_start_s: float = Field(2.0, ge=0, description="time in which a new replica's share of the load grows")
     admin_token: str | None = Field(
-        None, description="bearer token of /register and /unregister; loopback only unless set"
+        None,
+        pattern=KEY_PATTERN,
+        description="bearer token of /register and /unregister, loopback only unless set; rather set RAG_ADMIN_TOKEN",
     )
+    allow_hosts: str = Field(
+        "localhost", description="who may be registered: names, addresses, networks; localhost is any loopback address"
+    )
+
+    def keys(self) -> tuple[str, ...]:
+        """The admin's token opens every route."""
+        keys = super().keys()
+        return keys if not keys or self.admin_token is None else (*keys, self.admin_token)
 
 
 SETTINGS = ScaledSettings
@@ -75,9 +87,11 @@ class Scaled:
         policy = chosen("scaling", scaling.POLICIES, settings, limits=limits)
         rules = HealthRules(slow_start_s=settings.slow_start_s)
         self._roster = Roster(rules)
-        self._replica_metrics = ReplicaMetrics(self._roster)
+        self._replica_metrics = ReplicaMetrics(self._roster, api_key=settings.api_key)
         tries = Tries(settings.try_timeout_s, settings.max_queue)
-        self._balancer = Balancer(self._roster, _routing_policy(settings), tries=tries, seed=settings.seed)
+        self._balancer = Balancer(
+            self._roster, _routing_policy(settings), tries=tries, api_key=settings.api_key, seed=settings.seed
+        )
         self._fleet = Fleet(self._roster, replica_start(settings))
         self._autoscaler = Autoscaler(
             self._roster, self._fleet, self._balancer, policy, every_s=settings.scale_interval_s, name=settings.scaling
@@ -113,8 +127,15 @@ class Scaled:
 
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag` by proxy, and the routes about replicas and their number."""
-        admin.add_routes(app, self._roster, self._balancer, admin_token=self._settings.admin_token)
-        add_proxy_route(app, state, self._balancer, request_timeout_s=self._settings.request_timeout_s)
+        settings = self._settings
+        admin.add_routes(
+            app,
+            self._roster,
+            self._balancer,
+            admin_token=settings.admin_token,
+            allow_hosts=settings.allow_hosts,
+        )
+        add_proxy_route(app, state, self._balancer, request_timeout_s=settings.request_timeout_s)
 
         @app.get("/scaling")
         async def decisions() -> dict[str, Any]:
@@ -131,6 +152,7 @@ class Scaled:
 def create(settings: ScaledSettings) -> Scaled:
     """The design with its settings; nothing is started yet. Raises ValueError on an unknown name or odd limits."""
     check_names(settings)
+    check_hosts(settings.allow_hosts)
     return Scaled(settings)
 
 
@@ -146,6 +168,7 @@ def replica_start(settings: ScaledSettings) -> Start:
         ready_timeout_s=settings.ready_timeout_s,
         drain_s=drain_s,
         gpus=[] if settings.device == "cpu" else visible_gpus(os.environ),
+        environment={} if settings.api_key is None else {f"{ENV_PREFIX}API_KEY": settings.api_key},
         log_dir=settings.log_dir,
         first=["--slowdown", str(settings.slow_replica)] if settings.slow_replica > 1 else [],
     )

@@ -15,11 +15,12 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from servers.addresses import is_loopback
 from servers.api import Design, State, create_app
-from servers.corked import CorkedProtocol
+from servers.guarded import guarded
 from servers.settings import Settings
 
-__all__ = ["EXIT_PORT_TAKEN", "BindError", "bind", "run"]
+__all__ = ["EXIT_PORT_TAKEN", "BindError", "bind", "run", "warn_of_open_door"]
 
 EXIT_PORT_TAKEN = 75  # sysexits.h EX_TEMPFAIL: another port may do
 
@@ -76,6 +77,12 @@ def run(name: str, design: Design, settings: Settings) -> None:
         listener.close()
 
 
+def warn_of_open_door(settings: Settings) -> None:
+    """A line in the log where others than this machine's users may ask, and need no key."""
+    if settings.api_key is None and not is_loopback(settings.host):
+        log.warning("%s can be reached by others and asks for no key: set RAG_API_KEY", settings.host)
+
+
 async def _serve(name: str, design: Design, settings: Settings, listener: socket.socket) -> None:
     port = listener.getsockname()[1]
     state = State(replica=settings.replica or str(port))
@@ -87,11 +94,13 @@ async def _serve(name: str, design: Design, settings: Settings, listener: socket
             lifespan="off",
             server_header=False,
             proxy_headers=False,
-            http=CorkedProtocol,
+            http=guarded(client_timeout_s=settings.client_timeout_s, max_body_bytes=settings.max_body_bytes),
+            ws="none",
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         )
     )
+    warn_of_open_door(settings)
     stop = _stop_requested(with_parent=settings.stop_with_parent)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     starting = asyncio.create_task(design.start())

@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from servers.keys import KEY_PATTERN, is_secret
+
 __all__ = ["ENV_PREFIX", "Settings", "SettingsError", "chosen", "flags", "load"]
 
 ENV_PREFIX = "RAG_"
@@ -42,7 +44,15 @@ class Settings(BaseSettings):
     )
     max_queue: int = Field(1024, ge=1, description="requests that may wait; the next one is answered 429")
     max_predicted_wait_s: float | None = Field(None, gt=0, description="refuse when the queue predicts a longer wait")
+    client_timeout_s: float = Field(
+        20.0, gt=0, description="time that a client is given to send a request's head, and as much again for its body"
+    )
     drain_s: float = Field(5.0, gt=0, description="time that accepted requests are given at SIGTERM")
+    api_key: str | None = Field(
+        None,
+        pattern=KEY_PATTERN,
+        description="bearer key of every route but /health and /ready; rather set RAG_API_KEY",
+    )
     max_body_bytes: int = Field(262_144, ge=1, description="a larger request body is answered 413")
     stop_with_parent: bool = Field(False, description="stop at end-of-file on stdin, that is, when the parent is gone")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much to say on stderr")
@@ -88,7 +98,11 @@ class Settings(BaseSettings):
 
     def public(self) -> dict[str, Any]:
         """The settings in force as JSON values, for `GET /info`, without secrets."""
-        return {key: value for key, value in self.model_dump(mode="json").items() if not key.endswith("_token")}
+        return {name: value for name, value in self.model_dump(mode="json").items() if not is_secret(name)}
+
+    def keys(self) -> tuple[str, ...]:
+        """The bearer keys that open the routes; none where they are open to all."""
+        return () if self.api_key is None else (self.api_key,)
 
 
 def load(settings_class: type[S], argv: Sequence[str], *, prog: str, known: Collection[str] = ()) -> S:
@@ -112,11 +126,14 @@ def load(settings_class: type[S], argv: Sequence[str], *, prog: str, known: Coll
 
 
 def flags(settings: Settings, *, of: type[Settings], leave_out: Collection[str] = ()) -> list[str]:
-    """The command line which gives another server these settings of class `of`, whatever its variables and file say."""
+    """The command line which gives another server these settings of class `of`, whatever its variables and file say.
+
+    Without the secrets, for everybody on the machine can read it.
+    """
     line: list[str] = []
     for name in of.model_fields:
         value = getattr(settings, name)
-        if name in leave_out or value is None:
+        if name in leave_out or value is None or is_secret(name):
             continue
         flag = name.replace("_", "-")
         line += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
@@ -155,4 +172,5 @@ def _refuse_unknown_variables(names: Collection[str]) -> None:
 
 def _sentence(part: Any) -> str:
     name = ".".join(str(place) for place in part["loc"])
-    return f"{name}: {part['msg']}" + ("" if part["type"] == "extra_forbidden" else f", got {part['input']!r}")
+    is_told = part["type"] != "extra_forbidden" and not is_secret(name)
+    return f"{name}: {part['msg']}" + (f", got {part['input']!r}" if is_told else "")

@@ -1,7 +1,6 @@
 """Embed, retrieve, prompt, generate for a list of questions, with the seconds of each stage. No HTTP, no queue.
 
-What goes in and out are named tuples, which pickle several times as fast as dataclasses: they cross to the engine's
-process and back.
+What goes in and out are named tuples: they cross to the engine's process and back, without their fields' names.
 """
 
 import time

@@ -18,7 +18,7 @@ from servers.fleet import Fleet, FleetError, Start, free_port
 from servers.replica import Replica, Roster
 
 FAKE = Path(__file__).parent / "fakes" / "replica.py"
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 def start_of(mode: str, *, base_port: int = 18_000, **changes: Any) -> Start:

@@ -29,7 +29,9 @@ def test_an_unknown_key_of_the_file_is_an_error(tmp_path: Path) -> None:
 def test_an_unknown_variable_is_an_error_unless_another_design_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAG_MIN_REPLICAS", "2")
     load(Settings, [], prog="test", known=["min_replicas"])
-    with pytest.raises(SettingsError, match=r"unknown variables RAG_MIN_REPLICAS; valid are RAG_.*, RAG_CACHE_DIR"):
+    with pytest.raises(
+        SettingsError, match="unknown variables RAG_MIN_REPLICAS; valid are RAG_ACCESS_LOG, RAG_API_KEY, RAG_BACKEND"
+    ):
         load(Settings, [], prog="test")
 
 
@@ -85,6 +87,26 @@ def test_a_replica_gets_the_settings_of_batched_and_none_of_the_fleet() -> None:
     assert not {"--port", "--min-replicas", "--replica", "--stop-with-parent"} & set(command)
 
 
-def test_secrets_are_not_public() -> None:
-    settings = load(ScaledSettings, ["--admin-token", "hush"], prog="test")
-    assert "hush" not in str(settings.public())
+def test_secrets_are_neither_public_nor_on_a_command_line_nor_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_API_KEY", "hush-1")
+    monkeypatch.setenv("RAG_ADMIN_TOKEN", "hush-2")
+    settings = load(ScaledSettings, [], prog="test")
+    assert settings.keys() == ("hush-1", "hush-2")
+    told = [
+        settings.public(),
+        replica_start(settings),
+        replica_start(settings).command,
+        flags(settings, of=ScaledSettings),
+    ]
+    assert "hush" not in str(told)
+    assert ScaledSettings(api_key=None, admin_token="hush").keys() == ()  # open to all, but for the admin's routes
+    monkeypatch.setenv("RAG_API_KEY", "hush hush")
+    with pytest.raises(SettingsError, match="api_key: String should match") as caught:
+        load(ScaledSettings, [], prog="test")
+    assert "hush" not in str(caught.value)
+
+
+def test_an_empty_key_is_an_error_and_no_open_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_API_KEY", "")
+    with pytest.raises(SettingsError, match="api_key"):
+        load(Settings, [], prog="test")

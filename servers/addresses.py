@@ -1,0 +1,121 @@
+"""Which addresses a replica may be registered under, each in one spelling. Connects to nothing."""
+
+import ipaddress
+import re
+import socket
+from collections.abc import Collection
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from servers.errors import BadRequest
+
+__all__ = ["Address", "check_hosts", "is_allowed", "is_here", "is_loopback", "parsed"]
+
+IP = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens. `host` is an IP address as ipaddress writes it, or a name in small letters."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+def parsed(url: str) -> Address:
+    """The address that `http://host:port` names, port 80 unless said. Raises BadRequest on anything besides that."""
+    wanted = f"url: wanted http://host:port, got {url[:200]!r}"
+    if not url.isascii() or not url.isprintable() or set(url) & set(" \\@?#%"):
+        raise BadRequest(wanted)
+    try:
+        parts = urlsplit(url)
+        port = 80 if parts.port is None else parts.port
+    except ValueError as error:
+        raise BadRequest(wanted) from error
+    if parts.scheme != "http" or parts.path not in ("", "/") or port == 0 or parts.netloc.endswith(":"):
+        raise BadRequest(wanted)
+    host = _spelt(parts.hostname or "")
+    if not host:
+        raise BadRequest(wanted)
+    return Address(host, port)
+
+
+def check_hosts(allow_hosts: str) -> None:
+    """Raise ValueError where an entry is neither a name, nor an address, nor a network."""
+    for entry in _entries(allow_hosts):
+        if "/" in entry:
+            ipaddress.ip_network(entry, strict=False)
+        elif not re.fullmatch(r"[a-z0-9._:-]+", entry, re.IGNORECASE):
+            raise ValueError(f"allow_hosts: wanted names, addresses or networks with commas between, got {entry!r}")
+
+
+def is_allowed(host: str, allow_hosts: str) -> bool:
+    """Whether one of the entries, with commas between them, is this host or a network that it is in.
+
+    The entry `localhost` is every loopback address. A name is allowed by that very name alone: what it stands for may
+    change after we have looked.
+    """
+    ip = _ip(host)
+    for entry in _entries(allow_hosts):
+        if host == _spelt(entry) or (entry == "localhost" and is_loopback(host)):
+            return True
+        if ip is not None and "/" in entry and ip in ipaddress.ip_network(entry, strict=False):
+            return True
+    return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it is an address of this machine that no other one can reach."""
+    ip = _ip(host)
+    if ip is not None and ip.is_unspecified:  # to listen on, that is every address
+        return False
+    ip = _ip(_spelt(host))
+    return ip is not None and ip.is_loopback
+
+
+def is_here(ips: Collection[str]) -> bool:
+    """Whether one of the addresses is this machine's: only those can be bound to."""
+    for ip in ips:
+        with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((ip, 0))
+            except OSError:
+                continue
+            return True
+    return False
+
+
+def _entries(allow_hosts: str) -> list[str]:
+    return [entry.strip() for entry in allow_hosts.split(",") if entry.strip()]
+
+
+def _spelt(host: str) -> str:
+    """One spelling of all that lead to the same place: `127.1`, `0x7f000001`, `::ffff:127.0.0.1`, `LOCALHOST.`."""
+    host = host.lower().removesuffix(".")
+    ip = _ip(host) or _old(host)
+    if ip is None:
+        return "127.0.0.1" if host == "localhost" else host
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if ip.is_unspecified:  # connecting to it connects to this machine
+        return "127.0.0.1" if ip.version == 4 else "::1"
+    return str(ip)
+
+
+def _ip(host: str) -> IP | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _old(host: str) -> IP | None:
+    """The spellings of old, which the resolver still takes: one number for several parts, octal, hexadecimal."""
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None
