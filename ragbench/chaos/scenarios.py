@@ -55,7 +55,7 @@ SCENARIOS: dict[str, Scenario] = {
         wrapper=_shell("ulimit -n 64"),
     ),
     "many_users": Scenario("1,000 users at once", length=2.0, users=1000, figures=footprint_figures),
-    "hang_up": Scenario("half of the clients hang up within 100 ms", hang_up_share=0.5),
+    "hang_up": Scenario("half of the clients hang up within 50 ms", hang_up_share=0.5),
     "overload": Scenario(
         "three times the capacity, for clients who give 1 s",
         faults.flood,

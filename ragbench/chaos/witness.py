@@ -20,14 +20,14 @@ from ragbench.schedule import Request
 
 _REFUSED = os.strerror(ECONNREFUSED)
 _TRY_AGAIN_S = 0.05
-_LONGEST_PATIENCE_S = 0.1
+_LONGEST_PATIENCE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How the clients of one load behave. `prefix` makes their request ids unlike those of any other load.
 
-    `hang_up_share`: of the requests, given up within 100 ms. `echoes`: the right answer is the question itself.
+    `hang_up_share`: of the requests, given up within 50 ms. `echoes`: the right answer is the question itself.
     """
 
     prefix: str
