@@ -1,7 +1,6 @@
 """Whether a request may join the queue, and when a refused one should come back. Holds no queue."""
 
 from dataclasses import dataclass
-from math import ceil
 
 __all__ = ["Admission", "Admitted", "Refused", "smoothed"]
 
@@ -21,24 +20,34 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Bounded by count, and, where `max_predicted_wait_s` is given, by the wait that the measured rate predicts."""
+    """Bounded by count, and by the wait that is predicted: by `max_predicted_wait_s`, and by the client's own time.
+
+    Whoever comes among the next `never_late` is let in whatever is predicted: the prediction may be of a time that is
+    over, and only runs can correct it.
+    """
 
     max_queue: int
     max_predicted_wait_s: float | None = None
+    never_late: int = 1
 
     def __post_init__(self) -> None:
         if self.max_queue < 1:
             raise ValueError(f"max_queue must be >= 1, got {self.max_queue}")
 
-    def decide(self, waiting: int, rate_rps: float | None) -> Admitted | Refused:
-        """Decide for one more request behind `waiting` ones, served at `rate_rps` (None: not measured yet)."""
-        predicted_s = waiting / rate_rps if rate_rps else None
-        retry_after_s = max(1, ceil(predicted_s)) if predicted_s is not None else 1
+    def decide(self, waiting: int, predicted_s: float | None, left_s: float | None = None) -> Admitted | Refused:
+        """Decide for one more request behind `waiting` ones.
+
+        `predicted_s`: until it would be answered, None where that is not known; `left_s`: until its client gives up.
+        """
+        retry_after_s = max(1, round(predicted_s)) if predicted_s is not None else 1
         if waiting >= self.max_queue:
             return Refused("queue full", retry_after_s)
-        limit_s = self.max_predicted_wait_s
-        if limit_s is not None and predicted_s is not None and predicted_s > limit_s:
+        if predicted_s is None or waiting < self.never_late:
+            return Admitted()
+        if self.max_predicted_wait_s is not None and predicted_s > self.max_predicted_wait_s:
             return Refused("predicted wait", retry_after_s)
+        if left_s is not None and predicted_s > left_s:
+            return Refused("deadline", retry_after_s)
         return Admitted()
 
 

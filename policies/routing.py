@@ -11,13 +11,20 @@ __all__ = ["POLICIES", "Load", "RoutingPolicy", "least_outstanding", "least_work
 class Load:
     """One replica that may be routed to.
 
-    `outstanding` requests were sent and are not answered; `rate_rps` is how fast it was measured to answer, None
-    before the first measurement.
+    `outstanding` requests were sent, by us or by others, and not answered; `rate_rps` is how fast it was measured to
+    answer, None before the first measurement. `share` is less than 1 for one that has just come back and should be
+    given less than its load says (slow start).
     """
 
     name: str
     outstanding: int
     rate_rps: float | None = None
+    share: float = 1.0
+
+    @property
+    def filled(self) -> float:
+        """How full it would be with one more request, by its share."""
+        return (self.outstanding + 1) / self.share
 
 
 RoutingPolicy = Callable[[Sequence[Load], int, Random], int]
@@ -25,13 +32,13 @@ RoutingPolicy = Callable[[Sequence[Load], int, Random], int]
 
 
 def round_robin(loads: Sequence[Load], turn: int, rng: Random) -> int:
-    """Each replica in its turn, whatever its load."""
+    """Each replica in its turn, whatever its load or share."""
     return turn % len(loads)
 
 
 def least_outstanding(loads: Sequence[Load], turn: int, rng: Random) -> int:
     """The replica with the fewest unanswered requests; ties go round, so that none is favoured."""
-    return _first_minimum([load.outstanding for load in loads], turn)
+    return _first_minimum([load.filled for load in loads], turn)
 
 
 def power_of_two(loads: Sequence[Load], turn: int, rng: Random) -> int:
@@ -39,7 +46,7 @@ def power_of_two(loads: Sequence[Load], turn: int, rng: Random) -> int:
     if len(loads) == 1:
         return 0
     first, second = rng.sample(range(len(loads)), 2)
-    return min(first, second, key=lambda index: (loads[index].outstanding, index))
+    return min(first, second, key=lambda index: (loads[index].filled, index))
 
 
 def least_work(loads: Sequence[Load], turn: int, rng: Random) -> int:
@@ -48,7 +55,7 @@ def least_work(loads: Sequence[Load], turn: int, rng: Random) -> int:
     A replica without a measurement is taken to be as fast as the fastest measured one, so that it is tried.
     """
     fastest = max((load.rate_rps for load in loads if load.rate_rps), default=1.0)
-    return _first_minimum([(load.outstanding + 1) / (load.rate_rps or fastest) for load in loads], turn)
+    return _first_minimum([load.filled / (load.rate_rps or fastest) for load in loads], turn)
 
 
 def _first_minimum(costs: Sequence[float], turn: int) -> int:

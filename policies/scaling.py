@@ -10,7 +10,11 @@ __all__ = ["POLICIES", "Fleet", "Limits", "OutstandingTarget", "RequestRate", "S
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What a policy may know of the fleet. Starting replicas count as capacity: they were already decided."""
+    """What a policy may know of the fleet. Starting replicas count as capacity: they were already decided.
+
+    `outstanding` are the requests on hand, at replicas or waiting for the first one; `queue_wait_p95_s` and
+    `arrival_rps` are of the last seconds.
+    """
 
     ready: int
     starting: int
@@ -26,7 +30,10 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds of every decision, and how long one direction rests after a change."""
+    """The bounds of every decision, and how long one direction rests after a change.
+
+    With `min_replicas` 0 a fleet that nobody asks goes, and comes back with the first request.
+    """
 
     min_replicas: int
     max_replicas: int
@@ -34,10 +41,12 @@ class Limits:
     down_cooldown_s: float
 
     def __post_init__(self) -> None:
-        if self.min_replicas < 1:
-            raise ValueError(f"min_replicas must be >= 1, got {self.min_replicas}")
-        if self.max_replicas < self.min_replicas:
-            raise ValueError(f"max_replicas must be >= min_replicas ({self.min_replicas}), got {self.max_replicas}")
+        if self.min_replicas < 0:
+            raise ValueError(f"min_replicas must be >= 0, got {self.min_replicas}")
+        if self.max_replicas < max(1, self.min_replicas):
+            raise ValueError(
+                f"max_replicas must be >= 1 and >= min_replicas ({self.min_replicas}), got {self.max_replicas}"
+            )
         if min(self.up_cooldown_s, self.down_cooldown_s) < 0:
             raise ValueError(f"cool-downs must be >= 0, got {self.up_cooldown_s} and {self.down_cooldown_s}")
 
@@ -73,6 +82,9 @@ class _Cooldown:
             self.quiet_since_s = now
         if size < self.limits.min_replicas:
             return Target(max(bounded, self.limits.min_replicas), "below min_replicas")
+        if size == 0 and bounded > 0:  # nobody is there: no rest is due
+            self.up_since_s = now
+            return Target(bounded, wish.reason)
         if size > self.limits.max_replicas:
             return Target(self.limits.max_replicas, "above max_replicas")
         if bounded > size and self._rested(self.up_since_s, self.limits.up_cooldown_s, now):
@@ -131,7 +143,9 @@ class RequestRate:
     def target(self, fleet: Fleet, now: float) -> Target:
         """See the class."""
         step = (fleet.arrival_rps >= self.up_rps) - (fleet.arrival_rps <= self.down_rps)
-        return self._cooldown.apply(Target(fleet.size + step, "requests per second"), fleet.size, now)
+        is_wanted = fleet.outstanding > 0 or fleet.arrival_rps > 0
+        wish = Target(max(fleet.size + step, int(is_wanted)), "requests per second")
+        return self._cooldown.apply(wish, fleet.size, now)
 
 
 POLICIES: dict[str, Callable[..., ScalingPolicy]] = {"outstanding": OutstandingTarget, "request_rate": RequestRate}

@@ -1,6 +1,7 @@
 """The wire: request and answer models, routes, headers, errors to statuses. Knows no design and runs no model."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -11,14 +12,18 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic.json_schema import models_json_schema
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
 from servers import metrics
-from servers.envelope import Envelope
+from servers.deadline import time_limit_s
+from servers.duplicates import Duplicates
+from servers.envelope import REQUEST_ID, Envelope
 from servers.errors import ClientGone, DeadlinePassed, QueueFull, RequestError, Unavailable
 from servers.settings import Settings
 
 __all__ = [
+    "LOAD",
     "Answer",
     "Design",
     "Document",
@@ -28,9 +33,12 @@ __all__ = [
     "Usage",
     "add_rag_route",
     "create_app",
+    "describe_rag",
     "or_hang_up",
+    "read_body",
 ]
 
+LOAD = "X-Load"
 T = TypeVar("T")
 
 
@@ -86,11 +94,12 @@ class Served:
 
 @dataclass(slots=True)
 class State:
-    """Where a server is in its life; `serve.py` moves it on."""
+    """Where a server is in its life; `serve.py` moves it on. `load` tells a balancer how much there is to do."""
 
     ready: bool = False
     draining: bool = False
     replica: str = ""
+    load: Callable[[], str] | None = None
 
     def require_ready(self) -> None:
         """Raise Unavailable unless requests may be served."""
@@ -98,6 +107,10 @@ class State:
             raise Unavailable("the server is still loading", retry_after_s=1)
         if self.draining:
             raise Unavailable("the server is draining", retry_after_s=1)
+
+    def headers(self) -> dict[str, str]:
+        """What every answer about requests says of its server, refusals too; nothing for one that passes them on."""
+        return {} if self.load is None else {"X-Replica": self.replica, LOAD: self.load()}
 
 
 class Design(Protocol):
@@ -140,27 +153,40 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> F
     design.mount(app, state)
     app.add_exception_handler(RequestError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, describe=state.headers)
     return app
 
 
 def add_rag_route(
-    app: FastAPI, state: State, answer: Callable[[Question], Coroutine[Any, Any, Served]], *, request_timeout_s: float
+    app: FastAPI,
+    state: State,
+    answer: Callable[[Question, float], Coroutine[Any, Any, Served]],
+    *,
+    request_timeout_s: float,
 ) -> None:
     """`POST /rag`: validate, answer within the time limit, describe the stages in the headers.
+
+    `answer` is given the question and its deadline on the monotonic clock.
 
     A route of Starlette's, before all others: FastAPI's own handling costs more than the rest of the exchange. It is
     described in the schema all the same.
     """
+    known: Duplicates[Served] = Duplicates()
 
     async def rag(request: Request) -> Response:
         state.require_ready()
-        question = _question(await request.body())
-        served = await or_hang_up(request, answer(question), timeout_s=request_timeout_s)
+        limit_s = time_limit_s(request.headers, request_timeout_s)
+        body = await read_body(request)
+        question = _question(body)
+        deadline_s = time.monotonic() + limit_s
+        if REQUEST_ID in request.headers:
+            key = (request.state.request_id, body)
+            answering = known.once(key, lambda: answer(question, deadline_s))
+        else:
+            answering = answer(question, deadline_s)
+        served = await or_hang_up(request, answering, timeout_s=limit_s)
         metrics.QUEUE_WAIT.observe(served.stage_s.get("queue", 0.0))
-        return Response(
-            served.answer.model_dump_json(), media_type="application/json", headers=_described(served, state.replica)
-        )
+        return Response(served.answer.model_dump_json(), media_type="application/json", headers=_described(served))
 
     app.router.routes.insert(0, Route("/rag", rag, methods=["POST"]))
     describe_rag(app)
@@ -192,6 +218,14 @@ def describe_rag(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI's documentation has it
 
 
+async def read_body(request: Request) -> bytes:
+    """The whole body. Raises ClientGone where its end never comes."""
+    try:
+        return await request.body()
+    except ClientDisconnect as error:
+        raise ClientGone("the client closed the connection") from error
+
+
 def _question(body: bytes) -> Question:
     try:
         return Question.model_validate_json(body)
@@ -199,9 +233,9 @@ def _question(body: bytes) -> Question:
         raise RequestValidationError([{**part, "loc": ("body", *part["loc"])} for part in error.errors()]) from None
 
 
-def _described(served: Served, replica: str) -> dict[str, str]:
+def _described(served: Served) -> dict[str, str]:
     timing = ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in served.stage_s.items())
-    headers = {"Server-Timing": timing, "X-Batch-Size": str(served.batch_size), "X-Replica": replica}
+    headers = {"Server-Timing": timing, "X-Batch-Size": str(served.batch_size)}
     return headers | ({"X-Batch-Close": served.close_reason} if served.close_reason else {})
 
 

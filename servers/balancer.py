@@ -1,128 +1,285 @@
 """The proxy round a routing policy: sends a request to a replica, and to another one if that fails.
 
-Decides nothing: which replica is `policies/routing.py`. Starts no replica.
+Decides nothing: which replica is `policies/routing.py`, which may be asked at all `policies/health.py`. Starts none.
 """
 
-import re
+import asyncio
+import json
+import logging
 import time
-from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Set
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from random import Random
 
 import aiohttp
 
+from policies.health import HealthRules
 from policies.routing import RoutingPolicy
 from servers import metrics
-from servers.errors import Unavailable
+from servers.deadline import TIMEOUT
+from servers.errors import DeadlinePassed, QueueFull, Unavailable
+from servers.load import read_load
 from servers.replica import Replica, Roster
-from servers.traffic import Traffic
+from servers.traffic import Traffic, queue_s
 
-__all__ = ["Balancer", "Reply"]
+__all__ = ["Balancer", "Reply", "Tries"]
 
+log = logging.getLogger(__name__)
 _PASSED_ON = ("Content-Type", "Server-Timing", "X-Batch-Size", "X-Batch-Close", "X-Replica", "Retry-After")
+_WHOLE_BYTES = 1 << 20  # an answer up to this length is read before it is passed on, so that half of one is no answer
+_ANSWERS = (200, 400, 401, 413, 415, 422, 429, 431, 504)  # passed on; any other status is a fault of the replica's
+_PATIENCE_S = 1.0  # for news of the replicas, when those that were asked have all broken off
+_OUT_OF_FILES = (23, 24)  # ENFILE, EMFILE: our own want, and no replica's fault
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A replica's answer, to be passed on as it is."""
+    """A replica's answer, to be passed on as it is: whole, or in parts as they come."""
 
     status: int
     headers: dict[str, str]
-    body: bytes
+    body: bytes | AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """How long one try may take, how many requests may wait for a first replica, and when a replica is left alone."""
+
+    timeout_s: float = 30.0
+    max_waiting: int = 1024
+    health: HealthRules = field(default_factory=HealthRules)
+
+
+class _Failed(Exception):
+    """A try that another replica may answer.
+
+    Nobody listens there; or it answered, but not as it should; or it is well, and says politely that it is busy.
+    """
+
+    def __init__(
+        self, why: str, *, is_unreachable: bool = False, is_answer: bool = False, is_polite: bool = False
+    ) -> None:
+        super().__init__(why)
+        self.is_unreachable = is_unreachable
+        self.is_answer = is_answer
+        self.is_polite = is_polite
 
 
 class Balancer:
-    """Routes over the ready replicas of a roster, counting what is outstanding at each. Use as a context manager."""
+    """Routes over the ready replicas of a roster, counting what is outstanding at each. `open` comes first."""
 
     def __init__(
         self,
         roster: Roster,
         route: RoutingPolicy,
         *,
-        request_timeout_s: float,
+        tries: Tries | None = None,
         seed: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.traffic = Traffic()
+        self.waiting = 0
+        self.wanted = asyncio.Event()  # somebody waits for a first replica
+        self.tries = tries or Tries()
         self._roster = roster
         self._route = route
         self._rng = Random(seed)
         self._clock = clock
         self._turn = 0
-        self._timeout = aiohttp.ClientTimeout(total=request_timeout_s, sock_connect=2.0)
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
         """Make the connection pool; as many connections as there are requests."""
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=2.0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
 
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
 
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The connections to the replicas."""
+        assert self._session is not None, "open() comes first"
+        return self._session
+
     def choose(self, tried: Set[Replica] = frozenset()) -> Replica:
         """The replica for the next request. Raises Unavailable where none is left."""
-        candidates = [replica for replica in self._roster.in_state("ready") if replica not in tried]
+        now = self._clock()
+        ready = [replica for replica in self._roster.in_state("ready") if replica not in tried]
+        # Where all are out, one that is out is better than none: it may well be we who are slow.
+        candidates = [one for one in ready if one.health.may_be_asked(now, one.outstanding)] or ready
         if not candidates:
             raise Unavailable("no replica is ready", retry_after_s=1)
-        index = self._route([replica.load for replica in candidates], self._turn, self._rng)
+        index = self._route([replica.load(now) for replica in candidates], self._turn, self._rng)
         self._turn += 1
         return candidates[index]
 
-    async def forward(self, body: bytes, headers: Mapping[str, str]) -> Reply:
+    async def forward(self, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
         """Ask replicas until one answers, each at most once. A question has no side effect, so it may be asked again.
 
-        Raises Unavailable when none is left to ask. A registered replica that could not be reached is dead until it
-        answers again; our own are watched by the fleet, which sees their process end.
+        Raises Unavailable when none is left to ask, QueueFull when too many wait already for the first one or the
+        deadline cannot be kept, DeadlinePassed after `deadline_s` on our clock.
         """
         self.traffic.arrived(self._clock())
+        self._refuse_late(deadline_s)
         tried: set[Replica] = set()
+        has_answered = False
         while True:
-            replica = self.choose(tried)
+            replica = self.choose(tried) if has_answered else await self._next(tried, deadline_s)
             if tried:
                 metrics.RETRIES.inc()
             tried.add(replica)
             try:
-                reply = await self._post(replica, body, headers)
-            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
-                if replica.registered:
-                    self._roster.move(replica, "dead")
-            else:
-                if reply.status != Unavailable.status:
-                    return reply
+                return await self._try(replica, body, headers, deadline_s=deadline_s)
+            except _Failed as failure:
+                has_answered |= failure.is_answer
+                log.debug("replica %s: %s", replica.name, failure)
+                if not failure.is_polite:
+                    self.failed(replica, is_unreachable=failure.is_unreachable, reason=str(failure))
 
-    async def is_ready(self, url: str) -> bool:
+    def failed(self, replica: Replica, *, is_unreachable: bool, reason: str) -> None:
+        """Note that a replica did not answer as it should. A registered one that cannot be reached is dead."""
+        if replica.health.failed(self._clock(), is_unreachable=is_unreachable):
+            metrics.EJECTIONS.labels("unreachable" if is_unreachable else "failures").inc()
+            log.warning("replica %s is left alone for a while: %s", replica.name, reason)
+        if is_unreachable and replica.registered and replica.state == "ready":
+            self._roster.move(replica, "dead")
+
+    async def is_ready(self, url: str, *, timeout_s: float = 2.0) -> bool:
         """Whether a server at that address says that it may be routed to."""
-        assert self._session is not None, "open() comes first"
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
-            async with self._session.get(f"{url}/ready", timeout=aiohttp.ClientTimeout(total=2.0)) as answer:
+            async with self.session.get(f"{url}/ready", timeout=timeout, allow_redirects=False) as answer:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
 
     async def info(self, url: str) -> dict[str, object]:
         """A replica's `GET /info`."""
-        assert self._session is not None, "open() comes first"
-        async with self._session.get(f"{url}/info") as answer:
+        timeout = aiohttp.ClientTimeout(total=10.0)
+        async with self.session.get(f"{url}/info", timeout=timeout, allow_redirects=False) as answer:
             return dict(await answer.json())
 
-    async def _post(self, replica: Replica, body: bytes, headers: Mapping[str, str]) -> Reply:
-        assert self._session is not None, "open() comes first"
-        with replica.serving():
-            outstanding, sent_s = replica.outstanding, self._clock()
-            async with self._session.post(f"{replica.url}/rag", data=body, headers=headers) as answer:
-                content = await answer.read()
+    def _refuse_late(self, deadline_s: float) -> None:
+        """Where every replica has so much to do that the answer would be late, say so now. Raises QueueFull."""
+        predicted = [replica.predicted_s() for replica in self._roster.in_state("ready")]
+        waits = [wait_s for wait_s in predicted if wait_s is not None]
+        if waits and len(waits) == len(predicted) and min(waits) > deadline_s - self._clock():
+            metrics.SHED.labels("deadline").inc()
+            raise QueueFull("too busy: deadline", retry_after_s=max(1, round(min(waits))))
+
+    async def _next(self, tried: Set[Replica], deadline_s: float) -> Replica:
+        """A replica that was not tried, once there is one: a fleet may start from nothing, or replace its dead."""
+
+        def untried() -> bool:
+            return any(replica not in tried for replica in self._roster.in_state("ready"))
+
+        if untried():
+            return self.choose(tried)
+        if self.waiting >= self.tries.max_waiting:
+            metrics.SHED.labels("queue full").inc()
+            raise QueueFull("too busy: no replica is ready, and too many wait for one", retry_after_s=1)
+        self.waiting += 1
+        self.wanted.set()
+        try:
+            async with asyncio.timeout(max(0.0, deadline_s - self._clock())):
+                while not untried():
+                    await self._news(patient=not self._roster.in_state("ready"))
+            return self.choose(tried)
+        except TimeoutError:
+            raise DeadlinePassed("no replica was ready in time") from None
+        finally:
+            self.waiting -= 1
+
+    async def _news(self, *, patient: bool) -> None:
+        """Until a replica changes its state. Raises Unavailable where that is not soon and we are not `patient`."""
+        self._roster.changed.clear()
+        waiting = asyncio.timeout(None if patient else _PATIENCE_S)
+        try:
+            async with waiting:
+                await self._roster.changed.wait()
+        except TimeoutError:
+            if not waiting.expired():
+                raise
+            raise Unavailable("no replica is left to ask", retry_after_s=1) from None
+
+    async def _try(self, replica: Replica, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
+        """One try at one replica. Raises _Failed where another one may be asked."""
+        sent_s = self._clock()
+        left_s = deadline_s - sent_s
+        if left_s <= 0:
+            raise DeadlinePassed("the deadline passed before a replica answered")
+        asking = {**headers, TIMEOUT: f"{left_s:.3f}"}
+        async with AsyncExitStack() as stack:
+            stack.enter_context(metrics.TRY_SECONDS.time())
+            stack.enter_context(replica.serving())
+            outstanding = replica.outstanding
+            try:
+                async with asyncio.timeout(min(left_s, self.tries.timeout_s)) as limit:
+                    with replica.trying(limit):
+                        url = f"{replica.url}/rag"
+                        posted = self.session.post(url, data=body, headers=asking, allow_redirects=False)
+                        answer = await stack.enter_async_context(posted)
+                        _check(answer, headers)
+                        is_whole = (answer.content_length or _WHOLE_BYTES + 1) <= _WHOLE_BYTES
+                        content = await _read(answer) if is_whole else b""
+            except aiohttp.ClientConnectorError as error:
+                if error.errno in _OUT_OF_FILES:
+                    raise Unavailable("this server is out of file descriptors", retry_after_s=1) from error
+                raise _Failed(f"cannot be reached: {error.strerror}", is_unreachable=True) from error
+            except aiohttp.ClientError as error:
+                raise _Failed(f"broke off: {error or type(error).__name__}") from error
+            except TimeoutError:
+                if not replica.gone.is_set() and self._clock() >= deadline_s - 0.001:
+                    raise DeadlinePassed("no replica answered before the deadline") from None
+                raise _Failed("is gone" if replica.gone.is_set() else "did not answer in time") from None
+            kept = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
             now = self._clock()
-        kept = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
-        if answer.status == 200:
-            replica.answered(now - sent_s, outstanding)
-            self.traffic.waited(now, _queue_s(kept.get("Server-Timing", "")))
-        return Reply(answer.status, kept, content)
+            if (told := read_load(answer.headers.get("X-Load"))) is not None:
+                replica.told(now, told.outstanding - 1)
+            replica.health.answered(now)
+            if answer.status == 200:
+                replica.answered(now - sent_s, outstanding)
+                self.traffic.waited(now, queue_s(kept.get("Server-Timing", "")))
+            if is_whole:
+                return Reply(answer.status, kept, content)
+            return Reply(answer.status, kept, _parts(answer, stack.pop_all()))
 
 
-def _queue_s(server_timing: str) -> float:
-    """The queue wait in a replica's own Server-Timing header; 0.0 where it has none."""
-    found = re.search(r"\bqueue;(?:[^,]*;)?dur=(\d+(?:\.\d+)?)", server_timing)
-    return float(found[1]) / 1000 if found else 0.0
+def _check(answer: aiohttp.ClientResponse, headers: Mapping[str, str]) -> None:
+    """Raise _Failed on an answer that is not one to pass on."""
+    if answer.status == Unavailable.status:
+        raise _Failed("it is draining or not ready", is_polite=True)
+    if answer.status not in _ANSWERS:
+        raise _Failed(f"it answered {answer.status}", is_answer=True)
+    asked, echoed = headers.get("X-Request-Id"), answer.headers.get("X-Request-Id")
+    if echoed is not None and asked is not None and echoed != asked:
+        raise _Failed("it answered another request", is_answer=True)
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    """The whole body. Raises _Failed on one that should be JSON and is not."""
+    content = await answer.read()
+    if answer.status == 200:
+        if answer.content_type != "application/json":
+            raise _Failed(f"it answered {answer.content_type}", is_answer=True)
+        try:
+            json.loads(content)
+        except ValueError:
+            raise _Failed("it answered what is no JSON", is_answer=True) from None
+    return content
+
+
+async def _parts(answer: aiohttp.ClientResponse, held: AsyncExitStack) -> AsyncIterator[bytes]:
+    """A long or endless body as it comes; until its end the request counts as outstanding."""
+    async with held:
+        async for part in answer.content.iter_any():
+            yield part

@@ -1,7 +1,8 @@
 """Design 1, baseline: one request at a time; no batching, and no queue but the line at the lock.
 
 Every further design is this one plus something. Whoever arrives while the pipeline runs waits for the lock, in order of
-arrival and without a bound, so that at a load over its capacity the waits grow for as long as the load lasts.
+arrival, so that at a load over its capacity the waits grow, up to the bound on how many may wait or to the time that
+their clients give them (`policies/admission.py`).
 """
 
 import asyncio
@@ -10,7 +11,12 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from policies.admission import Admission, Refused
+from policies.pace import Pace
+from servers import metrics
 from servers.api import Question, Served, State, add_rag_route
+from servers.errors import QueueFull
+from servers.load import told_load
 from servers.service import RagService
 from servers.settings import Settings
 
@@ -25,23 +31,53 @@ class Baseline:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._rag = RagService(settings)
+        self._admission = Admission(settings.max_queue, settings.max_predicted_wait_s)
+        self._pace = Pace()
+        self._waiting = 0
         self._turn = asyncio.Lock()
 
     async def start(self) -> None:
         """Load the models and answer one question, so that the first client does not pay for it."""
         await self._rag.start(batch_sizes=[1])
 
-    async def answer(self, question: Question) -> Served:
+    async def answer(self, question: Question, deadline_s: float) -> Served:
         """Wait for the pipeline, then have it to oneself."""
         ask = self._rag.check(question)
         arrived_s = time.monotonic()
-        await self._turn.acquire()
-        queue_s = time.monotonic() - arrived_s
-        # A run cannot be interrupted: whoever gives up leaves it going, and the next one waits for its end, not ours.
+        verdict = self._admission.decide(self._waiting, self._predicted_s(), deadline_s - arrived_s)
+        if isinstance(verdict, Refused):
+            metrics.SHED.labels(verdict.reason).inc()
+            raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
+        started_s = await self._take_turn()
+        # Whoever gives up leaves the run to end when it can, and the next one waits for its end, not ours.
         running = self._rag.run([ask])
         running.add_done_callback(lambda _: self._turn.release())
-        [answered] = await asyncio.shield(running)
-        return self._rag.served(answered, queue_s=queue_s, batch_size=1)
+        try:
+            [answered] = await asyncio.shield(running)
+        except asyncio.CancelledError:
+            metrics.EXPIRED.labels("run").inc()
+            self._rag.drop(running, 0)
+            raise
+        self._pace.ran(1, time.monotonic() - started_s)
+        return self._rag.served(answered, queue_s=started_s - arrived_s, batch_size=1)
+
+    async def _take_turn(self) -> float:
+        """Wait for the lock. -> when it was ours. Who gives up is forgotten."""
+        self._waiting += 1
+        metrics.QUEUE_DEPTH.set(self._waiting)
+        try:
+            await self._turn.acquire()
+        except asyncio.CancelledError:
+            metrics.EXPIRED.labels("queue").inc()
+            raise
+        finally:
+            self._waiting -= 1
+            metrics.QUEUE_DEPTH.set(self._waiting)
+        return time.monotonic()
+
+    def _predicted_s(self) -> float | None:
+        """Until one who came now would be answered: those who wait, the one who runs, and itself."""
+        return self._pace.answered_s(self._waiting + self._turn.locked(), max_batch_size=1)
 
     async def stop(self) -> None:
         """Release the engine."""
@@ -53,6 +89,7 @@ class Baseline:
 
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag`."""
+        state.load = lambda: told_load(self._waiting + self._turn.locked(), self._predicted_s())
         add_rag_route(app, state, self.answer, request_timeout_s=self._settings.request_timeout_s)
 
 

@@ -5,6 +5,7 @@ is a policy (`policies/batching.py`); whom the queue refuses is another (`polici
 """
 
 import asyncio
+import time
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,6 +15,7 @@ from policies import batching
 from policies.admission import Admission
 from servers.api import Question, Served, State, add_rag_route
 from servers.batcher import Batcher
+from servers.load import told_load
 from servers.rag.pipeline import Answered, Ask
 from servers.service import RagService
 from servers.settings import Settings, chosen
@@ -33,8 +35,6 @@ class BatchedSettings(Settings):
     )
     look_ahead: int = Field(4, ge=1, description="batches' worth of requests to choose from (length_aware)")
     deadline_margin_s: float = Field(0.0, ge=0, description="time left for the run at a deadline (late_binding)")
-    max_queue: int = Field(1024, ge=1, description="requests that may wait; the next one is answered 429")
-    max_predicted_wait_s: float | None = Field(None, gt=0, description="refuse when the queue predicts a longer wait")
 
 
 SETTINGS = BatchedSettings
@@ -58,18 +58,19 @@ class Batched:
         self._batcher = Batcher(
             self._rag.run,
             policy=self._policy,
-            admission=Admission(settings.max_queue, settings.max_predicted_wait_s),
+            admission=Admission(settings.max_queue, settings.max_predicted_wait_s, never_late=most),
             max_batch_size=most,
             request_timeout_s=settings.request_timeout_s,
             joins=self._rag.joins,
             tokens=_tokens,
+            drop=self._rag.drop,
         )
         self._serving = asyncio.create_task(self._batcher.serve(), name="batcher")
 
-    async def answer(self, question: Question) -> Served:
+    async def answer(self, question: Question, deadline_s: float) -> Served:
         """Wait for the batch that this question is in."""
         assert self._batcher is not None, "routes are closed until start() has returned"
-        done = await self._batcher.submit(self._rag.check(question))
+        done = await self._batcher.submit(self._rag.check(question), deadline_s=deadline_s)
         return self._rag.served(
             done.result, queue_s=done.queue_s, batch_size=done.batch_size, close_reason=done.close_reason
         )
@@ -87,7 +88,14 @@ class Batched:
 
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag`."""
+        state.load = self._load
         add_rag_route(app, state, self.answer, request_timeout_s=self._settings.request_timeout_s)
+
+    def _load(self) -> str:
+        """For the balancer, in the header X-Load: requests here, and until one more would be answered."""
+        if self._batcher is None:
+            return told_load(0, None)
+        return told_load(self._batcher.outstanding, self._batcher.predicted_s(time.monotonic()))
 
 
 def _tokens(ask: Ask) -> int:

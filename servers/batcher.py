@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 from policies.admission import Admission, Refused, smoothed
 from policies.batching import BatchPolicy, Close, Queue, Wait
+from policies.pace import Pace
 from policies.returning import Returning
 from servers import metrics
 from servers.errors import QueueFull, Unavailable
@@ -64,7 +65,7 @@ class Batcher(Generic[T, R]):
     handed each by itself, `max_batch_size` at a time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is another part of the pipeline or of the rules
         self,
         run: Callable[[list[T]], Awaitable[Sequence[R]]],
         *,
@@ -74,10 +75,12 @@ class Batcher(Generic[T, R]):
         request_timeout_s: float,
         joins: bool = False,
         tokens: Callable[[T], int] | None = None,
+        drop: Callable[[asyncio.Future[Sequence[R]], int], None] = lambda running, place: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`tokens`: how long a request is, for policies that go by that."""
+        """`tokens`: how long a request is, for policies that go by that; `drop`: tells a run whom nobody waits for."""
         self._run = run
+        self._drop = drop
         self._policy = policy
         self._admission = admission
         self._max_batch_size = max_batch_size
@@ -91,7 +94,13 @@ class Batcher(Generic[T, R]):
         self._returning = Returning()
         self._last_batch: int | None = None
         self._last_run_s = 0.0
+        self._pace = Pace()
         self._rate_rps: float | None = None
+
+    @property
+    def outstanding(self) -> int:
+        """Requests that are here and not answered."""
+        return len(self._queue) + sum(len(batch.items) for batch in self._taken)
 
     @property
     def waiting(self) -> int:
@@ -99,14 +108,30 @@ class Batcher(Generic[T, R]):
         ahead = 0 if self._joins else sum(batch.size for batch in self._taken[1:])
         return len(self._queue) + ahead
 
-    async def submit(self, request: T) -> Done[R]:
-        """Wait in the queue for a batch and its run. Raises QueueFull, or whatever the run raised."""
-        verdict = self._admission.decide(self.waiting, self._rate_rps)
-        if isinstance(verdict, Refused):
-            raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
+    def predicted_s(self, now: float) -> float | None:
+        """Until one who came now would be answered; None before the first run."""
+        if self._joins:
+            return (self.waiting + 1) / self._rate_rps if self._rate_rps else None
+        rest_s = 0.0
+        if self._taken:
+            running = self._taken[0]
+            started_s = max(running.taken_s, self._returning.ended_s or running.taken_s)
+            rest_s = max(0.0, started_s + (self._pace.run_s(running.size) or 0.0) - now)
+        return self._pace.answered_s(self.waiting, max_batch_size=self._max_batch_size, rest_s=rest_s)
+
+    async def submit(self, request: T, *, deadline_s: float | None = None) -> Done[R]:
+        """Wait in the queue for a batch and its run. Raises QueueFull, or whatever the run raised.
+
+        `deadline_s` is on our clock, `request_timeout_s` from now unless given: nobody waits for the answer after it.
+        """
         now = self._clock()
+        deadline_s = now + self._request_timeout_s if deadline_s is None else deadline_s
+        verdict = self._admission.decide(self.waiting, self.predicted_s(now), deadline_s - now)
+        if isinstance(verdict, Refused):
+            metrics.SHED.labels(verdict.reason).inc()
+            raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
         length = self._tokens(request) if self._tokens is not None else None
-        item = _Item[T, R](request, arrived_s=now, deadline_s=now + self._request_timeout_s, tokens=length)
+        item = _Item[T, R](request, arrived_s=now, deadline_s=deadline_s, tokens=length)
         self._queue.append(item)
         self._returning.arrived(now)
         metrics.QUEUE_DEPTH.set(len(self._queue))
@@ -121,8 +146,8 @@ class Batcher(Generic[T, R]):
                     for batch in self._dealt(await self._next_batch()):
                         self._taken.append(batch)
                         running = asyncio.ensure_future(self._run([item.request for item in batch.items]))
-                        if self._joins:
-                            batch.items[0].done.add_done_callback(partial(_give_up, running))
+                        for place, item in enumerate(batch.items):
+                            item.done.add_done_callback(partial(self._dropped, batch, running, place))
                         runs.create_task(self._finish(batch, running))
         finally:
             stopping = Unavailable("the server is stopping", retry_after_s=1)
@@ -214,6 +239,7 @@ class Batcher(Generic[T, R]):
         self._last_batch = batch.size
         self._last_run_s = now - started_s
         self._rate_rps = smoothed(self._rate_rps, batch.size / max(self._last_run_s, 1e-6))
+        self._pace.ran(batch.size, self._last_run_s)
         metrics.BATCH_SIZE.observe(batch.size)
         metrics.BATCHES.labels(batch.reason).inc()
         self._leave(batch)
@@ -228,10 +254,7 @@ class Batcher(Generic[T, R]):
         self._queue.clear()
 
     def _view(self) -> Queue:
-        """The policy's picture. One time limit holds for all, so the oldest request has the earliest deadline.
-
-        Nobody need wait for others where those can join later.
-        """
+        """The policy's picture. Nobody need wait for others where those can join later."""
         if not self._queue:
             return Queue(waiting=0, oldest_s=0.0, newest_s=0.0, last_batch=self._last_batch)
         oldest, newest = self._queue[0], self._queue[-1]
@@ -241,7 +264,7 @@ class Batcher(Generic[T, R]):
             oldest_s=oldest.arrived_s,
             newest_s=newest.arrived_s,
             last_batch=self._last_batch,
-            earliest_deadline_s=oldest.deadline_s,
+            earliest_deadline_s=min(item.deadline_s for item in self._queue),
             tokens=[item.tokens or 1 for item in known],
             last_run_s=self._last_run_s,
             passed_over_s=[item.passed_over_s for item in known],
@@ -252,14 +275,23 @@ class Batcher(Generic[T, R]):
 
     def _drop_cancelled(self) -> None:
         """Forget those whose client gave up or whose time ran out: they must not cost compute."""
+        before = len(self._queue)
         if any(item.done.done() for item in self._queue):
             self._queue = deque(item for item in self._queue if not item.done.done())
+            metrics.EXPIRED.labels("queue").inc(before - len(self._queue))
             metrics.QUEUE_DEPTH.set(len(self._queue))
 
-
-def _give_up(running: asyncio.Future[Sequence[R]], done: asyncio.Future[Done[R]]) -> None:
-    if done.cancelled():
-        running.cancel()
+    def _dropped(
+        self, batch: _Batch[T, R], running: asyncio.Future[Sequence[R]], place: int, done: asyncio.Future[Done[R]]
+    ) -> None:
+        """One whom nobody waits for any more leaves the run, or, with the last of them, ends it."""
+        if not done.cancelled() or running.done():
+            return
+        metrics.EXPIRED.labels("run").inc()
+        if all(item.done.done() for item in batch.items):
+            running.cancel()
+        else:
+            self._drop(running, place)
 
 
 def _fail(items: Iterable[_Item[T, R]], error: BaseException) -> None:

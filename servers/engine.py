@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from servers.rag.build import build
 from servers.rag.pipeline import Answered, Ask, Pipeline
+from servers.rag.slowed import Slowed
 from servers.rag.stub import Stub
 from servers.settings import Settings
 from servers.worker import Inbox, work
@@ -48,6 +49,9 @@ class Engine(Protocol):
     def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Answered]]:
         """The answers, in order, of a run that is under way or next when this returns. Cancelled, it is given up."""
 
+    def drop(self, run: asyncio.Future[Sequence[Answered]], place: int) -> None:
+        """Nobody waits for the answer at that place of a run any more: it may stay empty."""
+
     async def stop(self) -> None:
         """Give up what runs and waits. Raises EngineDied where there was no engine left to stop."""
 
@@ -60,15 +64,20 @@ class Tickets:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
 
     def issue(self) -> tuple[int, asyncio.Future[Any]]:
-        """A ticket, and what waits for the answer to it."""
+        """A ticket, and what waits for the answer to it; cancelled, it is forgotten."""
         ticket, answer = next(self._numbers), asyncio.get_running_loop().create_future()
         self._waiting[ticket] = answer
+        answer.add_done_callback(lambda answer: self._waiting.pop(ticket, None) if answer.cancelled() else None)
         return ticket, answer
+
+    def of(self, answer: asyncio.Future[Any]) -> int | None:
+        """The ticket of an answer that is still to come. There are never many."""
+        return next((ticket for ticket, future in self._waiting.items() if future is answer), None)
 
     def settle(self, ticket: int, answer: Any) -> None:
         """Hand an answer to who waits for it, if anyone still does."""
-        future = self._waiting.pop(ticket)
-        if future.done():
+        future = self._waiting.pop(ticket, None)
+        if future is None or future.done():
             return
         if isinstance(answer, Exception):
             future.set_exception(answer)
@@ -120,19 +129,25 @@ class EngineThread:
         answer.add_done_callback(lambda answer: self._inbox.put((ticket, None)) if answer.cancelled() else None)
         return answer
 
+    def drop(self, run: asyncio.Future[Sequence[Answered]], place: int) -> None:
+        """See Engine."""
+        if (ticket := self._tickets.of(run)) is not None:
+            self._inbox.put((ticket, place))
+
     async def stop(self) -> None:
         """End the thread after the run that it is in, which cannot be interrupted and is not waited for."""
         self._inbox.put(None)
 
 
-def load_pipeline(settings: Settings) -> Pipeline | Stub:
+def load_pipeline(settings: Settings) -> Pipeline | Slowed | Stub:
     """Build it, and say so in the log. Raises ModelError."""
     log.info("loading profile %s", settings.profile)
-    pipeline = Stub() if settings.profile == "stub" else build(settings)
+    is_stub = settings.profile == "stub"
+    pipeline = Stub(settings.stub_batch_s, settings.stub_item_s) if is_stub else build(settings)
     log.info("loaded %s", pipeline.info())
-    return pipeline
+    return pipeline if settings.slowdown == 1 else Slowed(pipeline, settings.slowdown)
 
 
-def about(pipeline: Pipeline | Stub) -> Loaded:
+def about(pipeline: Pipeline | Slowed | Stub) -> Loaded:
     """What is told of it to the server."""
     return Loaded(pipeline.corpus_size, pipeline.model_name, pipeline.joins, pipeline.info())

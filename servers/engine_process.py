@@ -54,6 +54,11 @@ class EngineProcess:
         """See Engine."""
         return self._ask(asks)
 
+    def drop(self, run: asyncio.Future[Sequence[Answered]], place: int) -> None:
+        """See Engine."""
+        if self._writer is not None and (ticket := self._tickets.of(run)) is not None:
+            self._writer.write(_framed((ticket, place)))
+
     async def stop(self) -> None:
         """Kill the child: nobody waits for what it computes. Raises EngineDied where it had ended by itself."""
         if self._reading is not None:

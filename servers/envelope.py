@@ -6,6 +6,7 @@ A plain ASGI layer, so that the disconnect message still reaches the handlers.
 import logging
 import time
 import uuid
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -19,13 +20,16 @@ __all__ = ["REQUEST_ID", "Envelope"]
 REQUEST_ID = "X-Request-Id"
 log = logging.getLogger(__name__)
 _MAX_ID_LENGTH = 128
+_ABOUT_REQUESTS = ("/rag", "/ready")
 
 
 class Envelope:
     """Wraps an ASGI application; answers 413 where the declared length is over the limit, and 500 where it fails."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, describe: Callable[[], Mapping[str, str]] = dict) -> None:
+        """`describe`: further headers of every answer about requests."""
         self._app = app
+        self._describe = describe
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,7 +40,7 @@ class Envelope:
         headers = Headers(scope=scope)
         request_id = headers.get(REQUEST_ID, "")[:_MAX_ID_LENGTH] or uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        send = _describing(send, request_id, path=scope["path"])
+        send = _describing(send, request_id, path=scope["path"], describe=self._describe)
         declared = headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared) > self._max_body_bytes:
             await JSONResponse({"detail": self._too_large()}, status_code=413)(scope, receive, send)
@@ -66,13 +70,16 @@ class Envelope:
         return f"body: must be at most {self._max_body_bytes} bytes"
 
 
-def _describing(send: Send, request_id: str, *, path: str) -> Send:
-    """Add the request id to the answer's headers; count answers of `/rag` by status, and time them."""
+def _describing(send: Send, request_id: str, *, path: str, describe: Callable[[], Mapping[str, str]]) -> Send:
+    """Add the request id, and what `describe` says, to the headers; count and time answers of `/rag`."""
     started_s = time.monotonic()
 
     async def described(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID] = request_id
+            if path in _ABOUT_REQUESTS:
+                headers.update(describe())
             if path == "/rag":
                 metrics.REQUESTS.labels(str(message["status"])).inc()
                 metrics.REQUEST_SECONDS.observe(time.monotonic() - started_s)

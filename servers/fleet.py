@@ -4,50 +4,67 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
 
+from servers import metrics
+from servers.gpus import VISIBLE, least_used
 from servers.replica import Replica, Roster
 from servers.serve import EXIT_PORT_TAKEN
 from servers.settings import ENV_PREFIX
 
-__all__ = ["Fleet", "FleetError", "free_port"]
+__all__ = ["Fleet", "FleetError", "Start", "free_port"]
 
 log = logging.getLogger(__name__)
 _MAX_BACKOFF_S = 30.0
+_UNREADY = "before it was ready; its log says why"
+_SHORT_LIFE_S = 2.0  # a crash loop, rather than a crash
 
 
 class FleetError(RuntimeError):
     """Replicas do not come up; the message says how the last one ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How replicas are started: `command --port N`, on the free ports from `base_port` up.
+
+    `gpus` are shared out among them; `environment` is added to theirs; with `log_dir` each has its own log there;
+    `first` are further arguments of the first one.
+    """
+
+    command: Sequence[str]
+    host: str
+    base_port: int
+    ready_timeout_s: float
+    drain_s: float
+    gpus: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    log_dir: Path | None = None
+    first: Sequence[str] = ()
+
+
 class Fleet:
-    """Runs `command --port N` once a replica, each in a process group of its own, with the ports counted up.
+    """Keeps replicas running, each in a process group of its own.
 
     A replica holds the other end of a pipe on its stdin, so that it stops even if this process is killed.
     """
 
-    def __init__(
-        self,
-        roster: Roster,
-        command: Sequence[str],
-        *,
-        host: str,
-        base_port: int,
-        ready_timeout_s: float,
-        drain_s: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, roster: Roster, start: Start, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.starts: deque[tuple[float, float]] = deque(maxlen=256)  # when one got ready, and how long it took
         self._roster = roster
-        self._command = list(command)
-        self._host = host
-        self._base_port = base_port
-        self._ready_timeout_s = ready_timeout_s
-        self._drain_s = drain_s
+        self._start = start
         self._clock = clock
         self._lives: dict[Replica, asyncio.Task[None]] = {}
         self._ports: dict[Replica, int] = {}
+        self._begun = 0
         self._failures = 0
         self._last_failure = ""
         self._next_start_s = 0.0
@@ -87,74 +104,116 @@ class Fleet:
             await asyncio.wait(self._lives.values())
 
     def _begin(self) -> None:
-        port = free_port(self._host, self._base_port, taken=self._ports.values())
-        replica = Replica(f"http://{reachable(self._host)}:{port}")
+        port = free_port(self._start.host, self._start.base_port, taken=self._ports.values())
+        gpu = least_used(self._start.gpus, (replica.gpu for replica in self._ports))
+        replica = Replica(f"http://{reachable(self._start.host)}:{port}", gpu=gpu)
         self._roster.add(replica)
         self._ports[replica] = port
-        life = asyncio.create_task(self._live(replica, port), name=f"replica {port}")
+        further = self._start.first if self._begun == 0 else ()
+        self._begun += 1
+        life = asyncio.create_task(self._live(replica, port, further), name=f"replica {port}")
         self._lives[replica] = life
         life.add_done_callback(lambda _: self._lives.pop(replica, None))
 
-    async def _live(self, replica: Replica, port: int) -> None:
+    async def _live(self, replica: Replica, port: int, further: Sequence[str]) -> None:
         """From start to end of one process; whatever happens, it is stopped, reaped and taken off the roster."""
         stopping = asyncio.create_task(replica.stop.wait())
         process: asyncio.subprocess.Process | None = None
+        end = "stopped"
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                *("--port", str(port), "--stop-with-parent"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                start_new_session=True,
-                env=_without_settings(os.environ),
-            )
-            replica.pid = process.pid
-            problem = await self._watch(process, replica, stopping)
-            if process.returncode == EXIT_PORT_TAKEN:
+            process = await self._spawn(replica, port, further)
+            end, problem = await self._watch(process, replica, stopping)
+            if end == "port_taken":
                 log.info("port %d was taken meanwhile; the next replica takes another", port)
             elif problem is not None:
                 self._failed(f"replica on port {port} {problem}")
-            elif process.returncode is None:
-                await _within(replica.idle.wait(), self._drain_s)
+            elif replica.fault is None:
+                await _within(replica.idle.wait(), self._start.drain_s)
         except OSError as error:
+            end = "not_started"
             self._failed(f"replica on port {port} could not be started: {error}")
         finally:
             stopping.cancel()
             if process is not None:
-                await _end(process, self._drain_s)
-            log.info("replica on port %d is gone", port)
+                await _end(process, 0.0 if replica.fault else self._start.drain_s)
+            metrics.REPLICA_ENDS.labels(replica.fault or end).inc()
+            log.info("replica on port %d is gone (%s)", port, replica.fault or end)
             del self._ports[replica]
             self._roster.move(replica, "dead")
             self._roster.remove(replica)
 
+    async def _spawn(self, replica: Replica, port: int, further: Sequence[str]) -> asyncio.subprocess.Process:
+        with _log(self._start.log_dir, port) as output:
+            process = await asyncio.create_subprocess_exec(
+                *self._start.command,
+                *further,
+                *("--port", str(port), "--stop-with-parent"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=output,
+                start_new_session=True,
+                env={
+                    **_without_settings(os.environ),
+                    **self._start.environment,
+                    **({} if replica.gpu is None else {VISIBLE: replica.gpu}),
+                },
+            )
+        replica.pid = process.pid
+        return process
+
     async def _watch(
         self, process: asyncio.subprocess.Process, replica: Replica, stopping: asyncio.Task[bool]
-    ) -> str | None:
-        """Wait for ready, then for the end of the process or of its use; what went wrong, None if it was stopped."""
+    ) -> tuple[str, str | None]:
+        """Wait for ready, then for the end of the process or of its use. -> how it ended, and what is wrong with that.
+
+        One that served for a while and dies is replaced at once; one that does not last is a failure to start.
+        """
+        begun_s = self._clock()
+        limit_s = self._start.ready_timeout_s
         ready = asyncio.create_task(_ready_line(process))
-        await asyncio.wait({ready, stopping}, timeout=self._ready_timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if replica.stop.is_set():
-            ready.cancel()
-            return None
+        await asyncio.wait({ready, stopping}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
             ready.cancel()
-            return f"was not ready after {self._ready_timeout_s:g} s"
+            if replica.stop.is_set():
+                return "stopped", None
+            replica.fault = "not_ready"
+            return "not_ready", f"was not ready after {limit_s:g} s"
         if not ready.result():
-            return f"ended with status {await process.wait()} before it was ready; its log says why"
-        self._failures = 0
-        self._roster.move(replica, "ready")
-        log.info("replica %s (pid %d) is ready", replica.name, process.pid)
+            status = await process.wait()
+            is_taken = status == EXIT_PORT_TAKEN
+            return ("port_taken", None) if is_taken else ("not_started", f"ended with status {status} {_UNREADY}")
+        self._is_ready(replica, begun_s)
         ended = asyncio.create_task(_end_of_output(process))
         await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
-        return None if replica.stop.is_set() else f"died with status {await process.wait()}"
+        lived_s = self._clock() - (replica.health.since_s or 0.0)
+        if lived_s >= _SHORT_LIFE_S:
+            self._failures = 0
+        if replica.stop.is_set():
+            return "stopped", None
+        self._roster.move(replica, "dead")
+        problem = f"died with status {await process.wait()}"
+        if lived_s < _SHORT_LIFE_S:
+            return "died", f"{problem} soon after it was ready"
+        log.warning("replica %s %s", replica.name, problem)
+        return "died", None
+
+    def _is_ready(self, replica: Replica, begun_s: float) -> None:
+        now = self._clock()
+        self.starts.append((now, now - begun_s))
+        metrics.REPLICA_START_SECONDS.observe(now - begun_s)
+        replica.health.since_s = now
+        self._roster.move(replica, "draining" if replica.stop.is_set() else "ready")
+        log.info("replica %s (pid %s) is ready", replica.name, replica.pid)
 
     def _failed(self, problem: str) -> None:
         log.warning("%s", problem)
         self._failures += 1
         self._last_failure = problem
-        pause_s = 0.0 if self._failures == 1 else min(_MAX_BACKOFF_S, 0.5 * 2**self._failures)
+        pause_s = 0.0 if self._failures == 1 else min(_MAX_BACKOFF_S, 0.25 * 2**self._failures)
         self._next_start_s = self._clock() + pause_s
+        if pause_s:
+            log.warning("%d starts in a row have failed: the next one in %g s", self._failures, pause_s)
 
 
 def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
@@ -182,13 +241,31 @@ async def _end_of_output(process: asyncio.subprocess.Process) -> None:
 
 
 async def _end(process: asyncio.subprocess.Process, patience_s: float) -> None:
-    """SIGTERM, time to finish, SIGKILL; reaped in any case."""
-    if process.returncode is None:
+    """SIGTERM, time to finish, SIGKILL to its whole group; without patience at once. Reaped in any case."""
+    if process.returncode is None and patience_s > 0:
         process.terminate()
         if not await _within(process.wait(), patience_s + 1.0):
             log.warning("pid %d did not stop after %g s: killed", process.pid, patience_s + 1.0)
-            process.kill()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
+
+
+@contextmanager
+def _log(folder: Path | None, port: int) -> Iterator[IO[bytes] | None]:
+    """Where the replica on that port writes its log; None, with ours, where there is no place for it."""
+    if folder is None:
+        yield None
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / f"replica-{port}.log").open("ab")
+    except OSError as error:
+        log.warning("no log of its own for the replica on port %d: %s", port, error)
+        yield None
+        return
+    with file:
+        yield file
 
 
 async def _within(waiting: Awaitable[object], limit_s: float) -> bool:

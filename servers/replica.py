@@ -7,26 +7,39 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from policies.admission import smoothed
+from policies.health import Health, HealthRules
 from policies.routing import Load
 from servers import metrics
 
 __all__ = ["Replica", "ReplicaState", "Roster"]
 
 ReplicaState = Literal["starting", "ready", "draining", "dead"]
+_TOLD_S = 1.0  # how long what a replica said of its load is believed
 
 
 @dataclass(slots=True, eq=False)
 class Replica:
-    """A `batched` server. A registered one was started by somebody else, who will also stop it."""
+    """A `batched` server. A registered one was started by somebody else, who will also stop it.
+
+    `gone` is set when no answer is to be expected from it any more. `missed` counts the heartbeats in a row that it did
+    not answer, and `fault` is why the fleet should end it.
+    """
 
     url: str
     registered: bool = False
     pid: int | None = None
+    gpu: str | None = None
     state: ReplicaState = "starting"
     outstanding: int = 0
     rate_rps: float | None = None
+    health: Health = field(default_factory=Health)
+    missed: int = 0
+    fault: str | None = None
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    _elsewhere: tuple[float, int] = (0.0, 0)
+    _limits: set[asyncio.Timeout] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.idle.set()
@@ -41,31 +54,64 @@ class Replica:
         """Count one request as outstanding for as long as the block runs."""
         self.outstanding += 1
         self.idle.clear()
+        metrics.OUTSTANDING.inc()
         try:
             yield
         finally:
             self.outstanding -= 1
+            metrics.OUTSTANDING.dec()
             if self.outstanding == 0:
                 self.idle.set()
+
+    @contextmanager
+    def trying(self, limit: asyncio.Timeout) -> Iterator[None]:
+        """Let `limit` pass at once should the replica be gone before the block ends."""
+        self._limits.add(limit)
+        try:
+            yield
+        finally:
+            self._limits.discard(limit)
+
+    def lost(self) -> None:
+        """No answer is to be expected any more: whoever waits for one asks another replica."""
+        self.gone.set()
+        for limit in tuple(self._limits):
+            limit.reschedule(asyncio.get_running_loop().time())
 
     def answered(self, latency_s: float, outstanding: int) -> None:
         """Learn the rate from one answer by Little's law: `outstanding` requests were here for `latency_s` each."""
         self.rate_rps = smoothed(self.rate_rps, outstanding / max(latency_s, 1e-6))
 
-    @property
-    def load(self) -> Load:
+    def told(self, now: float, outstanding: int) -> None:
+        """It said how many requests it had: those beyond ours were sent by others."""
+        self._elsewhere = now, max(0, outstanding - self.outstanding)
+
+    def load(self, now: float) -> Load:
         """What a routing policy may know."""
-        return Load(self.name, self.outstanding, self.rate_rps)
+        told_s, elsewhere = self._elsewhere
+        others = elsewhere if now - told_s <= _TOLD_S else 0
+        return Load(self.name, self.outstanding + others, self.rate_rps, self.health.share(now))
+
+    def predicted_s(self) -> float | None:
+        """Until one more would be answered, by the measured rate; None where there is none, or nothing to wait for."""
+        return (self.outstanding + 1) / self.rate_rps if self.rate_rps and self.outstanding else None
 
     def describe(self) -> dict[str, Any]:
         """As `GET /replicas` tells it."""
-        return {"url": self.url, "pid": self.pid, "state": self.state, "outstanding": self.outstanding}
+        return {
+            "url": self.url,
+            "pid": self.pid,
+            "state": self.state,
+            "outstanding": self.outstanding,
+            "ejected": self.health.out_until_s is not None,
+        }
 
 
 class Roster:
     """All replicas, our own and registered ones; `changed` is set whenever one changes its state."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: HealthRules | None = None) -> None:
+        self.rules = rules or HealthRules()
         self._replicas: list[Replica] = []
         self.changed = asyncio.Event()
 
@@ -73,7 +119,8 @@ class Roster:
         return iter(tuple(self._replicas))
 
     def add(self, replica: Replica) -> None:
-        """Put a replica on the list."""
+        """Put a replica on the list, and under the roster's rules of health."""
+        replica.health.rules = self.rules
         self._replicas.append(replica)
         self._count()
 
@@ -85,6 +132,10 @@ class Roster:
     def move(self, replica: Replica, state: ReplicaState) -> None:
         """Change a replica's state."""
         replica.state = state
+        if state == "dead":
+            replica.lost()
+        elif state == "ready":
+            replica.gone.clear()
         self._count()
 
     def find(self, url: str) -> Replica | None:

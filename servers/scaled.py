@@ -1,34 +1,35 @@
 """Design 3, scaled: a load balancer and an autoscaler over N `batched` replicas, in one command.
 
-This process holds no model. It starts ordinary `batched` servers as children, passes each request to one of them
-(`balancer.py`), and every half second asks a policy how many there should be (`policies/scaling.py`).
+This process holds no model. It starts ordinary `batched` servers as children (`fleet.py`), passes each request to one
+of them and to another if that fails (`balancer.py`), replaces those that hang (`heartbeat.py`), and every half second
+asks a policy how many there should be (`autoscaler.py`, `policies/scaling.py`).
 """
 
 import asyncio
-import logging
+import os
 import sys
-import time
+from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from pydantic import Field
-from starlette.requests import ClientDisconnect
 
 from policies import routing, scaling
-from servers import admin, metrics
-from servers.api import State, or_hang_up
-from servers.balancer import Balancer
+from policies.health import HealthRules
+from servers import admin
+from servers.api import State
+from servers.autoscaler import Autoscaler
+from servers.balancer import Balancer, Tries
 from servers.batched import BatchedSettings
-from servers.envelope import REQUEST_ID
-from servers.errors import ClientGone
-from servers.fleet import Fleet
+from servers.fleet import Fleet, Start
+from servers.gpus import visible_gpus
+from servers.heartbeat import Heartbeat
+from servers.proxy import add_proxy_route
 from servers.rag.build import check_names
 from servers.replica import Roster
 from servers.settings import chosen, flags
 
-__all__ = ["SETTINGS", "Scaled", "ScaledSettings", "create"]
-
-log = logging.getLogger(__name__)
+__all__ = ["SETTINGS", "Scaled", "ScaledSettings", "create", "replica_start"]
 
 
 class ScaledSettings(BatchedSettings):
@@ -36,8 +37,10 @@ class ScaledSettings(BatchedSettings):
 
     port: int = Field(9000, ge=0, le=65535, description="port to listen on; 0 is any free one")
     base_port: int = Field(8000, ge=1, le=65535, description="replicas take the free ports from here up")
-    min_replicas: int = Field(2, ge=1, description="there are never fewer")
+    min_replicas: int = Field(2, ge=0, description="there are never fewer; 0: none while nobody asks")
     max_replicas: int = Field(3, ge=1, description="there are never more")
+    log_dir: Path | None = Field(None, description="folder for a log of each replica; with the fleet's unless set")
+    slow_replica: float = Field(1.0, ge=1, description="the first replica gets this --slowdown: a fault, for studies")
     routing: str = Field("least_outstanding", description=f"who gets a request: {', '.join(routing.POLICIES)}")
     scaling: str = Field("outstanding", description=f"how many replicas: {' or '.join(scaling.POLICIES)}")
     outstanding_per_replica: float = Field(16.0, gt=0, description="target of the rule `outstanding`")
@@ -48,6 +51,9 @@ class ScaledSettings(BatchedSettings):
     down_cooldown_s: float = Field(30.0, ge=0, description="how long the load must stay low before a step down")
     scale_interval_s: float = Field(0.5, gt=0, description="time between two decisions")
     ready_timeout_s: float = Field(120.0, gt=0, description="time that a replica is given to get ready")
+    try_timeout_s: float = Field(30.0, gt=0, description="time that one replica is given to answer a request")
+    heartbeat_s: float = Field(1.0, gt=0, description="time between two looks at each replica; three misses: it hangs")
+    slow_start_s: float = Field(2.0, ge=0, description="time in which a new replica's share of the load grows")
     admin_token: str | None = Field(
         None, description="bearer token of /register and /unregister; loopback only unless set"
     )
@@ -64,37 +70,33 @@ class Scaled:
         limits = scaling.Limits(
             settings.min_replicas, settings.max_replicas, settings.up_cooldown_s, settings.down_cooldown_s
         )
-        self._policy = chosen("scaling", scaling.POLICIES, settings, limits=limits)
-        self._roster = Roster()
-        self._balancer = Balancer(
-            self._roster, _routing_policy(settings), request_timeout_s=settings.request_timeout_s, seed=settings.seed
+        policy = chosen("scaling", scaling.POLICIES, settings, limits=limits)
+        rules = HealthRules(slow_start_s=settings.slow_start_s)
+        self._roster = Roster(rules)
+        tries = Tries(settings.try_timeout_s, settings.max_queue)
+        self._balancer = Balancer(self._roster, _routing_policy(settings), tries=tries, seed=settings.seed)
+        self._fleet = Fleet(self._roster, replica_start(settings))
+        self._autoscaler = Autoscaler(
+            self._roster, self._fleet, self._balancer, policy, every_s=settings.scale_interval_s, name=settings.scaling
         )
-        self._fleet = Fleet(
-            self._roster,
-            replica_command(settings),
-            host=settings.host,
-            base_port=settings.base_port,
-            ready_timeout_s=settings.ready_timeout_s,
-            drain_s=settings.drain_s / 2,
-        )
+        self._heartbeat = Heartbeat(self._roster, self._balancer, settings.heartbeat_s)
         self._about: dict[str, Any] = {}
-        self._scaling: asyncio.Task[None] | None = None
+        self._loops: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start the least number of replicas; ready when all of them are. Raises FleetError."""
         await self._balancer.open()
         await self._fleet.start(self._settings.min_replicas)
-        replica_info = await self._balancer.info(self._roster.own("ready")[0].url)
-        self._about = {
-            key: value for key, value in replica_info.items() if key not in ("design", "replica", "settings")
-        }
-        self._scaling = asyncio.create_task(self._autoscale(), name="autoscaler")
+        await self._learn()
+        loops = {"autoscaler": self._autoscaler.run, "heartbeat": self._heartbeat.run}
+        self._loops = [asyncio.create_task(loop(), name=name) for name, loop in loops.items()]
 
     async def stop(self) -> None:
         """Stop deciding, then the replicas, then the connections to them."""
-        if self._scaling is not None:
-            self._scaling.cancel()
-            await asyncio.wait({self._scaling})
+        for loop in self._loops:
+            loop.cancel()
+        if self._loops:
+            await asyncio.wait(self._loops)
         await self._fleet.stop()
         await self._balancer.close()
 
@@ -103,49 +105,20 @@ class Scaled:
         return {"replicas": [replica.describe() for replica in self._roster], **self._about}
 
     def mount(self, app: FastAPI, state: State) -> None:
-        """`POST /rag` by proxy, and the routes about replicas."""
+        """`POST /rag` by proxy, and the routes about replicas and their number."""
         admin.add_routes(app, self._roster, self._balancer, admin_token=self._settings.admin_token)
-        timeout_s = self._settings.request_timeout_s
+        add_proxy_route(app, state, self._balancer, request_timeout_s=self._settings.request_timeout_s)
 
-        @app.post("/rag")
-        async def rag(request: Request) -> Response:
-            """The body goes through unread: the replica validates it."""
-            state.require_ready()
-            try:
-                body = await request.body()
-            except ClientDisconnect as error:
-                raise ClientGone("the client closed the connection") from error
-            headers = {REQUEST_ID: request.state.request_id}
-            if "Content-Type" in request.headers:
-                headers["Content-Type"] = request.headers["Content-Type"]
-            reply = await or_hang_up(request, self._balancer.forward(body, headers), timeout_s=timeout_s)
-            return Response(reply.body, reply.status, reply.headers)
+        @app.get("/scaling")
+        async def decisions() -> dict[str, Any]:
+            return self._autoscaler.describe()
 
-    async def _autoscale(self) -> None:
-        """Every `scale_interval_s`: look, ask the policy, resize. Also replaces replicas that died."""
-        while True:
-            await asyncio.sleep(self._settings.scale_interval_s)
-            try:
-                await self._decide(time.monotonic())
-            except Exception:
-                log.exception("a scaling decision failed; the next one is tried all the same")
-
-    async def _decide(self, now: float) -> None:
-        for replica in self._roster.in_state("dead"):
-            if replica.registered and await self._balancer.is_ready(replica.url):
-                self._roster.move(replica, "ready")
-        ready, starting = self._roster.own("ready"), self._roster.own("starting")
-        fleet = scaling.Fleet(
-            ready=len(ready),
-            starting=len(starting),
-            outstanding=sum(replica.outstanding for replica in ready),
-            queue_wait_p95_s=self._balancer.traffic.queue_wait_p95_s(now),
-            arrival_rps=self._balancer.traffic.arrival_rps(now),
-        )
-        target = self._policy.target(fleet, now)
-        if self._fleet.resize(target.replicas):
-            log.info("scaling from %d to %d (%s): %s", fleet.size, target.replicas, target.reason, fleet)
-            metrics.SCALINGS.labels("up" if target.replicas > fleet.size else "down").inc()
+    async def _learn(self) -> None:
+        """What the first replica says of itself holds for all."""
+        ready = self._roster.own("ready")
+        if ready:
+            told = await self._balancer.info(ready[0].url)
+            self._about = {key: told[key] for key in told if key not in ("design", "replica", "settings")}
 
 
 def create(settings: ScaledSettings) -> Scaled:
@@ -154,11 +127,21 @@ def create(settings: ScaledSettings) -> Scaled:
     return Scaled(settings)
 
 
-def replica_command(settings: ScaledSettings) -> list[str]:
-    """The command of one replica, less its port: the same interpreter, the settings that `batched` knows."""
+def replica_start(settings: ScaledSettings) -> Start:
+    """How a replica is started: the same interpreter, and the settings that `batched` knows."""
     ours = {"port", "replica", "stop_with_parent", "drain_s"}
-    drain = ["--drain-s", str(settings.drain_s / 2)]
-    return [sys.executable, "-m", "servers", "batched", *flags(settings, of=BatchedSettings, leave_out=ours), *drain]
+    drain_s = settings.drain_s / 2
+    given = flags(settings, of=BatchedSettings, leave_out=ours)
+    return Start(
+        [sys.executable, "-m", "servers", "batched", *given, "--drain-s", str(drain_s)],
+        host=settings.host,
+        base_port=settings.base_port,
+        ready_timeout_s=settings.ready_timeout_s,
+        drain_s=drain_s,
+        gpus=[] if settings.device == "cpu" else visible_gpus(os.environ),
+        log_dir=settings.log_dir,
+        first=["--slowdown", str(settings.slow_replica)] if settings.slow_replica > 1 else [],
+    )
 
 
 def _routing_policy(settings: ScaledSettings) -> routing.RoutingPolicy:

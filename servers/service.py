@@ -63,9 +63,15 @@ class RagService:
         running.add_done_callback(_observe)
         return running
 
+    def drop(self, run: asyncio.Future[Sequence[Answered]], place: int) -> None:
+        """Nobody waits for the answer at that place of a run any more."""
+        self._engine.drop(run, place)
+
     def served(self, answered: Answered, *, queue_s: float, batch_size: int, close_reason: str | None = None) -> Served:
         """The answer as it goes out."""
         documents = [Document(id=hit.id, text=hit.text, score=hit.score) for hit in answered.documents]
+        metrics.TOKENS.labels("prompt").inc(answered.prompt_tokens)
+        metrics.TOKENS.labels("completion").inc(answered.completion_tokens)
         usage = Usage(prompt_tokens=answered.prompt_tokens, completion_tokens=answered.completion_tokens)
         answer = Answer(
             query=answered.query,

@@ -37,7 +37,11 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 is any free one")
     replica: str | None = Field(None, description="name given in X-Replica; the port unless set")
-    request_timeout_s: float = Field(60.0, gt=0, description="a request that takes longer is answered 504")
+    request_timeout_s: float = Field(
+        60.0, gt=0, description="a request that takes longer is answered 504; X-Request-Timeout-S asks for less"
+    )
+    max_queue: int = Field(1024, ge=1, description="requests that may wait; the next one is answered 429")
+    max_predicted_wait_s: float | None = Field(None, gt=0, description="refuse when the queue predicts a longer wait")
     drain_s: float = Field(5.0, gt=0, description="time that accepted requests are given at SIGTERM")
     max_body_bytes: int = Field(262_144, ge=1, description="a larger request body is answered 413")
     stop_with_parent: bool = Field(False, description="stop at end-of-file on stdin, that is, when the parent is gone")
@@ -63,6 +67,10 @@ class Settings(BaseSettings):
     backend: str = Field("static", description="what generates: static, continuous or openai")
     openai_url: str | None = Field(None, description="base of an OpenAI-compatible server; OPENAI_API_KEY is its key")
     openai_model: str | None = Field(None, description="model to ask it for; the first that it lists unless set")
+
+    stub_batch_s: float = Field(0.0002, ge=0, description="profile stub: time that every run takes, asleep")
+    stub_item_s: float = Field(0.00002, ge=0, description="profile stub: and so much for each question in it")
+    slowdown: float = Field(1.0, ge=1, description="every run takes so many times as long: a fault, for studies")
 
     engine: Literal["thread", "process"] = Field(
         "process", description="where the pipeline runs: see servers/engine.py"

@@ -1,9 +1,10 @@
 """What passed through the balancer in the last seconds: arrivals and queue waits. Decides nothing."""
 
+import re
 from collections import deque
 from math import ceil
 
-__all__ = ["Traffic"]
+__all__ = ["Traffic", "queue_s"]
 
 
 class Traffic:
@@ -34,3 +35,9 @@ class Traffic:
             self._waits.popleft()
         waits = sorted(wait for _, wait in self._waits)
         return waits[ceil(0.95 * len(waits)) - 1] if waits else 0.0
+
+
+def queue_s(server_timing: str) -> float:
+    """The queue wait in a replica's own Server-Timing header; 0.0 where it has none."""
+    found = re.search(r"\bqueue;(?:[^,]*;)?dur=(\d+(?:\.\d+)?)", server_timing)
+    return float(found[1]) / 1000 if found else 0.0

@@ -1,11 +1,12 @@
 """The loop that runs a pipeline, on the engine's thread or in its process. Knows neither.
 
-Messages are a ticket with questions, or with None to give them up; answers go back with the ticket, in any order.
+Messages are a ticket with questions, with a place among them that nobody waits for any more, or with None for all of
+them; answers go back with the ticket, in any order.
 """
 
 import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -14,17 +15,18 @@ from servers.rag.pipeline import Answered, Ask
 
 if TYPE_CHECKING:
     from servers.rag.pipeline import Pipeline
+    from servers.rag.slowed import Slowed
     from servers.rag.stub import Stub
 
 __all__ = ["Inbox", "Reply", "work"]
 
 log = logging.getLogger(__name__)
-Message = tuple[int, Sequence[Ask] | None]
+Message = tuple[int, Sequence[Ask] | int | None]
 Inbox = SimpleQueue[Message | None]
 Reply = Callable[[int, Sequence[Answered] | Exception], None]
 
 
-def work(pipeline: "Pipeline | Stub", inbox: Inbox, reply: Reply) -> None:
+def work(pipeline: "Pipeline | Slowed | Stub", inbox: Inbox, reply: Reply) -> None:
     """Until None comes: each message's questions in one run, or, where the pipeline `joins`, all together by steps."""
     # A full collection over what torch and transformers loaded stops everything for a quarter of a second.
     gc.collect()
@@ -32,15 +34,57 @@ def work(pipeline: "Pipeline | Stub", inbox: Inbox, reply: Reply) -> None:
     if pipeline.joins:
         _work_by_steps(Flow(pipeline), inbox, reply)
         return
-    while (message := inbox.get()) is not None:
-        ticket, asks = message
-        if asks is None:
-            continue  # a run cannot be interrupted
+    mail = _Mail(inbox)
+    while (run := mail.next_run()) is not None:
+        ticket, asks = run
         try:
-            reply(ticket, pipeline.run(asks))
+            reply(ticket, pipeline.run(asks, mail.left_by))
         except Exception as error:
             log.exception("the pipeline failed")
             reply(ticket, error)
+
+
+class _Mail:
+    """Runs in their order, and who has left the one that is on; letters are opened between its steps."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._runs: dict[int, Sequence[Ask]] = {}
+        self._left: dict[int, set[int]] = {}
+        self._on: tuple[int, int] = (-1, 0)  # ticket and size
+        self._is_over = False
+
+    def next_run(self) -> tuple[int, Sequence[Ask]] | None:
+        """The next one, as soon as there is one; None when there will be none."""
+        self._left.pop(self._on[0], None)
+        while not self._runs:
+            if self._is_over:
+                return None
+            self._open(self._inbox.get())
+        ticket, asks = next(iter(self._runs.items()))
+        del self._runs[ticket]
+        self._on = ticket, len(asks)
+        return ticket, asks
+
+    def left_by(self) -> Collection[int]:
+        """The places of those who have left the run that is on."""
+        while not self._inbox.empty():
+            self._open(self._inbox.get())
+        return self._left[self._on[0]]
+
+    def _open(self, message: Message | None) -> None:
+        if message is None:
+            self._is_over = True
+            return
+        ticket, content = message
+        if isinstance(content, int):
+            self._left.get(ticket, set()).add(content)
+        elif content is not None:
+            self._runs[ticket], self._left[ticket] = content, set()
+        elif self._runs.pop(ticket, None) is not None:
+            del self._left[ticket]
+        elif ticket == self._on[0]:
+            self._left[ticket] = set(range(self._on[1]))
 
 
 def _work_by_steps(flow: Flow, inbox: Inbox, reply: Reply) -> None:
@@ -48,11 +92,11 @@ def _work_by_steps(flow: Flow, inbox: Inbox, reply: Reply) -> None:
         for message in _come(inbox, wait=not flow.is_running):
             if message is None:
                 return
-            ticket, asks = message
-            if asks is None:
+            ticket, content = message
+            if content is None or isinstance(content, int):  # each of its runs is one question
                 flow.cancel(ticket)
             else:
-                flow.add(ticket, asks)
+                flow.add(ticket, content)
         for ticket, answer in flow.step():
             reply(ticket, answer)
 

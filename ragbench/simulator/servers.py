@@ -64,7 +64,7 @@ class Server:
             visit.over(visit, "connection_error")
             return
         if self._admission is not None:
-            verdict = self._admission.decide(len(self._queue), self._rate_rps)
+            verdict = self._admission.decide(len(self._queue), self._predicted_s())
             if isinstance(verdict, Refused):
                 visit.over(visit, "rejected")
                 return
@@ -82,6 +82,9 @@ class Server:
             self._running = []
         for visit in lost:
             visit.over(visit, "connection_error")
+
+    def _predicted_s(self) -> float | None:
+        return len(self._queue) / self._rate_rps if self._rate_rps else None
 
     def _decide(self) -> None:
         now = self._heap.now

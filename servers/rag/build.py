@@ -29,6 +29,8 @@ def check_names(settings: Settings) -> None:
     }
     for field, valid in tables.items():
         _require(field, getattr(settings, field), valid)
+    if settings.slowdown > 1 and settings.backend != "static":
+        raise ValueError(f"slowdown: wants --backend static, got {settings.backend}")
     if settings.backend == "openai" and settings.openai_url is None:
         raise ValueError("openai_url: --backend openai wants it, as in http://127.0.0.1:8001/v1")
 

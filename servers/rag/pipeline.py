@@ -5,7 +5,7 @@ process and back.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -95,15 +95,15 @@ class Pipeline:
         """Whether questions may enter while others are being answered (`Flow`), or only when all have been (`run`)."""
         return self.generator.joins
 
-    def run(self, asks: Sequence[Ask]) -> list[Answered]:
-        """Answers in order."""
-        return self.answer(self.find(asks))
+    def run(self, asks: Sequence[Ask], left: Callable[[], Collection[int]] = tuple) -> list[Answered]:
+        """Answers in order. `left` tells, whenever it is asked, at which places nobody waits any more."""
+        return self.answer(self.find(asks), left)
 
-    def answer(self, found: Sequence[Found]) -> list[Answered]:
+    def answer(self, found: Sequence[Found], left: Callable[[], Collection[int]] = tuple) -> list[Answered]:
         """Answers in order, each to its own question from its own documents."""
         timed: dict[str, float] = {}
         with _timed(timed, "generate"):
-            made = generate(self.generator, self._prompts(found), [one.ask.max_new_tokens for one in found])
+            made = generate(self.generator, self._prompts(found), [one.ask.max_new_tokens for one in found], left)
         return [one.answered(answer, timed["generate"]) for one, answer in zip(found, made, strict=True)]
 
     def find(self, asks: Sequence[Ask]) -> list[Found]:

@@ -5,7 +5,7 @@ nobody waits for, and submit more in between. `generate` is the loop for those w
 """
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -62,11 +62,25 @@ class Generator(Protocol):
         """Move what runs by one token; nothing where nothing runs."""
 
 
-def generate(generator: Generator, prompts: Sequence[str], max_new_tokens: Sequence[int]) -> list[Generated]:
-    """One answer a prompt, in order, each of at most its own number of tokens."""
+def generate(
+    generator: Generator,
+    prompts: Sequence[str],
+    max_new_tokens: Sequence[int],
+    left: Callable[[], Collection[int]] = tuple,
+) -> list[Generated]:
+    """One answer a prompt, in order, each of at most its own number of tokens.
+
+    `left` tells between two steps at which places nobody waits any more: their answers are empty.
+    """
     jobs = generator.submit(prompts, max_new_tokens)
     answers: dict[int, Generated] = {}
-    while len(answers) < len(jobs):
+    while True:
+        for place in left():
+            if jobs[place] not in answers:
+                generator.cancel(jobs[place])
+                answers[jobs[place]] = Generated("", 0, 0)
+        if len(answers) == len(jobs):
+            break
         answers |= {piece.job: piece.done for piece in generator.step() if piece.done is not None}
     return [answers[job] for job in jobs]
 

@@ -1,0 +1,61 @@
+"""Asks every replica now and then whether it is ready: one that is alive and does not answer hangs. Ends none."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from servers import metrics
+from servers.balancer import Balancer
+from servers.replica import Replica, Roster
+
+__all__ = ["Heartbeat"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """`GET /ready` every `every_s`, answered within as much; after `misses` in a row a replica hangs.
+
+    With the first miss it gets no more requests. When it hangs, those it has are asked of others; our own is ended and
+    replaced (`Fleet`), and a registered one is dead until it answers again.
+    """
+
+    roster: Roster
+    balancer: Balancer
+    every_s: float = 1.0
+    misses: int = 3
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            started_s = asyncio.get_running_loop().time()
+            try:
+                async with asyncio.TaskGroup() as beats:
+                    for replica in self.roster:
+                        if replica.state == "ready" or (replica.registered and replica.state == "dead"):
+                            beats.create_task(self._beat(replica))
+            except* Exception:
+                log.exception("a heartbeat failed; the next one is tried all the same")
+            await asyncio.sleep(max(0.0, started_s + self.every_s - asyncio.get_running_loop().time()))
+
+    async def _beat(self, replica: Replica) -> None:
+        is_ready = await self.balancer.is_ready(replica.url, timeout_s=self.every_s)
+        if replica.state == "dead" and replica.registered and is_ready:
+            replica.fault, replica.missed = None, 0
+            self.roster.move(replica, "ready")
+        if replica.state != "ready":
+            return
+        if is_ready:
+            replica.missed = 0
+            return
+        replica.missed += 1
+        self.balancer.failed(replica, is_unreachable=False, reason=f"{replica.missed} heartbeats missed")
+        if replica.missed < self.misses:
+            return
+        log.warning("replica %s hangs: %d heartbeats missed", replica.name, replica.missed)
+        metrics.EJECTIONS.labels("hung").inc()
+        replica.fault = "hung"
+        self.roster.move(replica, "dead")
+        if not replica.registered:
+            replica.stop.set()

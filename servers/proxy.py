@@ -1,0 +1,43 @@
+"""`POST /rag` of a fleet: the request as it came to a replica, the answer as it came back. Chooses no replica."""
+
+import time
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.routing import Route
+
+from servers.api import State, describe_rag, or_hang_up, read_body
+from servers.balancer import Balancer, Reply
+from servers.deadline import time_limit_s
+from servers.duplicates import Duplicates
+from servers.envelope import REQUEST_ID
+
+__all__ = ["add_proxy_route"]
+
+_PASSED_ON = ("Content-Type", "Authorization", "traceparent", "tracestate")
+
+
+def add_proxy_route(app: FastAPI, state: State, balancer: Balancer, *, request_timeout_s: float) -> None:
+    """The body goes through unread: the replica validates it. The request keeps its id and what is left of its time."""
+    known: Duplicates[Reply] = Duplicates(keep=lambda reply: reply.status == 200 and isinstance(reply.body, bytes))
+
+    async def rag(request: Request) -> Response:
+        state.require_ready()
+        limit_s = time_limit_s(request.headers, request_timeout_s)
+        deadline_s = time.monotonic() + limit_s
+        body = await read_body(request)
+        headers = {REQUEST_ID: request.state.request_id}
+        headers |= {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        if REQUEST_ID in request.headers:
+            asking = known.once(
+                (request.state.request_id, body), lambda: balancer.forward(body, headers, deadline_s=deadline_s)
+            )
+        else:
+            asking = balancer.forward(body, headers, deadline_s=deadline_s)
+        reply = await or_hang_up(request, asking, timeout_s=limit_s)
+        if isinstance(reply.body, bytes):
+            return Response(reply.body, reply.status, reply.headers)
+        return StreamingResponse(reply.body, reply.status, reply.headers)
+
+    app.router.routes.insert(0, Route("/rag", rag, methods=["POST"]))
+    describe_rag(app)
