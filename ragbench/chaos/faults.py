@@ -24,6 +24,15 @@ async def kill_a_replica(stage: Stage) -> None:
     _signal(await stage.a_ready_replica(), signal.SIGKILL)
 
 
+async def kill_a_worker(stage: Stage, *, mark: str) -> None:
+    """SIGKILL a process of the fleet whose command line holds `mark`. Raises OSError where there is none."""
+    workers = [process for process in stage.fleet.members if mark in " ".join(process.cmdline())]
+    if not workers:
+        raise ProcessLookupError(f"no process of the server has {mark!r} in its command line")
+    workers.sort(key=lambda process: process.pid)
+    workers[int(stage.rng.integers(len(workers)))].kill()
+
+
 async def stop_a_replica(stage: Stage) -> None:
     """SIGSTOP, for good: its port still takes connections, and nothing answers."""
     _signal(await stage.a_ready_replica(), signal.SIGSTOP)

@@ -21,7 +21,10 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All there is to compute figures from once a scenario is over. `crowd`, `crowd_s`: as of a Stage."""
+    """All there is to compute figures from once a scenario is over. `crowd`, `crowd_s`: as of a Stage.
+
+    `footprints`: one a second under load, and a last one once nothing is outstanding.
+    """
 
     exchanges: Sequence[Exchange]
     crowd: Sequence[Exchange]
@@ -32,12 +35,13 @@ class Evidence:
 
 
 def footprint_figures(evidence: Evidence) -> Figures:
-    """Memory growth over the second half, and descriptors at both ends."""
-    seen = evidence.footprints
+    """Memory growth over the second half of the load, and descriptors before, under and after it."""
+    first, *under_load, last = evidence.footprints
     return {
-        "memory_mib_per_min": memory_slope_mib_per_min(seen),
-        "descriptors_before": seen[0].descriptors if seen else None,
-        "descriptors_after": seen[-1].descriptors if seen else None,
+        "memory_mib_per_min": memory_slope_mib_per_min(under_load),
+        "descriptors_before": first.descriptors,
+        "descriptors_most": max((it.descriptors for it in under_load), default=None),
+        "descriptors_after": last.descriptors,
     }
 
 

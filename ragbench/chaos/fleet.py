@@ -84,10 +84,10 @@ class Fleet:
         self._members |= family(self._server.pid)
 
     async def stop(self) -> int:
-        """SIGTERM to the fleet's own process; how many of its processes outlived it. They are then killed."""
+        """SIGTERM to the group that was started; how many of its processes outlived it. They are then killed."""
         self._members |= family(self._server.pid)
         try:
-            os.kill(self._server.pid, signal.SIGTERM)
+            os.killpg(self._server.pid, signal.SIGTERM)
             async with asyncio.timeout(_GRACE_S):
                 await self._server.ended()
             await self._settle()
@@ -122,8 +122,10 @@ def held_by(members: Iterable[psutil.Process]) -> tuple[float, int]:
     return memory_bytes / 2**20, descriptors
 
 
-def read_retries(text: str) -> int:
-    """The sum of `rag_retries_total` in a Prometheus exposition; 0 where it has none yet."""
+def read_retries(text: str) -> int | None:
+    """The sum of `rag_retries_total` in a Prometheus exposition; None where the server has no such metric."""
+    if "rag_retries" not in text:
+        return None
     return round(sum(float(value) for value in _RETRIES.findall(text)))
 
 

@@ -65,7 +65,8 @@ async def play(
         async with AsyncExitStack() as until_the_end:
             stage = Stage(fleet, terms, folder, capacity_rps, np.random.default_rng(terms.seed), until_the_end)
             act = await _act(name, scenario, stage, on_row)
-        figures = {**act.figures, **await _at_the_end(fleet)}
+        at_the_end = await _at_the_end(fleet)
+        act.footprints.append(_footprint(fleet, act.end_s))
         failure = fleet.failure()
     finally:
         orphans = await fleet.stop()
@@ -79,7 +80,7 @@ async def play(
         refused=act.refused,
         recovery_s=recovered_s,
         orphans=orphans,
-        figures=figures,
+        figures={**_own_figures(scenario, stage, act), **act.counts, **at_the_end},
         notes=told(everything),
         failures=(*stage.mishaps, *([failure] if failure else []), *_unrecovered(stage, recovered_s)),
     )
@@ -93,7 +94,8 @@ class _Act:
     refused: int
     retried: int | None
     end_s: float
-    figures: Figures
+    footprints: list[Footprint]
+    counts: Figures
 
 
 async def _act(name: str, scenario: Scenario, stage: Stage, on_row: OnRow | None) -> _Act:
@@ -112,11 +114,17 @@ async def _act(name: str, scenario: Scenario, stage: Stage, on_row: OnRow | None
     async with witness(stage.fleet.url, manner, stage.rng) as asker:
         rows = await beside(partial(fire, load, asker, on_row=on_row), origin=soon, watchers=watchers)
         exchanges = asker.exchanges(rows)
-    evidence = Evidence(exchanges, stage.crowd, footprints, stage.capacity_rps, stage.crowd_s, terms.late_s)
-    figures = dict(scenario.figures(evidence)) if scenario.figures else {}
-    if scenario.hang_up_share:
-        figures["hung_up"] = len(asker.hung_up)
-    return _Act(exchanges, asker.refused, _grown(before, await stage.fleet.retries()), end_s, figures)
+    counts = {"hung_up": len(asker.hung_up)} if scenario.hang_up_share else {}
+    return _Act(exchanges, asker.refused, _grown(before, await stage.fleet.retries()), end_s, footprints, counts)
+
+
+def _own_figures(scenario: Scenario, stage: Stage, act: _Act) -> Figures:
+    if scenario.figures is None:
+        return {}
+    late_s = stage.terms.late_s
+    return scenario.figures(
+        Evidence(act.exchanges, stage.crowd, act.footprints, stage.capacity_rps, stage.crowd_s, late_s)
+    )
 
 
 def _due_s(scenario: Scenario, terms: Terms) -> list[float]:
@@ -141,9 +149,12 @@ async def _strike(stage: Stage, fault: Fault, due_s: Sequence[float], clock: Clo
 async def _watch(fleet: Fleet, footprints: list[Footprint], clock: Clock) -> None:
     """Once a second until cancelled."""
     while True:
-        members = await asyncio.to_thread(lambda: fleet.members)
-        footprints.append(Footprint(clock(), *held_by(members)))
+        footprints.append(await asyncio.to_thread(_footprint, fleet, clock()))
         await asyncio.sleep(_SAMPLE_S)
+
+
+def _footprint(fleet: Fleet, t_s: float) -> Footprint:
+    return Footprint(t_s, *held_by(fleet.members))
 
 
 async def _at_the_end(fleet: Fleet) -> Figures:

@@ -50,10 +50,10 @@ def lines(tally: Tally) -> list[str]:
     return [*([", ".join(figures)] if figures else []), *tally.failures, *tally.notes]
 
 
-def write(folder: Path, tallies: Sequence[Tally], about: Circumstances) -> None:
-    """chaos.csv and chaos.md, each old or whole."""
-    write_atomic(folder / "chaos.csv", chaos_csv(tallies))
-    write_atomic(folder / "chaos.md", chaos_md(tallies, about))
+def write(folder: Path, name: str, tallies: Sequence[Tally], about: Circumstances) -> None:
+    """NAME.csv and NAME.md, each old or whole."""
+    write_atomic(folder / f"{name}.csv", chaos_csv(tallies))
+    write_atomic(folder / f"{name}.md", chaos_md(tallies, about))
 
 
 def chaos_csv(tallies: Sequence[Tally]) -> str:

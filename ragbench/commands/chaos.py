@@ -2,16 +2,18 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.status import Status
 
+from ragbench.chaos.peers import PEERS
 from ragbench.chaos.play import NoCapacity, measure_capacity, play
 from ragbench.chaos.report import Circumstances, chaos_table, lines, write
-from ragbench.chaos.scenarios import SCENARIOS, names_of
+from ragbench.chaos.scenarios import SCENARIOS, Scenario, names_of
 from ragbench.chaos.stage import Terms
 from ragbench.chaos.tally import Tally
 from ragbench.commands.common import say, terminal
@@ -22,7 +24,7 @@ from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.launch import LaunchError
 from ragbench.workload import load_questions
 
-STUB = "--profile stub"
+STUB = "--profile stub --stub-batch-s 0.02 --stub-item-s 0.004"  # two cores are enough to keep three of it busy
 FLEET = f"python -m servers scaled --min-replicas 3 --max-replicas 3 --base-port 18000 {STUB}"
 REPLICA = f"python -m servers batched {STUB}"
 
@@ -38,62 +40,94 @@ def chaos(  # noqa: PLR0913, PLR0917  an option each
     late_s: Annotated[float, typer.Option(help="A later answer counts as late.")] = 1.0,
     timeout_s: Annotated[float, typer.Option(help="How long a client waits, from when its request is due.")] = 10.0,
     seed: Annotated[int, typer.Option(help="Of the load, and of who is hit.")] = 1,
-    out: Annotated[Path, typer.Option(help="The folder for chaos.csv, chaos.md and the logs.")] = Path("results/chaos"),
+    peers: Annotated[bool, typer.Option("--peers", help="Kill one of two workers of each framework instead.")] = False,
+    out: Annotated[Path, typer.Option(help="The folder for the tables and the logs.")] = Path("results/chaos"),
 ) -> None:
     """Break a fleet under load, a scenario at a time, and print what was lost. Without SCENARIO: all of them."""
+    if duration_s <= 0 or (capacity_rps is not None and capacity_rps <= 0):
+        raise StudyError([f"--duration-s and --capacity-rps must be > 0, got {duration_s:g} and {capacity_rps}"])
+    if peers and scenarios:
+        raise StudyError(["--peers plays one fault of its own: give it no SCENARIO"])
     try:
         names = names_of(scenarios or [])
     except ValueError as error:
         raise StudyError([str(error)]) from error
-    if duration_s <= 0 or (capacity_rps is not None and capacity_rps <= 0):
-        raise StudyError([f"--duration-s and --capacity-rps must be > 0, got {duration_s:g} and {capacity_rps}"])
     questions = load_questions("facts").questions
     terms = Terms(_argv(command), _argv(replica), questions, duration_s, late_s, timeout_s, seed=seed)
+    if peers:
+        fleets = {name: replace(terms, fleet=_argv(f"{peer.command} {STUB}")) for name, peer in PEERS.items()}
+        parts = [Part(name, peer.scenario, fleets[name]) for name, peer in PEERS.items()]
+    else:
+        fleets = {"capacity": terms}
+        parts = [Part(name, SCENARIOS[name], terms) for name in names]
     allow_files([])
+    table = "peers" if peers else "chaos"
     try:
-        tallies = run_until_done(_play_all(names, terms, capacity_rps=capacity_rps, out=out))
+        tallies = run_until_done(_play_all(table, parts, fleets, capacity_rps=capacity_rps, out=out))
     except Interrupted as interruption:
-        say(f"{interruption}; the scenarios that are whole are in {out}")
+        say(f"{interruption}; what is whole is in {out / table}.md")
         raise typer.Exit(interruption.exit_code) from None
-    except NoCapacity as error:
+    except (NoCapacity, LaunchError) as error:
         say(str(error))
         raise typer.Exit(1) from None
-    terminal.print(chaos_table(tallies))
-    for tally in tallies:
-        for line in lines(tally):
-            terminal.print(f"{tally.scenario}: {line}", soft_wrap=True)
-    terminal.print(f"table: {out / 'chaos.md'}", soft_wrap=True)
-    if len(tallies) < len(names) or not all(tally.is_whole for tally in tallies):
+    _tell(table, tallies, out)
+    if len(tallies) < len(parts) or not (peers or all(tally.is_whole for tally in tallies)):
         raise typer.Exit(1)
 
 
-async def _play_all(names: Sequence[str], terms: Terms, *, capacity_rps: float | None, out: Path) -> list[Tally]:
-    """The rows of the scenarios whose fleet came up, written after each."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A scenario, and the fleet that it is played on."""
+
+    name: str
+    scenario: Scenario
+    terms: Terms
+
+
+async def _play_all(
+    table: str, parts: Sequence[Part], fleets: Mapping[str, Terms], *, capacity_rps: float | None, out: Path
+) -> list[Tally]:
+    """The rows of the parts whose fleet came up, written after each. The load is made for the weakest of `fleets`."""
     tallies: list[Tally] = []
     with _Shown() as shown:
         if capacity_rps is None:
-            shown.say("measuring what the fleet carries")
-            capacity_rps = await measure_capacity(terms, out / "capacity")
-        for name in names:
-            scenario = SCENARIOS[name]
-            shown.begin(name, scenario.what)
+            capacity_rps = min([await _capacity(name, terms, out, shown) for name, terms in fleets.items()])
+        for part in parts:
+            shown.begin(part.name, part.scenario.what)
+            folder = out / part.name
             try:
                 tally = await play(
-                    name, scenario, terms, capacity_rps=capacity_rps, folder=out / name, on_row=shown.row
+                    part.name, part.scenario, part.terms, capacity_rps=capacity_rps, folder=folder, on_row=shown.row
                 )
             except LaunchError as error:
-                say(f"{name}: {error}")
+                say(f"{part.name}: {error}")
                 continue
             tallies.append(tally)
-            write(out, tallies, _circumstances(terms, capacity_rps))
+            write(out, table, tallies, _circumstances(part.terms, capacity_rps))
     return tallies
+
+
+async def _capacity(name: str, terms: Terms, out: Path, shown: "_Shown") -> float:
+    shown.say(f"{name}: measuring what it carries")
+    found_rps = await measure_capacity(terms, out / name)
+    say(f"{name}: {found_rps:.0f} requests/s")
+    return found_rps
+
+
+def _tell(table: str, tallies: Sequence[Tally], out: Path) -> None:
+    terminal.print(chaos_table(tallies, title=table))
+    for tally in tallies:
+        for line in lines(tally):
+            terminal.print(f"{tally.scenario}: {line}", soft_wrap=True)
+    terminal.print(f"table: {out / table}.md", soft_wrap=True)
 
 
 def _circumstances(terms: Terms, capacity_rps: float) -> Circumstances:
     commit, is_changed = git_state(Path(__file__).parent)
     told = f"{(commit or 'unknown')[:7]}{' with changes' if is_changed else ''}"
     command = shlex.join(["ragbench", *sys.argv[1:]])
-    return Circumstances(str(this_machine()), told, command, terms.fleet, capacity_rps, terms.duration_s)
+    fleet = ["python" if word == sys.executable else word for word in terms.fleet]
+    return Circumstances(str(this_machine()), told, command, fleet, capacity_rps, terms.duration_s)
 
 
 def _argv(command: str) -> list[str]:

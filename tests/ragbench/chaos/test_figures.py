@@ -30,7 +30,8 @@ def test_goodput_counts_answers_in_time_of_the_overload_alone():
 def test_retries_are_summed_over_labels():
     text = '# TYPE rag_retries_total counter\nrag_retries_total{reason="gone"} 2.0\nrag_retries_total 3.0\nx 9\n'
     assert read_retries(text) == 5
-    assert read_retries("") == 0
+    assert read_retries("# TYPE rag_retries_total counter\n") == 0
+    assert read_retries("up 1\n") is None
 
 
 def test_faults_leave_time_before_between_and_after():
