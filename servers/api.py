@@ -94,12 +94,16 @@ class Served:
 
 @dataclass(slots=True)
 class State:
-    """Where a server is in its life; `serve.py` moves it on. `load` tells a balancer how much there is to do."""
+    """Where a server is in its life; `serve.py` moves it on.
+
+    `load` tells a balancer how much there is to do; one that `passes_on` requests has replicas speak for themselves.
+    """
 
     ready: bool = False
     draining: bool = False
     replica: str = ""
     load: Callable[[], str] | None = None
+    passes_on: bool = False
 
     def require_ready(self) -> None:
         """Raise Unavailable unless requests may be served."""
@@ -109,8 +113,10 @@ class State:
             raise Unavailable("the server is draining", retry_after_s=1)
 
     def headers(self) -> dict[str, str]:
-        """What every answer about requests says of its server, refusals too; nothing for one that passes them on."""
-        return {} if self.load is None else {"X-Replica": self.replica, LOAD: self.load()}
+        """What every answer about requests says of its server, refusals too."""
+        if self.passes_on:
+            return {}
+        return {"X-Replica": self.replica} | ({} if self.load is None else {LOAD: self.load()})
 
 
 class Design(Protocol):

@@ -244,7 +244,7 @@ class Balancer:
             kept = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
             now = self._clock()
             if (told := read_load(answer.headers.get("X-Load"))) is not None:
-                replica.told(now, told.outstanding - 1)
+                replica.told(now, told.outstanding + 1)  # it has done with this one, and we have not
             replica.health.answered(now)
             if answer.status == 200:
                 replica.answered(now - sent_s, outstanding)

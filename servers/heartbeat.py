@@ -31,13 +31,17 @@ class Heartbeat:
         while True:
             started_s = asyncio.get_running_loop().time()
             try:
-                async with asyncio.TaskGroup() as beats:
-                    for replica in self.roster:
-                        if replica.state == "ready" or (replica.registered and replica.state == "dead"):
-                            beats.create_task(self._beat(replica))
+                await self.once()
             except* Exception:
                 log.exception("a heartbeat failed; the next one is tried all the same")
             await asyncio.sleep(max(0.0, started_s + self.every_s - asyncio.get_running_loop().time()))
+
+    async def once(self) -> None:
+        """Ask each of them, all at once."""
+        async with asyncio.TaskGroup() as beats:
+            for replica in self.roster:
+                if replica.state == "ready" or (replica.registered and replica.state == "dead"):
+                    beats.create_task(self._beat(replica))
 
     async def _beat(self, replica: Replica) -> None:
         is_ready = await self.balancer.is_ready(replica.url, timeout_s=self.every_s)

@@ -19,6 +19,7 @@ _PASSED_ON = ("Content-Type", "Authorization", "traceparent", "tracestate")
 
 def add_proxy_route(app: FastAPI, state: State, balancer: Balancer, *, request_timeout_s: float) -> None:
     """The body goes through unread: the replica validates it. The request keeps its id and what is left of its time."""
+    state.passes_on = True
     known: Duplicates[Reply] = Duplicates(keep=lambda reply: reply.status == 200 and isinstance(reply.body, bytes))
 
     async def rag(request: Request) -> Response:

@@ -12,14 +12,27 @@ def test_the_count_is_the_bound() -> None:
 
 
 def test_retry_after_is_the_predicted_drain_time_in_whole_seconds() -> None:
-    assert Admission(max_queue=100).decide(100, 8.0) == Refused("queue full", 13)
-    assert Admission(max_queue=100).decide(100, 1000.0) == Refused("queue full", 1)
+    assert Admission(max_queue=100).decide(100, 12.6) == Refused("queue full", 13)
+    assert Admission(max_queue=100).decide(100, 0.1) == Refused("queue full", 1)
 
 
 def test_a_predicted_wait_over_the_limit_is_refused() -> None:
     rule = Admission(max_queue=100, max_predicted_wait_s=2.0)
-    assert rule.decide(20, 10.0) == Admitted()
-    assert rule.decide(21, 10.0) == Refused("predicted wait", 3)
+    assert rule.decide(20, 2.0) == Admitted()
+    assert rule.decide(21, 3.1) == Refused("predicted wait", 3)
+
+
+def test_what_would_be_answered_too_late_for_its_client_is_refused() -> None:
+    rule = Admission(max_queue=100)
+    assert rule.decide(5, 2.0, left_s=2.0) == Admitted()
+    assert rule.decide(5, 2.1, left_s=2.0) == Refused("deadline", 2)
+    assert rule.decide(5, None, left_s=2.0) == Admitted()
+
+
+def test_the_next_batch_is_never_late() -> None:
+    rule = Admission(max_queue=100, max_predicted_wait_s=1.0, never_late=8)
+    assert rule.decide(7, 50.0, left_s=0.1) == Admitted()
+    assert rule.decide(8, 50.0, left_s=100.0) == Refused("predicted wait", 50)
 
 
 def test_bad_limit_is_refused() -> None:

@@ -73,9 +73,22 @@ def test_every_policy_stays_within_its_limits(name: str, seen: list[tuple[int, i
 
 
 def test_bad_limits_are_refused() -> None:
-    with pytest.raises(ValueError, match="max_replicas must be >= min_replicas"):
+    with pytest.raises(ValueError, match=r"max_replicas must be >= 1 and >= min_replicas \(3\), got 2"):
         Limits(3, 2, 0.0, 0.0)
     with pytest.raises(ValueError, match="min_replicas"):
-        Limits(0, 2, 0.0, 0.0)
+        Limits(-1, 2, 0.0, 0.0)
+    with pytest.raises(ValueError, match="max_replicas must be >= 1"):
+        Limits(0, 0, 0.0, 0.0)
     with pytest.raises(ValueError, match="down_rps"):
         RequestRate(LIMITS, up_rps=10, down_rps=10)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_fleet_may_go_to_nothing_and_comes_back_with_the_first_request(name: str) -> None:
+    policy = POLICIES[name](Limits(0, 4, up_cooldown_s=60.0, down_cooldown_s=10.0))
+    asked = Fleet(0, 0, outstanding=1, queue_wait_p95_s=0.0, arrival_rps=0.2)
+    assert policy.target(asked, 0.0).replicas == 1
+    busy, idle = Fleet(1, 0, 1, 0.0, 0.2), Fleet(1, 0, 0, 0.0, 0.0)
+    assert [policy.target(busy, now).replicas for now in (1.0, 30.0)] == [1, 1]
+    assert [policy.target(idle, now).replicas for now in (31.0, 40.0, 41.0)] == [1, 1, 0]
+    assert policy.target(asked, 42.0).replicas == 1, "no cool-down while nobody is there"

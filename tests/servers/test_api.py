@@ -14,7 +14,10 @@ from servers.settings import Settings
 
 
 class Echo:
-    """Answers with the question; a query that names an error raises it."""
+    """Answers with the question; a query that names an error raises it. `asked` is what it was asked."""
+
+    def __init__(self, asked: list[str]) -> None:
+        self.asked = asked
 
     async def start(self) -> None: ...
 
@@ -26,12 +29,13 @@ class Echo:
     def mount(self, app: FastAPI, state: State) -> None:
         add_rag_route(app, state, self.answer, request_timeout_s=0.05)
 
-    async def answer(self, question: Question) -> Served:
+    async def answer(self, question: Question, deadline_s: float) -> Served:
         errors: dict[str, Callable[[], Exception]] = {
             "full": lambda: QueueFull("too busy", retry_after_s=7),
             "bug": lambda: KeyError("a secret"),
             "many": lambda: BadRequest("k: must be <= 3, got 9"),
         }
+        self.asked.append(question.query)
         if question.query in errors:
             raise errors[question.query]()
         if question.query == "slow":
@@ -52,8 +56,13 @@ def state() -> State:
 
 
 @pytest.fixture
-async def client(state: State) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app("echo", Settings(max_body_bytes=1000), Echo(), state)
+def asked() -> list[str]:
+    return []
+
+
+@pytest.fixture
+async def client(state: State, asked: list[str]) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app("echo", Settings(max_body_bytes=1000), Echo(asked), state)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as session:
         yield session
@@ -74,6 +83,24 @@ async def test_an_answer_has_its_fields_and_headers(client: httpx.AsyncClient) -
     assert answer.headers["X-Batch-Size"] == "3"
     assert answer.headers["X-Replica"] == "r1"
     assert answer.headers["X-Request-Id"] == "abc"
+
+
+async def test_a_shorter_time_limit_of_the_client_holds(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/rag", json={"query": "slow"}, headers={"X-Request-Timeout-S": "0.01"})
+    assert (answer.status_code, answer.json()) == (504, {"detail": "no answer within 0.01 s"})
+    answer = await client.post("/rag", json={"query": "slow"}, headers={"X-Request-Timeout-S": "soon"})
+    assert answer.status_code == 422
+    assert "X-Request-Timeout-S" in answer.json()["detail"]
+
+
+async def test_the_same_request_again_is_given_the_same_answer(client: httpx.AsyncClient, asked: list[str]) -> None:
+    for query, request_id in (("a", "1"), ("a", "1"), ("b", "1"), ("a", "2")):
+        answer = await client.post("/rag", json={"query": query}, headers={"X-Request-Id": request_id})
+        assert (answer.json()["query"], answer.headers["X-Request-Id"]) == (query, request_id)
+    assert asked == ["a", "b", "a"]
+    for _ in range(2):
+        await client.post("/rag", json={"query": "without an id"})
+    assert asked[3:] == ["without an id"] * 2
 
 
 async def test_a_request_without_an_id_is_given_one(client: httpx.AsyncClient) -> None:
@@ -141,6 +168,7 @@ async def test_errors_have_their_status_and_public_text(
     answer = await client.post("/rag", json={"query": query})
     assert (answer.status_code, answer.json()) == (status, {"detail": detail})
     assert answer.headers.get("Retry-After") == retry_after
+    assert answer.headers["X-Replica"] == "r1"
     assert answer.headers["X-Request-Id"]
     assert f'rag_requests_total{{status="{status}"}}' in (await client.get("/metrics")).text
 
@@ -175,7 +203,7 @@ async def test_a_client_that_hangs_up_cancels_its_answer(state: State) -> None:
     cancelled = asyncio.Event()
 
     class Slow(Echo):
-        async def answer(self, question: Question) -> Served:
+        async def answer(self, question: Question, deadline_s: float) -> Served:
             try:
                 await asyncio.sleep(30)
             except asyncio.CancelledError:
@@ -186,7 +214,7 @@ async def test_a_client_that_hangs_up_cancels_its_answer(state: State) -> None:
         def mount(self, app: FastAPI, state: State) -> None:
             add_rag_route(app, state, self.answer, request_timeout_s=20)
 
-    app = create_app("slow", Settings(), Slow(), state)
+    app = create_app("slow", Settings(), Slow([]), state)
     messages = [{"type": "http.request", "body": b'{"query": "x"}', "more_body": False}, {"type": "http.disconnect"}]
     sent: list[Any] = []
 

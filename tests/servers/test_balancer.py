@@ -1,17 +1,29 @@
-"""The balancer against real HTTP replicas that answer, refuse, or drop the connection."""
+"""The balancer against real HTTP replicas that answer, refuse, hang, talk rubbish, or drop the connection."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiohttp import web
 
+from policies.health import HealthRules
 from policies.routing import round_robin
-from servers.balancer import Balancer, _queue_s
-from servers.errors import Unavailable
+from servers.balancer import Balancer, Reply, Tries
+from servers.errors import DeadlinePassed, QueueFull, Unavailable
 from servers.replica import Replica, Roster
+from servers.traffic import queue_s
 
 Start = Callable[..., Awaitable[Replica]]
+RULES = HealthRules(failures=2, ejection_s=5.0, slow_start_s=0.0)
+LONG = 1000.0  # a deadline that nothing here reaches; the balancer's clock stands at 1
+
+
+class Clock:
+    now = 1.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture
@@ -20,21 +32,50 @@ def asked() -> Counter[str]:
 
 
 @pytest.fixture
-async def start(asked: Counter[str]) -> AsyncIterator[Start]:
+def seen() -> list[web.Request]:
+    return []
+
+
+@pytest.fixture
+async def start(asked: Counter[str], seen: list[web.Request]) -> AsyncIterator[Start]:
     """Start a replica which behaves as its name says, registered or our own."""
     runners = []
+    released = asyncio.Event()
 
     async def begin(behaviour: str, *, registered: bool = False) -> Replica:
-        async def rag(request: web.Request) -> web.Response:
+        async def rag(request: web.Request) -> web.StreamResponse:
             asked[behaviour] += 1
+            seen.append(request)
             body = await request.read()
-            if behaviour == "drops":
-                assert request.transport is not None
-                request.transport.abort()
+            assert request.transport is not None
             headers = {"Server-Timing": "queue;dur=250, generate;dur=1", "X-Batch-Size": "4", "X-Secret": "no"}
-            headers["X-Batch-Close"] = "full"
-            status = {"full": 429, "drains": 503}.get(behaviour, 200)
-            return web.Response(status=status, body=behaviour.encode() + b":" + body, headers=headers)
+            headers |= {"X-Batch-Close": "full", "X-Load": "outstanding=7;wait_s=0.5"}
+            headers["X-Request-Id"] = request.headers.get("X-Request-Id", "")
+            if behaviour == "drops":
+                request.transport.abort()
+            elif behaviour == "hangs":
+                await released.wait()
+            elif behaviour == "mixes up":
+                headers["X-Request-Id"] = "another"
+            elif behaviour == "breaks off":
+                request.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+                request.transport.close()
+            elif behaviour == "streams":
+                answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+                await answer.prepare(request)
+                await answer.write(b"first")
+                await released.wait()
+                await answer.write(b"last")
+                return answer
+            status = {"full": 429, "drains": 503, "fails": 500, "redirects": 302, "lost": 404}.get(behaviour, 200)
+            if behaviour == "rubbish":
+                return web.Response(body=b"\0\1 no JSON", content_type="application/json")
+            if behaviour == "a page":
+                return web.Response(body=b"<html>", content_type="text/html")
+            if behaviour == "redirects":
+                headers["Location"] = "http://127.0.0.1:1/elsewhere"
+            text = f'["{behaviour}", "{body.decode()}"]'
+            return web.Response(status=status, text=text, headers=headers, content_type="application/json")
 
         async def ready(request: web.Request) -> web.Response:
             return web.Response()
@@ -51,71 +92,186 @@ async def start(asked: Counter[str]) -> AsyncIterator[Start]:
         return Replica(f"http://127.0.0.1:{port}", registered=registered, state="ready")
 
     yield begin
+    released.set()
     for runner in runners:
         await runner.cleanup()
 
 
 @pytest.fixture
-async def balanced() -> AsyncIterator[tuple[Balancer, Roster]]:
-    roster = Roster()
-    balancer = Balancer(roster, round_robin, request_timeout_s=10.0, clock=lambda: 1.0)
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def balanced(clock: Clock) -> AsyncIterator[tuple[Balancer, Roster]]:
+    roster = Roster(RULES)
+    balancer = Balancer(roster, round_robin, tries=Tries(timeout_s=10.0, max_waiting=2), clock=clock)
     await balancer.open()
     yield balancer, roster
     await balancer.close()
 
 
-async def test_passes_body_status_and_known_headers(start: Start, balanced: tuple[Balancer, Roster]) -> None:
+async def ask(balancer: Balancer, body: bytes = b"", *, deadline_s: float = LONG) -> Reply:
+    return await balancer.forward(body, {"X-Request-Id": "1"}, deadline_s=deadline_s)
+
+
+async def test_passes_body_status_and_known_headers(
+    start: Start, balanced: tuple[Balancer, Roster], seen: list[web.Request]
+) -> None:
     balancer, roster = balanced
     roster.add(await start("good"))
-    reply = await balancer.forward(b"hello", {"X-Request-Id": "1"})
-    assert (reply.status, reply.body) == (200, b"good:hello")
+    reply = await ask(balancer, b"hello", deadline_s=31.0)
+    assert (reply.status, reply.body) == (200, b'["good", "hello"]')
     assert (reply.headers["X-Batch-Size"], reply.headers["X-Batch-Close"]) == ("4", "full")
     assert "X-Secret" not in reply.headers
+    assert seen[0].headers["X-Request-Timeout-S"] == "30.000", "what is left of the time goes along"
+    assert seen[0].headers["X-Request-Id"] == "1"
     assert balancer.traffic.queue_wait_p95_s(1.0) == 0.25
     assert balancer.traffic.arrival_rps(1.0) == 0.2
     assert [replica.outstanding for replica in roster] == [0]
+    assert [replica.load(1.0).outstanding for replica in roster] == [7], "those that others sent"
+    assert [replica.load(9.0).outstanding for replica in roster] == [0], "old news"
 
 
-@pytest.mark.parametrize("behaviour", ["drops", "drains"])
+@pytest.mark.parametrize(
+    "behaviour", ["drops", "drains", "fails", "rubbish", "a page", "breaks off", "mixes up", "redirects", "lost"]
+)
 async def test_asks_another_replica_when_one_fails(
     behaviour: str, start: Start, balanced: tuple[Balancer, Roster], asked: Counter[str]
 ) -> None:
     balancer, roster = balanced
     roster.add(await start(behaviour))
     roster.add(await start("good"))
-    replies = [await balancer.forward(b"", {}) for _ in range(4)]
-    assert {reply.body for reply in replies} == {b"good:"}
-    assert asked["good"] == 4
-    assert asked[behaviour] > 0
+    replies = [await ask(balancer) for _ in range(8)]
+    assert {reply.body for reply in replies} == {b'["good", ""]'}
+    assert asked["good"] == 8
+    if behaviour == "drains":
+        assert asked[behaviour] > 2, "it is well, and only busy"
+    else:
+        assert asked[behaviour] == 2, "after two failures in a row it is left alone"
+
+
+async def test_one_left_alone_gets_one_request_and_is_back_when_it_answers(
+    start: Start, balanced: tuple[Balancer, Roster], clock: Clock
+) -> None:
+    balancer, roster = balanced
+    good, was_bad = await start("good"), await start("good")
+    for replica in (good, was_bad):
+        roster.add(replica)
+    assert not was_bad.health.failed(1.0, is_unreachable=False)
+    assert was_bad.health.failed(1.0, is_unreachable=False)
+    assert {balancer.choose() for _ in range(4)} == {good}
+    clock.now = 6.0
+    with was_bad.serving():
+        assert {balancer.choose() for _ in range(4)} == {good}
+    assert {balancer.choose() for _ in range(4)} == {good, was_bad}
+    while was_bad.health.out_until_s is not None:
+        await ask(balancer)
+    assert was_bad.health.share(6.0) == 1.0
+
+
+async def test_where_all_are_left_alone_all_are_asked(start: Start, balanced: tuple[Balancer, Roster]) -> None:
+    balancer, roster = balanced
+    replica = await start("good")
+    roster.add(replica)
+    balancer.failed(replica, is_unreachable=True, reason="a test")
+    assert (await ask(balancer)).status == 200
 
 
 async def test_a_full_replica_speaks_for_itself(start: Start, balanced: tuple[Balancer, Roster]) -> None:
     balancer, roster = balanced
     roster.add(await start("full"))
-    assert (await balancer.forward(b"", {})).status == 429
+    assert (await ask(balancer)).status == 429
 
 
-async def test_nobody_left_to_ask_is_unavailable(
+async def test_all_having_answered_amiss_is_unavailable(
     start: Start, balanced: tuple[Balancer, Roster], asked: Counter[str]
 ) -> None:
     balancer, roster = balanced
-    with pytest.raises(Unavailable, match="no replica is ready"):
-        await balancer.forward(b"", {})
-    roster.add(await start("drops"))
-    with pytest.raises(Unavailable):
-        await balancer.forward(b"", {})
-    assert asked["drops"] == 1
+    roster.add(await start("fails"))
+    with pytest.raises(Unavailable, match="no replica"):
+        await ask(balancer)
+    assert asked["fails"] == 1, "once a replica"
+
+
+async def test_a_request_waits_for_the_first_replica(start: Start, balanced: tuple[Balancer, Roster]) -> None:
+    balancer, roster = balanced
+    waiting = [asyncio.create_task(ask(balancer)) for _ in range(2)]
+    await balancer.wanted.wait()
+    assert balancer.waiting == 2
+    with pytest.raises(QueueFull):
+        await ask(balancer)
+    roster.add(await start("good"))
+    assert {reply.status for reply in await asyncio.gather(*waiting)} == {200}
+    assert balancer.waiting == 0
+
+
+async def test_a_request_outlives_the_only_replica(start: Start, balanced: tuple[Balancer, Roster]) -> None:
+    balancer, roster = balanced
+    dying = await start("hangs")
+    roster.add(dying)
+    waiting = asyncio.create_task(ask(balancer))
+    while not dying.outstanding:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)  # on its way
+    roster.move(dying, "dead")
+    roster.remove(dying)
+    roster.add(await start("good"))
+    assert (await waiting).body == b'["good", ""]'
+
+
+async def test_the_deadline_holds_for_waiting_and_for_tries(start: Start, clock: Clock) -> None:
+    roster = Roster(RULES)
+    balancer = Balancer(roster, round_robin, tries=Tries(timeout_s=0.2))
+    await balancer.open()
+    loop = asyncio.get_running_loop()
+    with pytest.raises(DeadlinePassed, match="no replica was ready"):
+        await ask(balancer, deadline_s=loop.time() + 0.05)
+    hanging = await start("hangs")
+    roster.add(hanging)
+    with pytest.raises(DeadlinePassed):
+        await ask(balancer, deadline_s=loop.time() + 0.1)
+    assert hanging.health.out_until_s is None, "the client was short of time, which is no fault of the replica's"
+    roster.add(await start("good"))
+    replies = [await ask(balancer, deadline_s=loop.time() + 30) for _ in range(2)]
+    assert {reply.body for reply in replies} == {b'["good", ""]'}, "a try has its own limit"
+    await balancer.close()
+
+
+async def test_what_cannot_be_in_time_is_refused_at_once(start: Start, balanced: tuple[Balancer, Roster]) -> None:
+    balancer, roster = balanced
+    replica = await start("good")
+    roster.add(replica)
+    replica.answered(latency_s=10.0, outstanding=10)
+    assert (await ask(balancer, deadline_s=1.5)).status == 200, "nobody is there: the rate may be old"
+    replica.rate_rps = 1.0
+    with replica.serving(), replica.serving(), pytest.raises(QueueFull) as refused:
+        await ask(balancer, deadline_s=3.5)
+    assert refused.value.retry_after_s == 3
+
+
+async def test_a_long_answer_is_passed_on_in_parts(start: Start, balanced: tuple[Balancer, Roster]) -> None:
+    balancer, roster = balanced
+    replica = await start("streams")
+    roster.add(replica)
+    reply = await ask(balancer)
+    assert not isinstance(reply.body, bytes)
+    assert await anext(reply.body) == b"first", "before the last part exists"
+    assert replica.outstanding == 1
+    await reply.body.aclose()  # type: ignore[attr-defined]  # the client has gone
+    assert replica.outstanding == 0
 
 
 async def test_an_unreachable_registered_replica_is_dead_and_our_own_is_left_to_the_fleet(
-    start: Start, balanced: tuple[Balancer, Roster]
+    balanced: tuple[Balancer, Roster],
 ) -> None:
     balancer, roster = balanced
-    registered, own = await start("drops", registered=True), await start("drops")
+    registered = Replica("http://127.0.0.1:1", registered=True, state="ready")
+    own = Replica("http://127.0.0.1:1", state="ready")
     roster.add(registered)
     roster.add(own)
     with pytest.raises(Unavailable):
-        await balancer.forward(b"", {})
+        await ask(balancer)
     assert (registered.state, own.state) == ("dead", "ready")
 
 
@@ -138,4 +294,4 @@ async def test_is_ready(start: Start, balanced: tuple[Balancer, Roster]) -> None
     ],
 )
 def test_the_queue_wait_is_read_from_any_server_timing(header: str, seconds: float) -> None:
-    assert _queue_s(header) == seconds
+    assert queue_s(header) == seconds

@@ -16,6 +16,7 @@ class Slow:
 
     def __init__(self) -> None:
         self.running = 0
+        self.dropped: list[int] = []
 
     def check(self, question: Question) -> Question:
         return question
@@ -30,6 +31,9 @@ class Slow:
         self.running -= 1
         return asks
 
+    def drop(self, run: asyncio.Future[list[Question]], place: int) -> None:
+        self.dropped.append(place)
+
     def served(self, answered: Question, *, queue_s: float, batch_size: int) -> tuple[str, float]:
         return answered.query, queue_s
 
@@ -39,9 +43,9 @@ def test_who_gives_up_leaves_the_lock_to_the_run_that_goes_on(monkeypatch: pytes
         design = Baseline(Settings())
         monkeypatch.setattr(design, "_rag", Slow())
         monkeypatch.setattr("servers.baseline.time.monotonic", virtual.now)
-        first = asyncio.create_task(design.answer(Question(query="first")))
+        first = asyncio.create_task(design.answer(Question(query="first"), 60.0))
         await asyncio.sleep(0.25)
-        second = asyncio.create_task(design.answer(Question(query="second")))
+        second = asyncio.create_task(design.answer(Question(query="second"), 60.0))
         await asyncio.sleep(0.25)
         first.cancel()
         return await second

@@ -201,3 +201,61 @@ def test_an_idle_batcher_sleeps_until_something_arrives() -> None:
 
     with pytest.raises(AssertionError, match="nothing would ever happen"):
         virtual.run(scenario())
+
+
+def test_who_leaves_a_run_is_told_to_it_and_the_last_ends_it() -> None:
+    async def scenario() -> tuple[list[int], bool]:
+        pipeline, dropped = Pipeline(), []
+        runs: list[asyncio.Future[Sequence[int]]] = []
+
+        def run(numbers: list[int]) -> asyncio.Future[Sequence[int]]:
+            runs.append(asyncio.ensure_future(pipeline.run(numbers)))
+            return runs[-1]
+
+        batcher = Batcher(
+            run,
+            policy=SizeOrAge(3, 0.5),
+            admission=Admission(100),
+            max_batch_size=3,
+            request_timeout_s=60.0,
+            drop=lambda run, place: dropped.append(place),
+            clock=virtual.now,
+        )
+        serving = asyncio.create_task(batcher.serve())
+        asking = [asyncio.create_task(batcher.submit(number)) for number in range(3)]
+        for leaver in (1, 2, 0):
+            await asyncio.sleep(0.01)
+            asking[leaver].cancel()
+        await asyncio.sleep(0.01)
+        assert batcher.outstanding == 0
+        serving.cancel()
+        await asyncio.wait({serving, *asking})
+        return dropped, runs[0].cancelled()
+
+    assert virtual.run(scenario()) == ([1, 2], True)
+
+
+def test_a_request_that_cannot_be_in_time_is_refused_and_one_of_the_next_batch_is_not() -> None:
+    async def scenario() -> list[str]:
+        batcher = make(Pipeline(), admission=Admission(100, never_late=4))
+        serving = asyncio.create_task(batcher.serve())
+        await batcher.submit(0)
+        asking = [asyncio.create_task(batcher.submit(number)) for number in range(12)]
+        await asyncio.sleep(0.02)
+        told = []
+        for left_s in (0.05, 5.0):
+            try:
+                await batcher.submit(99, deadline_s=virtual.now() + left_s)
+                told.append("answered")
+            except QueueFull as refused:
+                told.append(str(refused))
+        await asyncio.gather(*asking)
+        try:
+            await batcher.submit(98, deadline_s=virtual.now() + 0.01)
+            told.append("answered")
+        finally:
+            serving.cancel()
+            await asyncio.wait({serving})
+        return told
+
+    assert virtual.run(scenario()) == ["too busy: deadline", "answered", "answered"]

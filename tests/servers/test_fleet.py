@@ -1,6 +1,7 @@
 """The fleet over real processes: start, replace, drain, stop, and what happens when they don't behave."""
 
 import asyncio
+import dataclasses
 import os
 import signal
 import socket
@@ -8,27 +9,27 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
-from servers.fleet import Fleet, FleetError, free_port
-from servers.replica import Roster
+from servers.fleet import Fleet, FleetError, Start, free_port
+from servers.replica import Replica, Roster
 
 FAKE = Path(__file__).parent / "fakes" / "replica.py"
 LIMIT_S = 20.0
 
 
+def start_of(mode: str, *, base_port: int = 18_000, **changes: Any) -> Start:
+    start = Start([sys.executable, str(FAKE), mode], "127.0.0.1", base_port, ready_timeout_s=LIMIT_S, drain_s=5.0)
+    return dataclasses.replace(start, **changes)
+
+
 @asynccontextmanager
-async def fleet_of(mode: str, *, drain_s: float = 5.0) -> AsyncIterator[tuple[Fleet, Roster]]:
+async def fleet_of(mode: str, **changes: Any) -> AsyncIterator[tuple[Fleet, Roster]]:
     roster = Roster()
-    fleet = Fleet(
-        roster,
-        [sys.executable, str(FAKE), mode],
-        host="127.0.0.1",
-        base_port=free_port("127.0.0.1", 18_000),
-        ready_timeout_s=LIMIT_S,
-        drain_s=drain_s,
-    )
+    fleet = Fleet(roster, start_of(mode, **changes))
     try:
         async with asyncio.timeout(LIMIT_S):
             yield fleet, roster
@@ -113,8 +114,7 @@ async def test_replicas_that_never_come_up_are_an_error_with_their_status() -> N
 
 async def test_a_command_that_cannot_be_started_is_an_error() -> None:
     roster = Roster()
-    options = {"host": "127.0.0.1", "base_port": 18_700, "ready_timeout_s": LIMIT_S, "drain_s": 1.0}
-    fleet = Fleet(roster, ["/no/such/program"], **options)  # type: ignore[arg-type]
+    fleet = Fleet(roster, start_of("good", command=["/no/such/program"]))
     with pytest.raises(FleetError, match="could not be started"):
         await asyncio.wait_for(fleet.start(1), LIMIT_S)
     assert list(roster) == []
@@ -123,9 +123,8 @@ async def test_a_command_that_cannot_be_started_is_an_error() -> None:
 async def test_two_fleets_on_the_same_ports_both_come_up() -> None:
     """Both find the same port free; the replica that comes second says that it is taken, and another is started."""
     base = free_port("127.0.0.1", 18_800)
-    options = {"host": "127.0.0.1", "base_port": base, "ready_timeout_s": LIMIT_S, "drain_s": 1.0}
     rosters = [Roster(), Roster()]
-    fleets = [Fleet(roster, [sys.executable, str(FAKE), "good"], **options) for roster in rosters]  # type: ignore[arg-type]
+    fleets = [Fleet(roster, start_of("good", base_port=base)) for roster in rosters]
     try:
         async with asyncio.timeout(LIMIT_S):
             await asyncio.gather(*(fleet.start(2) for fleet in fleets))
@@ -138,9 +137,7 @@ async def test_two_fleets_on_the_same_ports_both_come_up() -> None:
 async def test_replicas_that_keep_dying_are_started_ever_more_slowly() -> None:
     now = 0.0
     roster = Roster()
-    command = [sys.executable, str(FAKE), "broken"]
-    options = {"host": "127.0.0.1", "base_port": 18_900, "ready_timeout_s": LIMIT_S, "drain_s": 1.0}
-    fleet = Fleet(roster, command, clock=lambda: now, **options)  # type: ignore[arg-type]
+    fleet = Fleet(roster, start_of("broken"), clock=lambda: now)
     starts = []
     for now in (0.0, 0.1, 1.0, 2.2, 3.0, 6.3):
         fleet.resize(1)
@@ -148,3 +145,73 @@ async def test_replicas_that_keep_dying_are_started_ever_more_slowly() -> None:
             starts.append(now)
             await until(roster, lambda: not list(roster))
     assert starts == [0.0, 0.1, 2.2, 6.3]
+
+
+def environment_of(replica: Replica) -> dict[str, str]:
+    assert replica.pid is not None
+    return psutil.Process(replica.pid).environ()
+
+
+async def test_gpus_are_shared_out_and_a_replacement_gets_the_one_that_is_free() -> None:
+    async with fleet_of("good", gpus=["0", "GPU-b"], environment={"EXTRA": "told"}) as (fleet, roster):
+        await fleet.start(3)
+        told = [environment_of(replica)["CUDA_VISIBLE_DEVICES"] for replica in roster]
+        assert told == ["0", "GPU-b", "0"]
+        assert environment_of(roster.own("ready")[0])["EXTRA"] == "told"
+        victim = roster.own("ready")[1]
+        assert victim.pid is not None
+        os.kill(victim.pid, signal.SIGKILL)
+        await until(roster, lambda: victim not in roster)
+        fleet.resize(3)
+        assert [replica.gpu for replica in roster] == ["0", "0", "GPU-b"]
+
+
+async def test_without_gpus_the_environment_says_nothing_of_them() -> None:
+    async with fleet_of("good") as (fleet, roster):
+        await fleet.start(1)
+        environment = environment_of(roster.own("ready")[0])
+        assert environment.get("CUDA_VISIBLE_DEVICES") == os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+async def test_each_replica_has_a_log_of_its_own_where_a_folder_is_named(tmp_path: Path) -> None:
+    async with fleet_of("good", log_dir=tmp_path / "logs") as (fleet, roster):
+        await fleet.start(2)
+        ports = sorted(replica.url.rsplit(":", 1)[1] for replica in roster)
+        assert sorted(file.name for file in (tmp_path / "logs").iterdir()) == [f"replica-{port}.log" for port in ports]
+        assert "a line for the log" in (tmp_path / "logs" / f"replica-{ports[0]}.log").read_text()
+
+
+async def test_a_folder_that_cannot_be_written_costs_the_log_and_not_the_replica(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    async with fleet_of("good", log_dir=tmp_path / "file" / "logs") as (fleet, roster):
+        await fleet.start(1)
+        assert len(roster.own("ready")) == 1
+
+
+async def test_one_that_never_gets_ready_is_killed_at_once_and_counts_as_a_failure() -> None:
+    async with fleet_of("silent", ready_timeout_s=0.5) as (fleet, roster):
+        with pytest.raises(FleetError, match=r"was not ready after 0\.5 s"):
+            await fleet.start(1)
+        assert not list(roster)
+
+
+async def test_one_that_hangs_is_killed_without_being_asked(tmp_path: Path) -> None:
+    async with fleet_of("good", drain_s=60.0) as (fleet, roster):
+        await fleet.start(1)
+        [replica] = roster.own("ready")
+        assert replica.pid is not None
+        os.kill(replica.pid, signal.SIGSTOP)
+        replica.fault = "hung"
+        roster.move(replica, "dead")
+        replica.stop.set()
+        await until(roster, lambda: not list(roster))
+        assert not is_alive(replica.pid)
+        fleet.resize(1)
+        await until(roster, lambda: len(roster.own("ready")) == 1)
+
+
+async def test_how_long_replicas_took_to_start_is_kept() -> None:
+    async with fleet_of("good") as (fleet, _):
+        await fleet.start(2)
+        assert len(fleet.starts) == 2
+        assert all(0 < start_s < LIMIT_S for _, start_s in fleet.starts)

@@ -1,6 +1,6 @@
 """A stand-in for a `batched` server, quick to start: python replica.py MODE --port N --stop-with-parent.
 
-Modes: good; broken (ends before it is ready); stubborn (ignores SIGTERM).
+Modes: good; broken (ends before it is ready); stubborn (ignores SIGTERM); silent (never says that it is ready).
 """
 
 import json
@@ -35,7 +35,10 @@ def main(mode: str, port: int) -> None:
     except OSError:
         sys.exit(EXIT_PORT_TAKEN)
     threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
+    print("a line for the log", file=sys.stderr, flush=True)
     print("loading, not the ready line", flush=True)
+    if mode == "silent":
+        threading.Event().wait()
     print(json.dumps({"ready": True, "port": port, "pid": os.getpid()}), flush=True)
     server.serve_forever()
 

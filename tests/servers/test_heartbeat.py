@@ -1,0 +1,73 @@
+"""The heartbeat: one miss is nothing, three in a row are the end, and a registered replica may come back."""
+
+from typing import Any, cast
+
+import pytest
+
+from policies.health import HealthRules
+from servers.balancer import Balancer
+from servers.heartbeat import Heartbeat
+from servers.replica import Replica, Roster
+
+
+class Answers:
+    """Stands for a balancer: the replicas answer as `is_well` says."""
+
+    is_well = True
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+
+    async def is_ready(self, url: str, *, timeout_s: float) -> bool:
+        return self.is_well
+
+    def failed(self, replica: Replica, **why: Any) -> None:
+        replica.health.failed(0.0, is_unreachable=False)
+
+
+@pytest.fixture
+def roster() -> Roster:
+    return Roster(HealthRules())
+
+
+async def beat(roster: Roster, answers: Answers, times: int) -> None:
+    heartbeat = Heartbeat(roster, cast(Balancer, answers))
+    for _ in range(times):
+        await heartbeat.once()
+
+
+async def test_three_misses_in_a_row_end_our_own(roster: Roster) -> None:
+    replica, answers = Replica("http://127.0.0.1:1", state="ready"), Answers(roster)
+    roster.add(replica)
+    answers.is_well = False
+    await beat(roster, answers, 2)
+    assert replica.health.out_until_s is not None, "no more requests for now"
+    assert (replica.state, replica.stop.is_set()) == ("ready", False)
+    answers.is_well = True
+    await beat(roster, answers, 1)
+    answers.is_well = False
+    await beat(roster, answers, 2)
+    assert replica.state == "ready", "they were not in a row"
+    await beat(roster, answers, 1)
+    assert (replica.state, replica.fault, replica.stop.is_set()) == ("dead", "hung", True)
+    assert replica.gone.is_set()
+
+
+async def test_a_registered_one_is_dead_until_it_answers(roster: Roster) -> None:
+    replica, answers = Replica("http://127.0.0.1:1", registered=True, state="ready"), Answers(roster)
+    roster.add(replica)
+    answers.is_well = False
+    await beat(roster, answers, 3)
+    assert (replica.state, replica.stop.is_set()) == ("dead", False)
+    answers.is_well = True
+    await beat(roster, answers, 1)
+    assert (replica.state, replica.fault, replica.gone.is_set()) == ("ready", None, False)
+
+
+async def test_those_that_start_or_drain_are_not_asked(roster: Roster) -> None:
+    answers = Answers(roster)
+    answers.is_well = False
+    for state in ("starting", "draining"):
+        roster.add(Replica(f"http://127.0.0.1:1/{state}", state=state))  # type: ignore[arg-type]
+    await beat(roster, answers, 5)
+    assert [replica.state for replica in roster] == ["starting", "draining"]
