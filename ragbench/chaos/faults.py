@@ -67,7 +67,7 @@ async def send_a_crowd(stage: Stage) -> None:
     """200 users who ask by turns for as long as `--duration-s`."""
     manner, length_s = stage.terms.manner("crowd"), stage.terms.duration_s
     await stage.add_load(stage.terms.closed_loop(200, length_s), manner, duration_s=length_s)
-    stage.fault_is_over()
+    stage.fault_ended_with_the_crowd()
 
 
 async def flood(stage: Stage) -> None:
@@ -75,7 +75,7 @@ async def flood(stage: Stage) -> None:
     more_rps, length_s = (3 - stage.terms.load) * stage.capacity_rps, 2 * stage.terms.duration_s
     manner = replace(stage.terms.manner("flood"), headers=HURRY)
     await stage.add_load(stage.terms.open_loop(more_rps, length_s), manner, duration_s=length_s)
-    stage.fault_is_over()
+    stage.fault_ended_with_the_crowd()
 
 
 def _signal(replica: Replica, number: signal.Signals) -> None:

@@ -1,6 +1,6 @@
 """What only one scenario measures: memory and descriptors over time, and how an overload was turned away. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,12 @@ class Evidence:
     capacity_rps: float
     crowd_s: tuple[float, float]
     late_s: float
+
+
+def send_lag_p99_ms(exchanges: Iterable[Exchange]) -> float | None:
+    """How late this client was (p99): where it is much, the machine is too small for the load and the fleet."""
+    lags = [it.row.send_lag_s * 1000 for it in exchanges if it.row.send_lag_s is not None]
+    return _quantile(lags, 0.99)
 
 
 def footprint_figures(evidence: Evidence) -> Figures:

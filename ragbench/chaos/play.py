@@ -13,7 +13,7 @@ import numpy as np
 from ragbench.chaos.access_log import answered_twice, logs_of
 from ragbench.chaos.exchange import Exchange
 from ragbench.chaos.faults import Fault
-from ragbench.chaos.figures import Evidence, Figures, Footprint
+from ragbench.chaos.figures import Evidence, Figures, Footprint, send_lag_p99_ms
 from ragbench.chaos.fleet import Fleet, held_by, launch
 from ragbench.chaos.recovery import recovery_s
 from ragbench.chaos.scenarios import Scenario
@@ -22,7 +22,7 @@ from ragbench.chaos.tally import Tally, fates, told
 from ragbench.chaos.witness import witness
 from ragbench.client import Clock
 from ragbench.launch import LaunchError
-from ragbench.load import Watcher, beside, fire, soon
+from ragbench.load import Origin, Watcher, beside, fire, soon
 from ragbench.records import Row
 from ragbench.schedule import Request, Turns
 
@@ -34,6 +34,7 @@ _WARM_UP_S = 1.0
 _SAMPLE_S = 1.0
 _SETTLED_S = 10.0
 _LOOK_S = 0.2
+_LAST_S = 5.0
 
 
 class NoCapacity(RuntimeError):
@@ -80,7 +81,12 @@ async def play(
         refused=act.refused,
         recovery_s=recovered_s,
         orphans=orphans,
-        figures={**_own_figures(scenario, stage, act), **act.counts, **at_the_end},
+        figures={
+            "send_lag_p99_ms": send_lag_p99_ms(everything),
+            **_own_figures(scenario, stage, act),
+            **act.counts,
+            **at_the_end,
+        },
         notes=told(everything),
         failures=(*stage.mishaps, *([failure] if failure else []), *_unrecovered(stage, recovered_s)),
     )
@@ -108,11 +114,20 @@ async def _act(name: str, scenario: Scenario, stage: Stage, on_row: OnRow | None
     else:
         load = terms.open_loop((scenario.load or terms.load) * stage.capacity_rps, end_s)
     watchers: list[Watcher] = [partial(_watch, stage.fleet, footprints)]
+    struck = asyncio.Event()
     if scenario.fault is not None:
-        watchers.append(partial(_strike, stage, scenario.fault, _due_s(scenario, terms)))
+        watchers.append(partial(_strike, stage, scenario.fault, _due_s(scenario, terms), struck))
+    else:
+        struck.set()
     before = await stage.fleet.retries()
     async with witness(stage.fleet.url, manner, stage.rng) as asker:
-        rows = await beside(partial(fire, load, asker, on_row=on_row), origin=soon, watchers=watchers)
+
+        async def work(*, origin: Origin) -> list[Row]:
+            rows = await fire(load, asker, origin=origin, on_row=on_row)
+            await _until(struck, stage, limit_s=terms.timeout_s + _LAST_S)
+            return rows
+
+        rows = await beside(work, origin=soon, watchers=watchers)
         exchanges = asker.exchanges(rows)
     counts = {"hung_up": len(asker.hung_up)} if scenario.hang_up_share else {}
     return _Act(exchanges, asker.refused, _grown(before, await stage.fleet.retries()), end_s, footprints, counts)
@@ -132,7 +147,16 @@ def _due_s(scenario: Scenario, terms: Terms) -> list[float]:
     return repeated_s(first_s, scenario.length * terms.duration_s) if scenario.repeats else [first_s]
 
 
-async def _strike(stage: Stage, fault: Fault, due_s: Sequence[float], clock: Clock) -> None:
+async def _until(struck: asyncio.Event, stage: Stage, *, limit_s: float) -> None:
+    """A crowd may still wait for its last answers when the load is over."""
+    try:
+        async with asyncio.timeout(limit_s):
+            await struck.wait()
+    except TimeoutError:
+        stage.mishaps.append(f"the fault was not done {limit_s:g} s after the load")
+
+
+async def _strike(stage: Stage, fault: Fault, due_s: Sequence[float], struck: asyncio.Event, clock: Clock) -> None:
     """Each time it is due. What a fault needs and does not get is a line, and the load goes on."""
     stage.clock = clock
     for due in due_s:
@@ -143,7 +167,8 @@ async def _strike(stage: Stage, fault: Fault, due_s: Sequence[float], clock: Clo
         except (aiohttp.ClientError, OSError, LaunchError) as error:
             stage.faults_s.pop()
             stage.mishaps.append(f"the fault could not be made: {error}")
-            return
+            break
+    struck.set()
 
 
 async def _watch(fleet: Fleet, footprints: list[Footprint], clock: Clock) -> None:

@@ -80,6 +80,10 @@ class Stage:
         """Recovery counts from now, not from when the fault began."""
         self.faults_s[-1] = self.clock()
 
+    def fault_ended_with_the_crowd(self) -> None:
+        """Recovery counts from when the last of the crowd's requests was due."""
+        self.faults_s[-1] = self.crowd_s[1]
+
     async def a_ready_replica(self) -> Replica:
         """One of those that the fleet started itself, by chance; waits until there is one."""
         return await self._a_replica("ready")

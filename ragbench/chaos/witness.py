@@ -80,8 +80,11 @@ class Witness:
 
     async def _until_heard(self, prepared: Prepared, clock: Clock) -> Row:
         assert self.client is not None, "made by witness()"
+        first: Row | None = None
         while True:
             row = await self.client.ask(prepared, clock)
+            first = first or row
+            row = replace(row, sent_s=first.sent_s, send_lag_s=first.send_lag_s)  # it was sent when it was first tried
             if row.status != "connection_error" or row.error != _REFUSED:
                 return row
             self.refused += 1
