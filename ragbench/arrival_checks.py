@@ -5,12 +5,14 @@
 - dispersion: variance / mean of the counts per window, against the law's index of dispersion.
 - lag-1: rank correlation of each gap with the next, which is none.
 
-Each gives a p-value. Even spacing has no randomness: there each check is the largest deviation against a limit.
+A process whose rate varies is put on the clock on which it should be an even one (Brown et al., The Time-Rescaling
+Theorem, Neural Computation 14, 2002). Each check gives a p-value. Even spacing has no randomness: there each check is
+the largest deviation against a limit.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special, stats
@@ -31,12 +33,14 @@ _EXACT = 1e-6  # of a gap: how far even spacing may be from even
 class Law:
     """What theory says of a process. `cdf(gaps, rate)`; `dispersion(rate, window_s)`: variance / mean of counts.
 
-    `None` for a process without randomness. `fixed`: the number of arrivals over the whole is certain.
+    `None` for a process without randomness. `fixed`: the number of arrivals over the whole is certain. `clock(times)`:
+    the times put on the clock on which that holds, where it is not our own; both run from 0 to DURATION_S.
     """
 
     cdf: Cdf | None
     dispersion: Callable[[float, float], float]
     fixed: bool = False
+    clock: Callable[[Times], Times] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,28 @@ def on_off_law(on_s: float = 1.0, off_s: float = 3.0) -> Law:
     return Law(cdf, dispersion)
 
 
+def step_law(share: float = 0.2, up: float = 0.33, down: float = 0.67) -> Law:
+    """Poisson once each second counts as many as its rate has of the mean."""
+
+    def clock(times: Times) -> Times:
+        x = times / DURATION_S
+        above = np.clip(x - up, 0, down - up)
+        return DURATION_S * (share * x + (1 - share) * above) / (share + (1 - share) * (down - up))
+
+    return replace(poisson_law(), clock=clock)
+
+
+def ramp_law(share: float = 0.1) -> Law:
+    """As for `step_law`: the area of a triangle on a rectangle."""
+
+    def clock(times: Times) -> Times:
+        x = times / DURATION_S
+        triangle = np.where(x < 0.5, x**2, 0.5 - (1 - x) ** 2)
+        return DURATION_S * (share * x + (1 - share) * triangle) * 2 / (1 + share)
+
+    return replace(poisson_law(), clock=clock)
+
+
 def even_law() -> Law:
     """No randomness at all."""
     return Law(None, lambda rate, window_s: 0.0, fixed=True)
@@ -119,13 +145,15 @@ LAWS: Mapping[str, Callable[..., Law]] = {
     "uniform": uniform_law,
     "gamma": gamma_law,
     "on_off": on_off_law,
+    "step": step_law,
+    "ramp": ramp_law,
     "trace": poisson_law,
 }
 
 
 def check(draw: Callable[[float], Times], law: Law) -> list[Check]:
     """The four checks. `draw(rate_rps)` gives the due times of DURATION_S seconds at a rate."""
-    times, sparse = draw(RATE_RPS), draw(LOW_RATE_RPS)
+    times, sparse = (law.clock(due) if law.clock else due for due in (draw(RATE_RPS), draw(LOW_RATE_RPS)))
     if law.cdf is None:
         return _even(times, sparse)
     return [_rate(times, law), _gaps(sparse, law.cdf), _dispersion(times, law), _lag_1(times)]

@@ -1,4 +1,4 @@
-"""When requests are due: evenly spaced, at random, in bursts, or as a trace tells.
+"""When requests are due: evenly spaced, at random, in bursts, at a rate that steps or ramps, or as a trace tells.
 
 Pure but for `trace`, which reads its file: a rate, a span and a generator in, due times out. Nothing is sent and no
 clock is read here.
@@ -12,6 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +111,33 @@ def on_off(rate_rps: float, span: Span, rng: np.random.Generator, *, on_s: float
     return times if span.duration_s is None else times[times < span.duration_s]
 
 
+def step(
+    rate_rps: float, span: Span, rng: np.random.Generator, *, share: float = 0.2, up: float = 0.33, down: float = 0.67
+) -> Times:
+    """Poisson at a high rate from `up` to `down`, parts of the span, and at `share` of it before and after. -> (n,) s.
+
+    The rate offered is the mean: high = rate / (share + (1 - share) (down - up)).
+    """
+    high = 1 / (share + (1 - share) * (down - up))
+    before, until = high * share * up, high * (share * up + down - up)
+    return _varying(lambda part: np.interp(part, [0, before, until, 1], [0, up, down, 1]), rate_rps, span, rng)
+
+
+def ramp(rate_rps: float, span: Span, rng: np.random.Generator, *, share: float = 0.1) -> Times:
+    """Poisson at a rate that rises evenly from `share` of its peak to the peak at mid-span, and falls back. -> (n,) s.
+
+    The rate offered is the mean: peak = rate * 2 / (1 + share).
+    """
+
+    def moment(part: Times) -> Times:
+        # Of the rise: (1 - share) x^2 + share x = part / peak, solved for x without a difference of near equals.
+        area = np.minimum(part, 1 - part) * (1 + share) / 2
+        rise = 2 * area / (share + np.sqrt(share**2 + 4 * (1 - share) * area))
+        return np.where(part < 0.5, rise, 1 - rise)
+
+    return _varying(moment, rate_rps, span, rng)
+
+
 def trace(rate_rps: float, span: Span, rng: np.random.Generator, *, path: str) -> Times:
     """The arrivals of the CSV at `path` from its first, its clock scaled so that its mean rate is the one offered.
 
@@ -134,10 +162,19 @@ ARRIVALS: dict[str, Arrival] = {
     "uniform": uniform,
     "gamma": gamma,
     "on_off": on_off,
+    "step": step,
+    "ramp": ramp,
     "trace": trace,
 }
 CLOSED = "closed"  # what stands for an arrival where users wait for their answers: no schedule at all
-_RANGES = {"cv": (0.01, 100.0), "on_s": (1e-3, 1e5), "off_s": (1e-3, 1e5)}
+_RANGES = {
+    "cv": (0.01, 100.0),
+    "on_s": (1e-3, 1e5),
+    "off_s": (1e-3, 1e5),
+    "share": (1e-3, 1.0),
+    "up": (1e-3, 0.999),
+    "down": (1e-3, 0.999),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +209,18 @@ def parse_arrival(text: str) -> ArrivalSpec:
     missing = [key for key, default in known.items() if default is inspect.Parameter.empty and key not in found]
     if missing:
         raise ArrivalError(f"{text!r} lacks {', '.join(missing)}; wanted {_usage(name)}")
+    values = known | found
+    if name == "step" and not values["up"] < values["down"]:
+        raise ArrivalError(f"{text!r}: up must be below down, got {values['up']} and {values['down']}")
     return ArrivalSpec(name, found)
+
+
+def step_up_s(arrival: str, lasts_s: float) -> float | None:
+    """When in a load of `lasts_s` seconds its rate steps up; None where it does not step. Raises ArrivalError."""
+    if arrival.partition(":")[0] != "step":
+        return None
+    spec = parse_arrival(arrival)
+    return lasts_s * float((_parameters(step) | dict(spec.parameters))["up"])
 
 
 def recorded_at(path: str) -> Trace:
@@ -183,7 +231,7 @@ def recorded_at(path: str) -> Trace:
         raise ArrivalError(str(error)) from error
 
 
-def _parameters(arrival: Arrival) -> dict[str, object]:
+def _parameters(arrival: Arrival) -> dict[str, Any]:
     """Its parameters and their defaults."""
     given = inspect.signature(arrival).parameters.values()
     return {p.name: p.default for p in given if p.kind is inspect.Parameter.KEYWORD_ONLY}
@@ -209,6 +257,18 @@ def _value(text: str, key: str, value: str) -> float | str:
     if not low <= number <= high:
         raise ArrivalError(f"{text!r}: {key} must be a number from {low:g} to {high:g}, got {value!r}")
     return number
+
+
+def _varying(at: Callable[[Times], Times], rate_rps: float, span: Span, rng: np.random.Generator) -> Times:
+    """A Poisson process of varying rate, by inversion: one of even rate on the clock that counts the arrivals expected.
+
+    `at(part)` is the part of the span by which `part` of all arrivals are expected, both 0 to 1 (Cinlar, Introduction
+    to Stochastic Processes, 1975, section 4.7). Given their number, arrivals are independent: hence `uniform`.
+    """
+    lasts_s = span.expected_s(rate_rps)
+    even = uniform if span.duration_s is None else poisson
+    due = np.sort(at(even(rate_rps, span, rng) / lasts_s)) * lasts_s  # sorted: rounding may swap neighbours
+    return np.minimum(due, np.nextafter(lasts_s, 0.0))
 
 
 def _renewal(draw_gaps: Callable[[int], Times], rate_rps: float, span: Span, *, first_s: float | None = None) -> Times:

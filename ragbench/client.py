@@ -9,19 +9,22 @@ import json
 import math
 import os
 import re
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import aiohttp
 
 from ragbench.config import Workload
-from ragbench.records import ReplicaCount, Row, Status
+from ragbench.records import Decision, ReplicaCount, Row, Start, Status
+from ragbench.scaling import NOTHING_TOLD, Scaling
 from ragbench.schedule import Request
 from ragbench.workload import Question, exact_match, recall_at_k
 
 Clock = Callable[[], float]
+_T = TypeVar("_T", Decision, Start)
 
 # Servers close idle connections (uvicorn after 5 s); a request sent at that very moment would fail for no fault of its
 # own, so ours are closed first.
@@ -70,6 +73,7 @@ class Client:
         url: str,
         workload: Workload,
         timeout_s: float,
+        deadline_s: float | None = None,
         on_answer: OnAnswer | None = None,
     ) -> None:
         self._session = session
@@ -77,6 +81,11 @@ class Client:
         self.url = url.rstrip("/").removesuffix("/rag")
         self._workload = workload
         self._timeout_s = timeout_s
+        # A service that drops what it has seen would otherwise take a request for that of an earlier point or run.
+        self._id = secrets.token_hex(4)
+        self._headers = {"Content-Type": "application/json"}
+        if deadline_s is not None:
+            self._headers["X-Request-Timeout-S"] = f"{deadline_s:g}"
 
     def prepare(self, request: Request) -> Prepared:
         """The body and headers of `request`, made ahead of the load."""
@@ -84,7 +93,7 @@ class Client:
         limit = self._workload.max_new_tokens if request.max_new_tokens is None else request.max_new_tokens
         if limit is not None:
             body["max_new_tokens"] = limit
-        headers = {"Content-Type": "application/json", "X-Request-Id": f"r{request.number}"}
+        headers = self._headers | {"X-Request-Id": f"{self._id}-{request.number}"}
         return Prepared(request, json.dumps(body).encode(), headers)
 
     async def ask(self, prepared: Prepared, clock: Clock) -> Row:
@@ -152,6 +161,11 @@ class Client:
         states = [replica.get("state") for replica in replicas if isinstance(replica, dict)]
         return ReplicaCount(max(0.0, clock()), *(states.count(state) for state in ("ready", "starting", "draining")))
 
+    async def scaling(self, clock: Clock) -> Scaling:
+        """GET /scaling: what was decided, and started, since the schedule's origin; nothing where it does not tell."""
+        told = await self._fetch("/scaling")
+        return read_scaling(told, now_s=clock()) if told else NOTHING_TOLD
+
     async def _fetch(self, path: str) -> dict[str, Any] | None:
         try:
             async with asyncio.timeout(5.0), self._session.get(f"{self.url}{path}") as response:
@@ -163,7 +177,12 @@ class Client:
 
 @asynccontextmanager
 async def connect(
-    url: str, *, workload: Workload, timeout_s: float, on_answer: OnAnswer | None = None
+    url: str,
+    *,
+    workload: Workload,
+    timeout_s: float,
+    deadline_s: float | None = None,
+    on_answer: OnAnswer | None = None,
 ) -> AsyncIterator[Client]:
     """A client whose connections are kept alive and not capped: an open loop must never wait for a free one."""
     connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=_KEEP_IDLE_S)
@@ -171,7 +190,9 @@ async def connect(
         connector=connector, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
     )
     async with session:
-        yield Client(session, url=url, workload=workload, timeout_s=timeout_s, on_answer=on_answer)
+        yield Client(
+            session, url=url, workload=workload, timeout_s=timeout_s, deadline_s=deadline_s, on_answer=on_answer
+        )
 
 
 def read_answer(answer: Answer, question: Question) -> dict[str, Any]:
@@ -211,6 +232,35 @@ def read_headers(headers: Mapping[str, str]) -> dict[str, Any]:
         "close_reason": headers.get("x-batch-close", "").strip()[:100] or None,
         "replica": headers.get("x-replica", "").strip()[:100] or None,
     }
+
+
+def read_scaling(told: Mapping[str, Any], *, now_s: float) -> Scaling:
+    """The decisions and starts that `told` lists by their age, from the schedule's origin on, in order."""
+    return Scaling(_dated(told.get("decisions"), Decision, now_s), _dated(told.get("starts"), Start, now_s))
+
+
+def _dated(told: object, kind: type[_T], now_s: float) -> tuple[_T, ...]:
+    """Those of the `told` that can be read and came since the origin; each has the names of the fields of `kind`."""
+    readers = [(item.name, _READERS[item.type]) for item in fields(kind)[1:]]
+    found = []
+    for each in told if isinstance(told, list) else []:
+        try:
+            one = kind(now_s - _finite(each["age_s"]), *(read(each[name]) for name, read in readers))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            continue
+        if 0 <= one.t_s <= now_s:
+            found.append(one)
+    return tuple(sorted(found, key=lambda one: one.t_s))
+
+
+def _finite(value: object) -> float:
+    """A number as JSON has them, which Python also reads from NaN and Infinity. Raises ValueError, TypeError."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"not a number: {value!r}")
+    return float(value)
+
+
+_READERS: Mapping[Any, Callable[[Any], Any]] = {float: _finite, int: int, str: str}
 
 
 def server_timing(header: str) -> dict[str, float]:

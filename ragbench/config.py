@@ -54,8 +54,9 @@ class Load:
     """How it is asked: open loop, arrivals x rates (requests/s); and closed loop, `concurrency` users each waiting.
 
     Each load lasts `duration_s`, or exactly `requests`. `timeout_s` counts from when a request was due.
-    `ready_timeout_s` is the longest a server may take to start, or to answer the warm-up before a point. `processes`
-    share the sending of each load.
+    `deadline_s` is told the server with each request, as the longest its answer is of use. `ready_timeout_s` is the
+    longest a server may take to start, or to answer the warm-up before a point. `processes` share the sending of each
+    load. `restart`: each point has a server of its own, which remembers no load before.
     """
 
     arrivals: tuple[str, ...] = ("ideal", "poisson")
@@ -67,6 +68,8 @@ class Load:
     timeout_s: float = 30.0
     ready_timeout_s: float = 120.0
     processes: int = 1
+    deadline_s: float | None = None
+    restart: bool = False
 
     def __post_init__(self) -> None:
         _refuse(
@@ -74,6 +77,7 @@ class Load:
                 *self._loop_mistakes(),
                 *(f"rates must be > 0, got {rate:g}" for rate in self.rates if rate <= 0),
                 *_positive(timeout_s=self.timeout_s, ready_timeout_s=self.ready_timeout_s, duration_s=self.duration_s),
+                *_positive(deadline_s=self.deadline_s),
                 *(mistake for users in self.concurrency for mistake in _at_least(1, concurrency=users)),
                 *_at_least(1, requests=self.requests, warmup_requests=self.warmup_requests),
                 *self._span_mistakes(),

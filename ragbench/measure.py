@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 
 from ragbench import telemetry
-from ragbench.arrivals import CLOSED, ArrivalError, parse_arrival
-from ragbench.client import Client, connect
+from ragbench.arrivals import CLOSED, ArrivalError, parse_arrival, step_up_s
+from ragbench.client import Client, Clock, connect
 from ragbench.config import StudyError
 from ragbench.family import family
 from ragbench.hardware import Hardware, git_state, slurm, this_machine, usable_cores, versions
@@ -34,10 +34,13 @@ from ragbench.records import (
     Sample,
     replicas_csv,
     requests_csv,
+    scaling_csv,
+    starts_csv,
     telemetry_csv,
     write_atomic,
     write_manifest,
 )
+from ragbench.scaling import NOTHING_TOLD, Scaling
 from ragbench.schedule import Request, Turns, make_schedule, schedule_csv, sha256, shares
 from ragbench.senders import fire_from, soon_for_all
 from ragbench.stats import Summary, summarise
@@ -72,6 +75,7 @@ class Measurement:
     failure: str | None
     telemetry: Sequence[Sample] = ()
     caches: dict[str, Any] | None = None
+    scaling: Scaling = NOTHING_TOLD
 
     @cached_property
     def summary(self) -> Summary:
@@ -82,6 +86,8 @@ class Measurement:
             concurrency=self.point.concurrency,
             duration_s=self.point.load.duration_s,
             replicas=self.replicas,
+            scaling=self.scaling,
+            step_up_s=step_up_s(self.point.arrival, self.point.expected_s),
             telemetry=self.telemetry,
             slo=self.point.slo,
             failure=self.failure,
@@ -127,7 +133,11 @@ async def measure(
     caches = _caches(point, service)
     counts: list[ReplicaCount] = []
     samples: list[Sample] = []
-    async with connect(service.url, workload=point.workload, timeout_s=point.load.timeout_s) as client:
+    clocks: list[Clock] = []
+    waits = point.load
+    async with connect(
+        service.url, workload=point.workload, timeout_s=waits.timeout_s, deadline_s=waits.deadline_s
+    ) as client:
         info = await client.info()
         unready = await warm_up(client, point, service, questions)
         if unready is not None:
@@ -135,11 +145,18 @@ async def measure(
         watchers: list[Watcher] = [
             partial(watch_replicas, client, counts),
             partial(telemetry.watch, _members(service), samples=samples),
+            partial(_keep, clocks),
         ]
         work = _work(point, load, client=client, service=service, on_row=on_row)
         rows = await beside(work, origin=soon if point.load.processes == 1 else soon_for_all, watchers=watchers)
+        scaling = await client.scaling(clocks[0]) if counts and clocks else NOTHING_TOLD
     schedule = _as_sent(rows, load) if isinstance(load, Turns) else load
-    return Measurement(point, schedule, rows, counts, info, started_at, service.failure(), samples, caches)
+    return Measurement(point, schedule, rows, counts, info, started_at, service.failure(), samples, caches, scaling)
+
+
+async def _keep(clocks: list[Clock], clock: Clock) -> None:
+    """The clock of the load, for what is asked once it is over."""
+    clocks.append(clock)
 
 
 def _work(
@@ -155,6 +172,7 @@ def _work(
         url=client.url,
         workload=point.workload,
         timeout_s=point.load.timeout_s,
+        deadline_s=point.load.deadline_s,
         ended=service.ended(),
         on_row=on_row,
     )
@@ -212,6 +230,10 @@ def write_point(
     write_atomic(aside.requests, requests_csv(measurement.rows))
     if measurement.replicas:
         write_atomic(aside.replicas, replicas_csv(measurement.replicas))
+    if measurement.scaling.decisions:
+        write_atomic(aside.scaling, scaling_csv(measurement.scaling.decisions))
+    if measurement.scaling.starts:
+        write_atomic(aside.starts, starts_csv(measurement.scaling.starts))
     if measurement.telemetry:
         write_atomic(aside.telemetry, telemetry_csv(measurement.telemetry))
     write_atomic(aside.log, log)

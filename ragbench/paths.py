@@ -33,6 +33,16 @@ class PointPaths:
         return self.folder / "replicas.csv"
 
     @property
+    def scaling(self) -> Path:
+        """What the autoscaler decided and why; only for services that tell."""
+        return self.folder / "scaling.csv"
+
+    @property
+    def starts(self) -> Path:
+        """How long each replica that became ready took to; only for services that tell."""
+        return self.folder / "starts.csv"
+
+    @property
     def telemetry(self) -> Path:
         """What the point cost its machine, once a second."""
         return self.folder / "telemetry.csv"

@@ -98,6 +98,8 @@ class Point:
             "warmup_requests": self.load.warmup_requests,
             "timeout_s": self.load.timeout_s,
             "processes": self.load.processes,
+            "deadline_s": self.load.deadline_s,
+            "restart": self.load.restart,
             "questions": self.workload.questions,
             "k": self.workload.k,
             "max_new_tokens": self.workload.max_new_tokens,
@@ -128,7 +130,8 @@ def expand(study: Study) -> list[Launch]:
             loads = [(a, r, None) for a in load.arrivals for r in load.rates]
             loads += [(CLOSED, None, users) for users in load.concurrency]
             points = [Point(design, a, r, seed, load, study.workload, n, study.slo) for a, r, n in loads]
-            launches.append(Launch(design, tuple(points[j] for j in rng.permutation(len(points)))))
+            shuffled = tuple(points[j] for j in rng.permutation(len(points)))
+            launches += [Launch(design, (point,)) for point in shuffled] if load.restart else [Launch(design, shuffled)]
     points = [point for launch in launches for point in launch.points]
     _check_names([point.name for point in points])
     _check_traces(points)

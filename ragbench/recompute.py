@@ -7,16 +7,20 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from ragbench.arrivals import step_up_s
 from ragbench.paths import PointPaths, StudyPaths
 from ragbench.records import (
     read_manifests,
     read_replicas,
     read_rows,
+    read_scaling,
+    read_starts,
     read_telemetry,
     summary_csv,
     write_atomic,
     write_manifest,
 )
+from ragbench.scaling import Scaling
 from ragbench.slo import Slo
 from ragbench.stats import Summary, summarise
 
@@ -60,6 +64,11 @@ def _summary(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None) -> Su
         concurrency=point.get("concurrency"),
         duration_s=point.get("duration_s"),
         replicas=read_replicas(paths.replicas) if paths.replicas.is_file() else (),
+        scaling=Scaling(
+            tuple(read_scaling(paths.scaling)) if paths.scaling.is_file() else (),
+            tuple(read_starts(paths.starts)) if paths.starts.is_file() else (),
+        ),
+        step_up_s=step_up_s(point["arrival"], _lasts_s(point)),
         telemetry=read_telemetry(paths.telemetry) if paths.telemetry.is_file() else (),
         slo=slo,
         # Why a server died is in no row; the same reason comes out where the rows do tell.
@@ -67,3 +76,8 @@ def _summary(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None) -> Su
         cores=(manifest.get("hardware") or {}).get("cores"),
         source=before.get("source", "measured"),
     )
+
+
+def _lasts_s(point: dict[str, Any]) -> float:
+    """How long its load was to last; 0 where its answers decided."""
+    return float(point.get("duration_s") or (point.get("requests") or 0) / (point["offered_rps"] or 1))

@@ -28,6 +28,11 @@ Status = Literal[
 ]
 STATUSES: tuple[str, ...] = get_args(Status)
 
+# In no summary.csv of before they were measured, which can still be read.
+SCALING_COLUMNS = (
+    *("replica_seconds", "replica_s_per_1000_good", "reaction_s", "capacity_s"),
+    *("cold_start_s", "reversals_per_min"),
+)
 SUMMARY_FRONT = ("point", "variant")
 SUMMARY_REST = (
     *("arrival", "offered_rps", "concurrency", "seed", "source", "verdict", "verdict_reason"),
@@ -43,15 +48,16 @@ SUMMARY_REST = (
     *("send_lag_p95_s", "send_lag_p99_s", "in_flight_mean", "in_flight_max", "little_residual"),
     *("queue_s", "embed_s", "retrieve_s", "generate_s", "unaccounted_s"),
     *("batch_size", "replicas", "exact_match", "recall_at_k"),
+    *SCALING_COLUMNS,
     *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware"),
 )
 _TEXT_COLUMNS = {
     *("point", "variant", "arrival", "source", "verdict", "verdict_reason", "hardware"),
-    *("question", "status", "close_reason", "replica", "result", "error"),
+    *("question", "status", "close_reason", "replica", "result", "error", "reason"),
 }
 _WHOLE_COLUMNS = {
     *("request", "seed", "requests", "completed", "rejected", "timed_out", "failed", "unsent", "replicas"),
-    *("ready", "starting", "draining"),
+    *("ready", "starting", "draining", "outstanding", "target"),
 }
 _TRUTH_COLUMNS = {"slo_met"}
 
@@ -125,10 +131,34 @@ class Sample:
     gpu_energy_j: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a fleet's autoscaler knew at `t_s`, how many replicas it wanted, and why. The columns of scaling.csv."""
+
+    t_s: float
+    ready: int
+    starting: int
+    outstanding: int
+    queue_wait_p95_s: float
+    arrival_rps: float
+    target: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A replica that was ready at `t_s`, `start_s` after it had been started. The columns of starts.csv."""
+
+    t_s: float
+    start_s: float
+
+
 _T = TypeVar("_T")
 REQUEST_COLUMNS = tuple(item.name for item in fields(Row))
 REPLICA_COLUMNS = tuple(item.name for item in fields(ReplicaCount))
 TELEMETRY_COLUMNS = tuple(item.name for item in fields(Sample))
+DECISION_COLUMNS = tuple(item.name for item in fields(Decision))
+START_COLUMNS = tuple(item.name for item in fields(Start))
 
 
 def requests_csv(rows: Iterable[Row]) -> str:
@@ -144,6 +174,16 @@ def replicas_csv(counts: Iterable[ReplicaCount]) -> str:
 def telemetry_csv(samples: Iterable[Sample]) -> str:
     """The samples as CSV text."""
     return _csv(TELEMETRY_COLUMNS, ([_cell(value) for value in astuple(sample)] for sample in samples))
+
+
+def scaling_csv(decisions: Iterable[Decision]) -> str:
+    """The decisions as CSV text."""
+    return _csv(DECISION_COLUMNS, ([_cell(value) for value in astuple(decision)] for decision in decisions))
+
+
+def starts_csv(starts: Iterable[Start]) -> str:
+    """The starts as CSV text."""
+    return _csv(START_COLUMNS, ([_cell(value) for value in astuple(start)] for start in starts))
 
 
 def summary_csv(manifests: Iterable[Mapping[str, Any]]) -> str:
@@ -236,6 +276,16 @@ def read_telemetry(path: Path) -> list[Sample]:
     return _read(path, Sample)
 
 
+def read_scaling(path: Path) -> list[Decision]:
+    """The decisions of a scaling.csv. Raises RecordError where it cannot be read."""
+    return _read(path, Decision)
+
+
+def read_starts(path: Path) -> list[Start]:
+    """The starts of a starts.csv. Raises RecordError where it cannot be read."""
+    return _read(path, Start)
+
+
 def _read(path: Path, kind: type[_T]) -> list[_T]:
     """One value of `kind` a line, each cell by the type of its field. An empty cell is None."""
     readers = [(item.name, _reader(item.type)) for item in fields(kind)]  # type: ignore[arg-type]
@@ -256,8 +306,8 @@ def _reader(kind: Any) -> Callable[[str], Any]:
 
 
 def load_summary(path: Path) -> "pd.DataFrame":
-    """summary.csv with typed columns. Raises RecordError naming what is missing."""
-    return _load(path, (*SUMMARY_FRONT, *SUMMARY_REST))
+    """summary.csv with typed columns, SCALING_COLUMNS empty where it has none. Raises RecordError."""
+    return _load(path, (*SUMMARY_FRONT, *SUMMARY_REST), newer=SCALING_COLUMNS)
 
 
 def load_requests(path: Path) -> "pd.DataFrame":
@@ -275,16 +325,23 @@ def load_telemetry(path: Path) -> "pd.DataFrame":
     return _load(path, TELEMETRY_COLUMNS)
 
 
-def _load(path: Path, columns: Sequence[str]) -> "pd.DataFrame":
+def load_scaling(path: Path) -> "pd.DataFrame":
+    """scaling.csv with typed columns. Raises RecordError naming what is missing."""
+    return _load(path, DECISION_COLUMNS)
+
+
+def _load(path: Path, columns: Sequence[str], *, newer: Sequence[str] = ()) -> "pd.DataFrame":
+    """The file with typed `columns`; of these, `newer` may be missing and are then empty."""
     import pandas as pd  # noqa: PLC0415  half a second to import, and measuring does not need it
 
-    _check_columns(path, columns)
+    _check_columns(path, [column for column in columns if column not in newer])
     types = {column: _column_type(column) for column in columns}
     try:
         # "NA" and "null" are answers like any other; only an empty cell is absent.
-        return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
     except ValueError as error:
         raise RecordError(f"{path} has a cell of the wrong type: {error}") from error
+    return table.assign(**{column: float("nan") for column in newer if column not in table})
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:

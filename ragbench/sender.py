@@ -34,6 +34,7 @@ class Job:
     workload: Workload
     timeout_s: float
     share: tuple[Request, ...] | Turns
+    deadline_s: float | None = None
 
 
 def row_line(row: Row) -> bytes:
@@ -69,7 +70,8 @@ async def run(job: Job) -> None:
         told.write(b"".join(held))
         held.clear()
 
-    async with connect(job.url, workload=job.workload, timeout_s=job.timeout_s) as client:
+    service = connect(job.url, workload=job.workload, timeout_s=job.timeout_s, deadline_s=job.deadline_s)
+    async with service as client:
         with suppress(ServiceError):  # then the rows will say so
             await client.check()
         for row in await fire(job.share, client, origin=origin, ended=stopped(), on_row=tell):

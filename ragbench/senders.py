@@ -39,6 +39,7 @@ async def fire_from(
     url: str,
     workload: Workload,
     timeout_s: float,
+    deadline_s: float | None = None,
     origin: Origin = soon_for_all,
     ended: Awaitable[None] | None = None,
     on_row: OnRow | None = None,
@@ -47,7 +48,7 @@ async def fire_from(
     senders: list[_Sender] = []
     try:
         for number, share in enumerate(shares, start=1):
-            job = Job(url, workload, timeout_s, share)
+            job = Job(url, workload, timeout_s, share, deadline_s)
             senders.append(await _Sender.start(f"sender {number} of {len(shares)}", job, on_row=on_row))
         async with asyncio.TaskGroup() as tasks:
             hearing = [tasks.create_task(one.hear()) for one in senders]

@@ -23,6 +23,12 @@ Definitions, each per point:
   W their mean time from being sent. Near 0 where stamps and counts agree and no queue grew.
 - `unaccounted_s`: mean of (latency from sent - the four stages) over answers that report stages.
 - `exact_match`, `recall_at_k`: means over all ok answers that report them.
+- `replica_seconds`: replicas that were ready, starting or draining, integrated over `duration_s`;
+  `replica_s_per_1000_good`: those for 1,000 ok answers within the SLO's limit, of the whole point.
+- `reaction_s`, `capacity_s`: where the offered rate steps up, from that moment to the first decision that asks for more
+  replicas, and to when as many were ready as ever in the point.
+- `cold_start_s`: mean time from being started to ready, of the replicas that became ready in the point.
+- `reversals_per_min`: how often per minute the autoscaler's changes turned from up to down or back.
 - `..._cpu_cores`: means over the samples of telemetry from the window's start.
 """
 
@@ -36,6 +42,7 @@ from ragbench.columns import Columns, Floats, Truths, Window, steady_window
 from ragbench.in_flight import mean_in_flight, most_in_flight
 from ragbench.intervals import Interval, bootstrap, bootstrap_all
 from ragbench.records import ReplicaCount, Row, Sample
+from ragbench.scaling import NOTHING_TOLD, Scaling, scaling_figures
 from ragbench.slo import Slo
 from ragbench.verdicts import Evidence, Verdict, judge
 
@@ -103,6 +110,12 @@ class Summary:
     replicas: int
     exact_match: float | None
     recall_at_k: float | None
+    replica_seconds: float | None
+    replica_s_per_1000_good: float | None
+    reaction_s: float | None
+    capacity_s: float | None
+    cold_start_s: float | None
+    reversals_per_min: float | None
     client_cpu_cores: float | None
     server_cpu_cores: float | None
     other_cpu_cores: float | None
@@ -115,6 +128,8 @@ def summarise(  # noqa: PLR0913  each is something else that is known of a point
     concurrency: int | None = None,
     duration_s: float | None = None,
     replicas: Sequence[ReplicaCount] = (),
+    scaling: Scaling = NOTHING_TOLD,
+    step_up_s: float | None = None,
     telemetry: Sequence[Sample] = (),
     slo: Slo | None = None,
     failure: str | None = None,
@@ -123,7 +138,8 @@ def summarise(  # noqa: PLR0913  each is something else that is known of a point
 ) -> Summary:
     """The figures of one point: an open loop at `offered_rps`, or a closed one of `concurrency` users.
 
-    `failure` says why the point failed, where the harness already knows it; `cores` how many the machine lends us.
+    `failure` says why the point failed, where the harness already knows it; `cores` how many the machine lends us;
+    `step_up_s` when the offered rate stepped up, where it did.
     """
     columns = Columns.of(rows)
     fallback_s = 1 / offered_rps if offered_rps else 1.0
@@ -140,6 +156,8 @@ def summarise(  # noqa: PLR0913  each is something else that is known of a point
     )
     verdict, reason = judge(evidence)
     within = window.holds(columns.due_s)
+    limit_s = slo.limit_s if slo else np.inf
+    good = int(np.count_nonzero(columns.is_ok & (columns.latency_s <= limit_s)))
     return Summary(
         source=source,
         verdict=verdict,
@@ -152,11 +170,12 @@ def summarise(  # noqa: PLR0913  each is something else that is known of a point
         server_cpu_cores=cpu["server"],
         other_cpu_cores=cpu["other"],
         **_counts(columns),
-        **_rates(columns, window, limit_s=slo.limit_s if slo else np.inf, fallback_s=fallback_s),
+        **_rates(columns, window, limit_s=limit_s, fallback_s=fallback_s),
         **_promises(columns, within, slo),
         **_latencies(columns, within),
         **_queue(columns, window),
         **_stages(columns, within),
+        **scaling_figures(replicas, scaling, duration_s=length_s, good=good, step_up_s=step_up_s),
     )
 
 

@@ -177,6 +177,12 @@ def _number(value: object) -> float:
     return float(value)
 
 
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise StudyError([f" must be true or false, got {value!r}"])
+    return value
+
+
 def _list_of(reader: Reader) -> Reader:
     def read(value: object) -> tuple[Any, ...]:
         if not isinstance(value, list):
@@ -243,6 +249,8 @@ _LOAD: dict[str, Reader] = {
     "timeout_s": _number,
     "ready_timeout_s": _number,
     "processes": _whole,
+    "deadline_s": _number,
+    "restart": _truth,
 }
 _VARIANT: dict[str, Reader] = {"command": _text, "url": _text, "settings": _settings, "load": _as_is}
 

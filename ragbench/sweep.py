@@ -23,7 +23,7 @@ from ragbench.schedule import schedule_csv, sha256
 from ragbench.workload import QuestionSet, load_questions
 
 Redo = Literal["changed", "all"]
-_SINCE: dict[str, Any] = {"processes": 1}  # settings that older manifests lack, as they were then
+_SINCE: dict[str, Any] = {"processes": 1, "restart": False}  # settings that older manifests lack, as they were then
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """Bring a service to where a load can be fired: it answers, and the backlog of the load before is worked off."""
 
 import asyncio
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 from ragbench.client import Client, ServiceError
@@ -27,7 +29,8 @@ async def warm_up(client: Client, point: Point, service: Service, questions: Que
     except ServiceError as error:
         return service.failure() or str(error)
     ended: asyncio.Future[Any] = asyncio.ensure_future(service.ended())
-    answered = [asyncio.ensure_future(_until_answered(client, question)) for question in asked]
+    numbers = itertools.count(-1, -1)  # below those of the load, so that no two requests have one name
+    answered = [asyncio.ensure_future(_until_answered(client, question, numbers)) for question in asked]
     everything: asyncio.Future[Any] = asyncio.gather(*answered)
     try:
         await asyncio.wait({ended, everything}, timeout=load.ready_timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -46,11 +49,11 @@ async def warm_up(client: Client, point: Point, service: Service, questions: Que
         await asyncio.gather(ended, everything, return_exceptions=True)
 
 
-async def _until_answered(client: Client, question: Question) -> None:
+async def _until_answered(client: Client, question: Question, numbers: Iterator[int]) -> None:
     """Ask until the answer is other than `rejected` or `timeout`."""
     clock = asyncio.get_running_loop().time
     while True:
-        row = await client.ask(client.prepare(Request(0, clock(), question)), clock)
+        row = await client.ask(client.prepare(Request(next(numbers), clock(), question)), clock)
         if row.status not in ("rejected", "timeout"):
             return
         await asyncio.sleep(_RETRY_S)

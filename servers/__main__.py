@@ -5,14 +5,16 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from types import ModuleType
 
-from servers import serve
+from servers import logs, serve, tracing
 from servers.engine import EngineDied
 from servers.fleet import FleetError
 from servers.rag.models import ModelError
 from servers.settings import Settings, SettingsError, load
 
+log = logging.getLogger(__name__)
 DESIGNS = ("baseline", "batched", "scaled")
 """Modules of this package, each with `SETTINGS` (a Settings class) and `create(settings) -> Design`."""
 
@@ -38,19 +40,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings: Settings = load(module.SETTINGS, rest, prog=f"python -m servers {name}", known=known)
         design = module.create(settings)
+        tracing.configure(name, endpoint=settings.otlp_endpoint)
     except (SettingsError, ValueError) as error:
         return _fail(f"{name}: {error}", status=2)
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format=f"%(asctime)s %(levelname)s {name}[{os.getpid()}] %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    for chatty in ("uvicorn.error", "sentence_transformers", "httpx"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logs.configure(name, level=settings.log_level, form=settings.log_format)
     try:
         serve.run(name, design, settings)
     except (serve.BindError, ModelError, FleetError, EngineDied) as error:
-        return _fail(f"{name}: {error}", status=getattr(error, "status", 1))
+        report = log.critical if settings.log_format == "json" else partial(print, file=sys.stderr)
+        report(f"{name}: {error}")
+        return getattr(error, "status", 1)
+    finally:
+        tracing.close()
     return 0
 
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from servers import metrics
+from servers import metrics, tracing
 from servers.deadline import time_limit_s
 from servers.duplicates import Duplicates
 from servers.envelope import REQUEST_ID, Envelope
@@ -27,6 +27,7 @@ __all__ = [
     "Answer",
     "Design",
     "Document",
+    "Measured",
     "Question",
     "Served",
     "State",
@@ -135,6 +136,14 @@ class Design(Protocol):
         """Add the design's routes."""
 
 
+@runtime_checkable
+class Measured(Protocol):
+    """A design whose `/metrics` is more than its own process's."""
+
+    async def exposition(self) -> str:
+        """The text of `GET /metrics`."""
+
+
 def create_app(name: str, settings: Settings, design: Design, state: State) -> FastAPI:
     """The application round a design: `/health`, `/ready`, `/info`, `/metrics`, the envelope and the error answers."""
     app = FastAPI(title=f"ragbench {name}", redoc_url=None)
@@ -154,12 +163,20 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> F
 
     @app.get("/metrics")
     async def prometheus() -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        text = await design.exposition() if isinstance(design, Measured) else generate_latest()
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     design.mount(app, state)
     app.add_exception_handler(RequestError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, describe=state.headers)
+    app.add_middleware(
+        Envelope,
+        max_body_bytes=settings.max_body_bytes,
+        describe=state.headers,
+        access_log=settings.access_log,
+    )
+    if settings.otlp_endpoint is not None:
+        app.add_middleware(tracing.Traced)
     return app
 
 
@@ -192,6 +209,7 @@ def add_rag_route(
             answering = answer(question, deadline_s)
         served = await or_hang_up(request, answering, timeout_s=limit_s)
         metrics.QUEUE_WAIT.observe(served.stage_s.get("queue", 0.0))
+        tracing.stages(served.stage_s)
         return Response(served.answer.model_dump_json(), media_type="application/json", headers=_described(served))
 
     app.router.routes.insert(0, Route("/rag", rag, methods=["POST"]))

@@ -16,7 +16,7 @@ import aiohttp
 
 from policies.health import HealthRules
 from policies.routing import RoutingPolicy
-from servers import metrics
+from servers import metrics, tracing
 from servers.deadline import TIMEOUT
 from servers.errors import DeadlinePassed, QueueFull, Unavailable
 from servers.load import read_load
@@ -138,7 +138,8 @@ class Balancer:
                 metrics.RETRIES.inc()
             tried.add(replica)
             try:
-                return await self._try(replica, body, headers, deadline_s=deadline_s)
+                with tracing.try_span(replica=replica.name, attempt=len(tried)):
+                    return await self._try(replica, body, {**headers, **tracing.headers()}, deadline_s=deadline_s)
             except _Failed as failure:
                 has_answered |= failure.is_answer
                 log.debug("replica %s: %s", replica.name, failure)

@@ -242,6 +242,7 @@ class Batcher(Generic[T, R]):
         self._pace.ran(batch.size, self._last_run_s)
         metrics.BATCH_SIZE.observe(batch.size)
         metrics.BATCHES.labels(batch.reason).inc()
+        metrics.PREDICTED_WAIT.set(self.predicted_s(now) or 0.0)
         self._leave(batch)
         return started_s
 

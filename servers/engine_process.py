@@ -17,6 +17,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
+from servers import logs
 from servers.engine import EngineDied, Loaded, Tickets, about, load_pipeline
 from servers.rag.models import ModelError
 from servers.rag.pipeline import Answered, Ask
@@ -129,6 +130,7 @@ def _work(connection: socket.socket) -> None:
     threading.Thread(target=_receive, args=(connection.makefile("rb"), inbox), name="receive", daemon=True).start()
     threading.Thread(target=_send, args=(connection, outbox), name="send", daemon=True).start()
     ticket, settings = inbox.get()
+    logs.configure("engine", level=settings.log_level, form=settings.log_format)
     try:
         pipeline = load_pipeline(settings)
     except ModelError as error:
@@ -144,7 +146,4 @@ def _work(connection: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(
-        level=logging.INFO, format=f"%(asctime)s %(levelname)s engine[{os.getpid()}] %(message)s", stream=sys.stderr
-    )
     _work(socket.socket(fileno=int(sys.argv[1])))

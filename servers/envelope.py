@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from servers import metrics
+from servers import logs, metrics
 
 __all__ = ["REQUEST_ID", "Envelope"]
 
@@ -26,11 +26,19 @@ _ABOUT_REQUESTS = ("/rag", "/ready")
 class Envelope:
     """Wraps an ASGI application; answers 413 where the declared length is over the limit, and 500 where it fails."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, describe: Callable[[], Mapping[str, str]] = dict) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_body_bytes: int,
+        describe: Callable[[], Mapping[str, str]] = dict,
+        access_log: bool = False,
+    ) -> None:
         """`describe`: further headers of every answer about requests."""
         self._app = app
         self._describe = describe
         self._max_body_bytes = max_body_bytes
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One exchange."""
@@ -40,7 +48,8 @@ class Envelope:
         headers = Headers(scope=scope)
         request_id = headers.get(REQUEST_ID, "")[:_MAX_ID_LENGTH] or uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        send = _describing(send, request_id, path=scope["path"], describe=self._describe)
+        logs.request_id.set(request_id)
+        send = _describing(send, request_id, path=scope["path"], describe=self._describe, access_log=self._access_log)
         declared = headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared) > self._max_body_bytes:
             await JSONResponse({"detail": self._too_large()}, status_code=413)(scope, receive, send)
@@ -49,7 +58,7 @@ class Envelope:
             await self._app(scope, self._counting(receive), send)
         except Exception:
             # A bug: the traceback goes to the log, and the client learns nothing internal.
-            log.exception("request %s failed", request_id)
+            log.exception("a request failed")
             await JSONResponse({"detail": "internal error"}, status_code=500)(scope, receive, send)
 
     def _counting(self, receive: Receive) -> Receive:
@@ -70,8 +79,10 @@ class Envelope:
         return f"body: must be at most {self._max_body_bytes} bytes"
 
 
-def _describing(send: Send, request_id: str, *, path: str, describe: Callable[[], Mapping[str, str]]) -> Send:
-    """Add the request id, and what `describe` says, to the headers; count and time answers of `/rag`."""
+def _describing(
+    send: Send, request_id: str, *, path: str, describe: Callable[[], Mapping[str, str]], access_log: bool
+) -> Send:
+    """Add the request id and what `describe` says to the headers; count, time and, if asked, log answers of `/rag`."""
     started_s = time.monotonic()
 
     async def described(message: Message) -> None:
@@ -82,7 +93,10 @@ def _describing(send: Send, request_id: str, *, path: str, describe: Callable[[]
                 headers.update(describe())
             if path == "/rag":
                 metrics.REQUESTS.labels(str(message["status"])).inc()
-                metrics.REQUEST_SECONDS.observe(time.monotonic() - started_s)
+                seconds = time.monotonic() - started_s
+                metrics.REQUEST_SECONDS.observe(seconds)
+                if access_log:
+                    log.info("answered", extra={"status": message["status"], "seconds": round(seconds, 6)})
         await send(message)
 
     return described

@@ -1,6 +1,9 @@
 """Every Prometheus metric of the servers, declared once. Base units; counters end in `_total`."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from collections.abc import Callable, Iterable
+
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.registry import Collector
 
 __all__ = [
     "BATCHES",
@@ -9,6 +12,7 @@ __all__ = [
     "EJECTIONS",
     "EXPIRED",
     "OUTSTANDING",
+    "OVER_REPLICAS",
     "PREDICTED_WAIT",
     "QUEUE_DEPTH",
     "QUEUE_WAIT",
@@ -25,6 +29,7 @@ __all__ = [
     "TRY_SECONDS",
 ]
 
+disable_created_metrics()  # a gauge beside each series, which says when its process first used it, and nobody reads
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _START_SECONDS = (0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 
@@ -57,3 +62,18 @@ REPLICA_START_SECONDS = Histogram(
     "rag_replica_start_seconds", "Time from starting a replica until it was ready", buckets=_START_SECONDS
 )
 REPLICA_ENDS = Counter("rag_replica_ends", "Replica processes that ended, by reason", ["reason"])
+
+OVER_REPLICAS: dict[Collector, Callable[[Iterable[float]], float]] = {
+    SHED: sum,
+    EXPIRED: sum,
+    DUPLICATES: sum,
+    QUEUE_DEPTH: sum,
+    QUEUE_WAIT: sum,
+    PREDICTED_WAIT: max,
+    BATCH_SIZE: sum,
+    BATCHES: sum,
+    STAGE_SECONDS: sum,
+    TOKENS: sum,
+}
+"""What the replicas add to the fleet's /metrics, and how. A metric that is not listed is the balancer's own: a request
+passes both, and would be counted twice."""

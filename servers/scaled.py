@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from prometheus_client import generate_latest
 from pydantic import Field
 
 from policies import routing, scaling
@@ -27,6 +28,7 @@ from servers.heartbeat import Heartbeat
 from servers.proxy import add_proxy_route
 from servers.rag.build import check_names
 from servers.replica import Roster
+from servers.replica_metrics import ReplicaMetrics
 from servers.settings import chosen, flags
 
 __all__ = ["SETTINGS", "Scaled", "ScaledSettings", "create", "replica_start"]
@@ -73,6 +75,7 @@ class Scaled:
         policy = chosen("scaling", scaling.POLICIES, settings, limits=limits)
         rules = HealthRules(slow_start_s=settings.slow_start_s)
         self._roster = Roster(rules)
+        self._replica_metrics = ReplicaMetrics(self._roster)
         tries = Tries(settings.try_timeout_s, settings.max_queue)
         self._balancer = Balancer(self._roster, _routing_policy(settings), tries=tries, seed=settings.seed)
         self._fleet = Fleet(self._roster, replica_start(settings))
@@ -103,6 +106,10 @@ class Scaled:
     def info(self) -> dict[str, Any]:
         """The replicas now, and models, corpus, device and versions as the first replica told them."""
         return {"replicas": [replica.describe() for replica in self._roster], **self._about}
+
+    async def exposition(self) -> str:
+        """The fleet's own metrics, and what its replicas add to them."""
+        return await self._replica_metrics.added_to(generate_latest().decode())
 
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag` by proxy, and the routes about replicas and their number."""

@@ -46,6 +46,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(262_144, ge=1, description="a larger request body is answered 413")
     stop_with_parent: bool = Field(False, description="stop at end-of-file on stdin, that is, when the parent is gone")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much to say on stderr")
+    log_format: Literal["text", "json"] = Field("text", description="json: one object a line")
+    access_log: bool = Field(False, description="log each answer of /rag, at level info")
+    otlp_endpoint: str | None = Field(
+        None, description="base URL that takes traces by OTLP/HTTP, like http://localhost:4318 (extra tracing)"
+    )
 
     profile: str = Field("tiny", description="the pair of models: tiny, opt-125m, qwen2.5-1.5b, or stub for none")
     weights: Literal["real", "dummy"] = Field("real", description="dummy: the same shapes with random weights")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ragbench.arrivals import ARRIVALS
+from ragbench.records import SCALING_COLUMNS
 from ragbench.verdicts import rules_table
 
 MEASURING = (Path(__file__).parents[1] / "docs" / "measuring.md").read_text()
@@ -15,3 +16,7 @@ def test_the_rules_are_those_that_judge() -> None:
 def test_every_arrival_is_described() -> None:
     described = {line.split("`")[1].partition(":")[0] for line in MEASURING.splitlines() if line.startswith("| `")}
     assert set(ARRIVALS) <= described
+
+
+def test_every_figure_of_scaling_is_described() -> None:
+    assert [column for column in SCALING_COLUMNS if f"`{column}`" not in MEASURING] == []

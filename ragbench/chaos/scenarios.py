@@ -1,7 +1,7 @@
 """The scenarios: which fault, under which load, on which fleet. To add one, write its fault and an entry here."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ragbench.chaos import faults
@@ -68,9 +68,13 @@ SCENARIOS: dict[str, Scenario] = {
 LINUX_ONLY = {"disk_full": "/dev/full"}
 
 
-def names_of(wanted: list[str]) -> list[str]:
+def names_of(wanted: Sequence[str], *, platform: str = sys.platform) -> list[str]:
     """The scenarios that were asked for, or all that this system can play. Raises ValueError naming those there are."""
     unknown = [name for name in wanted if name not in SCENARIOS]
     if unknown:
         raise ValueError(f"unknown scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
-    return wanted or [name for name in SCENARIOS if sys.platform == "linux" or name not in LINUX_ONLY]
+    missing = {} if platform == "linux" else LINUX_ONLY
+    for name in wanted:
+        if name in missing:
+            raise ValueError(f"{name} needs {missing[name]}, which only Linux has")
+    return list(wanted) or [name for name in SCENARIOS if name not in missing]

@@ -25,8 +25,9 @@ from ragbench.launch import LaunchError
 from ragbench.workload import load_questions
 
 STUB = "--profile stub --stub-batch-s 0.02 --stub-item-s 0.004"  # two cores are enough to keep three of it busy
-FLEET = f"python -m servers scaled --min-replicas 3 --max-replicas 3 --base-port 18000 {STUB}"
-REPLICA = f"python -m servers batched {STUB}"
+LOGS = "--access-log --log-format json"  # what `duplicated` is counted from
+FLEET = f"python -m servers scaled --min-replicas 3 --max-replicas 3 --base-port 18000 {STUB} {LOGS}"
+REPLICA = f"python -m servers batched {STUB} {LOGS}"
 
 
 def chaos(  # noqa: PLR0913, PLR0917  an option each

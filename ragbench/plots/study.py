@@ -75,6 +75,11 @@ class Study:
         source = StudyPaths(self.folder).point(point).replicas
         return records.load_replicas(source) if source.is_file() else None
 
+    def scaling(self, point: str) -> pd.DataFrame | None:
+        """The autoscaler's decisions (scaling.csv), or None where the server did not tell."""
+        source = StudyPaths(self.folder).point(point).scaling
+        return records.load_scaling(source) if source.is_file() else None
+
 
 def open_loop(draw: Callable[[Study], _Drawn | None]) -> Callable[[Study], _Drawn | None]:
     """Draw the open-loop points of a study; None where it has none."""

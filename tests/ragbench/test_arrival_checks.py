@@ -81,6 +81,30 @@ def test_even_spacing_that_wavers_is_found():
     assert all(c.passed(1e-5) for c in check(drawn(ideal), LAWS["ideal"]()))
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (ARRIVALS["step"], lambda rate, span, rng: ARRIVALS["step"](rate, span, rng, share=0.25)),
+        (ARRIVALS["step"], lambda rate, span, rng: ARRIVALS["step"](rate, span, rng, down=0.7)),
+        (ARRIVALS["ramp"], lambda rate, span, rng: ARRIVALS["ramp"](rate, span, rng, share=0.15)),
+    ],
+)
+def test_a_rate_that_varies_otherwise_than_named_is_found(right, wrong):
+    law = LAWS[right.__name__]()
+    for seed in range(3):
+        assert all(c.passed(1e-5) for c in check(drawn(right, seed), law))
+        assert not all(c.passed(1e-5) for c in check(drawn(wrong, seed), law))
+
+
+def test_the_clock_of_a_varying_rate_counts_the_arrivals_expected():
+    at = np.array([0.0, 0.25, 0.5, 0.75, 1.0]) * 4000
+    # High is twice the mean where the low is none to speak of and the high lasts for half of the time.
+    assert LAWS["step"](share=1e-9, up=0.25, down=0.75).clock(at) / 4000 == pytest.approx([0, 0, 0.5, 1, 1], abs=1e-6)
+    # A triangle of height 2: its first quarter is a half of 0.25 x 1.
+    assert LAWS["ramp"](share=1e-9).clock(at) / 4000 == pytest.approx([0, 0.125, 0.5, 0.875, 1], abs=1e-6)
+    assert LAWS["ramp"](share=1.0).clock(at) == pytest.approx(at)
+
+
 @pytest.mark.parametrize("name", KNOWN_BAD)
 def test_a_known_bad_generator_is_rejected(name):
     for seed in range(3):
@@ -90,9 +114,9 @@ def test_a_known_bad_generator_is_rejected(name):
 def test_the_command_prints_and_writes_the_table(tmp_path):
     done = ragbench("arrivals", "--seeds", "1", "--out", tmp_path / "table.csv")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("as named") == 6
+    assert done.stdout.count("as named") == 8
     assert done.stdout.count("rejected") >= 3
     rows = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
-    assert len(rows) == 9 * len(CHECKS)
+    assert len(rows) == 11 * len(CHECKS)
     failed = {row["arrival"] for row in rows if row["passed"] == "false"}
     assert failed == set(KNOWN_BAD)

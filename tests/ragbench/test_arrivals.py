@@ -4,7 +4,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ragbench.arrivals import ARRIVALS, ArrivalError, Span, gamma, ideal, on_off, parse_arrival, poisson, uniform
+from ragbench.arrivals import (
+    ARRIVALS,
+    ArrivalError,
+    Span,
+    gamma,
+    ideal,
+    on_off,
+    parse_arrival,
+    poisson,
+    ramp,
+    step,
+    step_up_s,
+    uniform,
+)
 
 rates = st.floats(min_value=0.5, max_value=500)
 seeds = st.integers(min_value=0, max_value=2**32)
@@ -136,6 +149,50 @@ def test_on_off_is_silent_for_its_share_of_time_and_poisson_otherwise():
     assert np.median(gaps) == pytest.approx(np.log(2) / 40, rel=0.03)
 
 
+parts = st.floats(min_value=0.001, max_value=0.999)
+
+
+@given(st.floats(min_value=0.001, max_value=1), st.tuples(parts, parts).filter(lambda pair: pair[0] < pair[1]), seeds)
+def test_step_and_ramp_have_the_mean_that_was_named(share, edges, seed):
+    up, down = edges
+    for due in (
+        step(500, Span(duration_s=20), rng(seed), share=share, up=up, down=down),
+        ramp(500, Span(duration_s=20), rng(seed), share=share),
+    ):
+        assert len(due) == pytest.approx(10_000, abs=6 * 100)
+        assert np.all(np.diff(due) >= 0)
+        assert 0 <= due[0] <= due[-1] < 20
+
+
+def test_step_is_high_between_up_and_down_and_the_share_of_that_elsewhere():
+    due = step(470, Span(duration_s=100), rng(1), share=0.2, up=0.3, down=0.6)
+    low, high = (np.count_nonzero(part) for part in (due < 30, (due >= 30) & (due < 60)))
+    assert high / 30 == pytest.approx(470 / 0.44, rel=0.02)  # 0.2 x 0.7 + 0.3 = 0.44 of the high rate is the mean
+    assert low / 30 == pytest.approx(0.2 * 470 / 0.44, rel=0.05)
+    assert np.count_nonzero(due >= 60) / 40 == pytest.approx(0.2 * 470 / 0.44, rel=0.05)
+
+
+def test_ramp_peaks_in_the_middle_and_falls_as_it_rose():
+    counts, _ = np.histogram(ramp(550, Span(duration_s=100), rng(2), share=0.1), 10, (0, 100))
+    # The peak is 2 / 1.1 of the mean, 1,000/s; each tenth is a fifth of the way from 100/s to there.
+    assert counts.tolist() == pytest.approx(
+        [10 * rps for rps in (190, 370, 550, 730, 910, 910, 730, 550, 370, 190)], rel=0.05
+    )
+
+
+@pytest.mark.parametrize("arrival", [step, ramp])
+def test_a_fixed_number_varies_as_a_duration_does(arrival):
+    known, drawn = arrival(100, Span(requests=10_000), rng(3)), arrival(100, Span(duration_s=100), rng(4))
+    assert stats.ks_2samp(known, drawn).pvalue > 0.01
+
+
+@pytest.mark.parametrize(
+    ("arrival", "moment"), [("step:up=0.2", 30.0), ("step", 49.5), ("ramp", None), ("poisson", None), ("closed", None)]
+)
+def test_when_the_rate_steps_up(arrival, moment):
+    assert step_up_s(arrival, 150.0) == (None if moment is None else pytest.approx(moment))
+
+
 @pytest.mark.parametrize(
     ("text", "name", "parameters"),
     [
@@ -153,7 +210,7 @@ def test_an_arrival_as_text(text, name, parameters):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("weekly", r"'weekly' is unknown \(known: ideal, poisson, uniform, gamma, on_off, trace\)"),
+        ("weekly", r"'weekly' is unknown \(known: ideal, poisson, uniform, gamma, on_off, step, ramp, trace\)"),
         ("", "'' is unknown"),
         ("poisson:cv=3", "'poisson:cv=3': cannot read 'cv=3'; wanted poisson alone"),
         ("gamma:", "cannot read ''; wanted gamma:cv=2.0"),
@@ -163,6 +220,9 @@ def test_an_arrival_as_text(text, name, parameters):
         ("gamma:cv=0", "cv must be a number from 0.01 to 100, got '0'"),
         ("gamma:cv=nan", "cv must be a number from 0.01 to 100, got 'nan'"),
         ("on_off:on_s=-1", "on_s must be a number from 0.001"),
+        ("step:share=0", "share must be a number from 0.001 to 1, got '0'"),
+        ("step:up=0.5,down=0.5", r"up must be below down, got 0\.5 and 0\.5"),
+        ("step:down=0.3", r"up must be below down, got 0\.33 and 0\.3"),
         ("trace", r"'trace' lacks path; wanted trace:path=\.\.\."),
         ("trace:path=", "path must not be empty"),
     ],

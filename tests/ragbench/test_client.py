@@ -1,6 +1,7 @@
 import asyncio
 import errno
 import json
+import re
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -9,8 +10,19 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragbench.client import Answer, Client, ServiceError, connect, read_answer, read_headers, server_timing
+from ragbench.client import (
+    Answer,
+    Client,
+    ServiceError,
+    connect,
+    read_answer,
+    read_headers,
+    read_scaling,
+    server_timing,
+)
 from ragbench.config import Workload
+from ragbench.records import Decision, Start
+from ragbench.scaling import Scaling
 from ragbench.schedule import Request
 from ragbench.workload import Question
 
@@ -153,7 +165,8 @@ async def test_what_is_sent_and_when():
     async with serving(web.post("/rag", rag)) as client:
         row = await ask(client, due_s=0.4)
     assert seen["body"] == {"query": "Where?", "k": 3, "max_new_tokens": 4}
-    assert seen["headers"]["X-Request-Id"] == "r4"
+    assert re.fullmatch(r"[0-9a-f]{8}-4", seen["headers"]["X-Request-Id"])
+    assert "X-Request-Timeout-S" not in seen["headers"]
     assert seen["headers"]["Content-Type"] == "application/json"
     assert (row.request, row.question, row.status, row.due_s) == (4, "q1", "ok", 0.4)
     assert (row.sent_s, row.done_s) == (0.5, 0.75)
@@ -236,6 +249,17 @@ async def test_a_request_of_a_trace_has_its_own_length():
     assert [body["max_new_tokens"] for body in bodies] == [7, 40]
 
 
+async def test_no_two_clients_name_a_request_alike_and_each_tells_its_deadline():
+    names, deadlines = set(), set()
+    for deadline_s in (1.0, 0.25, None):
+        async with connect("http://x", workload=Workload(), timeout_s=1.0, deadline_s=deadline_s) as client:
+            prepared = [client.prepare(Request(number, 0.0, QUESTION)).headers for number in range(5)]
+        names |= {headers["X-Request-Id"] for headers in prepared}
+        deadlines |= {headers.get("X-Request-Timeout-S") for headers in prepared}
+    assert len(names) == 15
+    assert deadlines == {"1", "0.25", None}
+
+
 async def test_a_redirect_is_not_followed():
     async def rag(request):
         raise web.HTTPTemporaryRedirect("/elsewhere")
@@ -269,6 +293,35 @@ async def test_what_a_service_tells_of_itself():
     assert (count.t_s, count.ready, count.starting, count.draining) == (1.5, 2, 1, 1)
 
 
+DECISION = {"number": 1, "age_s": 1.0, "ready": 2, "starting": 1, "outstanding": 9, "queue_wait_p95_s": 0.25}
+DECISION |= {"arrival_rps": 20.0, "target": 4, "reason": "queue wait"}
+
+
+async def test_what_a_fleet_tells_of_its_scaling():
+    async def scaling(request):
+        decisions = [DECISION, DECISION | {"age_s": 3.0, "target": 3}, DECISION | {"age_s": 99.0}]
+        return web.json_response({"policy": "p", "decisions": decisions, "starts": [{"age_s": 2, "start_s": 1.5}]})
+
+    async with serving(web.get("/scaling", scaling)) as client:
+        told = await client.scaling(lambda: 10.0)
+    assert [one.t_s for one in told.decisions] == [7.0, 9.0]  # in order, and none of before the schedule's origin
+    assert told.decisions[1] == Decision(9.0, 2, 1, 9, 0.25, 20.0, 4, "queue wait")
+    assert told.starts == (Start(8.0, 1.5),)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({"age_s": None}, {"age_s": float("nan")}, {"arrival_rps": float("inf")}, {"target": None}, {"ready": "two"}),
+        *({"queue_wait_p95_s": "0.1"}, {"age_s": -5.0}),
+    ],
+)
+def test_a_decision_that_cannot_be_read_is_left_out(odd):
+    told = read_scaling({"decisions": [DECISION | odd, DECISION, None, {}, 5], "starts": None}, now_s=10.0)
+    assert [one.t_s for one in told.decisions] == [9.0]
+    assert told.starts == ()
+
+
 async def test_a_service_that_tells_nothing():
     async def odd(request):
         return web.Response(text="[1]")
@@ -276,3 +329,4 @@ async def test_a_service_that_tells_nothing():
     async with serving(web.get("/info", odd)) as client:
         assert await client.info() is None
         assert await client.replica_count(lambda: 0.0) is None
+        assert await client.scaling(lambda: 0.0) == Scaling()

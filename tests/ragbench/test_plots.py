@@ -11,10 +11,11 @@ from matplotlib.colors import to_hex
 from ragbench import plots
 from ragbench.plots.distribution import common_rates, slower
 from ragbench.plots.lines import lines, one_each, repeats
-from ragbench.plots.replicas import in_flight
+from ragbench.plots.replicas import changes, in_flight
 from ragbench.plots.stages import shares
 from ragbench.plots.study import Study, locate
 from ragbench.plots.style import arrivals_told
+from ragbench.records import Decision, scaling_csv
 from tests.ragbench.results_fixture import HARDWARE, write_study
 
 ODD = {
@@ -290,6 +291,56 @@ def test_in_flight_averages_over_slices():
     means, edges = in_flight(requests)
     assert len(edges) == len(means) + 1
     assert [means[0], means[len(means) // 2 - 1], means[-1]] == pytest.approx([2, 1, 3])
+
+
+def decided(t_s, size, target, reason):
+    return Decision(t_s, size, 0, 9, 0.1 * t_s, 20.0, target, reason)
+
+
+@pytest.fixture
+def stepping(tmp_path):
+    """A fleet under Poisson load and under one that steps, which told its decisions in the second."""
+    load = {"arrivals": ("poisson", "step:up=0.5,down=0.9"), "rates": (40,), "duration_s": 4.0}
+    folder = write_study(tmp_path / "it", variants={"scaled": [{}]}, **load)
+    told = [decided(0.5, 1, 1, "hold"), decided(2.5, 1, 3, "queue wait"), decided(3.5, 3, 2, "outstanding per replica")]
+    (point,) = folder.glob("scaled-step*")
+    (point / "scaling.csv").write_text(scaling_csv(told))
+    return folder
+
+
+def test_decisions_are_marked_at_the_size_they_asked_for_with_their_reason(stepping):
+    figure = plots.FIGURES["replicas"](plots.load_study(stepping))
+    top, _, bottom = figure.axes
+    assert _marks(top, "up: queue wait") == [(2.5, 3.0)]
+    assert _marks(top, "down: outstanding per replica") == [(3.5, 2.0)]
+    assert _marks(bottom, "queue wait") == [(0.5, 0.05), (2.5, 0.25), (3.5, pytest.approx(0.35))]
+    assert bottom.get_ylabel() == "queue_wait_p95_s\n(seconds)"
+    assert {x for x, _ in _marks(top, "step up")} == {2.0}
+    assert _legend(figure).endswith("step up | up: queue wait | down: outstanding per replica")
+    assert "Step arrivals" in _texts(figure)
+
+
+def test_without_decisions_there_is_no_panel_for_them(stepping):
+    (point,) = stepping.glob("scaled-step*")
+    (point / "scaling.csv").unlink()
+    figure = plots.FIGURES["replicas"](plots.load_study(stepping))
+    assert len(figure.axes) == 2
+    assert "up:" not in _legend(figure)
+
+
+def test_rare_reasons_share_a_mark(stepping):
+    (point,) = stepping.glob("scaled-step*")
+    told = [decided(float(i), 1, 2, f"reason {min(i, 9) if i > 5 else 0}") for i in range(10)]
+    (point / "scaling.csv").write_text(scaling_csv(told))
+    legend = _legend(plots.FIGURES["replicas"](plots.load_study(stepping)))
+    assert legend.count("up: ") == 4
+    assert "up: reason 0" in legend
+    assert "up: another reason" in legend
+
+
+def test_starting_replicas_are_no_change_of_size():
+    table = pd.DataFrame({"ready": [1, 1, 2], "starting": [1, 0, 1], "target": [2, 2, 1], "reason": ["a", "b", "c"]})
+    assert changes(table)[["reason", "way"]].to_numpy().tolist() == [["b", "up"], ["c", "down"]]
 
 
 def test_figures_leave_matplotlib_as_it_was(study):

@@ -48,6 +48,13 @@ def test_one_launch_holds_one_design_and_one_seed():
         assert len(launch.points) == 4
 
 
+def test_where_a_load_restarts_each_point_has_a_launch_of_its_own():
+    variants = tuple(replace(one, load=replace(one.load, restart=True)) for one in STUDY.variants)
+    launches = expand(replace(STUDY, variants=variants))
+    assert [len(launch.points) for launch in launches] == [1] * 24
+    assert names(launches) == names(expand(STUDY))
+
+
 @given(st.integers(0, 1000))
 def test_order_is_shuffled_by_the_seed_and_nothing_is_lost(seed):
     first, second = (names(expand(replace(STUDY, seeds=(seed,)))) for _ in range(2))

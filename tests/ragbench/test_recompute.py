@@ -9,12 +9,16 @@ from ragbench.config import StudyError
 from ragbench.paths import StudyPaths
 from ragbench.recompute import recompute
 from ragbench.records import (
+    Decision,
     RecordError,
     ReplicaCount,
     Sample,
+    Start,
     load_summary,
     replicas_csv,
     requests_csv,
+    scaling_csv,
+    starts_csv,
     telemetry_csv,
     write_atomic,
     write_manifest,
@@ -76,8 +80,17 @@ def test_replicas_and_telemetry_are_read_where_they_are(tmp_path):
     paths = write_old(tmp_path, 20.0)
     write_atomic(paths.replicas, replicas_csv([ReplicaCount(0.0, 3, 0, 0)]))
     write_atomic(paths.telemetry, telemetry_csv([Sample(2.0, 0.1, other_cpu_cores=1.5)]))
+    write_atomic(paths.scaling, scaling_csv([Decision(4.0, 3, 0, 9, 0.1, 20.0, 4, "queue wait")]))
+    write_atomic(paths.starts, starts_csv([Start(4.5, 0.5)]))
+    manifest = json.loads(paths.manifest.read_text())
+    manifest["point"]["arrival"] = manifest["summary"]["arrival"] = "step:up=0.5"
+    write_manifest(paths.manifest, manifest)
     (manifest,) = recompute(StudyPaths(tmp_path))
     assert manifest["summary"]["replicas"] == 3
+    assert manifest["summary"]["replica_seconds"] == pytest.approx(15.0)
+    assert manifest["summary"]["replica_s_per_1000_good"] == pytest.approx(150.0)
+    assert manifest["summary"]["reaction_s"] == pytest.approx(1.5)
+    assert manifest["summary"]["cold_start_s"] == 0.5
     assert manifest["summary"]["client_cpu_cores"] == pytest.approx(0.1)
     assert manifest["summary"]["verdict_reason"] == "other programs used 1.50 of 2 cores meanwhile"
 

@@ -1,25 +1,35 @@
 import json
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from ragbench.records import (
     REQUEST_COLUMNS,
+    SCALING_COLUMNS,
     STATUSES,
+    Decision,
     RecordError,
     ReplicaCount,
     Row,
     Sample,
+    Start,
     load_replicas,
     load_requests,
+    load_scaling,
     load_summary,
     load_telemetry,
     read_manifest,
     read_manifests,
     read_replicas,
     read_rows,
+    read_scaling,
+    read_starts,
     read_telemetry,
     replicas_csv,
     requests_csv,
+    scaling_csv,
+    starts_csv,
     summary_csv,
     telemetry_csv,
     write_atomic,
@@ -27,6 +37,7 @@ from ragbench.records import (
 )
 from tests.ragbench.results_fixture import SUMMARY_HEADER_TAIL
 
+RESULTS = Path(__file__).parents[2] / "results"
 HEADER = (
     "request,question,due_s,sent_s,done_s,latency_s,send_lag_s,status,http_status,queue_s,embed_s,retrieve_s,generate_s,"
     "batch_size,close_reason,replica,prompt_tokens,completion_tokens,exact_match,recall_at_k,result,error"
@@ -123,10 +134,17 @@ def test_rows_counts_and_samples_come_back_as_they_were_written(tmp_path):
         Row(1, "q,2", 0.5, status="reset", error='it said "no"\n'),
     ]
     counts = [ReplicaCount(0.5, 2, 1, 0)]
+    decisions = [Decision(0.5, 1, 0, 9, 0.25, 20.5, 2, "queue wait"), Decision(1.0, 1, 1, 9, 0.0, 20.5, 2, "hold")]
+    starts = [Start(1.5, 2.25)]
     samples = [Sample(1.0, client_cpu_cores=0.25, gpu_power_w=70.5), Sample(2.0)]
     write_atomic(tmp_path / "r.csv", requests_csv(rows))
     write_atomic(tmp_path / "c.csv", replicas_csv(counts))
     write_atomic(tmp_path / "t.csv", telemetry_csv(samples))
+    write_atomic(tmp_path / "d.csv", scaling_csv(decisions))
+    write_atomic(tmp_path / "s.csv", starts_csv(starts))
+    assert read_scaling(tmp_path / "d.csv") == decisions
+    assert read_starts(tmp_path / "s.csv") == starts
+    assert load_scaling(tmp_path / "d.csv")["reason"].tolist() == ["queue wait", "hold"]
     assert read_rows(tmp_path / "r.csv") == rows
     assert read_replicas(tmp_path / "c.csv") == counts
     assert read_telemetry(tmp_path / "t.csv") == samples
@@ -145,6 +163,24 @@ def test_statuses_are_a_closed_set():
     assert (
         *("ok", "rejected", "timeout", "http_error", "connection_error", "reset", "truncated", "bad_answer", "unsent"),
     ) == STATUSES
+
+
+def test_a_summary_of_before_scaling_was_measured_can_be_read(tmp_path):
+    row = manifest("a", 1.0)
+    row["summary"] |= {"replica_seconds": 3.5, "reaction_s": 0.5}
+    write_atomic(tmp_path / "s.csv", summary_csv([row]))
+    assert load_summary(tmp_path / "s.csv")[["replica_seconds", "reaction_s"]].to_numpy().tolist() == [[3.5, 0.5]]
+    older = pd.read_csv(tmp_path / "s.csv").drop(columns=list(SCALING_COLUMNS))
+    older.to_csv(tmp_path / "s.csv", index=False)
+    assert load_summary(tmp_path / "s.csv")[list(SCALING_COLUMNS)].isna().all(axis=None)
+    older.drop(columns="replicas").to_csv(tmp_path / "s.csv", index=False)
+    with pytest.raises(RecordError, match=r"lacks the columns replicas$"):
+        load_summary(tmp_path / "s.csv")
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/summary.csv")), ids=lambda path: path.parent.name)
+def test_committed_summaries_can_be_read(path):
+    assert len(load_summary(path))
 
 
 def test_small_settings_keep_their_value():

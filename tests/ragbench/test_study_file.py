@@ -92,7 +92,7 @@ def test_every_mistake_is_told_at_once():
         "[load] rates: each must be a number, got 'fast'",
         "[load] rates must be > 0, got 0",
         "[load] timeout_s must be a number, got True",
-        "[load] arrivals: 'weekly' is unknown (known: ideal, poisson, uniform, gamma, on_off, trace)",
+        "[load] arrivals: 'weekly' is unknown (known: ideal, poisson, uniform, gamma, on_off, step, ramp, trace)",
         "[load] warmup_requests must be >= 1, got 0",
         "[load] exactly one of duration_s and requests is needed, got both",
         "[variants.a b] variant name 'a b': use letters, digits, and . _ - (it names folders)",
@@ -169,6 +169,14 @@ def test_every_wrong_value_of_a_list_is_told_once():
 def test_a_closed_loop_needs_no_rates():
     (variant,) = parse(f"[load]\nconcurrency = [1, 8]\nduration_s = 1\n{ONE_VARIANT}").variants
     assert (variant.load.concurrency, variant.load.rates, variant.load.processes) == ((1, 8), (), 1)
+
+
+def test_a_load_may_have_a_deadline_and_a_server_for_each_point():
+    load = "[load]\nrates = [5]\nduration_s = 1\n"
+    (variant,) = parse(f"{load}deadline_s = 0.5\nrestart = true\n{ONE_VARIANT}").variants
+    assert (variant.load.deadline_s, variant.load.restart) == (0.5, True)
+    assert mistakes(f"{load}deadline_s = 0\n{ONE_VARIANT}") == ("[load] deadline_s must be > 0, got 0",)
+    assert mistakes(f"{load}restart = 1\n{ONE_VARIANT}") == ("[load] restart must be true or false, got 1",)
 
 
 def test_a_study_may_have_an_slo():

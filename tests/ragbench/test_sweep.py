@@ -12,7 +12,16 @@ from ragbench.config import StudyError
 from ragbench.measure import look_around
 from ragbench.paths import StudyPaths
 from ragbench.progress import Progress
-from ragbench.records import Sample, load_requests, load_summary, load_telemetry, read_manifests
+from ragbench.records import (
+    SCALING_COLUMNS,
+    Sample,
+    load_requests,
+    load_summary,
+    load_telemetry,
+    read_manifests,
+    read_scaling,
+    read_starts,
+)
 from ragbench.study_file import load_study
 from ragbench.sweep import make_plan, run
 from tests.ragbench.running import fakes_alive, write_study
@@ -103,6 +112,23 @@ async def test_a_point_is_written_whole(tmp_path, watched):
     assert not paths.live_log.exists()
 
 
+async def test_a_fleet_that_tells_its_decisions_has_them_on_the_clock_of_the_load(tmp_path):
+    load = 'arrivals = ["step"]\nrates = [100]\nduration_s = 0.3'
+    variants = '[variants.a]\ncommand = "FAKE --replicas --scaling"\n[variants.b]\ncommand = "FAKE --scaling"\n'
+    paths, _ = await sweep(write_study(tmp_path, variants, load=load))
+    point = paths.point("a-step-100rps-seed1")
+    (decision,) = read_scaling(point.scaling)  # the other was made before the point began
+    assert 0.3 - 0.1 < decision.t_s < 10
+    assert (decision.target, decision.reason) == (2, "queue wait")
+    assert [start.start_s for start in read_starts(point.starts)] == [2.5]
+    assert not paths.point("b-step-100rps-seed1").scaling.exists()  # no fleet: never asked
+    summary = load_summary(paths.summary).set_index("variant")
+    assert summary.loc["a", "replica_seconds"] == pytest.approx(0.9)  # three in all, for 0.3 s
+    assert summary.loc["a", "reaction_s"] == pytest.approx(decision.t_s - 0.33 * 0.3, abs=1e-5)
+    assert summary.loc["a", "cold_start_s"] == 2.5
+    assert summary.loc["b", list(SCALING_COLUMNS)].isna().all()
+
+
 async def test_all_designs_get_the_same_load(tmp_path):
     load = 'arrivals = ["poisson"]\nrates = [100]\nduration_s = 0.2'
     paths, _ = await sweep(write_study(tmp_path, ONE + '[variants.b]\ncommand = "FAKE"\n', load=load))
@@ -147,6 +173,13 @@ async def test_a_load_from_two_processes_has_the_same_rows(tmp_path):
     assert (rows["sent_s"] >= rows["due_s"] - 1e-6).all()
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_the_server_is_told_the_deadline(tmp_path, processes):
+    load = f'arrivals = ["ideal"]\nrates = [100]\nrequests = 10\ndeadline_s = 1.5\nprocesses = {processes}'
+    paths, _ = await sweep(write_study(tmp_path, ONE, load=load))
+    assert load_requests(paths.point("a-ideal-100rps-seed1").requests)["replica"].tolist() == ["fake 1.5"] * 10
+
+
 async def test_the_trace_of_a_point_is_in_its_manifest(tmp_path):
     trace = tmp_path / "trace.csv"
     trace.write_text("offset_s,output_tokens\n" + "".join(f"{i},9\n" for i in range(11)))
@@ -167,7 +200,7 @@ async def test_a_manifest_from_before_there_were_processes_is_still_whole(tmp_pa
     paths, _ = await sweep(path)
     manifest = paths.point("a-ideal-200rps-seed1").manifest
     told = json.loads(manifest.read_text())
-    for name in ("processes", "concurrency", "slo"):
+    for name in ("processes", "concurrency", "slo", "deadline_s", "restart"):
         del told["point"][name]
     del told["trace"]
     manifest.write_text(json.dumps(told))

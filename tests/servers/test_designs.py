@@ -145,7 +145,7 @@ async def test_batched_batches_refuses_when_full_and_survives_a_failing_batch(tm
             "batched: policy must be one of late_binding, length_aware, size_or_age, fixed_window, got 'x'",
         ),
         (["scaled", "--routing", "x"], "scaled: routing must be one of round_robin"),
-        (["scaled", "--max-replicas", "1"], "scaled: max_replicas must be >= min_replicas (2), got 1"),
+        (["scaled", "--max-replicas", "1"], "scaled: max_replicas must be >= 1 and >= min_replicas (2), got 1"),
         (["fourth"], "unknown design 'fourth'"),
         (["baseline", "--corpus", "jsonl"], "baseline: the jsonl corpus needs --corpus-path FILE"),
         (["baseline", "--max-new-tokens", "5000"], "baseline: --max-new-tokens must be < 1024"),

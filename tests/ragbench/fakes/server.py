@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 MODES = (
     *("normal", "slow", "bare", "never-ready", "dies-at-start", "dies-mid-load", "ignores-sigterm", "with-child"),
@@ -29,11 +30,17 @@ class Fake:
         self.asked = 0
         self.turn = asyncio.Lock()
         self.begun_s: float | None = None
+        self.seen: set[str] = set()
 
     async def rag(self, request: web.Request) -> web.StreamResponse:
         """POST /rag in this mode."""
         self.asked += 1
         body = await request.json()
+        name = request.headers.get("X-Request-Id")
+        if name in self.seen:
+            return web.json_response({"detail": f"{name} came before"}, status=409)
+        if name:
+            self.seen.add(name)
         match self.mode:
             case "dies-mid-load" if self.asked > 20:
                 print("the fake dies now", file=sys.stderr, flush=True)
@@ -51,7 +58,7 @@ class Fake:
         async with self.turn:
             await asyncio.sleep(self.service_s)
         await self.stall()
-        return self.answer(body, request.headers.get("X-Request-Id", ""))
+        return self.answer(body, request.headers)
 
     async def stall(self) -> None:
         """In mode `stalls`: no answer for STALL_S, from STALL_AFTER_S after the first request past the warm-up."""
@@ -63,8 +70,8 @@ class Fake:
         if 0 <= into_s < STALL_S:
             await asyncio.sleep(STALL_S - into_s)
 
-    def answer(self, body: dict, request_id: str) -> web.Response:
-        """The right answer, as its question asks for: the last word of the query."""
+    def answer(self, body: dict, headers: CIMultiDictProxy[str]) -> web.Response:
+        """The right answer, as its question asks for: the last word of the query. Its replica names its deadline."""
         result = body["query"].rstrip("?").split()[-1]
         if self.mode == "bare":
             return web.json_response({"query": body["query"], "result": result})
@@ -79,8 +86,8 @@ class Fake:
             headers={
                 "Server-Timing": "queue;dur=1.5, embed;dur=0.5, retrieve;dur=0.25, generate;dur=2",
                 "X-Batch-Size": "1",
-                "X-Replica": "fake",
-                "X-Request-Id": request_id,
+                "X-Replica": " ".join(["fake", *headers.getall("X-Request-Timeout-S", [])]),
+                "X-Request-Id": headers.get("X-Request-Id", ""),
             },
         )
 
@@ -105,6 +112,16 @@ async def replicas(request: web.Request) -> web.Response:
     return web.json_response({"replicas": [{"url": "", "pid": 1, "state": s, "outstanding": 0} for s in states]})
 
 
+async def scaling(request: web.Request) -> web.Response:
+    """GET /scaling: a decision of an hour ago and one of just now; the start of a replica."""
+    told = {"number": 1, "ready": 1, "starting": 0, "outstanding": 9, "queue_wait_p95_s": 0.5, "arrival_rps": 20.0}
+    told |= {"target": 2, "reason": "queue wait"}
+    starts = [{"age_s": 0.001, "start_s": 2.5}]
+    return web.json_response(
+        {"policy": "fake", "decisions": [{**told, "age_s": age_s} for age_s in (3600.0, 0.001)], "starts": starts}
+    )
+
+
 async def main() -> None:
     """Serve until SIGTERM."""
     parser = argparse.ArgumentParser()
@@ -112,6 +129,7 @@ async def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--service-s", type=float, default=0.0)
     parser.add_argument("--replicas", action="store_true")
+    parser.add_argument("--scaling", action="store_true")
     options, _ = parser.parse_known_args()
     print(f"fake starts in mode {options.mode}", file=sys.stderr, flush=True)
     if options.mode == "dies-at-start":
@@ -128,6 +146,8 @@ async def main() -> None:
     application.router.add_get("/info", info)
     if options.replicas:
         application.router.add_get("/replicas", replicas)
+    if options.scaling:
+        application.router.add_get("/scaling", scaling)
     runner = web.AppRunner(application, shutdown_timeout=0.5)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", options.port)

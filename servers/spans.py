@@ -1,0 +1,80 @@
+"""The spans of a request as OpenTelemetry has them, sent by OTLP over HTTP. Needs the extra `tracing`.
+
+POST /rag            server: the exchange, as a child of the client's own span where it sent `traceparent`
+|-- try              client: one try at one replica (scaled), whose own POST /rag is its child
+`-- queue, embed, retrieve, generate
+"""
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+__all__ = ["Spans"]
+
+_PATH = "/v1/traces"
+_TIMEOUT_S = 2.0
+
+
+class Spans:
+    """Makes spans in the current context and exports them in batches, on a thread of its own."""
+
+    def __init__(self, server: str, endpoint: str) -> None:
+        about = {"service.name": f"ragbench-{server}", "service.instance.id": str(os.getpid())}
+        self._provider = TracerProvider(resource=Resource.create(about), shutdown_on_exit=False)
+        url = endpoint if endpoint.endswith(_PATH) else endpoint.rstrip("/") + _PATH
+        exporter = OTLPSpanExporter(endpoint=url, timeout=_TIMEOUT_S)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
+        self._tracer = self._provider.get_tracer("ragbench")
+        self._propagator = TraceContextTextMapPropagator()
+
+    def request(self, headers: Mapping[str, str]) -> AbstractContextManager[Span]:
+        """The span of an exchange, continuing the trace of these headers."""
+        parent = self._propagator.extract(headers)
+        asked = {"http.request.method": "POST", "http.route": "/rag"}
+        return self._tracer.start_as_current_span("POST /rag", parent, SpanKind.SERVER, asked)
+
+    def answered(self, span: Span, *, status: int, request_id: str | None) -> None:
+        """What became of it."""
+        span.set_attribute("http.response.status_code", status)
+        if request_id is not None:
+            span.set_attribute("rag.request_id", request_id)
+        if status >= 500:
+            span.set_status(StatusCode.ERROR)
+
+    def attempt(self, *, replica: str, attempt: int) -> AbstractContextManager[Span]:
+        """The span of one try, the first being 1."""
+        told: dict[str, str | int] = {"rag.replica": replica, "rag.attempt": attempt}
+        return self._tracer.start_as_current_span("try", kind=SpanKind.CLIENT, attributes=told)
+
+    def stages(self, stage_s: Mapping[str, float]) -> None:
+        """Children of the current span, end to end, the last of them ending now."""
+        start_ns = time.time_ns() - sum(map(_ns, stage_s.values()))
+        for stage, seconds in stage_s.items():
+            span = self._tracer.start_span(stage, start_time=start_ns)
+            start_ns += _ns(seconds)
+            span.end(start_ns)
+
+    def headers(self) -> dict[str, str]:
+        """The current span, for the server that is asked next."""
+        carrier: dict[str, str] = {}
+        self._propagator.inject(carrier)
+        return carrier
+
+    def close(self) -> None:
+        """Flush. The exporter would go on trying for longer than a server that stops is given."""
+        flushing = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
+        flushing.start()
+        flushing.join(_TIMEOUT_S)
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)
