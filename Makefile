@@ -1,4 +1,4 @@
-.PHONY: setup check test accuracy smoke sweep vllm clean
+.PHONY: setup check test accuracy smoke sweep chaos vllm clean
 RUN := scripts/setup.sh
 
 setup:    ; $(RUN)
@@ -7,5 +7,6 @@ test:     ; $(RUN) python -m pytest
 accuracy: ; $(RUN) python -m servers.rag.tiny.evaluate
 smoke:    ; ./run_all.sh smoke
 sweep:    ; ./run_all.sh sweep
+chaos:    ; $(RUN) python -m ragbench chaos
 vllm:     ; scripts/vllm.sh python -m ragbench run vllm
 clean:    ; git clean -fdX results

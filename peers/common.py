@@ -24,6 +24,7 @@ _POLL_S = 0.1
 class PeerSettings(Settings):
     """What can be set on a framework's own batcher."""
 
+    workers: int = Field(1, ge=1, description="processes with a pipeline each, where the framework has them")
     max_batch_size: int = Field(32, ge=1, description="the most requests in one batch")
     max_wait_s: float = Field(0.005, ge=0, description="how long the framework waits for a batch to fill")
 

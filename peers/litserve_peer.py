@@ -49,6 +49,8 @@ class Rag(litserve.LitAPI):
 
 def serve(settings: PeerSettings, port: int) -> None:
     """Until it is told to stop."""
-    server = litserve.LitServer(Rag(settings), accelerator="cpu", timeout=settings.request_timeout_s)
+    server = litserve.LitServer(
+        Rag(settings), accelerator="cpu", workers_per_device=settings.workers, timeout=settings.request_timeout_s
+    )
     say_ready(port)
     server.run(host=settings.host, port=port, num_api_servers=1, generate_client_file=False, log_level="warning")

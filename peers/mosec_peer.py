@@ -45,6 +45,7 @@ def serve(settings: PeerSettings, port: int) -> None:
     server = mosec.Server()
     server.append_worker(
         Rag,
+        num=settings.workers,
         max_batch_size=settings.max_batch_size,
         max_wait_time=max(1, round(settings.max_wait_s * 1000)) if settings.max_batch_size > 1 else 0,
         timeout=settings.request_timeout_s,

@@ -40,10 +40,18 @@ def serve(settings: PeerSettings, port: int) -> None:
     """Until it is told to stop."""
     stop = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
-    ray.init(include_dashboard=False, configure_logging=False, num_cpus=2, object_store_memory=100 * 2**20)
+    ray.init(
+        include_dashboard=False,
+        configure_logging=False,
+        num_cpus=max(2, settings.workers),
+        object_store_memory=100 * 2**20,
+    )
     ray_serve.start(http_options={"host": settings.host, "port": port})
     deployment = ray_serve.deployment(
-        Rag, max_ongoing_requests=4 * settings.max_batch_size, ray_actor_options={"num_cpus": 1}
+        Rag,
+        num_replicas=settings.workers,
+        max_ongoing_requests=4 * settings.max_batch_size,
+        ray_actor_options={"num_cpus": 1},
     )
     ray_serve.run(deployment.bind(settings), route_prefix="/rag")
     say_ready(port)

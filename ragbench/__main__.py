@@ -13,6 +13,7 @@ from ragbench.commands.answers import answers
 from ragbench.commands.arrivals import arrivals
 from ragbench.commands.calibrate import calibrate
 from ragbench.commands.capacity import capacity
+from ragbench.commands.chaos import chaos
 from ragbench.commands.common import say
 from ragbench.commands.compare import compare
 from ragbench.commands.doctor import doctor
@@ -39,6 +40,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     capacity,
     limit,
     simulate,
+    chaos,
 )
 
 app = typer.Typer(

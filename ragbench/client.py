@@ -56,6 +56,9 @@ class Answer:
     body: bytes
 
 
+OnAnswer = Callable[[Request, Answer], None]  # what a row does not keep of an answer
+
+
 class ServiceError(ConnectionError):
     """Nothing answers HTTP at the service's address."""
 
@@ -71,8 +74,10 @@ class Client:
         workload: Workload,
         timeout_s: float,
         deadline_s: float | None = None,
+        on_answer: OnAnswer | None = None,
     ) -> None:
         self._session = session
+        self._on_answer = on_answer
         self.url = url.rstrip("/").removesuffix("/rag")
         self._workload = workload
         self._timeout_s = timeout_s
@@ -110,6 +115,8 @@ class Client:
             row, sent_s=sent_s, done_s=done_s, send_lag_s=sent_s - request.due_s, latency_s=done_s - request.due_s
         )
         if isinstance(outcome, Answer):
+            if self._on_answer is not None:
+                self._on_answer(request, outcome)
             return replace(row, **read_answer(outcome, request.question))
         return replace(row, **outcome)
 
@@ -170,7 +177,12 @@ class Client:
 
 @asynccontextmanager
 async def connect(
-    url: str, *, workload: Workload, timeout_s: float, deadline_s: float | None = None
+    url: str,
+    *,
+    workload: Workload,
+    timeout_s: float,
+    deadline_s: float | None = None,
+    on_answer: OnAnswer | None = None,
 ) -> AsyncIterator[Client]:
     """A client whose connections are kept alive and not capped: an open loop must never wait for a free one."""
     connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=_KEEP_IDLE_S)
@@ -178,7 +190,9 @@ async def connect(
         connector=connector, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
     )
     async with session:
-        yield Client(session, url=url, workload=workload, timeout_s=timeout_s, deadline_s=deadline_s)
+        yield Client(
+            session, url=url, workload=workload, timeout_s=timeout_s, deadline_s=deadline_s, on_answer=on_answer
+        )
 
 
 def read_answer(answer: Answer, question: Question) -> dict[str, Any]:

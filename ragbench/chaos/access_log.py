@@ -1,0 +1,39 @@
+"""Which requests the replicas say they answered: their access logs, read as text. Opens what it is given, no more.
+
+A line is `{"event": "answered", "status": 200, "request_id": ..., "server": "batched[pid]", ...}`; others are not ours.
+It lies in the fleet's own log, which the replicas share, or in a log of each replica.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+_FRONT = "scaled"  # the balancer answers each request too; that is no second answer of a replica
+
+
+def logs_of(folder: Path) -> list[Path]:
+    """The logs of a fleet whose results lie in `folder`."""
+    return sorted([*folder.glob("server*.log"), *folder.glob("**/replica-*.log")])
+
+
+def answered_twice(logs: Iterable[Path]) -> int | None:
+    """How many request ids were answered more than once; None where no log tells of any answer."""
+    counts: Counter[str] = Counter()
+    for log in logs:
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            counts.update(answered_ids(lines))
+    return sum(count > 1 for count in counts.values()) if counts else None
+
+
+def answered_ids(lines: Iterable[str]) -> Iterator[str]:
+    """The request id of each 200 that a replica tells of."""
+    for line in lines:
+        try:
+            told = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(told, dict) or told.get("event") != "answered" or told.get("status") != 200:
+            continue
+        if not str(told.get("server", "")).startswith(_FRONT) and isinstance(told.get("request_id"), str):
+            yield told["request_id"]

@@ -1,0 +1,84 @@
+"""The table of the scenarios, on the terminal and as chaos.csv and chaos.md. Computes nothing."""
+
+import csv
+import io
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from ragbench.chaos.tally import Tally
+from ragbench.records import write_atomic
+
+COLUMNS = (
+    *("scenario", "sent", "answered", "rejected", "retried", "lost", "duplicated", "late", "refused"),
+    *("recovery_s", "orphans"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """Under what the rows were counted."""
+
+    hardware: str
+    commit: str
+    command: str
+    fleet: Sequence[str]
+    capacity_rps: float | None
+    duration_s: float
+
+    def __str__(self) -> str:
+        capacity = "" if self.capacity_rps is None else f"; capacity {self.capacity_rps:.0f} requests/s"
+        return f"{self.hardware}; commit {self.commit}{capacity}; {self.duration_s:g} s a scenario"
+
+
+def chaos_table(tallies: Sequence[Tally], *, title: str = "chaos") -> Table:
+    """A row a scenario."""
+    table = Table(COLUMNS[0], title=title)
+    for column in COLUMNS[1:]:
+        table.add_column(column, justify="right")
+    for tally in tallies:
+        table.add_row(*cells(tally))
+    return table
+
+
+def lines(tally: Tally) -> list[str]:
+    """What belongs to a row and has no column: the scenario's own figures, then what went wrong."""
+    figures = [f"{name} {_cell(value)}" for name, value in tally.figures.items()]
+    return [*([", ".join(figures)] if figures else []), *tally.failures, *tally.notes]
+
+
+def write(folder: Path, name: str, tallies: Sequence[Tally], about: Circumstances) -> None:
+    """NAME.csv and NAME.md, each old or whole."""
+    write_atomic(folder / f"{name}.csv", chaos_csv(tallies))
+    write_atomic(folder / f"{name}.md", chaos_md(tallies, about))
+
+
+def chaos_csv(tallies: Sequence[Tally]) -> str:
+    """The rows; an absent value is an empty cell."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows(cells(tally) for tally in tallies)
+    return text.getvalue()
+
+
+def chaos_md(tallies: Sequence[Tally], about: Circumstances) -> str:
+    """The rows as a Markdown table, then what has no column, then how to have it again."""
+    rows = [COLUMNS, ["---"] * len(COLUMNS), *(cells(tally) for tally in tallies)]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rest = "\n".join(f"- {tally.scenario}: {line}" for tally in tallies for line in lines(tally))
+    return f"# Chaos\n\n{table}\n\n{rest}\n\n{about}.\nFleet: `{shlex.join(about.fleet)}`. By `{about.command}`.\n"
+
+
+def cells(tally: Tally) -> list[str]:
+    """As text, in the order of the columns."""
+    return [_cell(getattr(tally, column)) for column in COLUMNS]
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

@@ -1,0 +1,110 @@
+"""The client of a scenario: asks, keeps what a count needs of each answer, tries again where nobody listens.
+
+How a question travels is client.py's business; when it is due is load.py's.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from errno import ECONNREFUSED
+
+import numpy as np
+
+from ragbench.chaos.exchange import Exchange
+from ragbench.client import Answer, Client, Clock, Prepared, connect
+from ragbench.config import Workload
+from ragbench.records import Row
+from ragbench.schedule import Request
+
+_REFUSED = os.strerror(ECONNREFUSED)
+_TRY_AGAIN_S = 0.05
+_LONGEST_PATIENCE_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the clients of one load behave. `prefix` makes their request ids unlike those of any other load.
+
+    `hang_up_share`: of the requests, given up within 50 ms. `echoes`: the right answer is the question itself.
+    """
+
+    prefix: str
+    timeout_s: float = 10.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    hang_up_share: float = 0.0
+    echoes: bool = True
+
+
+class Witness:
+    """An Asker for `fire`. Made by `witness`."""
+
+    def __init__(self, manner: Manner, rng: np.random.Generator) -> None:
+        self.refused = 0
+        self.hung_up: set[int] = set()
+        self.client: Client | None = None
+        self._manner = manner
+        self._rng = rng
+        self._headers: dict[int, tuple[str | None, float | None]] = {}
+        self._questions: dict[int, str] = {}
+
+    def prepare(self, request: Request) -> Prepared:
+        """With an id of its own, and the headers of the scenario."""
+        assert self.client is not None, "made by witness()"
+        self._questions[request.number] = request.question.query
+        prepared = self.client.prepare(request)
+        own = {"X-Request-Id": self._id(request.number)}
+        return replace(prepared, headers={**prepared.headers, **own, **self._manner.headers})
+
+    async def ask(self, prepared: Prepared, clock: Clock) -> Row:
+        """Until there is an answer, the timeout has passed, or this client hangs up."""
+        if self._rng.random() >= self._manner.hang_up_share:
+            return await self._until_heard(prepared, clock)
+        try:
+            async with asyncio.timeout(self._rng.uniform(0, _LONGEST_PATIENCE_S)):
+                return await self._until_heard(prepared, clock)
+        except TimeoutError:
+            request = prepared.request
+            self.hung_up.add(request.number)
+            return Row(request.number, request.question.id, request.due_s)
+
+    def exchanges(self, rows: Sequence[Row]) -> list[Exchange]:
+        """What became of each request, less those that were hung up."""
+        return [self._exchange(row) for row in rows if row.request not in self.hung_up]
+
+    def keep(self, request: Request, answer: Answer) -> None:
+        """Remember the headers that a row has no place for."""
+        told = answer.headers.get("retry-after", "").strip()
+        self._headers[request.number] = (answer.headers.get("x-request-id"), float(told) if told.isdecimal() else None)
+
+    async def _until_heard(self, prepared: Prepared, clock: Clock) -> Row:
+        assert self.client is not None, "made by witness()"
+        first: Row | None = None
+        while True:
+            row = await self.client.ask(prepared, clock)
+            first = first or row
+            row = replace(row, sent_s=first.sent_s, send_lag_s=first.send_lag_s)  # it was sent when it was first tried
+            if row.status != "connection_error" or row.error != _REFUSED:
+                return row
+            self.refused += 1
+            if clock() + _TRY_AGAIN_S >= prepared.request.due_s + self._manner.timeout_s:
+                return row
+            await asyncio.sleep(_TRY_AGAIN_S)
+
+    def _exchange(self, row: Row) -> Exchange:
+        heard_id, retry_after_s = self._headers.get(row.request, (None, None))
+        right = self._questions.get(row.request) if self._manner.echoes else None
+        return Exchange(row, self._id(row.request), right, heard_id, retry_after_s)
+
+    def _id(self, number: int) -> str:
+        return f"{self._manner.prefix}-{number}"
+
+
+@asynccontextmanager
+async def witness(url: str, manner: Manner, rng: np.random.Generator) -> AsyncIterator[Witness]:
+    """A witness connected to the service at `url`."""
+    made = Witness(manner, rng)
+    async with connect(url, workload=Workload(), timeout_s=manner.timeout_s, on_answer=made.keep) as client:
+        made.client = client
+        yield made

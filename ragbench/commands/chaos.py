@@ -1,0 +1,175 @@
+"""`ragbench chaos`: break a fleet under load in every way there is, and count what became of the requests."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.status import Status
+
+from ragbench.chaos.peers import PEERS
+from ragbench.chaos.play import NoCapacity, measure_capacity, play
+from ragbench.chaos.report import Circumstances, chaos_table, lines, write
+from ragbench.chaos.scenarios import SCENARIOS, Scenario, names_of
+from ragbench.chaos.stage import Terms
+from ragbench.chaos.tally import Tally
+from ragbench.commands.common import say, terminal
+from ragbench.config import StudyError
+from ragbench.descriptors import allow_files
+from ragbench.hardware import git_state, this_machine
+from ragbench.interrupts import Interrupted, run_until_done
+from ragbench.launch import LaunchError
+from ragbench.workload import load_questions
+
+STUB = "--profile stub --stub-batch-s 0.02 --stub-item-s 0.004"  # two cores are enough to keep three of it busy
+LOGS = "--access-log --log-format json"  # what `duplicated` is counted from
+FLEET = f"python -m servers scaled --min-replicas 3 --max-replicas 3 --base-port 18000 {STUB} {LOGS}"
+REPLICA = f"python -m servers batched {STUB} {LOGS}"
+
+
+def chaos(  # noqa: PLR0913, PLR0917  an option each
+    scenarios: Annotated[list[str] | None, typer.Argument(metavar="[SCENARIO]...", help=", ".join(SCENARIOS))] = None,
+    duration_s: Annotated[
+        float, typer.Option(help="Of a scenario's load; some take two or three times as long.")
+    ] = 30.0,
+    capacity_rps: Annotated[float | None, typer.Option(help="What the fleet carries; measured unless given.")] = None,
+    command: Annotated[str, typer.Option(help="The fleet, less its port.")] = FLEET,
+    replica: Annotated[str, typer.Option(help="A replica to register, less its port.")] = REPLICA,
+    late_s: Annotated[float, typer.Option(help="A later answer counts as late.")] = 1.0,
+    timeout_s: Annotated[float, typer.Option(help="How long a client waits, from when its request is due.")] = 10.0,
+    seed: Annotated[int, typer.Option(help="Of the load, and of who is hit.")] = 1,
+    peers: Annotated[bool, typer.Option("--peers", help="Kill one of two workers of each framework instead.")] = False,
+    out: Annotated[Path, typer.Option(help="The folder for the tables and the logs.")] = Path("results/chaos"),
+) -> None:
+    """Break a fleet under load, a scenario at a time, and print what was lost. Without SCENARIO: all of them."""
+    if duration_s <= 0 or (capacity_rps is not None and capacity_rps <= 0):
+        raise StudyError([f"--duration-s and --capacity-rps must be > 0, got {duration_s:g} and {capacity_rps}"])
+    if peers and scenarios:
+        raise StudyError(["--peers plays one fault of its own: give it no SCENARIO"])
+    try:
+        names = names_of(scenarios or [])
+    except ValueError as error:
+        raise StudyError([str(error)]) from error
+    questions = load_questions("facts").questions
+    terms = Terms(_argv(command), _argv(replica), questions, duration_s, late_s, timeout_s, seed=seed)
+    if peers:
+        fleets = {name: replace(terms, fleet=_argv(f"{peer.command} {STUB}")) for name, peer in PEERS.items()}
+        parts = [Part(name, peer.scenario, fleets[name]) for name, peer in PEERS.items()]
+    else:
+        fleets = {"capacity": terms}
+        parts = [Part(name, SCENARIOS[name], terms) for name in names]
+    allow_files([])
+    table = "peers" if peers else "chaos"
+    try:
+        tallies = run_until_done(_play_all(table, parts, fleets, capacity_rps=capacity_rps, out=out))
+    except Interrupted as interruption:
+        say(f"{interruption}; what is whole is in {out / table}.md")
+        raise typer.Exit(interruption.exit_code) from None
+    except (NoCapacity, LaunchError) as error:
+        say(str(error))
+        raise typer.Exit(1) from None
+    _tell(table, tallies, out)
+    if len(tallies) < len(parts) or not (peers or all(tally.is_whole for tally in tallies)):
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A scenario, and the fleet that it is played on."""
+
+    name: str
+    scenario: Scenario
+    terms: Terms
+
+
+async def _play_all(
+    table: str, parts: Sequence[Part], fleets: Mapping[str, Terms], *, capacity_rps: float | None, out: Path
+) -> list[Tally]:
+    """The rows of the parts whose fleet came up, written after each. The load is made for the weakest of `fleets`."""
+    tallies: list[Tally] = []
+    with _Shown() as shown:
+        if capacity_rps is None:
+            capacity_rps = min([await _capacity(name, terms, out, shown) for name, terms in fleets.items()])
+        for part in parts:
+            shown.begin(part.name, part.scenario.what)
+            folder = out / part.name
+            try:
+                tally = await play(
+                    part.name, part.scenario, part.terms, capacity_rps=capacity_rps, folder=folder, on_row=shown.row
+                )
+            except LaunchError as error:
+                say(f"{part.name}: {error}")
+                continue
+            tallies.append(tally)
+            write(out, table, tallies, _circumstances(part.terms, capacity_rps))
+    return tallies
+
+
+async def _capacity(name: str, terms: Terms, out: Path, shown: "_Shown") -> float:
+    shown.say(f"{name}: measuring what it carries")
+    found_rps = await measure_capacity(terms, out / name)
+    say(f"{name}: {found_rps:.0f} requests/s")
+    return found_rps
+
+
+def _tell(table: str, tallies: Sequence[Tally], out: Path) -> None:
+    terminal.print(chaos_table(tallies, title=table))
+    for tally in tallies:
+        for line in lines(tally):
+            terminal.print(f"{tally.scenario}: {line}", soft_wrap=True)
+    terminal.print(f"table: {out / table}.md", soft_wrap=True)
+
+
+def _circumstances(terms: Terms, capacity_rps: float) -> Circumstances:
+    commit, is_changed = git_state(Path(__file__).parent)
+    told = f"{(commit or 'unknown')[:7]}{' with changes' if is_changed else ''}"
+    command = shlex.join(["ragbench", *sys.argv[1:]])
+    fleet = ["python" if word == sys.executable else word for word in terms.fleet]
+    return Circumstances(str(this_machine()), told, command, fleet, capacity_rps, terms.duration_s)
+
+
+def _argv(command: str) -> list[str]:
+    words = shlex.split(command)
+    if not words:
+        raise StudyError(["--command and --replica must not be empty"])
+    return [sys.executable, *words[1:]] if words[0] == "python" else words
+
+
+class _Shown:
+    """On a terminal the scenario that runs and its requests; elsewhere a line a scenario."""
+
+    def __init__(self) -> None:
+        self._status = Status("getting ready", console=terminal) if terminal.is_terminal else None
+        self._what = ""
+        self._rows = 0
+
+    def __enter__(self) -> "_Shown":
+        if self._status:
+            self._status.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._status:
+            self._status.stop()
+
+    def begin(self, name: str, what: str) -> None:
+        """A scenario begins."""
+        self._what, self._rows = f"{name}: {what}", 0
+        self.say(self._what)
+
+    def row(self, row: object) -> None:
+        """A request ended."""
+        del row
+        self._rows += 1
+        if self._status and self._rows % 50 == 0:
+            self._status.update(f"{self._what} | {self._rows} requests")
+
+    def say(self, text: str) -> None:
+        """What happens now."""
+        if self._status:
+            self._status.update(text)
+        else:
+            say(text)

@@ -1,0 +1,36 @@
+"""`ragbench chaos` as a user calls it, on the real fleet."""
+
+import csv
+import sys
+
+import psutil
+import pytest
+
+from tests.ragbench.running import ragbench
+
+SMALL = "python -m servers scaled --min-replicas 2 --max-replicas 2 --base-port 18700 --profile stub"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the harness's tether to its servers is Linux only")
+def test_a_killed_replica_costs_no_request_and_leaves_nothing(tmp_path):
+    done = ragbench(
+        *("chaos", "kill", "--duration-s", 12, "--capacity-rps", 50, "--command", SMALL, "--out", tmp_path),
+        deadline_s=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = csv.DictReader((tmp_path / "chaos.csv").read_text().splitlines())
+    assert row["scenario"] == "kill"
+    assert 260 < int(row["sent"]) < 460, "30/s for 12 s"
+    assert (row["answered"], row["lost"], row["orphans"]) == (row["sent"], "0", "0")
+    assert "ready_at_end" in (tmp_path / "chaos.md").read_text()
+    log = (tmp_path / "kill" / "server.log").read_text()
+    assert log.count("died with status -9") == 2
+    alive = [process for process in psutil.process_iter(["cmdline"]) if "18700" in (process.info["cmdline"] or [])]
+    assert not alive
+
+
+def test_an_unknown_scenario_is_one_line_with_those_there_are():
+    done = ragbench("chaos", "kil")
+    assert done.returncode == 2
+    assert done.stderr.strip().startswith("unknown scenario kil; there are kill, stop, garbage")
+    assert len(done.stderr.strip().splitlines()) == 1
