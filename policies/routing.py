@@ -52,10 +52,12 @@ def power_of_two(loads: Sequence[Load], turn: int, rng: Random) -> int:
 def least_work(loads: Sequence[Load], turn: int, rng: Random) -> int:
     """The replica which would finish this request first: outstanding work over its measured rate.
 
-    A replica without a measurement is taken to be as fast as the fastest measured one, so that it is tried.
+    A replica without a measurement is taken to be as fast as the fastest measured one while it has nothing to do, so
+    that it is tried, and as slow as the slowest one until it has answered.
     """
-    fastest = max((load.rate_rps for load in loads if load.rate_rps), default=1.0)
-    return _first_minimum([load.filled / (load.rate_rps or fastest) for load in loads], turn)
+    rates = [load.rate_rps for load in loads if load.rate_rps] or [1.0]
+    guesses = (max(rates), min(rates))
+    return _first_minimum([load.filled / (load.rate_rps or guesses[load.outstanding > 0]) for load in loads], turn)
 
 
 def _first_minimum(costs: Sequence[float], turn: int) -> int:

@@ -104,13 +104,15 @@ class Served:
 class State:
     """Where a server is in its life; `serve.py` moves it on.
 
-    `load` tells a balancer how much there is to do; one that `passes_on` requests has replicas speak for themselves.
+    `load` tells a balancer how much there is to do, and `hangs` whether nothing comes of it; one that `passes_on`
+    requests has its replicas speak for themselves.
     """
 
     ready: bool = False
     draining: bool = False
     replica: str = ""
     load: Callable[[], str] | None = None
+    hangs: Callable[[], bool] | None = None
     passes_on: bool = False
 
     def require_ready(self) -> None:
@@ -162,6 +164,8 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> F
     @app.get("/ready")
     async def ready() -> dict[str, str]:
         state.require_ready()
+        if state.hangs is not None and state.hangs():
+            raise Unavailable("the pipeline hangs", retry_after_s=1)
         return {"status": "ready"}
 
     @app.get("/info")

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _PASSED_ON = ("Content-Type", "Server-Timing", "X-Batch-Size", "X-Batch-Close", "X-Replica", "Retry-After")
 _WHOLE_BYTES = 1 << 20  # an answer up to this length is read before it is passed on, so that half of one is no answer
 _ANSWERS = (200, 400, 401, 413, 415, 422, 429, 431, 504)  # passed on; any other status is a fault of the replica's
+_KEEP_IDLE_S = 5.0
 _PATIENCE_S = 1.0  # for news of the replicas, when those that were asked have all broken off
 _OUT_OF_FILES = (23, 24)  # ENFILE, EMFILE: our own want, and no replica's fault
 
@@ -93,7 +94,7 @@ class Balancer:
 
     async def open(self) -> None:
         """Make the connection pool; as many connections as there are requests."""
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_IDLE_S)
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=2.0),
@@ -173,9 +174,10 @@ class Balancer:
 
     def _refuse_late(self, deadline_s: float) -> None:
         """Where every replica has so much to do that the answer would be late, say so now. Raises QueueFull."""
-        predicted = [replica.predicted_s() for replica in self._roster.in_state("ready")]
+        now = self._clock()
+        predicted = [replica.predicted_s(now) for replica in self._roster.in_state("ready")]
         waits = [wait_s for wait_s in predicted if wait_s is not None]
-        if waits and len(waits) == len(predicted) and min(waits) > deadline_s - self._clock():
+        if waits and len(waits) == len(predicted) and min(waits) > deadline_s - now:
             metrics.SHED.labels("deadline").inc()
             raise QueueFull("too busy: deadline", retry_after_s=max(1, round(min(waits))))
 
@@ -247,10 +249,10 @@ class Balancer:
             kept = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
             now = self._clock()
             if (told := read_load(answer.headers.get("X-Load"))) is not None:
-                replica.told(now, told.outstanding + 1)  # it has done with this one, and we have not
+                replica.told(now, told.outstanding + 1, told.wait_s)  # it has done with this one, and we have not
             replica.health.answered(now)
             if answer.status == 200:
-                replica.answered(now - sent_s, outstanding)
+                replica.answered(now, now - sent_s, outstanding)
                 self.traffic.waited(now, queue_s(kept.get("Server-Timing", "")))
             if is_whole:
                 return Reply(answer.status, kept, content)

@@ -88,8 +88,11 @@ class Batched:
 
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag`."""
-        state.load = self._load
+        state.load, state.hangs = self._load, self._hangs
         add_rag_route(app, state, self.answer, request_timeout_s=self._settings.request_timeout_s)
+
+    def _hangs(self) -> bool:
+        return self._batcher is not None and self._batcher.running_s(time.monotonic()) > self._settings.hang_s
 
     def _load(self) -> str:
         """For the balancer, in the header X-Load: requests here, and until one more would be answered."""

@@ -108,15 +108,19 @@ class Batcher(Generic[T, R]):
         ahead = 0 if self._joins else sum(batch.size for batch in self._taken[1:])
         return len(self._queue) + ahead
 
+    def running_s(self, now: float) -> float:
+        """How long the run under way takes already; 0 where there is none."""
+        if not self._taken:
+            return 0.0
+        return now - max(self._taken[0].taken_s, self._returning.ended_s or 0.0)
+
     def predicted_s(self, now: float) -> float | None:
         """Until one who came now would be answered; None before the first run."""
         if self._joins:
             return (self.waiting + 1) / self._rate_rps if self._rate_rps else None
         rest_s = 0.0
         if self._taken:
-            running = self._taken[0]
-            started_s = max(running.taken_s, self._returning.ended_s or running.taken_s)
-            rest_s = max(0.0, started_s + (self._pace.run_s(running.size) or 0.0) - now)
+            rest_s = max(0.0, (self._pace.run_s(self._taken[0].size) or 0.0) - self.running_s(now))
         return self._pace.answered_s(self.waiting, max_batch_size=self._max_batch_size, rest_s=rest_s)
 
     async def submit(self, request: T, *, deadline_s: float | None = None) -> Done[R]:

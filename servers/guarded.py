@@ -10,6 +10,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from servers.corked import CorkedProtocol
+from servers.door import Door
 
 __all__ = ["MAX_HEADERS", "MAX_HEAD_BYTES", "GuardedProtocol", "guarded"]
 
@@ -32,6 +33,7 @@ class GuardedProtocol(CorkedProtocol):
 
     client_timeout_s: float
     max_body_bytes: int
+    door: Door | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -52,6 +54,8 @@ class GuardedProtocol(CorkedProtocol):
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
+        if self.door is not None:
+            self.door.left()
 
     def data_received(self, data: bytes) -> None:
         """Parse it, then see that it is not too much."""
@@ -79,6 +83,8 @@ class GuardedProtocol(CorkedProtocol):
         self._in_head = False
         self._wait()
         super().on_headers_complete()
+        if self.door is not None and self.door.is_crowded and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """The last byte of a request: now it is for us to make haste."""
@@ -137,9 +143,10 @@ class GuardedProtocol(CorkedProtocol):
         return self.flow.read_paused or is_owed
 
 
-def guarded(*, client_timeout_s: float, max_body_bytes: int) -> type[GuardedProtocol]:
-    """The protocol with these limits, for uvicorn, which makes one for each connection."""
-    return type("Guarded", (GuardedProtocol,), {"client_timeout_s": client_timeout_s, "max_body_bytes": max_body_bytes})
+def guarded(*, client_timeout_s: float, max_body_bytes: int, door: Door | None = None) -> type[GuardedProtocol]:
+    """The protocol with these limits, for uvicorn, which makes one for each connection that comes in by `door`."""
+    limits = {"client_timeout_s": client_timeout_s, "max_body_bytes": max_body_bytes, "door": door}
+    return type("Guarded", (GuardedProtocol,), limits)
 
 
 def _is_chunked(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from servers import metrics
@@ -17,6 +19,8 @@ log = logging.getLogger(__name__)
 class Heartbeat:
     """`GET /ready` every `every_s`, answered within as much; after `misses` in a row a replica hangs.
 
+    One that has answered a question meanwhile is not asked: it is well, however long its queue is.
+
     With the first miss it gets no more requests. When it hangs, those it has are asked of others; our own is ended and
     replaced (`Fleet`), and a registered one is dead until it answers again.
     """
@@ -25,6 +29,7 @@ class Heartbeat:
     balancer: Balancer
     every_s: float = 1.0
     misses: int = 3
+    clock: Callable[[], float] = time.monotonic
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -44,13 +49,17 @@ class Heartbeat:
                     beats.create_task(self._beat(replica))
 
     async def _beat(self, replica: Replica) -> None:
+        asked_s = self.clock()
+        if replica.state == "ready" and asked_s - replica.heard_s < self.every_s:
+            replica.missed = 0
+            return
         is_ready = await self.balancer.is_ready(replica.url, timeout_s=self.every_s)
         if replica.state == "dead" and replica.registered and is_ready:
             replica.fault, replica.missed = None, 0
             self.roster.move(replica, "ready")
         if replica.state != "ready":
             return
-        if is_ready:
+        if is_ready or replica.heard_s > asked_s:
             replica.missed = 0
             return
         replica.missed += 1

@@ -15,6 +15,7 @@ __all__ = ["Replica", "ReplicaState", "Roster"]
 
 ReplicaState = Literal["starting", "ready", "draining", "dead"]
 _TOLD_S = 1.0  # how long what a replica said of its load is believed
+_MEASURED_S = 10.0  # how long its measured rate is: a slow one that gets no requests is tried again after that
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +39,8 @@ class Replica:
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
-    _elsewhere: tuple[float, int] = (0.0, 0)
+    heard_s: float = 0.0  # when it last answered a question
+    _told: tuple[float, int, float | None] = (0.0, 0, None)
     _limits: set[asyncio.Timeout] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -78,23 +80,26 @@ class Replica:
         for limit in tuple(self._limits):
             limit.reschedule(asyncio.get_running_loop().time())
 
-    def answered(self, latency_s: float, outstanding: int) -> None:
+    def answered(self, now: float, latency_s: float, outstanding: int) -> None:
         """Learn the rate from one answer by Little's law: `outstanding` requests were here for `latency_s` each."""
+        self.heard_s = now
         self.rate_rps = smoothed(self.rate_rps, outstanding / max(latency_s, 1e-6))
 
-    def told(self, now: float, outstanding: int) -> None:
-        """It said how many requests it had: those beyond ours were sent by others."""
-        self._elsewhere = now, max(0, outstanding - self.outstanding)
+    def told(self, now: float, outstanding: int, wait_s: float | None) -> None:
+        """It said how many requests it had, of which those beyond ours were sent by others, and its predicted wait."""
+        self._told = now, max(0, outstanding - self.outstanding), wait_s
 
     def load(self, now: float) -> Load:
-        """What a routing policy may know."""
-        told_s, elsewhere = self._elsewhere
+        """What a routing policy may know. What was measured or told long ago is not known any more."""
+        told_s, elsewhere, _ = self._told
         others = elsewhere if now - told_s <= _TOLD_S else 0
-        return Load(self.name, self.outstanding + others, self.rate_rps, self.health.share(now))
+        rate_rps = self.rate_rps if now - self.heard_s <= _MEASURED_S else None
+        return Load(self.name, self.outstanding + others, rate_rps, self.health.share(now))
 
-    def predicted_s(self) -> float | None:
-        """Until one more would be answered, by the measured rate; None where there is none, or nothing to wait for."""
-        return (self.outstanding + 1) / self.rate_rps if self.rate_rps and self.outstanding else None
+    def predicted_s(self, now: float) -> float | None:
+        """Until one more would be answered, as it said itself a moment ago; None where it did not."""
+        told_s, _, wait_s = self._told
+        return wait_s if self.outstanding and now - told_s <= _TOLD_S else None
 
     def describe(self) -> dict[str, Any]:
         """As `GET /replicas` tells it."""

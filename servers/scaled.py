@@ -45,7 +45,7 @@ class ScaledSettings(BatchedSettings):
     max_replicas: int = Field(3, ge=1, description="there are never more")
     log_dir: Path | None = Field(None, description="folder for a log of each replica; with the fleet's unless set")
     slow_replica: float = Field(1.0, ge=1, description="the first replica gets this --slowdown: a fault, for studies")
-    routing: str = Field("least_outstanding", description=f"who gets a request: {', '.join(routing.POLICIES)}")
+    routing: str = Field("least_work", description=f"who gets a request: {', '.join(routing.POLICIES)}")
     scaling: str = Field("outstanding", description=f"how many replicas: {' or '.join(scaling.POLICIES)}")
     outstanding_per_replica: float = Field(16.0, gt=0, description="target of the rule `outstanding`")
     queue_wait_target_s: float = Field(0.5, gt=0, description="a longer queue wait (p95) asks for one replica more")

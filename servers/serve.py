@@ -17,6 +17,7 @@ import uvicorn
 
 from servers.addresses import is_loopback
 from servers.api import Design, State, create_app
+from servers.door import Door, allow_descriptors, room_for
 from servers.guarded import guarded
 from servers.settings import Settings
 
@@ -43,7 +44,27 @@ class BindError(RuntimeError):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with the signals left to us: it would raise them again at the end, and so skip our cleaning up."""
+    """uvicorn, with the signals left to us: it would raise them again at the end, and so skip our cleaning up.
+
+    Accepting is left to our door; `each` connection takes that many descriptors.
+    """
+
+    def __init__(self, config: uvicorn.Config, door: Door, *, each: int) -> None:
+        super().__init__(config)
+        self._door = door
+        self._each = each
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the door."""
+
+        def protocol() -> asyncio.Protocol:
+            return self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn itself makes it
+                config=self.config, server_state=self.server_state, app_state={}
+            )
+
+        self._door.open(protocol, most=room_for(each=self._each))
+        self.servers = [self._door]  # type: ignore[list-item]  # it will be closed
+        self.started = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -69,6 +90,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def run(name: str, design: Design, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Raises BindError, and whatever the design's start raises."""
+    allow_descriptors()
     listener = bind(settings.host, settings.port)
     try:
         with asyncio.Runner(loop_factory=_LOOP) as runner:
@@ -86,6 +108,7 @@ def warn_of_open_door(settings: Settings) -> None:
 async def _serve(name: str, design: Design, settings: Settings, listener: socket.socket) -> None:
     port = listener.getsockname()[1]
     state = State(replica=settings.replica or str(port))
+    door = Door(listener)
     server = _Server(
         uvicorn.Config(
             create_app(name, settings, design, state),
@@ -94,11 +117,13 @@ async def _serve(name: str, design: Design, settings: Settings, listener: socket
             lifespan="off",
             server_header=False,
             proxy_headers=False,
-            http=guarded(client_timeout_s=settings.client_timeout_s, max_body_bytes=settings.max_body_bytes),
+            http=guarded(client_timeout_s=settings.client_timeout_s, max_body_bytes=settings.max_body_bytes, door=door),
             ws="none",
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(settings.drain_s)),
-        )
+        ),
+        door,
+        each=2 if state.passes_on else 1,
     )
     warn_of_open_door(settings)
     stop = _stop_requested(with_parent=settings.stop_with_parent)

@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     client_timeout_s: float = Field(
         20.0, gt=0, description="time that a client is given to send a request's head, and as much again for its body"
     )
+    hang_s: float = Field(60.0, gt=0, description="a run that takes longer hangs: /ready says no, a fleet replaces it")
     drain_s: float = Field(5.0, gt=0, description="time that accepted requests are given at SIGTERM")
     api_key: str | None = Field(
         None,

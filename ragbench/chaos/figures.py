@@ -64,12 +64,12 @@ def overload_figures(evidence: Evidence) -> Figures:
     """Of the requests beyond the load's own share, which came only during the overload, and of that time."""
     crowd = evidence.crowd
     refused = [it for it in crowd if it.fate == "rejected"]
-    told = [it.retry_after_s for it in refused if it.retry_after_s is not None]
+    ratios = retry_after_ratios(crowd)
     return {
         "goodput_share_of_capacity": goodput_share(evidence),
         "rejection_p99_ms": _quantile([_took_s(it) * 1000 for it in refused], 0.99),
-        "retry_after_p50_s": _quantile(told, 0.5),
-        "retry_took_p50_s": _quantile(until_next_answer_s(crowd), 0.5),
+        "retry_after_over_wait_p50": _quantile(ratios, 0.5),
+        "retry_after_within_factor_2": sum(0.5 <= it <= 2 for it in ratios) / len(ratios) if ratios else None,
     }
 
 
@@ -83,13 +83,21 @@ def goodput_share(evidence: Evidence) -> float | None:
     return in_time / (end_s - begin_s) / evidence.capacity_rps
 
 
-def until_next_answer_s(exchanges: Sequence[Exchange]) -> list[float]:
-    """For each refusal: how long from it until the next request was sent that was then answered."""
-    accepted = np.sort([it.row.sent_s for it in exchanges if it.fate == "answered" and it.row.sent_s is not None])
-    ends = np.array([it.row.done_s for it in exchanges if it.fate == "rejected" and it.row.done_s is not None])
-    places = np.searchsorted(accepted, ends)
-    known = places < len(accepted)
-    return [] if not len(accepted) else (accepted[places[known]] - ends[known]).tolist()
+def retry_after_ratios(exchanges: Sequence[Exchange]) -> list[float]:
+    """For each refusal: `Retry-After` over how long the queue was that it stood for.
+
+    That is how long the answered request waited which was sent last before it: who comes back then finds that queue
+    gone.
+    """
+    answered = sorted((it.row.sent_s, _took_s(it)) for it in exchanges if it.fate == "answered" and it.row.sent_s)
+    sent = np.array([sent_s for sent_s, _ in answered])
+    ratios = []
+    for it in exchanges:
+        if it.fate == "rejected" and it.retry_after_s is not None and it.row.sent_s is not None:
+            place = int(np.searchsorted(sent, it.row.sent_s)) - 1
+            if place >= 0:
+                ratios.append(it.retry_after_s / max(answered[place][1], 1e-6))
+    return ratios
 
 
 def _took_s(exchange: Exchange) -> float:

@@ -33,6 +33,7 @@ _CAPACITY_S = 5.0
 _WARM_UP_S = 1.0
 _SAMPLE_S = 1.0
 _SETTLED_S = 10.0
+_IDLE_S = 15.0
 _LOOK_S = 0.2
 _LAST_S = 5.0
 
@@ -67,7 +68,7 @@ async def play(
             stage = Stage(fleet, terms, folder, capacity_rps, np.random.default_rng(terms.seed), until_the_end)
             act = await _act(name, scenario, stage, on_row)
         at_the_end = await _at_the_end(fleet)
-        act.footprints.append(_footprint(fleet, act.end_s))
+        act.footprints.append(await _footprint_at_rest(fleet, act))
         failure = fleet.failure()
     finally:
         orphans = await fleet.stop()
@@ -180,6 +181,16 @@ async def _watch(fleet: Fleet, footprints: list[Footprint], clock: Clock) -> Non
 
 def _footprint(fleet: Fleet, t_s: float) -> Footprint:
     return Footprint(t_s, *held_by(fleet.members))
+
+
+async def _footprint_at_rest(fleet: Fleet, act: _Act) -> Footprint:
+    """Once idle connections have been closed, for which servers take their time; as it is after that time."""
+    until_s = asyncio.get_running_loop().time() + _IDLE_S
+    while True:
+        now = _footprint(fleet, act.end_s)
+        if now.descriptors <= act.footprints[0].descriptors or asyncio.get_running_loop().time() > until_s:
+            return now
+        await asyncio.sleep(_SAMPLE_S)
 
 
 async def _at_the_end(fleet: Fleet) -> Figures:

@@ -46,3 +46,10 @@ def test_least_work_prefers_the_faster_replica_at_equal_queues() -> None:
 
 def test_least_work_tries_a_replica_without_a_measurement() -> None:
     assert least_work([Load("a", 2, 10.0), Load("b", 0)], 0, Random(0)) == 1
+    assert least_work([Load("a", 2, 10.0), Load("b", 1), Load("c", 0, 2.0)], 0, Random(0)) == 0, "one is a trial"
+
+
+def test_one_that_has_just_come_back_gets_less() -> None:
+    loads = [Load("a", 4, 10.0), Load("b", 0, 10.0, share=0.1)]
+    for name in ("least_outstanding", "least_work", "power_of_two"):
+        assert POLICIES[name](loads, 0, Random(0)) == 0

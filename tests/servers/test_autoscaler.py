@@ -49,7 +49,7 @@ def autoscaler(party: Party) -> Autoscaler:
         roster.add(Replica(f"http://{len(list(roster))}", state=state))  # type: ignore[arg-type]
     first, second, *_ = roster
     first.outstanding = 3
-    second.told(9.5, 4)
+    second.told(9.5, 4, None)
     return Autoscaler(
         roster,
         cast(Fleet, any_party),

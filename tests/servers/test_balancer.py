@@ -131,6 +131,7 @@ async def test_passes_body_status_and_known_headers(
     assert [replica.outstanding for replica in roster] == [0]
     assert [replica.load(1.0).outstanding for replica in roster] == [7], "those that others sent"
     assert [replica.load(9.0).outstanding for replica in roster] == [0], "old news"
+    assert [replica.load(now).rate_rps is None for replica in roster for now in (9.0, 12.0)] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -238,16 +239,21 @@ async def test_the_deadline_holds_for_waiting_and_for_tries(start: Start, clock:
     await balancer.close()
 
 
-async def test_what_cannot_be_in_time_is_refused_at_once(start: Start, balanced: tuple[Balancer, Roster]) -> None:
+async def test_what_cannot_be_in_time_is_refused_at_once(
+    start: Start, balanced: tuple[Balancer, Roster], clock: Clock
+) -> None:
     balancer, roster = balanced
     replica = await start("good")
     roster.add(replica)
-    replica.answered(latency_s=10.0, outstanding=10)
-    assert (await ask(balancer, deadline_s=1.5)).status == 200, "nobody is there: the rate may be old"
-    replica.rate_rps = 1.0
-    with replica.serving(), replica.serving(), pytest.raises(QueueFull) as refused:
-        await ask(balancer, deadline_s=3.5)
-    assert refused.value.retry_after_s == 3
+    replica.told(1.0, 9, 2.6)
+    assert (await ask(balancer, deadline_s=1.5)).status == 200, "nobody is there: what it said is over"
+    replica.told(1.0, 9, 2.6)
+    with replica.serving():
+        with pytest.raises(QueueFull) as refused:
+            await ask(balancer, deadline_s=3.5)
+        assert refused.value.retry_after_s == 3
+        clock.now = 2.1
+        assert (await ask(balancer, deadline_s=3.5)).status == 200, "that was said long ago"
 
 
 async def test_a_long_answer_is_passed_on_in_parts(start: Start, balanced: tuple[Balancer, Roster]) -> None:

@@ -64,6 +64,17 @@ async def test_a_registered_one_is_dead_until_it_answers(roster: Roster) -> None
     assert (replica.state, replica.fault, replica.gone.is_set()) == ("ready", None, False)
 
 
+async def test_one_that_answers_questions_is_not_asked(roster: Roster) -> None:
+    replica, answers = Replica("http://127.0.0.1:1", state="ready"), Answers(roster)
+    roster.add(replica)
+    answers.is_well = False
+    heartbeat = Heartbeat(roster, cast(Balancer, answers), clock=lambda: 10.5)
+    for heard_s, missed in ((9.0, 1), (9.0, 2), (10.0, 0), (9.0, 1)):
+        replica.heard_s = heard_s
+        await heartbeat.once()
+        assert replica.missed == missed
+
+
 async def test_those_that_start_or_drain_are_not_asked(roster: Roster) -> None:
     answers = Answers(roster)
     answers.is_well = False

@@ -1,0 +1,83 @@
+"""The door: no more inside than there is room for, the others wait and are not turned away."""
+
+import asyncio
+import resource
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from servers.door import Door, allow_descriptors, room_for
+
+
+class Guest(asyncio.Protocol):
+    """Says that it is in, and when it is gone."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.write(b"in\n")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._door.left()
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+async def test_whoever_finds_it_crowded_waits_until_another_leaves(listener: socket.socket) -> None:
+    door = Door(listener)
+    door.open(lambda: Guest(door), most=2)
+    streams = [await asyncio.open_connection(*listener.getsockname()) for _ in range(3)]
+    assert [await reader.readline() for reader, _ in streams[:2]] == [b"in\n"] * 2
+    assert door.is_crowded
+    third = asyncio.create_task(streams[2][0].readline())
+    assert not (await asyncio.wait({third}, timeout=0.2))[0]
+    streams[0][1].close()
+    assert await asyncio.wait_for(third, 10) == b"in\n"
+    for _, writer in streams[1:]:
+        writer.close()
+    door.close()
+
+
+async def test_descriptors_may_run_out(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    door, loop = Door(listener), asyncio.get_running_loop()
+    real, failures = loop.sock_accept, iter([OSError(24, "Too many open files")])
+
+    async def accept(sock: socket.socket) -> tuple[socket.socket, object]:
+        for error in failures:
+            raise error
+        return await real(sock)
+
+    monkeypatch.setattr(loop, "sock_accept", accept)
+    door.open(lambda: Guest(door), most=9)
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    assert await asyncio.wait_for(reader.readline(), 10) == b"in\n"
+    writer.close()
+    door.close()
+
+
+def test_room_is_what_is_left_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (1024, 4096))
+    monkeypatch.setattr("os.listdir", lambda path: ["0"] * 20)
+    assert (room_for(each=1), room_for(each=2)) == (980, 490)
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (30, 30))
+    assert room_for(each=2) == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "wanted"), [((1024, 4096), (4096, 4096)), ((1024, -1), (65_536, -1)), ((4096, 4096), None)]
+)
+def test_the_limit_is_raised_to_what_is_allowed(
+    limits: tuple[int, int], wanted: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda what: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda what, both: given.append(both))
+    allow_descriptors()
+    assert given == ([wanted] if wanted else [])
