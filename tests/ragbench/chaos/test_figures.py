@@ -1,6 +1,6 @@
 import pytest
 
-from ragbench.chaos.figures import Evidence, Footprint, goodput_share, memory_slope_mib_per_min, until_next_answer_s
+from ragbench.chaos.figures import Evidence, Footprint, goodput_share, memory_slope_mib_per_min, retry_after_ratios
 from ragbench.chaos.fleet import read_retries
 from ragbench.chaos.stage import calm_s, repeated_s
 from tests.ragbench.chaos.exchanges import exchange
@@ -14,10 +14,15 @@ def test_memory_slope_is_that_of_the_second_half():
     assert memory_slope_mib_per_min(grown[:4]) is None
 
 
-def test_until_the_next_request_that_was_answered():
-    exchanges = [exchange(1.0, took_s=0.5, **REFUSED), exchange(1.2), exchange(2.0), exchange(9.0, **REFUSED)]
-    assert until_next_answer_s(exchanges) == pytest.approx([0.5])
-    assert until_next_answer_s([exchange(1.0, **REFUSED)]) == []
+def test_retry_after_is_held_against_the_wait_of_whoever_was_let_in_last():
+    exchanges = [
+        exchange(1.0, **REFUSED),
+        exchange(1.2, took_s=0.5),
+        exchange(1.3, took_s=2.0),
+        exchange(1.4, **REFUSED),
+    ]
+    assert retry_after_ratios(exchanges) == pytest.approx([0.5])
+    assert retry_after_ratios([exchange(1.0, **REFUSED)]) == []
 
 
 def test_goodput_counts_answers_in_time_of_the_overload_alone():
