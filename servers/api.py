@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
@@ -11,7 +11,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from starlette.exceptions import HTTPException
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servers import metrics, tracing
 from servers.deadline import time_limit_s
@@ -31,6 +33,7 @@ __all__ = [
     "Served",
     "State",
     "Usage",
+    "add_handler",
     "add_rag_route",
     "create_app",
     "or_hang_up",
@@ -105,7 +108,7 @@ class State:
     """Where a server is in its life; `serve.py` moves it on.
 
     `load` tells a balancer how much there is to do, and `hangs` whether nothing comes of it; one that `passes_on`
-    requests has its replicas speak for themselves.
+    requests has its replicas speak for themselves. `rag` answers `POST /rag`.
     """
 
     ready: bool = False
@@ -114,6 +117,7 @@ class State:
     load: Callable[[], str] | None = None
     hangs: Callable[[], bool] | None = None
     passes_on: bool = False
+    rag: ASGIApp | None = None
 
     def require_ready(self) -> None:
         """Raise Unavailable unless requests may be served."""
@@ -153,7 +157,7 @@ class Measured(Protocol):
         """The text of `GET /metrics`."""
 
 
-def create_app(name: str, settings: Settings, design: Design, state: State) -> FastAPI:
+def create_app(name: str, settings: Settings, design: Design, state: State) -> ASGIApp:
     """The application round a design: `/health`, `/ready`, `/info`, `/metrics`, the envelope and the error answers."""
     app = FastAPI(title=f"ragbench {name}", redoc_url=None)
 
@@ -181,16 +185,37 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> F
     describe(app, settings, question=Question, answer=Answer)
     app.add_exception_handler(RequestError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_middleware(
-        Envelope,
+    enveloped = Envelope(
+        app,
+        rag=state.rag,
         max_body_bytes=settings.max_body_bytes,
         describe=state.headers,
         access_log=settings.access_log,
         keys=settings.keys(),
     )
-    if settings.otlp_endpoint is not None:
-        app.add_middleware(tracing.Traced)
-    return app
+    return enveloped if settings.otlp_endpoint is None else tracing.Traced(enveloped)
+
+
+def add_handler(app: FastAPI, state: State, handler: Callable[[Request], Awaitable[Response]]) -> None:
+    """Have `handler` answer `POST /rag`, past FastAPI: its layers cost more than the rest of the exchange.
+
+    FastAPI has the route too, for other methods' 405; it is described in openapi.py.
+    """
+
+    async def rag(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        try:
+            response = await handler(request)
+        except RequestError as error:
+            response = await _answer_error(request, error)
+        except RequestValidationError as error:
+            response = await _answer_invalid(request, error)
+        except HTTPException as error:
+            response = JSONResponse({"detail": error.detail}, error.status_code)
+        await response(scope, receive, send)
+
+    state.rag = rag
+    app.router.routes.insert(0, Route("/rag", handler, methods=["POST"]))
 
 
 def add_rag_route(
@@ -203,9 +228,6 @@ def add_rag_route(
     """`POST /rag`: validate, answer within the time limit, describe the stages in the headers.
 
     `answer` is given the question and its deadline on the monotonic clock.
-
-    A route of Starlette's, before all others: FastAPI's own handling costs more than the rest of the exchange. It is
-    described in openapi.py.
     """
     known: Duplicates[Served] = Duplicates()
 
@@ -225,7 +247,7 @@ def add_rag_route(
         tracing.stages(served.stage_s)
         return Response(served.answer.model_dump_json(), media_type="application/json", headers=_described(served))
 
-    app.router.routes.insert(0, Route("/rag", rag, methods=["POST"]))
+    add_handler(app, state, rag)
 
 
 def _question(body: bytes) -> Question:

@@ -100,6 +100,7 @@ class Balancer:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=2.0),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
         )
 
     async def close(self) -> None:

@@ -35,13 +35,15 @@ class Envelope:
         self,
         app: ASGIApp,
         *,
+        rag: ASGIApp | None = None,
         max_body_bytes: int,
         describe: Callable[[], Mapping[str, str]] = dict,
         access_log: bool = False,
         keys: Sequence[str] = (),
     ) -> None:
-        """`describe`: further headers of every answer about requests."""
+        """`rag` answers `POST /rag` in place of `app`; `describe`: further headers of every answer about requests."""
         self._app = app
+        self._rag = rag
         self._describe = describe
         self._keys = keys
         self._max_body_bytes = max_body_bytes
@@ -68,7 +70,8 @@ class Envelope:
             await JSONResponse({"detail": self._too_large()}, status_code=413)(scope, receive, send)
             return
         try:
-            await self._app(scope, self._counting(receive), send)
+            rag = self._rag if scope["path"] == "/rag" and scope["method"] == "POST" else None
+            await (rag or self._app)(scope, self._counting(receive), send)
         except ClientDisconnect:
             log.debug("request %s: the client hung up before its body was whole", request_id)
         except Exception:

@@ -4,9 +4,8 @@ import time
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
-from starlette.routing import Route
 
-from servers.api import State, or_hang_up
+from servers.api import State, add_handler, or_hang_up
 from servers.balancer import Balancer, Reply
 from servers.deadline import time_limit_s
 from servers.duplicates import Duplicates
@@ -40,4 +39,4 @@ def add_proxy_route(app: FastAPI, state: State, balancer: Balancer, *, request_t
             return Response(reply.body, reply.status, reply.headers)
         return StreamingResponse(reply.body, reply.status, reply.headers)
 
-    app.router.routes.insert(0, Route("/rag", rag, methods=["POST"]))
+    add_handler(app, state, rag)
