@@ -6,6 +6,8 @@ import signal
 from pathlib import Path
 
 import httpx
+import psutil
+from aiohttp import web
 
 from tests.servers.running import QUESTION, is_alive, running
 
@@ -113,6 +115,65 @@ async def test_a_replica_that_hangs_is_replaced_and_what_it_held_is_answered_by_
         text = (await client.get("/metrics")).text
         assert 'rag_replica_ends_total{reason="hung"} 1.0' in text
         assert "rag_retries_total 0.0" not in text
+
+
+async def test_a_replica_whose_engine_hangs_is_replaced(tmp_path: Path) -> None:
+    """Its front still answers; what it should compute never ends."""
+    flags = [*STUB, "--base-port", "18800", "--min-replicas", "1", "--max-replicas", "1"]
+    async with running(tmp_path, "scaled", *flags, "--heartbeat-s", "0.3", "--hang-s", "0.5") as (_, client):
+        [before] = await replicas(client, "ready")
+        [engine] = psutil.Process(int(str(before["pid"]))).children()
+        engine.suspend()
+        answer = await client.post("/rag", json={"query": "still there?"})
+        assert answer.json()["result"] == "still there?"
+        assert before["pid"] not in {replica["pid"] for replica in await replicas(client, "ready")}
+        assert not psutil.pid_exists(engine.pid) or engine.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_an_answer_in_parts_is_passed_on_as_it_comes(tmp_path: Path) -> None:
+    go_on = asyncio.Event()
+
+    async def rag(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        await answer.write(b"first")
+        await go_on.wait()
+        await answer.write(b"last")
+        return answer
+
+    async def ready(request: web.Request) -> web.Response:
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.post("/rag", rag), web.get("/ready", ready)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    flags = [*STUB, "--base-port", "18850", "--min-replicas", "0", "--max-replicas", "1"]
+    async with running(tmp_path, "scaled", *flags) as (_, client):
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        assert (await client.post("/register", json={"url": url})).status_code == 200
+        async with client.stream("POST", "/rag", json=QUESTION) as answer:
+            parts = answer.aiter_bytes()
+            assert await anext(parts) == b"first"
+            assert [replica["outstanding"] for replica in await replicas(client, "ready")] == [1]
+            go_on.set()
+            assert await anext(parts) == b"last"
+    await runner.cleanup()
+
+
+async def test_the_same_request_twice_at_once_is_computed_once(tmp_path: Path) -> None:
+    flags = [*STUB, "--base-port", "18900", "--min-replicas", "2", "--max-replicas", "2"]
+    async with running(tmp_path, "scaled", *flags) as (_, client):
+        asking = (client.post("/rag", json=QUESTION, headers={"X-Request-Id": "same"}) for _ in range(5))
+        answers = await asyncio.gather(*asking)
+        assert {answer.status_code for answer in answers} == {200}
+        assert "rag_batch_size_sum 1.0" in await metrics_of(client)
+
+
+async def metrics_of(client: httpx.AsyncClient) -> str:
+    """The fleet's metrics; the warm-up goes past the batcher and is not in them."""
+    return (await client.get("/metrics")).text
 
 
 async def test_a_fleet_of_nobody_starts_with_the_first_request_and_goes_again(tmp_path: Path) -> None:

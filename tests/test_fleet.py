@@ -1,0 +1,107 @@
+"""The tables of docs/fleet.md and the README's of the fleet, against the studies that they are made from."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = {"chaos": "README.md", "peers": "README.md"}
+
+
+def read(study: str, file: str = "summary.csv") -> pd.DataFrame:
+    return pd.read_csv(ROOT / "results" / f"reference-{study}" / file)
+
+
+def told(value: float, form: str = "{:.0f}") -> str:
+    return "" if pd.isna(value) else form.format(value)
+
+
+def chaos() -> list[str]:
+    """A row a scenario."""
+    columns = ["sent", "answered", "rejected", "retried", "lost", "duplicated", "late"]
+    return [
+        f"| {row['scenario']} | {' | '.join(told(row[name]) for name in columns)} "
+        f"| {told(row['recovery_s'], '{:.1f}')} | {told(row['orphans'])} |"
+        for _, row in read("chaos", "chaos.csv").iterrows()
+    ]
+
+
+def peers() -> list[str]:
+    """A row a framework."""
+    return [
+        f"| {row['scenario']} | {row['sent']} | {row['answered']} | {row['rejected']} | {row['lost']} "
+        f"| {told(row['recovery_s'], '{:.1f}')} | {row['orphans']} |"
+        for _, row in read("chaos", "peers.csv").iterrows()
+    ]
+
+
+def scaling() -> list[str]:
+    """A row an arrival and a rule."""
+    summary = read("scaling").sort_values(["arrival", "variant"])
+    return [
+        f"| {row.arrival.split(':')[0]} | {row.variant} | {row.attainment:.1%} | {row.latency_p95_s:.2f} s "
+        f"| {row.replica_s_per_1000_good:.0f} | {told(row.reaction_s, '{:.1f} s')} | {told(row.capacity_s, '{:.1f} s')} "
+        f"| {row.reversals_per_min:.1f} |"
+        for row in summary.itertuples()
+    ]
+
+
+def routing() -> list[str]:
+    """A row a policy: medians over the seeds, at each rate."""
+    summary = read("routing")
+    rows = []
+    for policy in ("round_robin", "least_outstanding", "power_of_two", "least_work"):
+        mine = summary[summary.routing == policy]
+        cells = []
+        for _, at_rate in mine.groupby("offered_rps"):
+            cells += [
+                f"{at_rate.latency_p50_s.median() * 1e3:.0f} ms",
+                f"{at_rate.latency_p99_s.median() * 1e3:.0f} ms",
+            ]
+        rows.append(f"| {policy} | {' | '.join(cells)} |")
+    return rows
+
+
+def balancer() -> list[str]:
+    """A row a load: medians over the seeds, asked directly and through a balancer."""
+    summary = read("balancer")
+    rows = []
+    for by, form in (("concurrency", "{:.0f} users"), ("offered_rps", "{:.0f}/s")):
+        for load, mine in summary.dropna(subset=[by]).groupby(by):
+            found = mine.groupby("variant")[["throughput_rps", "latency_p50_s"]].median()
+            direct, through = found.loc["batched"], found.loc["scaled"]
+            ratio = through.throughput_rps / direct.throughput_rps
+            more_ms = (through.latency_p50_s - direct.latency_p50_s) * 1e3
+            rows.append(
+                f"| {form.format(load)} | {direct.throughput_rps:.0f} | {through.throughput_rps:.0f} | {ratio:.2f} "
+                f"| {direct.latency_p50_s * 1e3:.1f} ms | {through.latency_p50_s * 1e3:.1f} ms | {more_ms:+.1f} ms |"
+            )
+    return rows
+
+
+def overload() -> list[str]:
+    """A row a design and rate: goodput, and as a share of the design's best."""
+    summary = read("overload")
+    rows = []
+    for variant, mine in summary.groupby("variant", sort=False):
+        found = mine.groupby("offered_rps")[["goodput_rps", "latency_p99_s", "rejected", "requests"]].median()
+        for rate, row in found.iterrows():
+            share, refused = row.goodput_rps / found.goodput_rps.max(), row.rejected / row.requests
+            rows.append(
+                f"| {variant} | {rate:.0f} | {row.goodput_rps:.0f} | {share:.2f} | {refused:.0%} "
+                f"| {row.latency_p99_s:.2f} s |"
+            )
+    return rows
+
+
+TABLES = [chaos, peers, scaling, routing, balancer, overload]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
+def test_the_tables_are_those_measured(table: Callable[[], list[str]]) -> None:
+    lines = table()
+    assert lines
+    page = (ROOT / PAGES.get(table.__name__, "docs/fleet.md")).read_text()
+    assert "\n".join(lines) in page
