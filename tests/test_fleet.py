@@ -42,8 +42,8 @@ def scaling() -> list[str]:
     summary = read("scaling").sort_values(["arrival", "variant"])
     return [
         f"| {row.arrival.split(':')[0]} | {row.variant} | {row.attainment:.1%} | {row.latency_p95_s:.2f} s "
-        f"| {row.replica_s_per_1000_good:.0f} | {told(row.reaction_s, '{:.1f} s')} | {told(row.capacity_s, '{:.1f} s')} "
-        f"| {row.reversals_per_min:.1f} |"
+        f"| {row.replica_s_per_1000_good:.0f} | {told(row.reaction_s, '{:.1f} s')} "
+        f"| {told(row.capacity_s, '{:.1f} s')} | {row.reversals_per_min:.1f} |"
         for row in summary.itertuples()
     ]
 
