@@ -13,7 +13,7 @@ from servers.errors import BadRequest, Forbidden
 from servers.keys import bears
 from servers.replica import Replica, Roster
 
-__all__ = ["add_routes"]
+__all__ = ["add_routes", "may_look"]
 
 
 class Asked(BaseModel):
@@ -26,11 +26,13 @@ def add_routes(app: FastAPI, roster: Roster, balancer: Balancer, *, admin_token:
     """`GET /replicas`, `GET /assign`, `POST /register`, `POST /unregister`."""
 
     @app.get("/replicas")
-    async def replicas() -> dict[str, list[dict[str, Any]]]:
+    async def replicas(request: Request) -> dict[str, list[dict[str, Any]]]:
+        may_look(request)
         return {"replicas": [replica.describe() for replica in roster]}
 
     @app.get("/assign")
-    async def assign() -> dict[str, str]:
+    async def assign(request: Request) -> dict[str, str]:
+        may_look(request)
         return {"backend": f"{balancer.choose().url}/rag"}
 
     @app.post("/register")
@@ -61,6 +63,12 @@ def add_routes(app: FastAPI, roster: Roster, balancer: Balancer, *, admin_token:
         roster.move(replica, "draining")
         roster.remove(replica)
         return replica.describe()
+
+
+def may_look(request: Request) -> None:
+    """Raise Forbidden off this machine unless the server has keys: then the envelope has seen one of them."""
+    if not request.state.has_key and (request.client is None or not is_loopback(request.client.host)):
+        raise Forbidden("only from this machine, unless the server is started with RAG_API_KEY")
 
 
 def authorise(request: Request, admin_token: str | None) -> None:

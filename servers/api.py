@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servers import metrics, tracing
 from servers.deadline import time_limit_s
-from servers.duplicates import Duplicates
+from servers.duplicates import Duplicates, of_request
 from servers.envelope import REQUEST_ID, Envelope
 from servers.errors import ClientGone, DeadlinePassed, RequestError, Unavailable
 from servers.openapi import describe
@@ -238,8 +238,7 @@ def add_rag_route(
         question = _question(body)
         deadline_s = time.monotonic() + limit_s
         if REQUEST_ID in request.headers:
-            key = (request.state.request_id, body)
-            answering = known.once(key, lambda: answer(question, deadline_s))
+            answering = known.once(of_request(request.state.request_id, body), lambda: answer(question, deadline_s))
         else:
             answering = answer(question, deadline_s)
         served = await or_hang_up(request, answering, timeout_s=limit_s)

@@ -73,8 +73,7 @@ class Autoscaler:
         target = self._policy.target(seen, now)
         self._decided.append(Decided(self._number, now, seen, target))
         self._number += 1
-        self._fleet.resize(target.replicas)
-        if target.replicas == seen.size:
+        if not self._fleet.resize(target.replicas):
             return
         log.info(
             "scaling from %d to %d: %s", seen.size, target.replicas, target.reason, extra={**asdict(seen), "now_s": now}

@@ -28,7 +28,7 @@ __all__ = ["Balancer", "Reply", "Tries"]
 log = logging.getLogger(__name__)
 _PASSED_ON = ("Content-Type", "Server-Timing", "X-Batch-Size", "X-Batch-Close", "X-Replica", "Retry-After")
 _WHOLE_BYTES = 1 << 20  # an answer up to this length is read before it is passed on, so that half of one is no answer
-_ANSWERS = (200, 400, 401, 413, 415, 422, 429, 431, 504)  # passed on; any other status is a fault of the replica's
+_ANSWERS = (200, 400, 413, 415, 422, 429, 431, 504)  # passed on; any other status is a fault of the replica's
 _KEEP_IDLE_S = 5.0
 _PATIENCE_S = 1.0  # for news of the replicas, when those that were asked have all broken off
 _OUT_OF_FILES = (23, 24)  # ENFILE, EMFILE: our own want, and no replica's fault
@@ -158,20 +158,26 @@ class Balancer:
         if is_unreachable and replica.registered and replica.state == "ready":
             self._roster.move(replica, "dead")
 
-    async def is_ready(self, url: str, *, timeout_s: float = 2.0) -> bool:
-        """Whether a server at that address says that it may be routed to."""
+    async def is_ready(self, url: str, *, timeout_s: float = 2.0) -> bool | None:
+        """Whether a server at that address says that it may be routed to; None where we could not ask."""
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self.session.get(f"{url}/ready", timeout=timeout, allow_redirects=False) as answer:
                 return answer.status == 200
+        except aiohttp.ClientConnectorError as error:
+            return None if error.errno in _OUT_OF_FILES else False
         except (aiohttp.ClientError, TimeoutError):
             return False
 
     async def info(self, url: str) -> dict[str, object]:
-        """A replica's `GET /info`."""
+        """A replica's `GET /info`; nothing where it does not answer."""
         timeout = aiohttp.ClientTimeout(total=10.0)
-        async with self.session.get(f"{url}/info", headers=self._key, timeout=timeout, allow_redirects=False) as answer:
-            return dict(await answer.json())
+        asking = self.session.get(f"{url}/info", headers=self._key, timeout=timeout, allow_redirects=False)
+        try:
+            async with asking as answer:
+                return dict(await answer.json()) if answer.status == 200 else {}
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return {}
 
     def _refuse_late(self, deadline_s: float) -> None:
         """Where every replica has so much to do that the answer would be late, say so now. Raises QueueFull."""
@@ -194,7 +200,8 @@ class Balancer:
             metrics.SHED.labels("queue full").inc()
             raise QueueFull("too busy: no replica is ready, and too many wait for one", retry_after_s=1)
         self.waiting += 1
-        self.wanted.set()
+        if self.waiting == 1:
+            self.wanted.set()
         try:
             async with asyncio.timeout(max(0.0, deadline_s - self._clock())):
                 while not untried():
@@ -223,19 +230,21 @@ class Balancer:
         left_s = deadline_s - sent_s
         if left_s <= 0:
             raise DeadlinePassed("the deadline passed before a replica answered")
-        asking = {**headers, **self._key, TIMEOUT: f"{left_s:.3f}"}
+        limit_s = min(left_s, self.tries.timeout_s)
+        asking = {**headers, **self._key, TIMEOUT: f"{max(limit_s, 0.001):.3f}"}
         async with AsyncExitStack() as stack:
             stack.enter_context(metrics.TRY_SECONDS.time())
             stack.enter_context(replica.serving())
             outstanding = replica.outstanding
             try:
-                async with asyncio.timeout(min(left_s, self.tries.timeout_s)) as limit:
+                async with asyncio.timeout(limit_s) as limit:
                     with replica.trying(limit):
                         url = f"{replica.url}/rag"
                         posted = self.session.post(url, data=body, headers=asking, allow_redirects=False)
                         answer = await stack.enter_async_context(posted)
-                        _check(answer, headers)
-                        is_whole = (answer.content_length or _WHOLE_BYTES + 1) <= _WHOLE_BYTES
+                        _check(answer, headers, is_final=limit_s == left_s)
+                        length = answer.content_length
+                        is_whole = length is not None and length <= _WHOLE_BYTES
                         content = await _read(answer) if is_whole else b""
             except aiohttp.ClientConnectorError as error:
                 if error.errno in _OUT_OF_FILES:
@@ -244,9 +253,14 @@ class Balancer:
             except aiohttp.ClientError as error:
                 raise _Failed(f"broke off: {error or type(error).__name__}") from error
             except TimeoutError:
-                if not replica.gone.is_set() and self._clock() >= deadline_s - 0.001:
-                    raise DeadlinePassed("no replica answered before the deadline") from None
-                raise _Failed("is gone" if replica.gone.is_set() else "did not answer in time") from None
+                if replica.gone.is_set():
+                    raise _Failed("is gone") from None
+                is_well = replica.heard_s > sent_s  # it answers others, and has only much to do
+                if limit_s < left_s:
+                    raise _Failed("did not answer in time", is_polite=is_well) from None
+                if not is_well:
+                    self.failed(replica, is_unreachable=False, reason="it has answered nobody since")
+                raise DeadlinePassed("no replica answered before the deadline") from None
             kept = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
             now = self._clock()
             if (told := read_load(answer.headers.get("X-Load"))) is not None:
@@ -257,13 +271,13 @@ class Balancer:
                 self.traffic.waited(now, queue_s(kept.get("Server-Timing", "")))
             if is_whole:
                 return Reply(answer.status, kept, content)
-            return Reply(answer.status, kept, _parts(answer, stack.pop_all()))
+            return Reply(answer.status, kept, _parts(answer, stack.pop_all(), left_s=deadline_s - now))
 
 
-def _check(answer: aiohttp.ClientResponse, headers: Mapping[str, str]) -> None:
-    """Raise _Failed on an answer that is not one to pass on."""
-    if answer.status == Unavailable.status:
-        raise _Failed("it is draining or not ready", is_polite=True)
+def _check(answer: aiohttp.ClientResponse, headers: Mapping[str, str], *, is_final: bool) -> None:
+    """Raise _Failed on an answer that is not one to pass on. `is_final`: there is no time for another try."""
+    if answer.status == Unavailable.status or (answer.status == DeadlinePassed.status and not is_final):
+        raise _Failed("it is draining, not ready or too slow", is_polite=True)
     if answer.status not in _ANSWERS:
         raise _Failed(f"it answered {answer.status}", is_answer=True)
     asked, echoed = headers.get("X-Request-Id"), answer.headers.get("X-Request-Id")
@@ -279,13 +293,13 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
             raise _Failed(f"it answered {answer.content_type}", is_answer=True)
         try:
             json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _Failed("it answered what is no JSON", is_answer=True) from None
     return content
 
 
-async def _parts(answer: aiohttp.ClientResponse, held: AsyncExitStack) -> AsyncIterator[bytes]:
-    """A long or endless body as it comes; until its end the request counts as outstanding."""
-    async with held:
+async def _parts(answer: aiohttp.ClientResponse, held: AsyncExitStack, *, left_s: float) -> AsyncIterator[bytes]:
+    """A long body as it comes, until the deadline; until its end the request counts as outstanding."""
+    async with held, asyncio.timeout(left_s):
         async for part in answer.content.iter_any():
             yield part

@@ -136,6 +136,7 @@ class Batcher(Generic[T, R]):
             raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
         length = self._tokens(request) if self._tokens is not None else None
         item = _Item[T, R](request, arrived_s=now, deadline_s=deadline_s, tokens=length)
+        item.done.add_done_callback(self._stir_if_left)
         self._queue.append(item)
         self._returning.arrived(now)
         metrics.QUEUE_DEPTH.set(len(self._queue))
@@ -285,6 +286,10 @@ class Batcher(Generic[T, R]):
             self._queue = deque(item for item in self._queue if not item.done.done())
             metrics.EXPIRED.labels("queue").inc(before - len(self._queue))
             metrics.QUEUE_DEPTH.set(len(self._queue))
+
+    def _stir_if_left(self, done: asyncio.Future[Done[R]]) -> None:
+        if done.cancelled():
+            self._stirred.set()  # so that its place in the queue is free
 
     def _dropped(
         self, batch: _Batch[T, R], running: asyncio.Future[Sequence[R]], place: int, done: asyncio.Future[Done[R]]

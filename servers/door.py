@@ -10,13 +10,14 @@ import resource
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
-__all__ = ["Door", "allow_descriptors", "room_for"]
+__all__ = ["Door", "Guest", "allow_descriptors", "room_for"]
 
 log = logging.getLogger(__name__)
 _RESERVE = 24  # for replicas' pipes, heartbeats, logs, a /metrics scrape
 _MOST_DESCRIPTORS = 65_536
-_PATIENCE_S = 0.5  # after an accept that failed, unless a connection ends before
+_PATIENCE_S = 0.5  # until the next look, unless a connection ends before
 
 
 def allow_descriptors() -> None:
@@ -35,6 +36,13 @@ def room_for(*, each: int) -> int:
     return max(1, (limit - len(os.listdir("/dev/fd")) - _RESERVE) // each)
 
 
+class Guest(Protocol):
+    """One connection, as the door knows it."""
+
+    def leave_if_idle(self) -> bool:
+        """Close, unless a request is under way or was a moment ago. -> whether it does."""
+
+
 class Door:
     """Accepts from `listener` while fewer than `most` connections are open. To uvicorn it is a server to be closed."""
 
@@ -42,6 +50,7 @@ class Door:
         self.most = 1
         self._listener = listener
         self._inside = 0
+        self._guests: dict[Guest, None] = {}
         self._freed = asyncio.Event()
         self._accepting: asyncio.Task[None] | None = None
 
@@ -56,9 +65,15 @@ class Door:
         self._listener.setblocking(False)
         self._accepting = asyncio.create_task(self._accept(protocol), name="door")
 
-    def left(self) -> None:
+    def entered(self, guest: Guest) -> None:
+        """A connection is there."""
+        self._guests[guest] = None
+
+    def left(self, guest: Guest | None = None) -> None:
         """A connection has ended."""
         self._inside -= 1
+        if guest is not None:
+            self._guests.pop(guest, None)
         self._freed.set()
 
     def close(self) -> None:
@@ -70,8 +85,8 @@ class Door:
         loop = asyncio.get_running_loop()
         while True:
             while self.is_crowded:
-                self._freed.clear()
-                await self._freed.wait()
+                any(guest.leave_if_idle() for guest in tuple(self._guests))  # the oldest that does nothing
+                await self._pause()
             try:
                 connection, _ = await loop.sock_accept(self._listener)
             except OSError as error:

@@ -9,13 +9,19 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Generic, TypeVar
 
 from servers import metrics
 
-__all__ = ["Duplicates"]
+__all__ = ["Duplicates", "of_request"]
 
 T = TypeVar("T")
+
+
+def of_request(request_id: str, body: bytes) -> Hashable:
+    """The key of a request: its id, and what it asks, since one id for two questions is some client's mistake."""
+    return request_id, blake2b(body, digest_size=16).digest()
 
 
 @dataclass(slots=True)

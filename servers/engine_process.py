@@ -93,6 +93,9 @@ class EngineProcess:
             assert self._child is not None, "it was read from"
             log.critical("the engine process ended with status %d (%s): stopping", await self._child.wait(), error)
             os.kill(os.getpid(), signal.SIGTERM)
+        except Exception:
+            log.exception("what the engine process says cannot be read: stopping")
+            os.kill(os.getpid(), signal.SIGTERM)
         finally:
             self._tickets.fail(EngineDied("the engine process has ended"))
 

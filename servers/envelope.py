@@ -56,9 +56,11 @@ class Envelope:
             return
         headers = Headers(scope=scope)
         request_id = _echoed(headers.get(REQUEST_ID, "")) or uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(request_id=request_id, has_key=bool(self._keys))
         logs.request_id.set(request_id)
-        send = _describing(send, request_id, path=scope["path"], describe=self._describe, access_log=self._access_log)
+        send, has_begun = _describing(
+            send, request_id, path=scope["path"], describe=self._describe, access_log=self._access_log
+        )
         if self._keys and scope["path"] not in OPEN and not bears(headers.get("Authorization", ""), self._keys):
             refusal = JSONResponse(
                 {"detail": "a bearer key is needed here"}, status_code=401, headers={"WWW-Authenticate": "Bearer"}
@@ -77,6 +79,8 @@ class Envelope:
         except Exception:
             # A bug: the traceback goes to the log, and the client learns nothing internal.
             log.exception("a request failed")
+            if has_begun():
+                raise  # half an answer is out: uvicorn ends the connection, which tells the client
             await JSONResponse({"detail": "internal error"}, status_code=500)(scope, receive, send)
 
     def _counting(self, receive: Receive) -> Receive:
@@ -104,12 +108,15 @@ def _echoed(request_id: str) -> str:
 
 def _describing(
     send: Send, request_id: str, *, path: str, describe: Callable[[], Mapping[str, str]], access_log: bool
-) -> Send:
+) -> tuple[Send, Callable[[], bool]]:
     """Add the request id and what `describe` says to the headers; count, time and, if asked, log answers of `/rag`."""
     started_s = time.monotonic()
+    begun = False
 
     async def described(message: Message) -> None:
+        nonlocal begun
         if message["type"] == "http.response.start":
+            begun = True
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID] = request_id
             if path in _ABOUT_REQUESTS:
@@ -122,4 +129,4 @@ def _describing(
                     log.info("answered", extra={"status": message["status"], "seconds": round(seconds, 6)})
         await send(message)
 
-    return described
+    return described, lambda: begun

@@ -1,30 +1,30 @@
 """Replica processes: start, ready line, watch, drain, stop. Decides neither how many there are nor who gets what."""
 
 import asyncio
-import json
 import logging
 import os
-import signal
-import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from servers import metrics
+from servers.child import end, end_of_output, is_ready_line_said, status_of, within
 from servers.gpus import VISIBLE, least_used
+from servers.ports import NoPort, free_port, reachable
 from servers.replica import Replica, Roster
 from servers.serve import EXIT_PORT_TAKEN
 from servers.settings import ENV_PREFIX
 
-__all__ = ["Fleet", "FleetError", "Start", "free_port"]
+__all__ = ["Fleet", "FleetError", "Start"]
 
 log = logging.getLogger(__name__)
 _MAX_BACKOFF_S = 30.0
 _UNREADY = "before it was ready; its log says why"
+_HANG_S = 30.0  # the same of one that hangs, which takes a while to be seen
 _SHORT_LIFE_S = 2.0  # a crash loop, rather than a crash
 
 
@@ -106,7 +106,10 @@ class Fleet:
             await asyncio.wait(self._lives.values())
 
     def _begin(self) -> None:
-        port = free_port(self._start.host, self._start.base_port, taken=self._ports.values())
+        try:
+            port = free_port(self._start.host, self._start.base_port, taken=self._ports.values())
+        except NoPort as error:
+            raise FleetError(str(error)) from error
         gpu = least_used(self._start.gpus, (replica.gpu for replica in self._ports))
         replica = Replica(f"http://{reachable(self._start.host)}:{port}", gpu=gpu)
         self._roster.add(replica)
@@ -121,25 +124,25 @@ class Fleet:
         """From start to end of one process; whatever happens, it is stopped, reaped and taken off the roster."""
         stopping = asyncio.create_task(replica.stop.wait())
         process: asyncio.subprocess.Process | None = None
-        end = "stopped"
+        how = "stopped"
         try:
             process = await self._spawn(replica, port, further)
-            end, problem = await self._watch(process, replica, stopping)
-            if end == "port_taken":
+            how, problem = await self._watch(process, replica, stopping)
+            if how == "port_taken":
                 log.info("port %d was taken meanwhile; the next replica takes another", port)
             elif problem is not None:
                 self._failed(f"replica on port {port} {problem}")
             elif replica.fault is None:
-                await _within(replica.idle.wait(), self._start.drain_s)
+                await within(replica.idle.wait(), self._start.drain_s)
         except OSError as error:
-            end = "not_started"
+            how = "not_started"
             self._failed(f"replica on port {port} could not be started: {error}")
         finally:
             stopping.cancel()
             if process is not None:
-                await _end(process, 0.0 if replica.fault else self._start.drain_s)
-            metrics.REPLICA_ENDS.labels(replica.fault or end).inc()
-            log.info("replica on port %d is gone (%s)", port, replica.fault or end)
+                await end(process, 0.0 if replica.fault else self._start.drain_s)
+            metrics.REPLICA_ENDS.labels(replica.fault or how).inc()
+            log.info("replica on port %d is gone (%s)", port, replica.fault or how)
             del self._ports[replica]
             self._roster.move(replica, "dead")
             self._roster.remove(replica)
@@ -172,7 +175,7 @@ class Fleet:
         """
         begun_s = self._clock()
         limit_s = self._start.ready_timeout_s
-        ready = asyncio.create_task(_ready_line(process))
+        ready = asyncio.create_task(is_ready_line_said(process))
         await asyncio.wait({ready, stopping}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
             ready.cancel()
@@ -181,21 +184,28 @@ class Fleet:
             replica.fault = "not_ready"
             return "not_ready", f"was not ready after {limit_s:g} s"
         if not ready.result():
-            status = await process.wait()
+            status = await status_of(process)
             is_taken = status == EXIT_PORT_TAKEN
             return ("port_taken", None) if is_taken else ("not_started", f"ended with status {status} {_UNREADY}")
         self._is_ready(replica, begun_s)
-        ended = asyncio.create_task(_end_of_output(process))
+        return await self._watch_ready(process, replica, stopping)
+
+    async def _watch_ready(
+        self, process: asyncio.subprocess.Process, replica: Replica, stopping: asyncio.Task[bool]
+    ) -> tuple[str, str | None]:
+        ended = asyncio.create_task(end_of_output(process))
         await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
         lived_s = self._clock() - (replica.health.since_s or 0.0)
-        if lived_s >= _SHORT_LIFE_S:
+        is_short = lived_s < (_SHORT_LIFE_S if replica.fault is None else _HANG_S)
+        if not is_short:
             self._failures = 0
         if replica.stop.is_set():
-            return "stopped", None
+            is_loop = is_short and replica.fault is not None
+            return "stopped", f"{replica.fault} {lived_s:.0f} s after it was ready" if is_loop else None
         self._roster.move(replica, "dead")
-        problem = f"died with status {await process.wait()}"
-        if lived_s < _SHORT_LIFE_S:
+        problem = f"died with status {await status_of(process)}"
+        if is_short:
             return "died", f"{problem} soon after it was ready"
         log.warning("replica %s %s", replica.name, problem)
         return "died", None
@@ -223,36 +233,6 @@ def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith(ENV_PREFIX)}
 
 
-async def _ready_line(process: asyncio.subprocess.Process) -> bool:
-    """True at the ready line, False at the end of the output."""
-    assert process.stdout is not None, "started with a pipe"
-    async for line in process.stdout:
-        try:
-            if json.loads(line).get("ready") is True:
-                return True
-        except (ValueError, AttributeError):
-            continue  # not the line: whatever else it says is not for us
-    return False
-
-
-async def _end_of_output(process: asyncio.subprocess.Process) -> None:
-    """Until the process closes its stdout, which its death does."""
-    assert process.stdout is not None, "started with a pipe"
-    async for _ in process.stdout:
-        pass
-
-
-async def _end(process: asyncio.subprocess.Process, patience_s: float) -> None:
-    """SIGTERM, time to finish, SIGKILL to its whole group; without patience at once. Reaped in any case."""
-    if process.returncode is None and patience_s > 0:
-        process.terminate()
-        if not await _within(process.wait(), patience_s + 1.0):
-            log.warning("pid %d did not stop after %g s: killed", process.pid, patience_s + 1.0)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
-
-
 @contextmanager
 def _log(folder: Path | None, port: int) -> Iterator[IO[bytes] | None]:
     """Where the replica on that port writes its log; None, with ours, where there is no place for it."""
@@ -268,35 +248,3 @@ def _log(folder: Path | None, port: int) -> Iterator[IO[bytes] | None]:
         return
     with file:
         yield file
-
-
-async def _within(waiting: Awaitable[object], limit_s: float) -> bool:
-    """Whether it came to its end in time."""
-    try:
-        await asyncio.wait_for(waiting, limit_s)
-    except TimeoutError:
-        return False
-    return True
-
-
-def reachable(host: str) -> str:
-    """The address under which this machine reaches a server that listens on `host`."""
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
-
-
-def free_port(host: str, base_port: int, *, taken: Collection[int] = ()) -> int:
-    """The lowest port from `base_port` up that can be listened on and is not `taken`. Raises FleetError."""
-    for port in range(base_port, 65_536):
-        if port not in taken and _can_listen(host, port):
-            return port
-    raise FleetError(f"no free port on {host} from {base_port} up")
-
-
-def _can_listen(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True

@@ -16,6 +16,7 @@ __all__ = ["MAX_HEADERS", "MAX_HEAD_BYTES", "GuardedProtocol", "guarded"]
 
 MAX_HEAD_BYTES = 16_384
 MAX_HEADERS = 100
+_IDLE_S = 1.0
 _CHUNK_FACTOR = 8
 """A body in chunks of one byte takes six on the way; whatever is beyond that is no body."""
 
@@ -38,6 +39,7 @@ class GuardedProtocol(CorkedProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._due_s: float | None = None
+        self._answered_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._in_head = False
         self._received = 0  # bytes of this request in earlier reads
@@ -47,6 +49,8 @@ class GuardedProtocol(CorkedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected, and should say something."""
         super().connection_made(transport)
+        if self.door is not None:
+            self.door.entered(self)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -55,7 +59,20 @@ class GuardedProtocol(CorkedProtocol):
             self._timer.cancel()
         super().connection_lost(exc)
         if self.door is not None:
-            self.door.left()
+            self.door.left(self)
+
+    def leave_if_idle(self) -> bool:
+        """See Guest; the time between two requests of one who is busy is not idle."""
+        is_idle = self.cycle is not None and self.cycle.response_complete and not self.pipeline
+        if not is_idle or self.loop.time() - self._answered_s < _IDLE_S or self.transport.is_closing():
+            return False
+        self.transport.close()
+        return True
+
+    def on_response_complete(self) -> None:
+        """An answer is out."""
+        self._answered_s = self.loop.time()
+        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         """Parse it, then see that it is not too much."""

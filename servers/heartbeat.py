@@ -13,6 +13,7 @@ from servers.replica import Replica, Roster
 __all__ = ["Heartbeat"]
 
 log = logging.getLogger(__name__)
+_LATE = 1.5  # times what an answer may take: longer, and we were not there to hear it
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Heartbeat:
 
     One that has answered a question meanwhile is not asked: it is well, however long its queue is.
 
-    With the first miss it gets no more requests. When it hangs, those it has are asked of others; our own is ended and
+    With the second miss it gets no more requests. When it hangs, those it has are asked of others; our own is ended and
     replaced (`Fleet`), and a registered one is dead until it answers again.
     """
 
@@ -54,6 +55,8 @@ class Heartbeat:
             replica.missed = 0
             return
         is_ready = await self.balancer.is_ready(replica.url, timeout_s=self.every_s)
+        if is_ready is None or (not is_ready and self.clock() - asked_s > _LATE * self.every_s):
+            return  # it is we who are short of descriptors, or of time
         if replica.state == "dead" and replica.registered and is_ready:
             replica.fault, replica.missed = None, 0
             self.roster.move(replica, "ready")
@@ -69,6 +72,6 @@ class Heartbeat:
         log.warning("replica %s hangs: %d heartbeats missed", replica.name, replica.missed)
         metrics.EJECTIONS.labels("hung").inc()
         replica.fault = "hung"
-        self.roster.move(replica, "dead")
         if not replica.registered:
             replica.stop.set()
+        self.roster.move(replica, "dead")

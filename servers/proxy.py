@@ -8,18 +8,19 @@ from fastapi.responses import StreamingResponse
 from servers.api import State, add_handler, or_hang_up
 from servers.balancer import Balancer, Reply
 from servers.deadline import time_limit_s
-from servers.duplicates import Duplicates
+from servers.duplicates import Duplicates, of_request
 from servers.envelope import REQUEST_ID
 
 __all__ = ["add_proxy_route"]
 
 _PASSED_ON = ("Content-Type", "traceparent", "tracestate")
+_REMEMBERED_BYTES = 65_536
 
 
 def add_proxy_route(app: FastAPI, state: State, balancer: Balancer, *, request_timeout_s: float) -> None:
     """The body goes through unread: the replica validates it. The request keeps its id and what is left of its time."""
     state.passes_on = True
-    known: Duplicates[Reply] = Duplicates(keep=lambda reply: reply.status == 200 and isinstance(reply.body, bytes))
+    known: Duplicates[Reply] = Duplicates(keep=_is_small_answer)
 
     async def rag(request: Request) -> Response:
         state.require_ready()
@@ -30,7 +31,8 @@ def add_proxy_route(app: FastAPI, state: State, balancer: Balancer, *, request_t
         headers |= {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         if REQUEST_ID in request.headers:
             asking = known.once(
-                (request.state.request_id, body), lambda: balancer.forward(body, headers, deadline_s=deadline_s)
+                of_request(request.state.request_id, body),
+                lambda: balancer.forward(body, headers, deadline_s=deadline_s),
             )
         else:
             asking = balancer.forward(body, headers, deadline_s=deadline_s)
@@ -40,3 +42,7 @@ def add_proxy_route(app: FastAPI, state: State, balancer: Balancer, *, request_t
         return StreamingResponse(reply.body, reply.status, reply.headers)
 
     add_handler(app, state, rag)
+
+
+def _is_small_answer(reply: Reply) -> bool:
+    return reply.status == 200 and isinstance(reply.body, bytes) and len(reply.body) <= _REMEMBERED_BYTES

@@ -77,8 +77,9 @@ class Replica:
     def lost(self) -> None:
         """No answer is to be expected any more: whoever waits for one asks another replica."""
         self.gone.set()
-        for limit in tuple(self._limits):
-            limit.reschedule(asyncio.get_running_loop().time())
+        for limit in tuple(self._limits):  # one that passes at this very moment cannot be moved, and need not be
+            if not limit.expired():
+                limit.reschedule(asyncio.get_running_loop().time())
 
     def answered(self, now: float, latency_s: float, outstanding: int) -> None:
         """Learn the rate from one answer by Little's law: `outstanding` requests were here for `latency_s` each."""

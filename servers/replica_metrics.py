@@ -21,7 +21,7 @@ class ReplicaMetrics:
         self._roster = roster
         self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._last: dict[_Life, Families] = {}
-        self._gone: Families = {}
+        self._gone: dict[_Life, Families] = {}
         self._asking = asyncio.Lock()
 
     async def added_to(self, own: str) -> str:
@@ -34,7 +34,7 @@ class ReplicaMetrics:
             self._retire(answered)
             self._last |= answered
             silent = [counted(families) for life, families in self._last.items() if life not in answered]
-            return text(total(parsed(own), [*answered.values(), *silent, self._gone]))
+            return text(total(parsed(own), [*answered.values(), *silent, *self._gone.values()]))
 
     async def _answers(self) -> dict[_Life, Families]:
         urls = [replica.url for replica in self._roster.in_state("ready", "draining")]
@@ -49,11 +49,13 @@ class ReplicaMetrics:
         }
 
     def _retire(self, answered: dict[_Life, Families]) -> None:
-        """Add those whose process is gone to the one total of all who are."""
+        """Keep apart those who are gone. One that was unregistered may come back, and is counted once."""
+        for life in answered:
+            self._gone.pop(life, None)
         taken_over = {url for url, _ in answered}
         for life in [life for life in self._last if life not in answered]:
             if life[0] in taken_over or self._roster.find(life[0]) is None:
-                self._gone = total(self._gone, [counted(self._last.pop(life))])
+                self._gone[life] = counted(self._last.pop(life))
 
 
 async def _fetch(session: aiohttp.ClientSession, url: str) -> Families | None:

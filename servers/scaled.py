@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from prometheus_client import generate_latest
 from pydantic import Field
 
@@ -104,8 +104,8 @@ class Scaled:
         """Start the least number of replicas; ready when all of them are. Raises FleetError."""
         await self._balancer.open()
         await self._fleet.start(self._settings.min_replicas)
-        await self._learn()
-        loops = {"autoscaler": self._autoscaler.run, "heartbeat": self._heartbeat.run}
+        await self._ask_about()
+        loops = {"autoscaler": self._autoscaler.run, "heartbeat": self._heartbeat.run, "about": self._learn}
         self._loops = [asyncio.create_task(loop(), name=name) for name, loop in loops.items()]
 
     async def stop(self) -> None:
@@ -138,14 +138,21 @@ class Scaled:
         add_proxy_route(app, state, self._balancer, request_timeout_s=settings.request_timeout_s)
 
         @app.get("/scaling")
-        async def decisions() -> dict[str, Any]:
+        async def decisions(request: Request) -> dict[str, Any]:
+            admin.may_look(request)
             return self._autoscaler.describe()
 
     async def _learn(self) -> None:
-        """What the first replica says of itself holds for all."""
-        ready = self._roster.own("ready")
-        if ready:
-            told = await self._balancer.info(ready[0].url)
+        """What one replica says of itself holds for all; there may be none yet."""
+        while not self._about:
+            self._roster.changed.clear()
+            await self._ask_about()
+            if not self._about:
+                await self._roster.changed.wait()
+
+    async def _ask_about(self) -> None:
+        for replica in self._roster.own("ready")[:1]:
+            told = await self._balancer.info(replica.url)
             self._about = {key: told[key] for key in told if key not in ("design", "replica", "settings")}
 
 

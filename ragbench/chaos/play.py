@@ -16,7 +16,7 @@ from ragbench.chaos.faults import Fault
 from ragbench.chaos.figures import Evidence, Figures, Footprint, send_lag_p99_ms
 from ragbench.chaos.fleet import Fleet, held_by, launch
 from ragbench.chaos.recovery import recovery_s
-from ragbench.chaos.scenarios import Scenario
+from ragbench.chaos.scenarios import LOG_FOLDER, Scenario
 from ragbench.chaos.stage import Stage, Terms, calm_s, repeated_s
 from ragbench.chaos.tally import Tally, fates, told
 from ragbench.chaos.witness import witness
@@ -62,7 +62,8 @@ async def play(
     name: str, scenario: Scenario, terms: Terms, *, capacity_rps: float, folder: Path, on_row: OnRow | None = None
 ) -> Tally:
     """The scenario's row; logs go to `folder`. Raises LaunchError."""
-    fleet = await launch([*scenario.wrapper, *terms.fleet, *scenario.flags], folder)
+    flags = [flag.replace(LOG_FOLDER, str(folder)) for flag in scenario.flags]
+    fleet = await launch([*scenario.wrapper, *terms.fleet, *flags], folder)
     try:
         async with AsyncExitStack() as until_the_end:
             stage = Stage(fleet, terms, folder, capacity_rps, np.random.default_rng(terms.seed), until_the_end)

@@ -29,6 +29,9 @@ class Scenario:
     figures: Callable[[Evidence], Figures] | None = None
 
 
+LOG_FOLDER = "{folder}"  # in a flag: where the scenario's logs go
+
+
 def _shell(line: str) -> tuple[str, ...]:
     return ("sh", "-c", f'{line}; exec "$@"', "sh")
 
@@ -45,7 +48,10 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "balancer": Scenario("SIGTERM the balancer and start it again", faults.restart_the_balancer),
     "disk_full": Scenario(
-        "no log line can be written, and a replica is killed", faults.kill_a_replica, wrapper=_shell("exec 2>/dev/full")
+        "no log line of the balancer can be written, and a replica is killed",
+        faults.kill_a_replica,
+        flags=("--log-dir", LOG_FOLDER),
+        wrapper=_shell("exec 2>/dev/full"),
     ),
     "descriptors": Scenario(
         "64 descriptors a process, and 200 users come",

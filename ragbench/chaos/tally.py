@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from ragbench.chaos.exchange import Exchange, why_lost
 
+LONGEST_RECOVERY_S = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Tally:
@@ -32,8 +34,9 @@ class Tally:
 
     @property
     def is_whole(self) -> bool:
-        """Nothing was lost, answered twice or left behind, and the fleet recovered."""
-        return not (self.lost or self.duplicated or self.orphans or self.failures)
+        """Something was answered; nothing was lost, answered twice or left behind; the fleet recovered in time."""
+        is_late = self.recovery_s is not None and self.recovery_s > LONGEST_RECOVERY_S
+        return self.answered > 0 and not (self.lost or self.duplicated or self.orphans or self.failures or is_late)
 
 
 def fates(exchanges: Sequence[Exchange], *, late_s: float) -> dict[str, int]:

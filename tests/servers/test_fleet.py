@@ -13,8 +13,9 @@ from typing import Any
 
 import psutil
 import pytest
+from servers.ports import free_port
 
-from servers.fleet import Fleet, FleetError, Start, free_port
+from servers.fleet import Fleet, FleetError, Start
 from servers.replica import Replica, Roster
 
 FAKE = Path(__file__).parent / "fakes" / "replica.py"
