@@ -84,22 +84,28 @@ class Door:
     async def _accept(self, protocol: Callable[[], asyncio.Protocol]) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            while self.is_crowded:
-                any(guest.leave_if_idle() for guest in tuple(self._guests))  # the oldest that does nothing
-                await self._pause()
             try:
                 connection, _ = await loop.sock_accept(self._listener)
             except OSError as error:
                 log.warning("no connection can be taken in: %s", error)
                 await self._pause()
                 continue
-            self._inside += 1
             try:
+                await self._until_there_is_room()
+                self._inside += 1
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 await loop.connect_accepted_socket(protocol, connection)
             except OSError:  # it has gone already
                 connection.close()
                 self.left()
+            except asyncio.CancelledError:
+                connection.close()
+                raise
+
+    async def _until_there_is_room(self) -> None:
+        while self.is_crowded:
+            any(guest.leave_if_idle() for guest in tuple(self._guests))  # the oldest that does nothing
+            await self._pause()
 
     async def _pause(self) -> None:
         self._freed.clear()

@@ -67,9 +67,14 @@ async def start(asked: Counter[str], seen: list[web.Request]) -> AsyncIterator[S
                 await released.wait()
                 await answer.write(b"last")
                 return answer
-            status = {"full": 429, "drains": 503, "fails": 500, "redirects": 302, "lost": 404}.get(behaviour, 200)
+            status = {"full": 429, "drains": 503, "fails": 500, "redirects": 302, "lost": 404, "locked": 401}.get(
+                behaviour, 200
+            )
             if behaviour == "rubbish":
                 return web.Response(body=b"\0\1 no JSON", content_type="application/json")
+            if behaviour in ("empty", "deep"):
+                body = b"[" * 100_000 if behaviour == "deep" else b""
+                return web.Response(body=body, content_type="application/json")
             if behaviour == "a page":
                 return web.Response(body=b"<html>", content_type="text/html")
             if behaviour == "redirects":
@@ -120,11 +125,11 @@ async def test_passes_body_status_and_known_headers(
 ) -> None:
     balancer, roster = balanced
     roster.add(await start("good"))
-    reply = await ask(balancer, b"hello", deadline_s=31.0)
+    reply = await ask(balancer, b"hello", deadline_s=6.0)
     assert (reply.status, reply.body) == (200, b'["good", "hello"]')
     assert (reply.headers["X-Batch-Size"], reply.headers["X-Batch-Close"]) == ("4", "full")
     assert "X-Secret" not in reply.headers
-    assert seen[0].headers["X-Request-Timeout-S"] == "30.000", "what is left of the time goes along"
+    assert seen[0].headers["X-Request-Timeout-S"] == "5.000", "what is left of the time goes along"
     assert seen[0].headers["X-Request-Id"] == "1"
     assert balancer.traffic.queue_wait_p95_s(1.0) == 0.25
     assert balancer.traffic.arrival_rps(1.0) == 0.2
@@ -135,7 +140,21 @@ async def test_passes_body_status_and_known_headers(
 
 
 @pytest.mark.parametrize(
-    "behaviour", ["drops", "drains", "fails", "rubbish", "a page", "breaks off", "mixes up", "redirects", "lost"]
+    "behaviour",
+    [
+        "drops",
+        "drains",
+        "fails",
+        "rubbish",
+        "a page",
+        "breaks off",
+        "mixes up",
+        "redirects",
+        "lost",
+        "empty",
+        "deep",
+        "locked",
+    ],
 )
 async def test_asks_another_replica_when_one_fails(
     behaviour: str, start: Start, balanced: tuple[Balancer, Roster], asked: Counter[str]
@@ -230,12 +249,28 @@ async def test_the_deadline_holds_for_waiting_and_for_tries(start: Start, clock:
         await ask(balancer, deadline_s=loop.time() + 0.05)
     hanging = await start("hangs")
     roster.add(hanging)
-    with pytest.raises(DeadlinePassed):
-        await ask(balancer, deadline_s=loop.time() + 0.1)
+    hanging.heard_s = loop.time() + 60.0  # it answers others
+    for _ in range(2):
+        with pytest.raises(DeadlinePassed):
+            await ask(balancer, deadline_s=loop.time() + 0.1)
     assert hanging.health.out_until_s is None, "the client was short of time, which is no fault of the replica's"
     roster.add(await start("good"))
     replies = [await ask(balancer, deadline_s=loop.time() + 30) for _ in range(2)]
     assert {reply.body for reply in replies} == {b'["good", ""]'}, "a try has its own limit"
+    await balancer.close()
+
+
+async def test_a_replica_that_answers_nobody_is_at_fault_for_a_deadline_that_passes(start: Start) -> None:
+    roster = Roster(RULES)
+    balancer = Balancer(roster, round_robin, tries=Tries(timeout_s=30.0))
+    await balancer.open()
+    hanging = await start("hangs")
+    roster.add(hanging)
+    loop = asyncio.get_running_loop()
+    for _ in range(2):
+        with pytest.raises(DeadlinePassed):
+            await ask(balancer, deadline_s=loop.time() + 0.05)
+    assert hanging.health.out_until_s is not None
     await balancer.close()
 
 

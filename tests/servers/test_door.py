@@ -13,15 +13,23 @@ from servers.door import Door, allow_descriptors, room_for
 class Guest(asyncio.Protocol):
     """Says that it is in, and when it is gone."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, *, is_idle: bool = False) -> None:
         self._door = door
+        self._is_idle = is_idle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+        self._door.entered(self)
         transport.write(b"in\n")
 
+    def leave_if_idle(self) -> bool:
+        if self._is_idle:
+            self._transport.close()
+        return self._is_idle
+
     def connection_lost(self, exc: Exception | None) -> None:
-        self._door.left()
+        self._door.left(self)
 
 
 @pytest.fixture
@@ -42,6 +50,21 @@ async def test_whoever_finds_it_crowded_waits_until_another_leaves(listener: soc
     assert await asyncio.wait_for(third, 10) == b"in\n"
     for _, writer in streams[1:]:
         writer.close()
+    door.close()
+
+
+async def test_who_does_nothing_makes_room_the_oldest_first(listener: socket.socket) -> None:
+    door = Door(listener)
+    kinds = iter([False, True, True, False])
+    door.open(lambda: Guest(door, is_idle=next(kinds)), most=3)
+    streams = [await asyncio.open_connection(*listener.getsockname()) for _ in range(4)]
+    assert await asyncio.wait_for(streams[3][0].readline(), 10) == b"in\n"
+    assert [await reader.readline() for reader, _ in streams[:3]] == [b"in\n"] * 3
+    assert await asyncio.wait_for(streams[1][0].read(), 10) == b""
+    assert door.is_crowded
+    for _, writer in streams:
+        writer.close()
+        await writer.wait_closed()
     door.close()
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import psutil
 import pytest
-from servers.ports import free_port
 
 from servers.fleet import Fleet, FleetError, Start
+from servers.ports import free_port
 from servers.replica import Replica, Roster
 
 FAKE = Path(__file__).parent / "fakes" / "replica.py"
@@ -216,3 +216,10 @@ async def test_how_long_replicas_took_to_start_is_kept() -> None:
         await fleet.start(2)
         assert len(fleet.starts) == 2
         assert all(0 < start_s < LIMIT_S for _, start_s in fleet.starts)
+
+
+async def test_one_that_closes_its_output_and_lives_on_is_killed() -> None:
+    async with fleet_of("mute") as (fleet, roster):
+        with pytest.raises(FleetError, match=r"ended with status -9 before it was ready"):
+            await fleet.start(1)
+        assert not list(roster)

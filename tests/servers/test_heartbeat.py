@@ -13,12 +13,12 @@ from servers.replica import Replica, Roster
 class Answers:
     """Stands for a balancer: the replicas answer as `is_well` says."""
 
-    is_well = True
+    is_well: bool | None = True
 
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
 
-    async def is_ready(self, url: str, *, timeout_s: float) -> bool:
+    async def is_ready(self, url: str, *, timeout_s: float) -> bool | None:
         return self.is_well
 
     def failed(self, replica: Replica, **why: Any) -> None:
@@ -82,3 +82,16 @@ async def test_those_that_start_or_drain_are_not_asked(roster: Roster) -> None:
         roster.add(Replica(f"http://127.0.0.1:1/{state}", state=state))  # type: ignore[arg-type]
     await beat(roster, answers, 5)
     assert [replica.state for replica in roster] == ["starting", "draining"]
+
+
+async def test_our_own_want_of_descriptors_or_time_is_no_miss(roster: Roster) -> None:
+    replica, answers = Replica("http://127.0.0.1:1", state="ready"), Answers(roster)
+    roster.add(replica)
+    answers.is_well = None
+    await beat(roster, answers, 5)
+    answers.is_well = False
+    times = iter([100.0, 107.0] * 5)
+    heartbeat = Heartbeat(roster, cast(Balancer, answers), clock=lambda: next(times))
+    for _ in range(5):
+        await heartbeat.once()
+    assert (replica.missed, replica.state) == (0, "ready")

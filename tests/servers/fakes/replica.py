@@ -1,6 +1,7 @@
 """A stand-in for a `batched` server, quick to start: python replica.py MODE --port N --stop-with-parent.
 
-Modes: good; broken (ends before it is ready); stubborn (ignores SIGTERM); silent (never says that it is ready).
+Modes: good; broken (ends before it is ready); stubborn (ignores SIGTERM); silent (never says that it is ready); mute
+(closes its output and lives on).
 """
 
 import json
@@ -37,6 +38,9 @@ def main(mode: str, port: int) -> None:
     threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
     print("a line for the log", file=sys.stderr, flush=True)
     print("loading, not the ready line", flush=True)
+    if mode == "mute":
+        os.close(1)
+        threading.Event().wait()
     if mode == "silent":
         threading.Event().wait()
     print(json.dumps({"ready": True, "port": port, "pid": os.getpid()}), flush=True)
