@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Admission", "Admitted", "Refused", "smoothed"]
+__all__ = ["Admission", "Admitted", "Refused", "is_late", "smoothed"]
+
+_SAFE_SHARE = 0.8  # of a client's time: under overload the queue is as long as it may be, and every second guess is low
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,14 @@ class Admission:
             return Admitted()
         if self.max_predicted_wait_s is not None and predicted_s > self.max_predicted_wait_s:
             return Refused("predicted wait", retry_after_s)
-        if left_s is not None and predicted_s > left_s:
+        if left_s is not None and is_late(predicted_s, left_s):
             return Refused("deadline", retry_after_s)
         return Admitted()
+
+
+def is_late(predicted_s: float, left_s: float) -> bool:
+    """Whether an answer that is predicted for then had better not be waited for."""
+    return predicted_s > _SAFE_SHARE * left_s
 
 
 def smoothed(average: float | None, sample: float, *, weight: float = 0.2) -> float:

@@ -14,6 +14,7 @@ from random import Random
 
 import aiohttp
 
+from policies.admission import is_late
 from policies.health import HealthRules
 from policies.routing import RoutingPolicy
 from servers import metrics, tracing
@@ -184,7 +185,7 @@ class Balancer:
         now = self._clock()
         predicted = [replica.predicted_s(now) for replica in self._roster.in_state("ready")]
         waits = [wait_s for wait_s in predicted if wait_s is not None]
-        if waits and len(waits) == len(predicted) and min(waits) > deadline_s - now:
+        if waits and len(waits) == len(predicted) and is_late(min(waits), deadline_s - now):
             metrics.SHED.labels("deadline").inc()
             raise QueueFull("too busy: deadline", retry_after_s=max(1, round(min(waits))))
 

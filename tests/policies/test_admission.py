@@ -24,8 +24,8 @@ def test_a_predicted_wait_over_the_limit_is_refused() -> None:
 
 def test_what_would_be_answered_too_late_for_its_client_is_refused() -> None:
     rule = Admission(max_queue=100)
-    assert rule.decide(5, 2.0, left_s=2.0) == Admitted()
-    assert rule.decide(5, 2.1, left_s=2.0) == Refused("deadline", 2)
+    assert rule.decide(5, 1.6, left_s=2.0) == Admitted()
+    assert rule.decide(5, 1.7, left_s=2.0) == Refused("deadline", 2)
     assert rule.decide(5, None, left_s=2.0) == Admitted()
 
 
