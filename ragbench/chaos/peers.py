@@ -10,7 +10,7 @@ from functools import partial
 from ragbench.chaos import faults
 from ragbench.chaos.scenarios import Scenario
 
-_TWO = "--workers 2 --max-batch-size 32 --max-wait-s 0.005"
+_TWO = "--workers 2 --max-wait-s 0.005"
 _SPAWNED = "spawn_main"  # of multiprocessing; both frameworks spawn nothing but workers
 
 
@@ -29,7 +29,7 @@ class Peer:
 
 PEERS: Mapping[str, Peer] = {
     "scaled": Peer(
-        "python -m servers scaled --min-replicas 2 --max-replicas 2 --base-port 18000 --max-batch-size 32",
+        "python -m servers scaled --min-replicas 2 --max-replicas 2 --base-port 18000",
         faults.kill_a_replica,
     ),
     "litserve": Peer(f"python -m peers litserve {_TWO}", partial(faults.kill_a_worker, mark=_SPAWNED)),
