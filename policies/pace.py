@@ -28,14 +28,14 @@ class Pace:
     def run_s(self, size: int) -> float | None:
         """Seconds that a run of `size` takes; None before the first.
 
-        Where all runs were of one size, larger ones are taken to be as much longer, and smaller ones as long.
+        Where all runs were of one size, others are taken to be as long: should they be longer, the next one will tell.
         """
         if not self._n:
             return None
         mean_size, mean_s = self._x / self._n, self._y / self._n
         spread = self._xx / self._n - mean_size**2
         if spread < 0.05 * mean_size:
-            return mean_s * max(1.0, size / mean_size)
+            return mean_s
         slope_s = max(0.0, (self._xy / self._n - mean_size * mean_s) / spread)
         return max(mean_s + slope_s * (size - mean_size), 0.1 * mean_s)
 
