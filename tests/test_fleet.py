@@ -66,7 +66,7 @@ def balancer() -> list[str]:
     """A row a load: medians over the seeds, asked directly and through a balancer."""
     summary = read("balancer")
     rows = []
-    for by, form in (("concurrency", "{:.0f} users"), ("offered_rps", "{:.0f}/s")):
+    for by, form in (("concurrency", "users: {:.0f}"), ("offered_rps", "{:.0f}/s")):
         for load, mine in summary.dropna(subset=[by]).groupby(by):
             found = mine.groupby("variant")[["throughput_rps", "latency_p50_s"]].median()
             direct, through = found.loc["batched"], found.loc["scaled"]
