@@ -1,6 +1,5 @@
 """The wire: request and answer models, routes, headers, errors to statuses. Knows no design and runs no model."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from servers import metrics, tracing
 from servers.deadline import time_limit_s
 from servers.duplicates import Duplicates, of_request
 from servers.envelope import REQUEST_ID, Envelope
-from servers.errors import ClientGone, DeadlinePassed, RequestError, Unavailable
+from servers.errors import RequestError, Unavailable
+from servers.hang_up import or_hang_up
 from servers.openapi import describe
 from servers.settings import Settings
 
@@ -36,7 +36,6 @@ __all__ = [
     "add_handler",
     "add_rag_route",
     "create_app",
-    "or_hang_up",
 ]
 
 LOAD = "X-Load"
@@ -260,47 +259,6 @@ def _described(served: Served) -> dict[str, str]:
     timing = ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in served.stage_s.items())
     headers = {"Server-Timing": timing, "X-Batch-Size": str(served.batch_size)}
     return headers | ({"X-Batch-Close": served.close_reason} if served.close_reason else {})
-
-
-async def or_hang_up(request: Request, answer: Coroutine[Any, Any, T], *, timeout_s: float) -> T:
-    """The awaited answer. Raises DeadlinePassed after `timeout_s`, ClientGone when the client closes the connection.
-
-    uvicorn cancels what is not answered when the drain time is over: that client is told Unavailable.
-
-    The body must have been read: the connection's next message is its end, and a task waits for that, because asking
-    `is_disconnected` now and then would notice late. The answer is cancelled then, so that nobody computes for nobody.
-    """
-    working = asyncio.current_task()
-    assert working is not None, "a handler runs in a task"
-    is_gone = False
-
-    async def watch() -> None:
-        nonlocal is_gone
-        await _disconnect(request)
-        is_gone = True
-        working.cancel()
-
-    watching = asyncio.create_task(watch())
-    limit = asyncio.timeout(timeout_s)
-    try:
-        async with limit:
-            return await answer
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise DeadlinePassed(f"no answer within {timeout_s:g} s") from None
-    except asyncio.CancelledError:
-        if is_gone:
-            working.uncancel()
-            raise ClientGone("the client closed the connection") from None
-        raise Unavailable("the server stopped before the answer was ready", retry_after_s=1) from None
-    finally:
-        watching.cancel()
-
-
-async def _disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _answer_error(request: Request, error: Exception) -> JSONResponse:

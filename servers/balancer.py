@@ -4,68 +4,40 @@ Decides nothing: which replica is `policies/routing.py`, which may be asked at a
 """
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 import aiohttp
 
 from policies.admission import is_late
-from policies.health import HealthRules
 from policies.routing import RoutingPolicy
 from servers import metrics, tracing
 from servers.deadline import TIMEOUT
 from servers.errors import DeadlinePassed, QueueFull, Unavailable
 from servers.load import read_load
 from servers.replica import Replica, Roster
+from servers.reply import WHOLE_BYTES, Reply, TryFailed, check, in_parts, read_whole
 from servers.traffic import Traffic, queue_s
 
-__all__ = ["Balancer", "Reply", "Tries"]
+__all__ = ["Balancer", "Tries"]
 
 log = logging.getLogger(__name__)
 _PASSED_ON = ("Content-Type", "Server-Timing", "X-Batch-Size", "X-Batch-Close", "X-Replica", "Retry-After")
-_WHOLE_BYTES = 1 << 20  # an answer up to this length is read before it is passed on, so that half of one is no answer
-_ANSWERS = (200, 400, 413, 415, 422, 429, 431, 504)  # passed on; any other status is a fault of the replica's
 _KEEP_IDLE_S = 5.0
 _PATIENCE_S = 1.0  # for news of the replicas, when those that were asked have all broken off
 _OUT_OF_FILES = (23, 24)  # ENFILE, EMFILE: our own want, and no replica's fault
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A replica's answer, to be passed on as it is: whole, or in parts as they come."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes | AsyncIterator[bytes]
-
-
-@dataclass(frozen=True, slots=True)
 class Tries:
-    """How long one try may take, how many requests may wait for a first replica, and when a replica is left alone."""
+    """How long one try may take, and how many requests may wait for a first replica."""
 
     timeout_s: float = 30.0
     max_waiting: int = 1024
-    health: HealthRules = field(default_factory=HealthRules)
-
-
-class _Failed(Exception):
-    """A try that another replica may answer.
-
-    Nobody listens there; or it answered, but not as it should; or it is well, and says politely that it is busy.
-    """
-
-    def __init__(
-        self, why: str, *, is_unreachable: bool = False, is_answer: bool = False, is_polite: bool = False
-    ) -> None:
-        super().__init__(why)
-        self.is_unreachable = is_unreachable
-        self.is_answer = is_answer
-        self.is_polite = is_polite
 
 
 class Balancer:
@@ -145,7 +117,7 @@ class Balancer:
             try:
                 with tracing.try_span(replica=replica.name, attempt=len(tried)):
                     return await self._try(replica, body, {**headers, **tracing.headers()}, deadline_s=deadline_s)
-            except _Failed as failure:
+            except TryFailed as failure:
                 has_answered |= failure.is_answer
                 log.debug("replica %s: %s", replica.name, failure)
                 if not failure.is_polite:
@@ -226,7 +198,7 @@ class Balancer:
             raise Unavailable("no replica is left to ask", retry_after_s=1) from None
 
     async def _try(self, replica: Replica, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
-        """One try at one replica. Raises _Failed where another one may be asked."""
+        """One try at one replica. Raises TryFailed where another one may be asked."""
         sent_s = self._clock()
         left_s = deadline_s - sent_s
         if left_s <= 0:
@@ -243,22 +215,22 @@ class Balancer:
                         url = f"{replica.url}/rag"
                         posted = self.session.post(url, data=body, headers=asking, allow_redirects=False)
                         answer = await stack.enter_async_context(posted)
-                        _check(answer, headers, is_final=limit_s == left_s)
+                        check(answer, headers, is_final=limit_s == left_s)
                         length = answer.content_length
-                        is_whole = length is not None and length <= _WHOLE_BYTES
-                        content = await _read(answer) if is_whole else b""
+                        is_whole = length is not None and length <= WHOLE_BYTES
+                        content = await read_whole(answer) if is_whole else b""
             except aiohttp.ClientConnectorError as error:
                 if error.errno in _OUT_OF_FILES:
                     raise Unavailable("this server is out of file descriptors", retry_after_s=1) from error
-                raise _Failed(f"cannot be reached: {error.strerror}", is_unreachable=True) from error
+                raise TryFailed(f"cannot be reached: {error.strerror}", is_unreachable=True) from error
             except aiohttp.ClientError as error:
-                raise _Failed(f"broke off: {error or type(error).__name__}") from error
+                raise TryFailed(f"broke off: {error or type(error).__name__}") from error
             except TimeoutError:
                 if replica.gone.is_set():
-                    raise _Failed("is gone") from None
+                    raise TryFailed("is gone") from None
                 is_well = replica.heard_s > sent_s  # it answers others, and has only much to do
                 if limit_s < left_s:
-                    raise _Failed("did not answer in time", is_polite=is_well) from None
+                    raise TryFailed("did not answer in time", is_polite=is_well) from None
                 if not is_well:
                     self.failed(replica, is_unreachable=False, reason="it has answered nobody since")
                 raise DeadlinePassed("no replica answered before the deadline") from None
@@ -272,35 +244,4 @@ class Balancer:
                 self.traffic.waited(now, queue_s(kept.get("Server-Timing", "")))
             if is_whole:
                 return Reply(answer.status, kept, content)
-            return Reply(answer.status, kept, _parts(answer, stack.pop_all(), left_s=deadline_s - now))
-
-
-def _check(answer: aiohttp.ClientResponse, headers: Mapping[str, str], *, is_final: bool) -> None:
-    """Raise _Failed on an answer that is not one to pass on. `is_final`: there is no time for another try."""
-    if answer.status == Unavailable.status or (answer.status == DeadlinePassed.status and not is_final):
-        raise _Failed("it is draining, not ready or too slow", is_polite=True)
-    if answer.status not in _ANSWERS:
-        raise _Failed(f"it answered {answer.status}", is_answer=True)
-    asked, echoed = headers.get("X-Request-Id"), answer.headers.get("X-Request-Id")
-    if echoed is not None and asked is not None and echoed != asked:
-        raise _Failed("it answered another request", is_answer=True)
-
-
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    """The whole body. Raises _Failed on one that should be JSON and is not."""
-    content = await answer.read()
-    if answer.status == 200:
-        if answer.content_type != "application/json":
-            raise _Failed(f"it answered {answer.content_type}", is_answer=True)
-        try:
-            json.loads(content)
-        except (ValueError, RecursionError):
-            raise _Failed("it answered what is no JSON", is_answer=True) from None
-    return content
-
-
-async def _parts(answer: aiohttp.ClientResponse, held: AsyncExitStack, *, left_s: float) -> AsyncIterator[bytes]:
-    """A long body as it comes, until the deadline; until its end the request counts as outstanding."""
-    async with held, asyncio.timeout(left_s):
-        async for part in answer.content.iter_any():
-            yield part
+            return Reply(answer.status, kept, in_parts(answer, stack.pop_all(), left_s=deadline_s - now))

@@ -12,18 +12,12 @@ from prometheus_client.samples import Sample
 
 from servers.metrics import OVER_REPLICAS
 
-__all__ = ["Families", "counted", "parsed", "started_s", "summed", "text", "total"]
+__all__ = ["Families", "counted", "parsed", "started_s", "text", "total"]
 
 Families = Mapping[str, Metric]
 """Metrics by name, a counter's without its `_total`."""
 
 _COMBINED = {family.name: how for metric, how in OVER_REPLICAS.items() for family in metric.collect()}
-
-
-def summed(expositions: Sequence[str]) -> str:
-    """The exposition of a fleet; its own comes first, and those of its replicas follow."""
-    own, *replicas = [parsed(exposition) for exposition in expositions]
-    return text(total(own, replicas))
 
 
 def parsed(exposition: str) -> Families:

@@ -5,11 +5,13 @@ import time
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
-from servers.api import State, add_handler, or_hang_up
-from servers.balancer import Balancer, Reply
+from servers.api import State, add_handler
+from servers.balancer import Balancer
 from servers.deadline import time_limit_s
 from servers.duplicates import Duplicates, of_request
 from servers.envelope import REQUEST_ID
+from servers.hang_up import or_hang_up
+from servers.reply import Reply
 
 __all__ = ["add_proxy_route"]
 

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import uvicorn
 
@@ -58,12 +59,11 @@ class _Server(uvicorn.Server):
         """Open the door."""
 
         def protocol() -> asyncio.Protocol:
-            return self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn itself makes it
-                config=self.config, server_state=self.server_state, app_state={}
-            )
+            make = cast(Callable[..., asyncio.Protocol], self.config.http_protocol_class)  # as uvicorn itself does
+            return make(config=self.config, server_state=self.server_state, app_state={})
 
         self._door.open(protocol, most=room_for(each=self._each))
-        self.servers = [self._door]  # type: ignore[list-item]  # it will be closed
+        self.servers = cast(Any, [self._door])  # all that is asked of a server is to close
         self.started = True
 
     @contextmanager

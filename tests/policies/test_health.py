@@ -57,4 +57,4 @@ def test_back_after_one_trial_and_then_slowly() -> None:
 )
 def test_odd_rules_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
-        HealthRules(**bad)  # type: ignore[arg-type]
+        HealthRules(**bad)

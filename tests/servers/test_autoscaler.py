@@ -46,7 +46,7 @@ def party() -> Party:
 def autoscaler(party: Party) -> Autoscaler:
     roster, any_party = Roster(), cast(Any, party)
     for state in ("ready", "ready", "starting", "draining"):
-        roster.add(Replica(f"http://{len(list(roster))}", state=state))  # type: ignore[arg-type]
+        roster.add(Replica(f"http://{len(list(roster))}", state=state))
     first, second, *_ = roster
     first.outstanding = 3
     second.told(9.5, 4, None)

@@ -9,9 +9,10 @@ from aiohttp import web
 
 from policies.health import HealthRules
 from policies.routing import round_robin
-from servers.balancer import Balancer, Reply, Tries
+from servers.balancer import Balancer, Tries
 from servers.errors import DeadlinePassed, QueueFull, Unavailable
 from servers.replica import Replica, Roster
+from servers.reply import Reply
 from servers.traffic import queue_s
 
 Start = Callable[..., Awaitable[Replica]]
@@ -299,7 +300,7 @@ async def test_a_long_answer_is_passed_on_in_parts(start: Start, balanced: tuple
     assert not isinstance(reply.body, bytes)
     assert await anext(reply.body) == b"first", "before the last part exists"
     assert replica.outstanding == 1
-    await reply.body.aclose()  # type: ignore[attr-defined]  # the client has gone
+    await reply.body.aclose()  # the client has gone
     assert replica.outstanding == 0
 
 

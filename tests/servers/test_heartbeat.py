@@ -79,7 +79,7 @@ async def test_those_that_start_or_drain_are_not_asked(roster: Roster) -> None:
     answers = Answers(roster)
     answers.is_well = False
     for state in ("starting", "draining"):
-        roster.add(Replica(f"http://127.0.0.1:1/{state}", state=state))  # type: ignore[arg-type]
+        roster.add(Replica(f"http://127.0.0.1:1/{state}", state=state))
     await beat(roster, answers, 5)
     assert [replica.state for replica in roster] == ["starting", "draining"]
 

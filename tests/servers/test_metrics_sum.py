@@ -1,11 +1,11 @@
 """The sum of expositions: what is added, what stays the fleet's own, what is left out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from servers.metrics_sum import counted, parsed, started_s, summed, text
+from servers.metrics_sum import counted, parsed, started_s, text, total
 
 FLEET = """\
 # HELP process_start_time_seconds Start time
@@ -70,6 +70,12 @@ rag_batch_size_sum 10.0
 rag_batches_total{reason="full"} 9.0
 rag_batches_total{reason="lull"} 1.0
 """
+
+
+def summed(expositions: Sequence[str]) -> str:
+    """As a fleet answers: its own comes first, and those of its replicas follow."""
+    own, *replicas = [parsed(exposition) for exposition in expositions]
+    return text(total(own, replicas))
 
 
 def values(exposition: str) -> Mapping[str, float]:
