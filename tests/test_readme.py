@@ -97,7 +97,7 @@ def test_every_server_command_has_flags_that_exist() -> None:
 
 
 def test_every_ragbench_command_exists() -> None:
-    known = get_command(app).commands  # type: ignore[attr-defined]
+    known = get_command(app).commands
     used = [shlex.split(line, comments=True) for line in COMMANDS if line.startswith("ragbench")]
     assert len(used) >= 4
     for _, command, *flags in used:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.status import Status
 from rich.table import Table
 
 from ragbench.arrivals import ArrivalError, parse_arrival
@@ -12,6 +11,7 @@ from ragbench.capacity import Probe, Search
 from ragbench.capacity_file import Outcome, capacity_csv
 from ragbench.capacity_run import Plan, Searcher, Watching, first_points, search_all
 from ragbench.commands.common import ResultsOption, StudyArgument, say, terminal
+from ragbench.commands.status_line import StatusLine
 from ragbench.config import StudyError
 from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.measure import look_around
@@ -55,10 +55,10 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
         write_atomic(file, capacity_csv(outcomes, arrival=arrival, slo=plan.slo, before=before))
 
     try:
-        with locked(paths), _Shown() as shown:
+        with locked(paths), StatusLine() as line:
             write_atomic(paths.study_toml, source.read_text(encoding="utf-8"))
             questions = load_questions(loaded.workload.questions)
-            searcher = Searcher(plan, paths, questions, around=look_around(), watching=shown)
+            searcher = Searcher(plan, paths, questions, around=look_around(), watching=_Shown(line))
             try:
                 run_until_done(search_all(searcher, points, on_outcome=keep))
             finally:
@@ -110,35 +110,21 @@ def _draw(paths: StudyPaths) -> None:
 class _Shown(Watching):
     """A line per probe; on a terminal also what runs now."""
 
-    def __init__(self) -> None:
-        self._status = Status("getting ready", console=terminal) if terminal.is_terminal else None
-        self._point = ""
-        self._rows = 0
-
-    def __enter__(self) -> "_Shown":
-        if self._status:
-            self._status.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._status:
-            self._status.stop()
+    def __init__(self, line: StatusLine) -> None:
+        self._line = line
 
     def starting(self, design: Design) -> None:
         """See Watching."""
-        self._show(f"starting {design.name}")
+        self._line.show(f"starting {design.name}")
 
     def point_begins(self, point: Point) -> None:
         """See Watching."""
-        self._point, self._rows = point.name, 0
-        self._show(point.name)
+        self._line.begin(point.name)
 
     def row(self, row: Row) -> None:
         """See Watching."""
         del row
-        self._rows += 1
-        if self._rows % 20 == 0:
-            self._show(f"{self._point} | {self._rows} requests")
+        self._line.count()
 
     def probed(self, design: Design, probe: Probe, search: Search) -> None:
         """See Watching."""
@@ -149,7 +135,3 @@ class _Shown(Watching):
     def note(self, text: str) -> None:
         """See Watching."""
         say(text)
-
-    def _show(self, text: str) -> None:
-        if self._status:
-            self._status.update(text)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.status import Status
 
 from ragbench.chaos.peers import PEERS
 from ragbench.chaos.play import NoCapacity, measure_capacity, play
@@ -17,6 +16,7 @@ from ragbench.chaos.scenarios import SCENARIOS, Scenario, names_of
 from ragbench.chaos.stage import Terms
 from ragbench.chaos.tally import Tally
 from ragbench.commands.common import say, terminal
+from ragbench.commands.status_line import StatusLine
 from ragbench.config import StudyError
 from ragbench.descriptors import allow_files
 from ragbench.hardware import git_state, this_machine
@@ -90,15 +90,20 @@ async def _play_all(
 ) -> list[Tally]:
     """The rows of the parts whose fleet came up, written after each. The load is made for the weakest of `fleets`."""
     tallies: list[Tally] = []
-    with _Shown() as shown:
+    with StatusLine() as line:
         if capacity_rps is None:
-            capacity_rps = min([await _capacity(name, terms, out, shown) for name, terms in fleets.items()])
+            capacity_rps = min([await _capacity(name, terms, out, line) for name, terms in fleets.items()])
         for part in parts:
-            shown.begin(part.name, part.scenario.what)
+            _begin(line, f"{part.name}: {part.scenario.what}")
             folder = out / part.name
             try:
                 tally = await play(
-                    part.name, part.scenario, part.terms, capacity_rps=capacity_rps, folder=folder, on_row=shown.row
+                    part.name,
+                    part.scenario,
+                    part.terms,
+                    capacity_rps=capacity_rps,
+                    folder=folder,
+                    on_row=lambda row: line.count(),
                 )
             except LaunchError as error:
                 say(f"{part.name}: {error}")
@@ -108,8 +113,8 @@ async def _play_all(
     return tallies
 
 
-async def _capacity(name: str, terms: Terms, out: Path, shown: "_Shown") -> float:
-    shown.say(f"{name}: measuring what it carries")
+async def _capacity(name: str, terms: Terms, out: Path, line: StatusLine) -> float:
+    _begin(line, f"{name}: measuring what it carries")
     found_rps = await measure_capacity(terms, out / name)
     say(f"{name}: {found_rps:.0f} requests/s")
     return found_rps
@@ -138,38 +143,8 @@ def _argv(command: str) -> list[str]:
     return [sys.executable, *words[1:]] if words[0] == "python" else words
 
 
-class _Shown:
-    """On a terminal the scenario that runs and its requests; elsewhere a line a scenario."""
-
-    def __init__(self) -> None:
-        self._status = Status("getting ready", console=terminal) if terminal.is_terminal else None
-        self._what = ""
-        self._rows = 0
-
-    def __enter__(self) -> "_Shown":
-        if self._status:
-            self._status.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._status:
-            self._status.stop()
-
-    def begin(self, name: str, what: str) -> None:
-        """A scenario begins."""
-        self._what, self._rows = f"{name}: {what}", 0
-        self.say(self._what)
-
-    def row(self, row: object) -> None:
-        """A request ended."""
-        del row
-        self._rows += 1
-        if self._status and self._rows % 50 == 0:
-            self._status.update(f"{self._what} | {self._rows} requests")
-
-    def say(self, text: str) -> None:
-        """What happens now."""
-        if self._status:
-            self._status.update(text)
-        else:
-            say(text)
+def _begin(line: StatusLine, text: str) -> None:
+    """Something begins: in the line, or, where nobody sees that, as a line of its own."""
+    line.begin(text)
+    if not line.is_shown:
+        say(text)
