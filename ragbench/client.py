@@ -21,7 +21,7 @@ from ragbench.config import Workload
 from ragbench.records import Decision, ReplicaCount, Row, Start, Status
 from ragbench.scaling import NOTHING_TOLD, Scaling
 from ragbench.schedule import Request
-from ragbench.workload import Question, exact_match, recall_at_k
+from ragbench.workload import Question, exact_match, f1, recall_at_k
 
 Clock = Callable[[], float]
 _T = TypeVar("_T", Decision, Start)
@@ -214,6 +214,7 @@ def read_answer(answer: Answer, question: Question) -> dict[str, Any]:
         "status": "ok",
         "result": body["result"],
         "exact_match": exact_match(body["result"], question.answers),
+        "f1": f1(body["result"], question.answers),
         "recall_at_k": _recall(body.get("documents"), question.documents),
         **_usage(body.get("usage")),
     }

@@ -26,7 +26,7 @@ def points_table(manifests: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title=f"points: {len(manifests)}")
     table.add_column("point", no_wrap=True)
     table.add_column("verdict")
-    for column in ("load", "throughput/s", "goodput/s", "p50 ms", "p95 ms", "p99 ms", "batch", "exact", "not ok"):
+    for column in ("load", "throughput/s", "goodput/s", "p50 ms", "p95 ms", "p99 ms", "batch", "exact", "F1", "not ok"):
         table.add_column(column, justify="right")
     for manifest in manifests:
         row = manifest["summary"]
@@ -41,6 +41,7 @@ def points_table(manifests: Sequence[Mapping[str, Any]]) -> Table:
             _scaled(row["latency_p99_s"], 1000),
             _scaled(row["batch_size"], 1),
             _scaled(row["exact_match"], 1, digits=2),
+            _scaled(row.get("f1"), 1, digits=2),
             str(row["requests"] - row["completed"]),
         )
     return table

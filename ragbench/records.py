@@ -28,7 +28,8 @@ Status = Literal[
 ]
 STATUSES: tuple[str, ...] = get_args(Status)
 
-# In no summary.csv of before they were measured, which can still be read.
+# In no file of before they were measured, which can still be read.
+NEWER_REQUEST_COLUMNS = ("f1",)
 SCALING_COLUMNS = (
     *("replica_seconds", "replica_s_per_1000_good", "reaction_s", "capacity_s"),
     *("cold_start_s", "reversals_per_min"),
@@ -47,10 +48,11 @@ SUMMARY_REST = (
     *("latency_from_sent_mean_s", "latency_from_sent_p50_s", "latency_from_sent_p95_s", "latency_from_sent_p99_s"),
     *("send_lag_p95_s", "send_lag_p99_s", "in_flight_mean", "in_flight_max", "little_residual"),
     *("queue_s", "embed_s", "retrieve_s", "generate_s", "unaccounted_s"),
-    *("batch_size", "replicas", "exact_match", "recall_at_k"),
+    *("batch_size", "replicas", "exact_match", "f1", "recall_at_k"),
     *SCALING_COLUMNS,
     *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware"),
 )
+NEWER_SUMMARY_COLUMNS = ("f1", *SCALING_COLUMNS)
 _TEXT_COLUMNS = {
     *("point", "variant", "arrival", "source", "verdict", "verdict_reason", "hardware"),
     *("question", "status", "close_reason", "replica", "result", "error", "reason"),
@@ -74,7 +76,7 @@ class Row:
     `due_s`. `status`: `ok`; `rejected` (429, 503); `timeout` (ours, or 504); `http_error` (any other status);
     `connection_error` (there was no connection); `reset` (it was lost before an answer began); `truncated` (the answer
     was cut off); `bad_answer` (one that does not hold what it should); `unsent`. `close_reason`: why its batch closed.
-    `exact_match` is 0 or 1, `recall_at_k` 0 to 1.
+    `exact_match` is 0 or 1, `f1` and `recall_at_k` 0 to 1.
     """
 
     request: int
@@ -96,6 +98,7 @@ class Row:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     exact_match: float | None = None
+    f1: float | None = None
     recall_at_k: float | None = None
     result: str | None = None
     error: str | None = None
@@ -263,7 +266,7 @@ def read_manifests(root: Path) -> list[dict[str, Any]]:
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of a requests.csv as they were written. Raises RecordError where it cannot be read."""
-    return _read(path, Row)
+    return _read(path, Row, newer=NEWER_REQUEST_COLUMNS)
 
 
 def read_replicas(path: Path) -> list[ReplicaCount]:
@@ -286,16 +289,19 @@ def read_starts(path: Path) -> list[Start]:
     return _read(path, Start)
 
 
-def _read(path: Path, kind: type[_T]) -> list[_T]:
-    """One value of `kind` a line, each cell by the type of its field. An empty cell is None."""
-    readers = [(item.name, _reader(item.type)) for item in fields(kind)]  # type: ignore[arg-type]
-    _check_columns(path, [name for name, _ in readers])
+def _read(path: Path, kind: type[_T], *, newer: Sequence[str] = ()) -> list[_T]:
+    """One value of `kind` a line, each cell by the type of its field. An empty cell is None.
+
+    Of the columns, `newer` may be missing; those fields then keep their defaults.
+    """
+    readers = {item.name: _reader(item.type) for item in fields(kind)}  # type: ignore[arg-type]
+    _check_columns(path, [name for name in readers if name not in newer])
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file)
         header = next(lines)
-        places = [(header.index(name), reader) for name, reader in readers]
+        places = [(name, header.index(name), reader) for name, reader in readers.items() if name in header]
         try:
-            return [kind(*(read(line[at]) if line[at] else None for at, read in places)) for line in lines]
+            return [kind(**{name: read(line[at]) if line[at] else None for name, at, read in places}) for line in lines]
         except (ValueError, IndexError) as error:
             raise RecordError(f"{path}, line {lines.line_num}: {error}") from error
 
@@ -306,13 +312,13 @@ def _reader(kind: Any) -> Callable[[str], Any]:
 
 
 def load_summary(path: Path) -> "pd.DataFrame":
-    """summary.csv with typed columns, SCALING_COLUMNS empty where it has none. Raises RecordError."""
-    return _load(path, (*SUMMARY_FRONT, *SUMMARY_REST), newer=SCALING_COLUMNS)
+    """summary.csv with typed columns, NEWER_SUMMARY_COLUMNS empty where it has none. Raises RecordError."""
+    return _load(path, (*SUMMARY_FRONT, *SUMMARY_REST), newer=NEWER_SUMMARY_COLUMNS)
 
 
 def load_requests(path: Path) -> "pd.DataFrame":
-    """requests.csv with typed columns. Raises RecordError naming what is missing."""
-    return _load(path, REQUEST_COLUMNS)
+    """requests.csv with typed columns, NEWER_REQUEST_COLUMNS empty where it has none. Raises RecordError."""
+    return _load(path, REQUEST_COLUMNS, newer=NEWER_REQUEST_COLUMNS)
 
 
 def load_replicas(path: Path) -> "pd.DataFrame":

@@ -22,7 +22,7 @@ Definitions, each per point:
 - `little_residual`: (L - lambda W) / L over the window: L `in_flight_mean`, lambda from the requests that ended in it,
   W their mean time from being sent. Near 0 where stamps and counts agree and no queue grew.
 - `unaccounted_s`: mean of (latency from sent - the four stages) over answers that report stages.
-- `exact_match`, `recall_at_k`: means over all ok answers that report them.
+- `exact_match`, `f1`, `recall_at_k`: means over all ok answers that report them.
 - `replica_seconds`: replicas that were ready, starting or draining, integrated over `duration_s`;
   `replica_s_per_1000_good`: those for 1,000 ok answers within the SLO's limit, of the whole point.
 - `reaction_s`, `capacity_s`: where the offered rate steps up, from that moment to the first decision that asks for more
@@ -109,6 +109,7 @@ class Summary:
     batch_size: float | None
     replicas: int
     exact_match: float | None
+    f1: float | None
     recall_at_k: float | None
     replica_seconds: float | None
     replica_s_per_1000_good: float | None
@@ -283,6 +284,7 @@ def _stages(columns: Columns, within: Truths) -> dict[str, Any]:
         "unaccounted_s": _mean(rest),
         "batch_size": _mean(columns.column("batch_size")[answered]),
         "exact_match": _mean(columns.column("exact_match")[columns.is_ok]),
+        "f1": _mean(columns.column("f1")[columns.is_ok]),
         "recall_at_k": _mean(columns.column("recall_at_k")[columns.is_ok]),
     }
 

@@ -4,15 +4,15 @@ import pandas as pd
 
 from ragbench.plots.lines import Line, lines, repeats
 from ragbench.plots.study import Study
-from ragbench.records import SCALING_COLUMNS
+from ragbench.records import NEWER_SUMMARY_COLUMNS, SCALING_COLUMNS
 
-AT_THAT_LOAD = ("latency_p50_s", "latency_p95_s", "latency_p99_s", "batch_size", "exact_match")
+AT_THAT_LOAD = ("latency_p50_s", "latency_p95_s", "latency_p99_s", "batch_size", "exact_match", "f1")
 OF_A_POINT = (
     *("arrival", "offered_rps", "concurrency", "seed", "verdict", "throughput_rps", "goodput_rps", "slo_met"),
     *("latency_mean_s", "latency_p50_s", "latency_p95_low_s", "latency_p95_s", "latency_p95_high_s", "latency_p99_s"),
     *("send_lag_p95_s", "in_flight_mean", "little_residual", "unaccounted_s", "other_cpu_cores"),
     *SCALING_COLUMNS,
-    *("batch_size", "replicas", "exact_match", "recall_at_k", "rejected", "timed_out", "failed", "unsent"),
+    *("batch_size", "replicas", "exact_match", "f1", "recall_at_k", "rejected", "timed_out", "failed", "unsent"),
 )
 
 
@@ -22,10 +22,11 @@ def carried(study: Study) -> pd.DataFrame:
     Open loop only: of users who wait there is no offered load to carry.
 
     `carried_rps` is the highest offered rate up to which every point was valid; absent where the lowest was not.
-    `best_throughput_rps` is the most it answered at any rate, valid or not.
+    `best_throughput_rps` is the most it answered at any rate, valid or not. `f1` is left out of studies of before it.
     """
     rows = [_carried(line, arrival) for line in lines(study) for arrival in study.arrivals]
-    return pd.DataFrame([row for row in rows if row])
+    table = pd.DataFrame([row for row in rows if row])
+    return table.drop(columns=[name for name in NEWER_SUMMARY_COLUMNS if name in table and table[name].isna().all()])
 
 
 def _carried(line: Line, arrival: str) -> dict[str, object]:

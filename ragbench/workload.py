@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 import string
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,22 @@ def exact_match(result: str, answers: Collection[str]) -> float | None:
     if not answers:
         return None
     return float(normalise(result) in {normalise(answer) for answer in answers})
+
+
+def f1(result: str, answers: Collection[str]) -> float | None:
+    """Overlap of the words of `result` with the nearest of `answers`, 0 to 1; None where no gold answer is known.
+
+    As SQuAD v1.1 counts: harmonic mean of precision and recall over the bags of words that `normalise` leaves, the best
+    of the answers; 0 where they share no word, also where nothing is left of either.
+    """
+    if not answers:
+        return None
+    return max(_overlap(normalise(result).split(), normalise(answer).split()) for answer in answers)
+
+
+def _overlap(said: Sequence[str], gold: Sequence[str]) -> float:
+    common = (Counter(said) & Counter(gold)).total()
+    return 2 * common / (len(said) + len(gold)) if common else 0.0
 
 
 def recall_at_k(returned: Collection[str], gold: Collection[str]) -> float | None:

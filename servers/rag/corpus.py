@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from servers.rag import squad
 from servers.rag.facts import facts
 from servers.rag.models import ModelError
 
@@ -50,23 +51,41 @@ def from_jsonl(path: Path | None, size: int, seed: int) -> Corpus:
     """A user's own file of `{"id", "text"}` lines, at most `size` of them."""
     if path is None:
         raise ModelError('the jsonl corpus needs --corpus-path FILE with one {"id", "text"} object a line')
-    ids, texts, line = [], [], ""
     try:
-        with path.open() as lines:
-            for line in islice(lines, size):
-                document = json.loads(line)
-                ids.append(str(document["id"]))
-                texts.append(str(document["text"]))
+        with path.open("rb") as lines:
+            filled = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+            documents = [_document(line, f"corpus file {path}, line {number}") for number, line in islice(filled, size)]
     except OSError as error:
         raise ModelError(f"corpus file {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f'corpus file {path}, line {len(texts) + 1}: wanted {{"id", "text"}}, got {line.strip()[:80]!r}'
-        ) from error
-    return Corpus("jsonl", tuple(ids), tuple(texts))
+    return Corpus("jsonl", tuple(name for name, _ in documents), tuple(text for _, text in documents))
 
 
-CORPORA: dict[str, Callable[[Path | None, int, int], Corpus]] = {"facts": from_facts, "jsonl": from_jsonl}
+def _document(line: bytes, where: str) -> tuple[str, str]:
+    """The id, which may be a number, and the text of one line."""
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{where}: not UTF-8 ({error.reason} at byte {error.start})") from error
+    try:
+        match json.loads(text.removeprefix("\ufeff")):
+            case {"id": str() | int() as name, "text": str() as body}:
+                return str(name), body
+    except (ValueError, RecursionError):
+        pass  # said below
+    raise ModelError(f'{where}: wanted {{"id", "text"}}, got {text.strip()[:80]!r}')
+
+
+def from_squad(path: Path | None, size: int, seed: int) -> Corpus:
+    """The contexts of a SQuAD file, or of the hub data set where no file is given; at most `size` of them."""
+    read = squad.read(path, size)
+    return Corpus("squad", tuple(passage.id for passage in read), tuple(passage.text for passage in read))
+
+
+CORPORA: dict[str, Callable[[Path | None, int, int], Corpus]] = {
+    "facts": from_facts,
+    "squad": from_squad,
+    "jsonl": from_jsonl,
+}
 
 
 def load(name: str, *, path: Path | None, size: int, seed: int) -> Corpus:

@@ -1,22 +1,15 @@
-"""Texts to unit vectors, and the corpus' vectors from the cache on disk. Searches nothing."""
+"""Texts to unit vectors. Keeps none of them and searches nothing."""
 
-import hashlib
-import json
-import logging
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from servers.rag.corpus import Corpus
 from servers.rag.models import Profile, missing
 
-__all__ = ["DummyEncoder", "Embedder", "Encoder", "cached_vectors", "default_cache"]
+__all__ = ["DummyEncoder", "Embedder", "Encoder"]
 
-log = logging.getLogger(__name__)
 BATCH = 64
 
 
@@ -99,41 +92,3 @@ class Embedder:
     def documents(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (n, d) f32 of documents."""
         return self._encoder.encode(texts)
-
-
-def cached_vectors(corpus: Corpus, embedder: Embedder, *, key: str, folder: Path) -> np.ndarray:
-    """The corpus' vectors (n, d) f32: from `folder` if they are there and whole, otherwise computed and kept.
-
-    `key` names the encoder. The file is written aside and renamed, so that several servers may start at once; its
-    checksum stands beside it, and a file that fails it is computed again.
-    """
-    name = hashlib.sha256(f"{corpus.checksum} {key}".encode()).hexdigest()[:24]
-    path, sums = folder / f"{name}.npy", folder / f"{name}.json"
-    try:
-        if json.loads(sums.read_text())["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest():
-            return np.load(path, allow_pickle=False)
-        log.warning("the cached vectors in %s are damaged: computing them again", path)
-    except (OSError, ValueError, KeyError):
-        log.info("embedding %d documents with %s", len(corpus), key)
-    vectors = embedder.documents(corpus.texts)
-    try:
-        _keep(vectors, path, sums, about={"corpus": corpus.checksum, "encoder": key})
-    except OSError as error:
-        log.warning("vectors are not cached: %s", error)
-    return vectors
-
-
-def default_cache() -> Path:
-    """Where vectors are kept unless told otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ragbench"
-
-
-def _keep(vectors: np.ndarray, path: Path, sums: Path, *, about: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(f".{os.getpid()}.npy")
-    np.save(aside, vectors, allow_pickle=False)
-    about = {"sha256": hashlib.sha256(aside.read_bytes()).hexdigest(), **about}
-    aside.replace(path)
-    note = sums.with_suffix(f".{os.getpid()}.tmp")
-    note.write_text(json.dumps(about))
-    note.replace(sums)

@@ -10,7 +10,7 @@ import pandas as pd
 
 REQUESTS_HEADER = (
     "request,question,due_s,sent_s,done_s,latency_s,send_lag_s,status,http_status,queue_s,embed_s,retrieve_s,generate_s,"
-    "batch_size,close_reason,replica,prompt_tokens,completion_tokens,exact_match,recall_at_k,result,error"
+    "batch_size,close_reason,replica,prompt_tokens,completion_tokens,exact_match,f1,recall_at_k,result,error"
 )
 SUMMARY_HEADER_TAIL = (
     "arrival,offered_rps,concurrency,seed,source,verdict,verdict_reason,requests,completed,rejected,timed_out,failed,"
@@ -19,7 +19,7 @@ SUMMARY_HEADER_TAIL = (
     "latency_p50_low_s,latency_p50_high_s,latency_p90_s,latency_p95_s,latency_p95_low_s,latency_p95_high_s,"
     "latency_p99_s,latency_p99_low_s,latency_p99_high_s,latency_max_s,latency_from_sent_mean_s,latency_from_sent_p50_s,"
     "latency_from_sent_p95_s,latency_from_sent_p99_s,send_lag_p95_s,send_lag_p99_s,in_flight_mean,in_flight_max,"
-    "little_residual,queue_s,embed_s,retrieve_s,generate_s,unaccounted_s,batch_size,replicas,exact_match,recall_at_k,"
+    "little_residual,queue_s,embed_s,retrieve_s,generate_s,unaccounted_s,batch_size,replicas,exact_match,f1,recall_at_k,"
     "replica_seconds,replica_s_per_1000_good,reaction_s,capacity_s,cold_start_s,reversals_per_min,"
     "client_cpu_cores,server_cpu_cores,other_cpu_cores,hardware"
 )
@@ -109,6 +109,7 @@ def _requests(variant, choice, *, due_s, base_s):
         status="ok",
         http_status=200,
         exact_match=1.0,
+        f1=1.0,
         recall_at_k=1.0,
     ).reindex(columns=REQUESTS_HEADER.split(","))
 
@@ -164,6 +165,6 @@ def _summary(requests, duration_s):
         "send_lag_p95_s": 0.0004,
         "send_lag_p99_s": 0.0005,
         "in_flight_max": 7,
-        **answered[[*STAGES, "batch_size", "exact_match", "recall_at_k"]].mean().to_dict(),
+        **answered[[*STAGES, "batch_size", "exact_match", "f1", "recall_at_k"]].mean().to_dict(),
         "replicas": 1,
     }

@@ -81,6 +81,7 @@ def test_a_good_answer():
         "status": "ok",
         "result": "the Kalvo.",
         "exact_match": 1.0,
+        "f1": 1.0,
         "recall_at_k": 0.5,
         "prompt_tokens": 9,
         "completion_tokens": 2,
@@ -96,7 +97,8 @@ def test_a_good_answer():
 
 def test_an_answer_with_nothing_but_its_result_is_good():
     row = told({"result": "no"})
-    assert (row["status"], row["exact_match"], row["recall_at_k"], row["prompt_tokens"]) == ("ok", 0.0, None, None)
+    assert (row["status"], row["exact_match"], row["f1"], row["recall_at_k"]) == ("ok", 0.0, 0.0, None)
+    assert row["prompt_tokens"] is None
 
 
 def test_odd_extras_do_not_spoil_an_answer():

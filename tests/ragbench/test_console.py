@@ -21,6 +21,7 @@ OPEN = {
     "latency_p99_s": 0.03,
     "batch_size": None,
     "exact_match": 1.0,
+    "f1": 0.75,
     "requests": 100,
     "completed": 98,
 }
@@ -40,9 +41,15 @@ def test_points_of_both_loops_have_their_load_and_their_verdict():
         if "seed1" in line
     )
     assert [cell.strip() for cell in one.split("│")[1:-1]] == [
-        *("a-ideal-40rps-seed1", "saturated", "40/s", "30.2", "20.0", "10.0", "20.0", "30.0", "", "1.00", "2"),
+        *("a-ideal-40rps-seed1", "saturated", "40/s", "30.2", "20.0", "10.0", "20.0", "30.0", "", "1.00", "0.75", "2"),
     ]
     assert [cell.strip() for cell in other.split("│")[2:4]] == ["valid", "8 users"]
+
+
+def test_a_point_of_before_f1_was_measured_can_be_shown():
+    old = {name: value for name, value in OPEN.items() if name != "f1"}
+    (line,) = (line for line in shown(console.points_table([{"summary": old}])).splitlines() if "seed1" in line)
+    assert [cell.strip() for cell in line.split("│")[-5:-1]] == ["", "1.00", "", "2"]
 
 
 def test_every_verdict_can_be_shown():

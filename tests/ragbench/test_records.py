@@ -1,12 +1,13 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from ragbench.records import (
+    NEWER_SUMMARY_COLUMNS,
     REQUEST_COLUMNS,
-    SCALING_COLUMNS,
     STATUSES,
     Decision,
     RecordError,
@@ -40,7 +41,7 @@ from tests.ragbench.results_fixture import SUMMARY_HEADER_TAIL
 RESULTS = Path(__file__).parents[2] / "results"
 HEADER = (
     "request,question,due_s,sent_s,done_s,latency_s,send_lag_s,status,http_status,queue_s,embed_s,retrieve_s,generate_s,"
-    "batch_size,close_reason,replica,prompt_tokens,completion_tokens,exact_match,recall_at_k,result,error"
+    "batch_size,close_reason,replica,prompt_tokens,completion_tokens,exact_match,f1,recall_at_k,result,error"
 )
 SUMMARY_HEADER = f"point,variant,max_batch_size,max_wait_s,{SUMMARY_HEADER_TAIL}"
 TELEMETRY_HEADER = (
@@ -67,7 +68,7 @@ def test_a_row_as_text():
         0, "q1", 1 / 3, 0.3340004, 0.5, 1 / 6, 0.000667, "ok", 200, batch_size=7, exact_match=1.0, result='a,"b"\n'
     )
     assert requests_csv([row]).splitlines()[1:] == [
-        '0,q1,0.333333333,0.334,0.5,0.166667,0.000667,ok,200,,,,,7,,,,,1,,"a,""b""',
+        '0,q1,0.333333333,0.334,0.5,0.166667,0.000667,ok,200,,,,,7,,,,,1,,,"a,""b""',
         '",',
     ]
 
@@ -165,22 +166,42 @@ def test_statuses_are_a_closed_set():
     ) == STATUSES
 
 
-def test_a_summary_of_before_scaling_was_measured_can_be_read(tmp_path):
+def test_requests_of_before_f1_was_measured_can_be_read(tmp_path):
+    path = tmp_path / "r.csv"
+    row = Row(0, "q", 0.5, status="ok", exact_match=1.0, f1=0.75, recall_at_k=0.5, result="said")
+    write_atomic(path, requests_csv([row]))
+    assert read_rows(path) == [row]
+    assert load_requests(path)["f1"].tolist() == [0.75]
+    pd.read_csv(path).drop(columns="f1").to_csv(path, index=False)
+    assert read_rows(path) == [replace(row, f1=None)]
+    assert load_requests(path)["f1"].isna().all()
+
+
+def test_a_summary_of_before_f1_and_scaling_were_measured_can_be_read(tmp_path):
     row = manifest("a", 1.0)
-    row["summary"] |= {"replica_seconds": 3.5, "reaction_s": 0.5}
+    row["summary"] |= {"f1": 0.25, "replica_seconds": 3.5, "reaction_s": 0.5}
     write_atomic(tmp_path / "s.csv", summary_csv([row]))
-    assert load_summary(tmp_path / "s.csv")[["replica_seconds", "reaction_s"]].to_numpy().tolist() == [[3.5, 0.5]]
-    older = pd.read_csv(tmp_path / "s.csv").drop(columns=list(SCALING_COLUMNS))
+    (told,) = load_summary(tmp_path / "s.csv")[["f1", "replica_seconds", "reaction_s"]].to_numpy().tolist()
+    assert told == [0.25, 3.5, 0.5]
+    older = pd.read_csv(tmp_path / "s.csv").drop(columns=list(NEWER_SUMMARY_COLUMNS))
     older.to_csv(tmp_path / "s.csv", index=False)
-    assert load_summary(tmp_path / "s.csv")[list(SCALING_COLUMNS)].isna().all(axis=None)
+    assert load_summary(tmp_path / "s.csv")[list(NEWER_SUMMARY_COLUMNS)].isna().all(axis=None)
     older.drop(columns="replicas").to_csv(tmp_path / "s.csv", index=False)
     with pytest.raises(RecordError, match=r"lacks the columns replicas$"):
         load_summary(tmp_path / "s.csv")
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/summary.csv")), ids=lambda path: path.parent.name)
+SWEEPS = [path for path in sorted(RESULTS.glob("*/summary.csv")) if path.read_text().startswith("point,")]
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.parent.name)
 def test_committed_summaries_can_be_read(path):
     assert len(load_summary(path))
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/*/requests.csv"))[:3], ids=lambda path: path.parent.name)
+def test_committed_requests_can_be_read(path):
+    assert len(read_rows(path)) == len(load_requests(path)) > 0
 
 
 def test_small_settings_keep_their_value():

@@ -22,9 +22,9 @@ def lost(number, due_s, status, latency_s=0.01):
 
 
 FOUR = [
-    ok(0, 0.0, 9.0, queue_s=9.0, batch_size=9, exact_match=1.0, recall_at_k=0.5, lag_s=0.0),  # before the window
-    ok(1, 0.5, 0.2, queue_s=0.04, batch_size=2, exact_match=0.0, recall_at_k=1.0),
-    ok(2, 1.0, 0.3, queue_s=None, batch_size=3, exact_match=1.0),
+    ok(0, 0.0, 9.0, queue_s=9.0, batch_size=9, exact_match=1.0, f1=1.0, recall_at_k=0.5, lag_s=0.0),  # too early
+    ok(1, 0.5, 0.2, queue_s=0.04, batch_size=2, exact_match=0.0, f1=0.5, recall_at_k=1.0),
+    ok(2, 1.0, 0.3, queue_s=None, batch_size=3, exact_match=1.0, f1=1.0),
     ok(3, 1.5, 0.4, lag_s=0.001, generate_s=0.2, embed_s=0.1, queue_s=0.02, retrieve_s=0.01),
 ]
 
@@ -56,6 +56,7 @@ def test_figures_of_four_answers():
     assert summary.unaccounted_s == pytest.approx(((0.1995 - 0.04) + (0.399 - 0.33)) / 2)
     assert summary.batch_size == pytest.approx(2.5)
     assert summary.exact_match == pytest.approx(2 / 3)
+    assert summary.f1 == pytest.approx(2.5 / 3)
     assert summary.recall_at_k == pytest.approx(0.75)
     assert summary.latency_mean_low_s is summary.latency_p95_high_s is summary.throughput_low_rps is None
     assert (summary.source, summary.replicas, summary.verdict) == ("measured", 1, "valid")

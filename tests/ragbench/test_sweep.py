@@ -79,7 +79,7 @@ async def test_a_point_is_written_whole(tmp_path, watched):
     ]
     rows = load_requests(point.requests)
     assert rows["status"].tolist() == ["ok"] * 30
-    assert rows["exact_match"].tolist() == [1.0] * 30
+    assert rows["exact_match"].tolist() == rows["f1"].tolist() == [1.0] * 30
     assert rows["recall_at_k"].tolist() == [1.0] * 30
     assert rows["queue_s"].tolist() == [0.0015] * 30
     assert rows["replica"].tolist() == ["fake"] * 30

@@ -55,6 +55,14 @@ def test_points_leaves_out_what_no_point_has_and_reasons_tell_of_those_not_valid
     }
 
 
+def test_f1_is_shown_where_a_study_has_it(study):
+    old = Study("it", study.summary.assign(f1=float("nan")), study.folder)
+    assert tables.carried(study)["f1"].tolist() == [1.0] * 4
+    assert "f1" in tables.points(study)
+    assert "f1" not in tables.carried(old)
+    assert "f1" not in tables.points(old)
+
+
 def test_closed_loops_have_points_and_carry_no_offered_load(tmp_path):
     one = write_study(tmp_path / "it", variants={"mine": [{}]}, arrivals=("ideal",), rates=(5,), users=(2,))
     closed = plots.load_study(one)

@@ -7,6 +7,7 @@ from ragbench.workload import (
     Question,
     QuestionsError,
     exact_match,
+    f1,
     load_questions,
     normalise,
     read_questions,
@@ -42,6 +43,34 @@ def test_exact_match():
     assert exact_match("the Kalvo.", ["kalvo", "x"]) == 1.0
     assert exact_match("Kalvo town", ["Kalvo"]) == 0.0
     assert exact_match("anything", []) is None
+
+
+@pytest.mark.parametrize(
+    ("result", "answers", "expected"),
+    [
+        ("the Kalvo.", ["kalvo"], 1.0),
+        ("Kalvo town", ["Kalvo"], 2 / 3),  # precision 1/2, recall 1
+        ("in the old town of Kalvo Bay", ["Kalvo Bay"], 1 / 2),  # precision 2/6, recall 1
+        ("a b b c", ["b b d"], 2 / 3),  # of "b b c" and "b b d", two words in common
+        ("b", ["b b b"], 1 / 2),  # a word counts as often as both have it
+        ("c b", ["b c"], 1.0),  # order does not count
+        ("blue", ["red", "dark blue", "dark blue sea"], 2 / 3),  # the best of them
+        ("red", ["blue"], 0.0),
+        ("", ["blue"], 0.0),
+        ("A", ["the"], 0.0),  # nothing is left of either: as SQuAD v1.1 counts it
+        ("anything", [], None),
+    ],
+)
+def test_f1(result, answers, expected):
+    assert f1(result, answers) == (None if expected is None else pytest.approx(expected, abs=1e-12))
+
+
+@given(st.text("ab c."), st.lists(st.text("ab c."), min_size=1, max_size=3))
+def test_f1_of_an_exact_match_is_1_unless_nothing_is_left_of_it(result, answers):
+    found = f1(result, answers)
+    assert 0 <= found <= 1
+    if exact_match(result, answers) and normalise(result):
+        assert found == 1
 
 
 def test_recall_counts_each_gold_document_once():

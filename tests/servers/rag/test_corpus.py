@@ -21,11 +21,28 @@ def test_jsonl_reads_at_most_size_lines(tmp_path: Path) -> None:
     assert (corpus.ids, corpus.texts) == (("1", "b"), ("one", "two"))
 
 
+def test_jsonl_skips_empty_lines_and_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_bytes('\ufeff{"id": "a", "text": "é"}\r\n\n  \n{"id": "b", "text": "two"}\n\n'.encode())
+    corpus = load("jsonl", path=path, size=2, seed=0)
+    assert (corpus.ids, corpus.texts) == (("a", "b"), ("é", "two"))
+
+
+def test_jsonl_that_is_not_utf_8_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "latin.jsonl"
+    path.write_bytes(b'{"id": "a", "text": "x"}\n{"id": "b", "text": "caf\xe9"}\n')
+    with pytest.raises(ModelError, match=r"latin.jsonl, line 2: not UTF-8 \(.* at byte 24\)"):
+        load("jsonl", path=path, size=10, seed=0)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ('{"id": "a", "text": "x"}\n{"id": "b"}\n', r'line 2: wanted {"id", "text"}, got'),
         ("not json\n", "line 1: wanted"),
+        ('\n{"id": "a", "text": "x"}\n{"id": "b", "text": ["y"]}\n', "line 3: wanted"),
+        ('{"id": null, "text": "x"}\n', "line 1: wanted"),
+        ("[" * 100_000, "line 1: wanted"),
         ("", "has no documents"),
         ('{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}\n', "two documents with one id"),
     ],
