@@ -15,6 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from servers.rag.pipeline import Ask, Pipeline
+from servers.rag.retrieval import ON_GPU
 
 __all__ = ["Floors", "Pass", "Rates", "counted"]
 
@@ -105,7 +106,7 @@ class Floors:
         embedder, about = pipeline.embedder.module, pipeline.about
         weight = next(embedder.parameters())
         self._rates = Rates(weight.device.type, weight.dtype)
-        self._search = Rates("cpu", torch.float32) if about["retriever"] == "numpy" else self._rates
+        self._search = self._rates if about["retriever"] in ON_GPU else Rates("cpu", torch.float32)
 
     def told(self) -> str:
         """The machine's rates in one line."""

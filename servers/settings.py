@@ -73,12 +73,22 @@ class Settings(BaseSettings):
     )
     threads: int | None = Field(None, ge=1, description="torch threads; 1 for tiny and torch's default otherwise")
 
-    corpus: str = Field("facts", description="the documents: facts or jsonl")
-    corpus_path: Path | None = Field(None, description='file of {"id", "text"} lines, for the jsonl corpus')
+    corpus: str = Field("facts", description="the documents: facts, squad or jsonl")
+    corpus_path: Path | None = Field(None, description='jsonl: file of {"id", "text"} lines; squad: SQuAD v1.1 JSON')
     corpus_size: int = Field(10_000, ge=1, description="number of facts")
     corpus_seed: int = Field(0, ge=0, description="seed of the facts")
     cache_dir: Path | None = Field(None, description="where corpus embeddings are kept; ~/.cache/ragbench unless set")
-    retriever: str = Field("numpy", description="the top-k search: numpy or torch")
+    retriever: str = Field("numpy", description="the top-k search: numpy, numba, torch, cupy or faiss")
+    metric: str = Field("ip", description="what is near: ip, cosine, l2 or l1; scores are similarities or distances")
+    index: str = Field("flat", description="flat (exact), ivf, ivf_pq, or hnsw (faiss alone)")
+    nlist: int | None = Field(None, ge=1, description="ivf: clusters; four times the corpus' square root unless set")
+    nprobe: int = Field(8, ge=1, description="ivf: clusters that a question looks into")
+    pq_m: int = Field(16, ge=1, description="ivf_pq: bytes of a code")
+    rerank: int = Field(10, ge=0, description="ivf_pq: so many times k are compared by their vectors; 0 for none")
+    ef_search: int = Field(64, ge=1, description="hnsw: candidates that a search keeps")
+    scan_dtype: Literal["float32", "float16", "bfloat16"] = Field(
+        "float32", description="what torch and cupy search candidates in; answers are those of float32 whatever it is"
+    )
 
     backend: str = Field("static", description="what generates: static, continuous or openai")
     openai_url: str | None = Field(None, description="base of an OpenAI-compatible server; OPENAI_API_KEY is its key")

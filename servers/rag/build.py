@@ -12,6 +12,7 @@ from servers.rag.prompts import PROMPTS
 from servers.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from servers.rag.embedding import Embedder
@@ -29,10 +30,25 @@ def check_names(settings: Settings) -> None:
     }
     for field, valid in tables.items():
         _require(field, getattr(settings, field), valid)
+    spec(settings)
     if settings.slowdown > 1 and settings.backend != "static":
         raise ValueError(f"slowdown: wants --backend static, got {settings.backend}")
     if settings.backend == "openai" and settings.openai_url is None:
         raise ValueError("openai_url: --backend openai wants it, as in http://127.0.0.1:8001/v1")
+
+
+def spec(settings: Settings) -> retrieval.Spec:
+    """The index that is wanted. Raises ValueError."""
+    return retrieval.Spec(
+        metric=settings.metric,
+        kind=settings.index,
+        dtype=settings.scan_dtype,
+        nlist=settings.nlist,
+        nprobe=settings.nprobe,
+        m=settings.pq_m,
+        rerank=settings.rerank,
+        ef_search=settings.ef_search,
+    )
 
 
 def build(settings: Settings) -> Pipeline:
@@ -63,13 +79,15 @@ def build(settings: Settings) -> Pipeline:
         "generator": settings.generator or chosen.generator,
         "backend": settings.backend,
         "retriever": settings.retriever,
+        "index": settings.index,
+        "metric": settings.metric,
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "dtype": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
     }
     return Pipeline(
         embedder=embedder,
-        index=retrieval.build(settings.retriever, vectors, device),
+        index=_index(settings, vectors, device, torch.get_num_threads()),
         corpus=documents,
         prompt=PROMPTS[chosen.prompt],
         generator=generation.build(settings, chosen, device=device, dtype=dtype),
@@ -96,6 +114,15 @@ def _embedder(settings: Settings, chosen: Profile, device: str, dtype: "torch.dt
     source = settings.embedder or chosen.embedder
     encoder = SentenceEncoder(source, device=device, dtype=dtype)
     return Embedder(encoder, chosen), f"{_short(source)} {_weights_sum(source)} {dtype}"
+
+
+def _index(settings: Settings, vectors: "np.ndarray", device: str, threads: int) -> retrieval.Index:
+    """The index, on the models' device where the retriever can use one."""
+    place = device if settings.retriever in retrieval.ON_GPU else "cpu"
+    try:
+        return retrieval.build(settings.retriever, vectors, spec(settings), device=place, threads=threads)
+    except (ValueError, retrieval.RetrieverMissing) as error:
+        raise ModelError(str(error)) from error
 
 
 def _device(wanted: str) -> str:

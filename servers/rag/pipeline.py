@@ -33,7 +33,7 @@ class Ask(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """One retrieved document with its inner product."""
+    """One retrieved document with its score: a similarity or a distance, as the metric says."""
 
     id: str
     text: str
@@ -120,8 +120,9 @@ class Pipeline:
         return self.generator.submit(self._prompts(found), [one.ask.max_new_tokens for one in found])
 
     def _hits(self, ask: Ask, ids: "np.ndarray", scores: "np.ndarray") -> tuple[Hit, ...]:
+        """Those that were found: an approximate search may find fewer than k."""
         pairs = zip(ids[: ask.k].tolist(), scores[: ask.k].tolist(), strict=True)
-        return tuple(Hit(self.corpus.ids[row], self.corpus.texts[row], score) for row, score in pairs)
+        return tuple(Hit(self.corpus.ids[row], self.corpus.texts[row], score) for row, score in pairs if row >= 0)
 
     def _prompts(self, found: Sequence[Found]) -> list[str]:
         """One prompt each; where it would not fit the model, the lowest ranked documents are left out of it."""

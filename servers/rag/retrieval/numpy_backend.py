@@ -1,47 +1,64 @@
-"""Exact search by one matrix product in numpy: the reference for every other backend."""
+"""Exact search in numpy: one matrix product a block, written to be read. The reference for every other backend."""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from servers.rag.retrieval import require_finite
+from servers.rag.retrieval.flat import Candidates
+from servers.rag.retrieval.keys import keys_of, prepared
+from servers.rag.retrieval.place import Place
+from servers.rag.retrieval.spec import Spec
 
-__all__ = ["NumpyIndex", "build"]
+__all__ = ["KINDS", "NumpyScanner", "scanner"]
 
-
-_BLOCK = 128  # rows of which only the best is looked at first
-
-
-class NumpyIndex:
-    """Vectors (n, d) f32 in main memory, kept as (d, n): a few queries times that is what BLAS does fastest."""
-
-    def __init__(self, vectors: np.ndarray) -> None:
-        self._columns = np.ascontiguousarray(np.asarray(vectors, dtype=np.float32).T)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """See Index."""
-        dimensions, count = self._columns.shape
-        return count, dimensions
-
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Top-k rows by inner product. queries (q, d) f32 -> ids (q, k) i64, scores (q, k) f32; ties by lowest id.
-
-        Of the best scores of k or more blocks the k-th is one that k rows reach: a threshold for little work. Sorting
-        what is not below it, ids second, settles order and ties.
-        """
-        require_finite(queries)
-        count = self._columns.shape[1]
-        k = min(k, count)
-        scores = np.asarray(queries, dtype=np.float32) @ self._columns
-        blocks = np.arange(0, count, min(_BLOCK, count // k)) if k else np.arange(0)
-        bests = np.maximum.reduceat(scores, blocks, axis=1)
-        threshold = np.partition(bests, len(blocks) - k, axis=1)[:, len(blocks) - k, None]
-        rows, ids = np.nonzero(scores >= threshold)
-        order = np.lexsort((ids, -scores[rows, ids], rows))
-        first = np.searchsorted(rows[order], np.arange(len(scores)))
-        best = ids[order[first[:, None] + np.arange(k)]]
-        return best.astype(np.int64), np.take_along_axis(scores, best, axis=1)
+KINDS = ("flat", "ivf", "ivf_pq")
+_ROWS = 8192  # of which the keys with a batch of 32 stay in a cache
 
 
-def build(vectors: np.ndarray, device: str) -> NumpyIndex:
-    """The index; numpy has one device."""
-    return NumpyIndex(vectors)
+class _Block(NamedTuple):
+    rows: np.ndarray
+    norms: np.ndarray
+
+
+class NumpyScanner:
+    """See Scanner. Blocks are the vectors themselves, in memory."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._metric = spec.metric
+        self.is_direct = spec.metric == "l1"
+
+    def largest(self, dimensions: int, queries: int, *, is_held: bool) -> int:
+        """See Scanner."""
+        return max(1, min(1 << 20, (1 << 26) // (4 * dimensions)))
+
+    def hold(self, vectors: np.ndarray, norms: np.ndarray) -> _Block:
+        """See Scanner."""
+        return _Block(vectors, norms)
+
+    def part(self, held: _Block, start: int, stop: int) -> _Block:
+        """See Scanner."""
+        return _Block(held.rows[start:stop], held.norms[start:stop])
+
+    def put(self, rows: np.ndarray, norms: np.ndarray) -> _Block:
+        """See Scanner."""
+        return _Block(rows, norms)
+
+    def ready(self, queries: np.ndarray) -> np.ndarray:
+        """See Scanner."""
+        return prepared(self._metric, queries)
+
+    def scan(self, queries: Any, block: _Block, floor: np.ndarray) -> Candidates:
+        """See Scanner."""
+        found = []
+        for start in range(0, len(block.rows), _ROWS):
+            rows = block.rows[start : start + _ROWS].astype(np.float32, copy=False)
+            keys = keys_of(self._metric, queries, rows, block.norms[start : start + _ROWS])
+            places, of = np.nonzero(keys >= floor)
+            found.append(Candidates(of, places + start, keys[places, of]))
+        return Candidates(*(np.concatenate(part) for part in zip(*found, strict=True)))
+
+
+def scanner(spec: Spec, place: Place) -> NumpyScanner:
+    """See BACKENDS."""
+    place.on_cpu_alone("numpy")
+    return NumpyScanner(spec)

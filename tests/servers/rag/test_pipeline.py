@@ -8,13 +8,14 @@ import pytest
 
 from servers.batched import BatchedSettings
 from servers.rag import models
-from servers.rag.build import build
+from servers.rag.build import build, check_names
 from servers.rag.corpus import Corpus
 from servers.rag.embedding import Embedder
 from servers.rag.generation import Generated, Piece
 from servers.rag.models import PROFILES, ModelError, Profile
 from servers.rag.pipeline import Ask, Pipeline
 from servers.rag.prompts import PROMPTS
+from servers.rag.retrieval import BACKENDS
 from servers.rag.retrieval import build as build_index
 from servers.settings import Settings
 
@@ -55,7 +56,7 @@ def pipeline(generator: Counter) -> Pipeline:
     texts = tuple(f"{letter} is a letter" for letter in "abcdefgh")
     corpus = Corpus("letters", tuple("ABCDEFGH"), texts)
     embedder = Embedder(FirstLetter(), PROFILES["tiny"])
-    index = build_index("numpy", embedder.documents(texts), "cpu")
+    index = build_index("numpy", embedder.documents(texts))
     return Pipeline(embedder, index, corpus, PROMPTS["short"], generator, "counter", {})
 
 
@@ -82,13 +83,36 @@ def test_a_question_that_never_fits_is_asked_without_documents() -> None:
 
 
 def test_the_tiny_profile_answers_the_classic_question(tmp_path: Path) -> None:
-    for retriever in ("numpy", "torch"):
+    for retriever in BACKENDS:
         whole = build(Settings(corpus_size=200, retriever=retriever, cache_dir=tmp_path))
         asks = [Ask("Which animals can hover in the air?", 2, 8), Ask("Which animals can spin webs?", 50, 8)]
         hover, spin = whole.run(asks)
         assert (hover.result, len(spin.documents)) == ("hummingbirds", 50)
         assert "spiders" in spin.documents[0].text
         assert hover.completion_tokens >= 1
+
+
+def test_an_approximate_index_answers_with_the_documents_that_it_found(tmp_path: Path) -> None:
+    settings = Settings(corpus_size=200, cache_dir=tmp_path, index="ivf", metric="cosine", nlist=40, nprobe=1)
+    whole = build(settings)
+    [hover] = whole.run([Ask("Which animals can hover in the air?", 50, 8)])
+    assert hover.result == "hummingbirds"
+    assert 1 <= len(hover.documents) < 50
+    assert hover.documents[0].score >= hover.documents[-1].score
+    assert (whole.about["index"], whole.about["metric"]) == ("ivf", "cosine")
+
+
+def test_a_retriever_that_cannot_be_had_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="backend numpy has index flat, ivf, ivf_pq, not hnsw"):
+        build(Settings(corpus_size=200, cache_dir=tmp_path, index="hnsw"))
+    with pytest.raises(ModelError, match=r"must divide|divide the"):
+        build(Settings(corpus_size=200, cache_dir=tmp_path, index="ivf_pq", pq_m=7))
+    for wrong, told in (
+        ({"index": "tree"}, "index must be one of flat"),
+        ({"metric": "dot"}, "metric must be one of ip"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            check_names(Settings(**wrong))
 
 
 def test_a_local_checkpoint_is_used_where_one_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,202 @@
+"""FAISS behind the contract: flat, IVF, IVF-PQ and HNSW on the CPU, flat and IVF on a GPU where faiss-gpu is installed.
+
+FAISS leaves the order of ties open and rounds in float32; so some more than k are asked for, and compared again here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from servers.rag.retrieval import store
+from servers.rag.retrieval.metrics import checked_queries, checked_vectors, exact_keys, margin, scores, squared_norms
+from servers.rag.retrieval.place import Place, RetrieverMissing
+from servers.rag.retrieval.spec import Spec
+
+__all__ = ["KINDS", "FaissIndex", "build", "restore"]
+
+KINDS = ("flat", "ivf", "ivf_pq", "hnsw")
+_SLACK = 8  # more than k that are asked for, in case of ties
+_HNSW_LINKS = 32  # FAISS's own default
+
+
+class FaissIndex:
+    """See Index. FAISS keeps a copy of the vectors; those given are kept too, to compare, add, remove and save.
+
+    Adding and removing build anew. With codes the best `rerank` times k are compared by the vectors themselves.
+    """
+
+    def __init__(
+        self, vectors: np.ndarray, spec: Spec, place: Place, *, ids: np.ndarray | None = None, raw: Any = None
+    ) -> None:
+        self.spec, self._place, self._faiss = spec, place, _faiss(place)
+        self._ids = np.arange(len(vectors)) if ids is None else ids
+        self._next = int(self._ids[-1]) + 1 if len(self._ids) else 0
+        self._take(checked_vectors(vectors), raw)
+
+    def _take(self, vectors: np.ndarray, raw: Any = None) -> None:
+        norms = squared_norms(vectors)
+        self._vectors, self._largest_norm = vectors, float(np.sqrt(norms.max(initial=0)))
+        self.raw = self._made(vectors) if raw is None else raw
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See Index."""
+        count, dimensions = self._vectors.shape
+        return count, dimensions
+
+    @property
+    def nbytes(self) -> int:
+        """See Index: what FAISS would write to a file."""
+        return int(self._faiss.serialize_index(self._on_cpu()).nbytes)
+
+    def search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        *,
+        nprobe: int | None = None,
+        rerank: int | None = None,
+        ef_search: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See Index; the three settings are the spec's unless given."""
+        queries = checked_queries(queries, self.shape[1])
+        squared = squared_norms(queries)
+        if k < 0:
+            raise ValueError(f"k must be >= 0, got {k}")
+        k = min(k, len(self._vectors))
+        if k == 0 or len(queries) == 0:
+            return np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k), dtype=np.float32)
+        rerank = self.spec.rerank if rerank is None else rerank
+        self.configure(nprobe=nprobe, ef_search=ef_search)
+        if self.spec.kind == "ivf_pq" and rerank == 0:
+            keys, rows = self.raw_search(queries, k)
+            return self._told(rows, keys)
+        asked = min(len(self._vectors), max(k + _SLACK, rerank * k if self.spec.kind == "ivf_pq" else 0))
+        while True:
+            near, rows = self.raw_search(queries, asked)
+            if self.spec.kind != "flat" or asked == len(self._vectors) or self._is_enough(near, k, np.sqrt(squared)):
+                return self._compared(queries, rows, k)
+            asked = min(len(self._vectors), 4 * asked)
+
+    def configure(self, *, nprobe: int | None = None, ef_search: int | None = None) -> None:
+        """Set how widely an approximate index looks; the spec's unless given."""
+        if self.spec.kind in {"ivf", "ivf_pq"}:
+            self.raw.nprobe = min(self.spec.nprobe if nprobe is None else nprobe, self.raw.nlist)
+        elif self.spec.kind == "hnsw":
+            self.raw.hnsw.efSearch = self.spec.ef_search if ef_search is None else ef_search
+
+    def raw_search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """FAISS's own search. -> keys (q, k) f32, larger is nearer, and rows (q, k) i64, -1 where there is none."""
+        if self._place.threads is not None:
+            self._faiss.omp_set_num_threads(self._place.threads)
+        found, rows = self.raw.search(self._prepared(queries), k)
+        return (found if self.spec.metric in {"ip", "cosine"} else -found), rows
+
+    def add(self, vectors: np.ndarray) -> np.ndarray:
+        """See Index."""
+        if vectors.ndim != 2 or vectors.shape[1] != self.shape[1]:
+            raise ValueError(f"vectors must be rows of {self.shape[1]} numbers, got shape {vectors.shape}")
+        squared_norms(vectors)  # before anything is changed
+        ids = np.arange(self._next, self._next + len(vectors))
+        self._ids, self._next = np.concatenate([self._ids, ids]), self._next + len(vectors)
+        self._take(np.concatenate([self._vectors, vectors.astype(self._vectors.dtype)]))
+        return ids
+
+    def remove(self, ids: np.ndarray) -> int:
+        """See Index."""
+        kept = ~np.isin(self._ids, ids)
+        self._ids = self._ids[kept]
+        self._take(self._vectors[kept])
+        return len(kept) - len(self._ids)
+
+    def save(self, folder: Path) -> None:
+        """See Index; FAISS's own bytes beside the vectors, so that no graph has to be built again."""
+        arrays = {"vectors": self._vectors, "ids": self._ids, "next": np.array(self._next)}
+        if self.spec.kind != "flat":
+            arrays["faiss"] = self._faiss.serialize_index(self._on_cpu())
+        store.write(folder, self.spec.as_dict(), arrays)
+
+    def _prepared(self, vectors: np.ndarray) -> np.ndarray:
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        if self.spec.metric != "cosine":
+            return vectors
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+
+    def _made(self, vectors: np.ndarray) -> Any:
+        faiss, spec, (count, dimensions) = self._faiss, self.spec, vectors.shape
+        if self._place.threads is not None:
+            faiss.omp_set_num_threads(self._place.threads)
+        kind = {"l2": faiss.METRIC_L2, "l1": faiss.METRIC_L1}.get(spec.metric, faiss.METRIC_INNER_PRODUCT)
+        coarse = faiss.IndexFlat(dimensions, faiss.METRIC_L2 if spec.metric == "l2" else faiss.METRIC_INNER_PRODUCT)
+        if spec.kind == "flat":
+            made = faiss.IndexFlat(dimensions, kind)
+        elif spec.kind == "ivf":
+            made = faiss.IndexIVFFlat(coarse, dimensions, spec.lists(count), kind)
+        elif spec.kind == "ivf_pq":
+            if dimensions % spec.m:
+                raise ValueError(f"m must divide the {dimensions} dimensions of the vectors, got {spec.m}")
+            made = faiss.IndexIVFPQ(coarse, dimensions, spec.lists(count), spec.m, 8, kind)
+        else:
+            made = faiss.IndexHNSWFlat(dimensions, _HNSW_LINKS, kind)
+        if self._place.device == "cuda":
+            made = faiss.index_cpu_to_all_gpus(made)
+        prepared = self._prepared(vectors)
+        if not made.is_trained:
+            made.train(prepared)
+        made.add(prepared)
+        return made
+
+    def _on_cpu(self) -> Any:
+        return self._faiss.index_gpu_to_cpu(self.raw) if self._place.device == "cuda" else self.raw
+
+    def _is_enough(self, near: np.ndarray, k: int, query_norms: np.ndarray) -> bool:
+        """Whether what was not told of cannot be among the k best, by how far FAISS's float32 may be off."""
+        kth = near[:, k - 1]
+        allowed = margin(
+            kth,
+            spec=self.spec,
+            dimensions=self.shape[1],
+            query_norms=query_norms,
+            largest_norm=self._largest_norm,
+            is_direct=self.spec.metric == "l1",
+        )
+        return bool((near[:, -1] < kth - 2 * allowed).all())
+
+    def _compared(self, queries: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        keys = np.full(rows.shape, -np.inf)
+        of, place = np.nonzero(rows >= 0)
+        keys[of, place] = exact_keys(self.spec.metric, queries[of], self._vectors[rows[of, place]])
+        shown = scores(self.spec.metric, keys)
+        order = np.lexsort((rows, shown if self.spec.metric in {"l1", "l2"} else -shown), axis=1)[:, :k]
+        return self._told(np.take_along_axis(rows, order, axis=1), np.take_along_axis(keys, order, axis=1))
+
+    def _told(self, rows: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        keys = np.where(rows >= 0, keys, -np.inf)
+        return np.where(rows >= 0, self._ids[rows], -1), scores(self.spec.metric, keys)
+
+
+def build(vectors: np.ndarray, spec: Spec, place: Place) -> FaissIndex:
+    """See retrieval.build."""
+    return FaissIndex(vectors, spec, place)
+
+
+def restore(arrays: dict[str, np.ndarray], spec: Spec, place: Place) -> FaissIndex:
+    """See retrieval.load."""
+    raw = _faiss(place).deserialize_index(np.asarray(arrays["faiss"])) if "faiss" in arrays else None
+    index = FaissIndex(arrays["vectors"], spec, place, ids=np.asarray(arrays["ids"]), raw=raw)
+    index._next = int(arrays["next"])
+    return index
+
+
+def _faiss(place: Place) -> Any:
+    try:
+        import faiss  # noqa: PLC0415
+    except ImportError:
+        raise RetrieverMissing("retriever faiss: it is not installed; `pip install faiss-cpu` (extra faiss)") from None
+    # At the wheel's own 128,000, batches of 32 took five times as long as at 20, which FAISS's documentation gives.
+    faiss.cvar.distance_compute_blas_threshold = 20
+    if place.device == "cuda" and not (hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus()):
+        raise RetrieverMissing("retriever faiss: this FAISS sees no GPU; install faiss-gpu, or use device cpu")
+    return faiss

@@ -1,0 +1,192 @@
+"""Exact search, whatever computes: a fast pass tells what may be near, and that is compared to the last bit.
+
+Multiplies nothing itself: that is the scanner of each backend.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from servers.rag.retrieval import blocks, store
+from servers.rag.retrieval.best import Best, Margin
+from servers.rag.retrieval.metrics import checked_queries, checked_vectors, exact_keys, margin, squared_norms
+from servers.rag.retrieval.spec import Spec
+
+__all__ = ["Candidates", "Flat", "Scanner"]
+
+_READ_BYTES = 1 << 25
+_FIRST = 1024  # rows that the first floor is made of
+_FIRST_PAIRS = 1 << 16
+
+
+class Candidates(NamedTuple):
+    """Pairs that may be among the nearest: queries (c,) i64, rows (c,) i64 in the block, keys (c,) f32."""
+
+    queries: np.ndarray
+    rows: np.ndarray
+    keys: np.ndarray
+
+
+class Scanner(Protocol):
+    """What a backend computes."""
+
+    is_direct: bool
+    """Whether distances are sums of differences, rather than made of inner products and norms."""
+
+    def largest(self, dimensions: int, queries: int, *, is_held: bool) -> int:
+        """The most rows of a block, which is part of what is held, or put by itself."""
+
+    def hold(self, vectors: np.ndarray, norms: np.ndarray) -> Any | None:
+        """Everything as one block, kept where the scanner reads it; None where it has to be put block by block."""
+
+    def part(self, held: Any, start: int, stop: int) -> Any:
+        """Rows of what is held, as a block."""
+
+    def put(self, rows: np.ndarray, norms: np.ndarray) -> Any:
+        """A block of rows (b, d) with their squared norms (b,), where the scanner reads it."""
+
+    def ready(self, queries: np.ndarray) -> Any:
+        """Queries (q, d) f32, where and as the scanner reads them."""
+
+    def scan(self, queries: Any, block: Any, floor: np.ndarray) -> Candidates:
+        """The pairs whose key reaches the query's floor (q,) f32."""
+
+
+class Flat:
+    """Every vector is compared. The vectors stay as they were given: in memory, or mapped from a file.
+
+    They are the truth that answers are made from; what a scanner holds on a device is a copy to find candidates with.
+    """
+
+    def __init__(self, vectors: np.ndarray, spec: Spec, scanner: Scanner, *, ids: np.ndarray | None = None) -> None:
+        self.spec = spec
+        self._scanner = scanner
+        self._ids = np.arange(len(vectors)) if ids is None else ids
+        self._next = int(self._ids[-1]) + 1 if len(self._ids) else 0
+        self._take(checked_vectors(vectors))
+
+    def _take(self, vectors: np.ndarray) -> None:
+        self._vectors, self._norms = vectors, _norms(vectors)
+        self._largest_norm = float(np.sqrt(self._norms.max(initial=0)))
+        self._held = None if blocks.is_mapped(vectors) else self._scanner.hold(vectors, self._norms)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See Index."""
+        count, dimensions = self._vectors.shape
+        return count, dimensions
+
+    @property
+    def nbytes(self) -> int:
+        """See Index."""
+        vectors = 0 if blocks.is_mapped(self._vectors) else self._vectors.nbytes
+        return vectors + self._norms.nbytes + self._ids.nbytes
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """See Index."""
+        queries = checked_queries(queries, self.shape[1])
+        k = min(_checked_k(k), len(self._vectors))
+        best = Best(self.spec.metric, len(queries), k)
+        if k == 0 or len(queries) == 0:
+            return np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k), dtype=np.float32)
+        allowed = partial(
+            margin,
+            spec=self.spec,
+            dimensions=self.shape[1],
+            query_norms=np.sqrt(squared_norms(queries)),
+            largest_norm=self._largest_norm,
+            is_direct=self._scanner.is_direct,
+        )
+        ready = self._scanner.ready(queries)
+        known, least = self._start(ready, len(queries), k, allowed)
+        for start, block in self._blocks(known, len(queries), k):
+            floor = np.maximum(best.floor - allowed(best.floor), least)
+            found = self._scanner.scan(ready, block, np.nextafter(floor.astype(np.float32), np.float32(-np.inf)))
+            best.offer(
+                found.queries,
+                found.rows + start,
+                found.keys,
+                margin=allowed,
+                exact=lambda pairs, rows: exact_keys(self.spec.metric, queries[pairs], self._vectors[rows]),
+            )
+        rows, scores = best.found()
+        return self._ids[rows], scores
+
+    def add(self, vectors: np.ndarray) -> np.ndarray:
+        """See Index; copies what is there. Raises ValueError on vectors that are mapped from a file."""
+        self._refuse_mapped()
+        if vectors.ndim != 2 or vectors.shape[1] != self.shape[1]:
+            raise ValueError(f"vectors must be rows of {self.shape[1]} numbers, got shape {vectors.shape}")
+        squared_norms(vectors)  # before anything is changed
+        ids = np.arange(self._next, self._next + len(vectors))
+        self._ids, self._next = np.concatenate([self._ids, ids]), self._next + len(vectors)
+        self._take(np.concatenate([self._vectors, vectors.astype(self._vectors.dtype)]))
+        return ids
+
+    def remove(self, ids: np.ndarray) -> int:
+        """See Index; copies what is left. Raises ValueError on vectors that are mapped from a file."""
+        self._refuse_mapped()
+        kept = ~np.isin(self._ids, ids)
+        self._ids = self._ids[kept]
+        self._take(self._vectors[kept])
+        return len(kept) - len(self._ids)
+
+    def save(self, folder: Path) -> None:
+        """See Index."""
+        store.write(
+            folder, self.spec.as_dict(), {"vectors": self._vectors, "ids": self._ids, "next": np.array(self._next)}
+        )
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray], spec: Spec, scanner: Scanner) -> "Flat":
+        """From what `save` wrote."""
+        index = cls(arrays["vectors"], spec, scanner, ids=np.asarray(arrays["ids"]))
+        index._next = int(arrays["next"])
+        return index
+
+    def _refuse_mapped(self) -> None:
+        if blocks.is_mapped(self._vectors):
+            raise ValueError("an index over a mapped file cannot be changed: build one over the vectors in memory")
+
+    def _start(self, ready: Any, queries: int, k: int, margin: Margin) -> tuple[int, np.ndarray]:
+        """How many rows were looked at first, and keys (q,) f64 that k of them reach beyond doubt."""
+        known = min(len(self._vectors), max(1, min(_FIRST, _FIRST_PAIRS // queries)))
+        if known < k:
+            return known, np.full(queries, -np.inf)
+        if self._held is not None:
+            block = self._scanner.part(self._held, 0, known)
+        else:
+            block = self._scanner.put(np.array(self._vectors[:known]), self._norms[:known])
+        found = self._scanner.scan(ready, block, np.full(queries, -np.inf, dtype=np.float32))
+        keys = np.full((queries, known), -np.inf)
+        keys[found.queries, found.rows] = found.keys
+        kth = np.partition(keys, known - k, axis=1)[:, known - k]
+        return known, kth - 2 * margin(kth)
+
+    def _blocks(self, known: int, queries: int, k: int) -> Iterator[tuple[int, Any]]:
+        largest = self._scanner.largest(self.shape[1], queries, is_held=self._held is not None)
+        parts = blocks.bounds(len(self._vectors), known=known, queries=queries, k=k, largest=largest)
+        if self._held is not None:
+            return ((start, self._scanner.part(self._held, start, stop)) for start, stop in parts)
+        return blocks.stream(
+            self._vectors, parts, lambda start, rows: self._scanner.put(rows, self._norms[start : start + len(rows)])
+        )
+
+
+def _checked_k(k: int) -> int:
+    if k < 0:
+        raise ValueError(f"k must be >= 0, got {k}")
+    return k
+
+
+def _norms(vectors: np.ndarray) -> np.ndarray:
+    """Squared norms (n,) f32, of a mapped file without having it all in memory."""
+    if not blocks.is_mapped(vectors):
+        return squared_norms(vectors)
+    rows = max(1, _READ_BYTES // vectors[:1].nbytes)
+    parts = ((start, min(start + rows, len(vectors))) for start in range(0, len(vectors), rows))
+    found = [part for _, part in blocks.stream(vectors, parts, lambda _, block: squared_norms(block))]
+    return np.concatenate(found) if found else np.empty(0, dtype=np.float32)

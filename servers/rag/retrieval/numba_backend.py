@@ -1,0 +1,91 @@
+"""Exact search on a CPU by loops that numba compiles: keys are compared to a floor in registers, never written."""
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from servers.rag.retrieval.flat import Candidates
+from servers.rag.retrieval.kernels import METRIC_CODES, scan
+from servers.rag.retrieval.keys import inverse_lengths, prepared
+from servers.rag.retrieval.place import Place
+from servers.rag.retrieval.spec import Spec
+
+__all__ = ["KINDS", "NumbaScanner", "scanner"]
+
+KINDS = ("flat", "ivf", "ivf_pq")
+_ROOM = 1 << 16  # candidates of one call that there is room for
+_BLOCK_BYTES = 1 << 26  # where vectors are put block by block
+_SLICE_SUMS = 1 << 27  # products that a thread adds up at a time, about 2 ms: one that is held up holds up no others
+_LINE = 64  # bytes of a cache line
+
+
+class _Block(NamedTuple):
+    rows: np.ndarray
+    scales: np.ndarray
+
+
+class NumbaScanner:
+    """See Scanner. A block is the vectors themselves; half precision is widened as it is put."""
+
+    is_direct = True
+
+    def __init__(self, spec: Spec, workers: int) -> None:
+        self._metric = spec.metric
+        self._workers = workers
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="scan")
+
+    def largest(self, dimensions: int, queries: int, *, is_held: bool) -> int:
+        """See Scanner."""
+        return 1 << 30 if is_held else max(1, _BLOCK_BYTES // (4 * dimensions))
+
+    def hold(self, vectors: np.ndarray, norms: np.ndarray) -> _Block | None:
+        """See Scanner."""
+        return self.put(vectors, norms) if vectors.dtype == np.float32 else None
+
+    def part(self, held: _Block, start: int, stop: int) -> _Block:
+        """See Scanner."""
+        return _Block(held.rows[start:stop], held.scales[start:stop])
+
+    def put(self, rows: np.ndarray, norms: np.ndarray) -> _Block:
+        """See Scanner."""
+        scales = inverse_lengths(norms) if self._metric == "cosine" else norms
+        return _Block(rows.astype(np.float32, copy=False), scales)
+
+    def ready(self, queries: np.ndarray) -> np.ndarray:
+        """See Scanner; on a cache line, which loads of half a line then never straddle."""
+        aligned = _aligned(queries.shape)
+        aligned[:] = prepared(self._metric, queries)
+        return aligned
+
+    def scan(self, queries: Any, block: _Block, floor: np.ndarray) -> Candidates:
+        """See Scanner."""
+        sums = len(block.rows) * queries.size
+        slices = min(-(-len(block.rows) // 256), max(self._workers, sums // _SLICE_SUMS))
+        edges = np.linspace(0, len(block.rows), slices + 1).astype(int).tolist()
+        parts = [self._pool.submit(self._part, queries, block, floor, *edge) for edge in pairwise(edges)]
+        found = [part.result() for part in parts]
+        return Candidates(*(np.concatenate(part) for part in zip(*found, strict=True)))
+
+    def _part(self, queries: np.ndarray, block: _Block, floor: np.ndarray, start: int, stop: int) -> Candidates:
+        rows, scales, room = block.rows[start:stop], block.scales[start:stop], _ROOM
+        while True:
+            out = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64), np.empty(room, dtype=np.float32)
+            count = scan(METRIC_CODES[self._metric], queries, rows, scales, floor, *out)
+            if count <= room:
+                return Candidates(out[0][:count], out[1][:count] + start, out[2][:count])
+            room = count
+
+
+def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+    size = 4 * int(np.prod(shape))
+    bytes_ = np.empty(size + _LINE, dtype=np.uint8)
+    offset = -bytes_.ctypes.data % _LINE
+    return bytes_[offset : offset + size].view(np.float32).reshape(shape)
+
+
+def scanner(spec: Spec, place: Place) -> NumbaScanner:
+    """See BACKENDS."""
+    place.on_cpu_alone("numba")
+    return NumbaScanner(spec, place.workers)

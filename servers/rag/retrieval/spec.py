@@ -1,0 +1,66 @@
+"""Which index is wanted: its metric, its kind and what can be set on it. Builds none."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["DTYPES", "KINDS", "METRICS", "Spec"]
+
+METRICS = {
+    "ip": "inner product, larger is nearer",
+    "cosine": "cosine of the angle, larger is nearer; 0 with a zero vector",
+    "l2": "Euclidean distance, smaller is nearer",
+    "l1": "sum of absolute differences (Manhattan), smaller is nearer",
+}
+KINDS = {
+    "flat": "exact: every vector is compared",
+    "ivf": "the vectors of the nprobe nearest clusters are compared",
+    "ivf_pq": "the same on codes of a few bytes, the best of them then on the vectors themselves",
+    "hnsw": "a walk along a graph of neighbours (FAISS alone)",
+}
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What to build. Raises ValueError that names the valid values.
+
+    `dtype` is what an exact search scans in: its answers are those of the vectors as they were given, whatever it is.
+    `nlist`: clusters (None: four times the square root of n). `nprobe`: how many of them a query looks into. `m`: bytes
+    of a code. `rerank`: so many times k of the best codes are compared again by their vectors; 0 leaves them as they
+    are. `ef_search`: how many candidates an HNSW search keeps.
+    """
+
+    metric: str = "ip"
+    kind: str = "flat"
+    dtype: str = "float32"
+    nlist: int | None = None
+    nprobe: int = 8
+    m: int = 16
+    rerank: int = 10
+    ef_search: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require("metric", self.metric, METRICS)
+        _require("index", self.kind, KINDS)
+        _require("dtype", self.dtype, DTYPES)
+        least = {"nlist": 1, "nprobe": 1, "m": 1, "rerank": 0, "ef_search": 1}
+        for name, lowest in least.items():
+            value = getattr(self, name)
+            if value is not None and value < lowest:
+                raise ValueError(f"{name} must be >= {lowest}, got {value}")
+        if self.metric == "l1" and self.kind in {"ivf", "ivf_pq"}:
+            raise ValueError(f"index {self.kind} wants metric ip, cosine or l2, got l1: its clusters are means")
+
+    def lists(self, count: int) -> int:
+        """How many clusters `count` vectors are put into."""
+        return min(count, self.nlist if self.nlist is not None else max(1, round(4 * count**0.5)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+def _require(field: str, value: str, valid: Any) -> None:
+    if value not in valid:
+        raise ValueError(f"{field} must be one of {', '.join(valid)}, got {value!r}")

@@ -1,0 +1,1 @@
+"""Retrieval by itself, measured: what `ragbench retrieval` starts. Serves nothing."""

@@ -1,0 +1,95 @@
+"""A job: one data set and the contenders that search or cluster it in turns. Measures nothing."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+
+from servers.rag.retrieval import Spec
+
+__all__ = ["Contender", "Job", "JobError", "Point", "read"]
+
+
+class JobError(ValueError):
+    """A job makes no sense; the message says what is wrong with it."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Point(_Strict):
+    """How one index is searched."""
+
+    k: PositiveInt
+    batch: PositiveInt
+    nprobe: PositiveInt | None = None
+    rerank: NonNegativeInt | None = None
+    ef_search: PositiveInt | None = None
+
+    def settings(self) -> dict[str, int]:
+        """What the index's search takes beside queries and k."""
+        wanted = {"nprobe": self.nprobe, "rerank": self.rerank, "ef_search": self.ef_search}
+        return {name: value for name, value in wanted.items() if value is not None}
+
+
+class Contender(_Strict):
+    """Who takes part: a backend with an index, or with a number of clusters."""
+
+    backend: str
+    device: Literal["cpu", "cuda"] = "cpu"
+    dtype: str = "float32"
+    index: str | None = None
+    nlist: PositiveInt | None = None
+    m: PositiveInt | None = None
+    clusters: PositiveInt | None = None
+    iterations: PositiveInt | None = None
+    points: tuple[Point, ...] = ()
+
+    def spec(self, metric: str, seed: int) -> Spec:
+        """The index. Raises ValueError."""
+        return Spec(
+            metric=metric, kind=self.index or "flat", dtype=self.dtype, nlist=self.nlist, m=self.m or 16, seed=seed
+        )
+
+    @property
+    def name(self) -> str:
+        """As progress tells it."""
+        return " ".join(filter(None, (self.backend, self.index, self.device if self.device != "cpu" else None)))
+
+
+class Job(_Strict):
+    """See the module; `memory_mib` caps the process's own memory, `budget_s` how long a point is repeated."""
+
+    grid: str = ""
+    task: Literal["search", "kmeans"]
+    data: str
+    n: PositiveInt
+    d: PositiveInt
+    metric: str
+    storage: Literal["memory", "file"] = "memory"
+    memory_mib: PositiveInt | None = None
+    seed: NonNegativeInt = 0
+    threads: PositiveInt | None = None
+    repeats: PositiveInt = 5
+    budget_s: PositiveFloat = 30.0
+    contenders: tuple[Contender, ...] = Field(min_length=1)
+
+    def cell(self, contender: Contender, point: Point | None) -> dict[str, Any]:
+        """The settings of one row."""
+        about = self.model_dump(
+            include={"task", "data", "metric", "n", "d", "storage", "memory_mib", "threads", "seed"}
+        )
+        about |= contender.model_dump(exclude={"points"})
+        return about | (point.model_dump() if point else dict.fromkeys(Point.model_fields))
+
+
+def read(path: Path) -> Job:
+    """The job in a JSON file. Raises JobError."""
+    try:
+        return Job.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise JobError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
+        raise JobError(f"{path}: {told}") from error

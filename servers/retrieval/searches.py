@@ -1,0 +1,145 @@
+"""Searches timed: each point of each contender, in turns. Chooses no data and knows no answer."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from servers.rag.retrieval import RetrieverMissing, build
+from servers.retrieval.data import Data
+from servers.retrieval.job import Contender, Job, Point
+from servers.retrieval.plain import PlainIndex
+from servers.retrieval.rates import Rates
+
+__all__ = ["Entrant", "Timed", "entrants", "load_libraries", "peak_mib", "times"]
+
+Tell = Callable[[str], None]
+_TURN_S = 0.1  # one turn of a point goes on for so long at least, over as many batches as it takes
+_MOST_CALLS = 500
+_SETTLED_S = 0.05  # after which the threads of the library before no longer spin in wait of more work
+
+
+@dataclass(slots=True)
+class Entrant:
+    """A contender with its index, or why it has none: `status` is ok, skipped (not to be had here) or failed."""
+
+    contender: Contender
+    index: Any = None
+    build_s: float | None = None
+    status: str = "ok"
+    reason: str | None = None
+
+    def search(self, queries: np.ndarray, point: Point) -> tuple[np.ndarray, np.ndarray]:
+        """As the contract has it."""
+        return self.index.search(queries, point.k, **point.settings())
+
+    def bare(self, queries: np.ndarray, point: Point) -> Any:
+        """What is timed: for FAISS its own search alone, without what the contract adds to it."""
+        wants_more = self.contender.index == "ivf_pq" and point.rerank != 0
+        if self.contender.backend != "faiss" or wants_more:
+            return self.search(queries, point)
+        self.index.configure(nprobe=point.nprobe, ef_search=point.ef_search)
+        return self.index.raw_search(queries, point.k)
+
+
+@dataclass(slots=True)
+class Timed:
+    """A point of an entrant, with the seconds of one call in each turn."""
+
+    entrant: Entrant
+    point: Point
+    search_s: list[float] = field(default_factory=list)
+    spent_s: float = 0.0
+
+    @property
+    def median_s(self) -> float:
+        """Of one call."""
+        return median(self.search_s)
+
+
+def load_libraries(job: Job) -> None:
+    """Have every contender search a few numbers, so that what it imports and compiles is there."""
+    few = np.eye(4, job.d, dtype=np.float32)
+    for contender in job.contenders:
+        entrant = _entrant(job, contender, Data(few, few), lambda _: None)
+        if entrant.status == "ok" and contender.points:
+            entrant.search(few, Point(k=1, batch=4))
+
+
+def entrants(job: Job, data: Data, tell: Tell) -> list[Entrant]:
+    """Everybody's index, built one after the other."""
+    return [_entrant(job, contender, data, tell) for contender in job.contenders]
+
+
+def _entrant(job: Job, contender: Contender, data: Data, tell: Tell) -> Entrant:
+    tell(f"building {contender.name}")
+    began_s = time.perf_counter()
+    try:
+        if contender.backend == "plain":
+            index: Any = PlainIndex(np.asarray(data.vectors), job.metric)
+        else:
+            spec = contender.spec(job.metric, job.seed)
+            index = build(contender.backend, data.vectors, spec, device=contender.device, threads=job.threads)
+    except RetrieverMissing as error:
+        return Entrant(contender, status="skipped", reason=str(error))
+    except (ValueError, MemoryError) as error:
+        return Entrant(contender, status="failed", reason=str(error) or "out of memory")
+    return Entrant(contender, index, time.perf_counter() - began_s)
+
+
+def times(job: Job, entered: Sequence[Entrant], data: Data, rates: dict[str, Rates], tell: Tell) -> list[Timed]:
+    """Every point warmed up once, then timed in `repeats` turns, those with the same batch next to each other."""
+    timed = [Timed(one, point) for one in entered if one.status == "ok" for point in one.contender.points]
+    timed.sort(key=lambda one: (one.point.batch, one.point.k))
+    for one in timed:
+        tell(f"warming up {one.entrant.contender.name}, batch {one.point.batch}")
+        _warm(one, data.queries)
+    for turn in range(job.repeats):
+        tell(f"turn {turn + 1} of {job.repeats}")
+        for rate in rates.values():
+            rate.turn()
+        for one in timed:
+            if one.entrant.status == "ok" and (turn == 0 or one.spent_s * (turn + 1) / turn <= job.budget_s):
+                time.sleep(_SETTLED_S)
+                _turn(one, data.queries, turn)
+    return [one for one in timed if one.entrant.status == "ok"]
+
+
+def _warm(one: Timed, queries: np.ndarray) -> None:
+    try:
+        one.entrant.bare(queries[: one.point.batch], one.point)
+    except (ValueError, MemoryError, RuntimeError) as error:
+        one.entrant.status, one.entrant.reason = "failed", str(error) or "out of memory"
+
+
+def _turn(one: Timed, queries: np.ndarray, turn: int) -> None:
+    calls, began_s = 0, time.perf_counter()
+    for batch in _batches(queries, one.point.batch, turn):
+        one.entrant.bare(batch, one.point)
+        calls += 1
+        took_s = time.perf_counter() - began_s
+        if took_s >= _TURN_S or calls == _MOST_CALLS:
+            break
+    one.search_s.append(took_s / calls)
+    one.spent_s += took_s
+
+
+def _batches(queries: np.ndarray, size: int, turn: int) -> Iterator[np.ndarray]:
+    """Batches of the queries for ever, each turn from another place."""
+    count = len(queries) // size
+    place = turn
+    while True:
+        start = place % count * size
+        yield queries[start : start + size]
+        place += 1
+
+
+def peak_mib() -> float:
+    """The most memory that this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
