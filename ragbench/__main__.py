@@ -20,6 +20,7 @@ from ragbench.commands.doctor import doctor
 from ragbench.commands.limit import limit
 from ragbench.commands.load import load
 from ragbench.commands.report import report, summarise
+from ragbench.commands.retrieval import retrieval
 from ragbench.commands.run import plan, run
 from ragbench.commands.simulate import simulate
 from ragbench.config import StudyError
@@ -39,6 +40,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     answers,
     capacity,
     limit,
+    retrieval,
     simulate,
     chaos,
 )

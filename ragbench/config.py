@@ -41,9 +41,9 @@ class Workload:
     max_new_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        _refuse(
+        refuse(
             [
-                *_at_least(1, k=self.k, max_new_tokens=self.max_new_tokens),
+                *at_least(1, k=self.k, max_new_tokens=self.max_new_tokens),
                 *(["questions must not be empty"] if not self.questions else []),
             ]
         )
@@ -72,14 +72,14 @@ class Load:
     restart: bool = False
 
     def __post_init__(self) -> None:
-        _refuse(
+        refuse(
             [
                 *self._loop_mistakes(),
                 *(f"rates must be > 0, got {rate:g}" for rate in self.rates if rate <= 0),
-                *_positive(timeout_s=self.timeout_s, ready_timeout_s=self.ready_timeout_s, duration_s=self.duration_s),
-                *_positive(deadline_s=self.deadline_s),
-                *(mistake for users in self.concurrency for mistake in _at_least(1, concurrency=users)),
-                *_at_least(1, requests=self.requests, warmup_requests=self.warmup_requests),
+                *positive(timeout_s=self.timeout_s, ready_timeout_s=self.ready_timeout_s, duration_s=self.duration_s),
+                *positive(deadline_s=self.deadline_s),
+                *(mistake for users in self.concurrency for mistake in at_least(1, concurrency=users)),
+                *at_least(1, requests=self.requests, warmup_requests=self.warmup_requests),
                 *self._span_mistakes(),
                 *_from_to(1, _MOST_PROCESSES, processes=self.processes),
             ]
@@ -87,14 +87,14 @@ class Load:
 
     def _loop_mistakes(self) -> list[str]:
         if self.concurrency and not self.rates:
-            return _distinct("concurrency", self.concurrency)
-        mistakes = [*_distinct("arrivals", self.arrivals), *_distinct("rates", self.rates)]
+            return distinct("concurrency", self.concurrency)
+        mistakes = [*distinct("arrivals", self.arrivals), *distinct("rates", self.rates)]
         for arrival in self.arrivals:
             try:
                 parse_arrival(arrival)
             except ArrivalError as error:
                 mistakes.append(f"arrivals: {error}")
-        return mistakes + (_distinct("concurrency", self.concurrency) if self.concurrency else [])
+        return mistakes + (distinct("concurrency", self.concurrency) if self.concurrency else [])
 
     def _span_mistakes(self) -> list[str]:
         if self.duration_s is None and self.requests is None:
@@ -130,14 +130,14 @@ class Variant:
     settings: Mapping[str, tuple[Value, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
-        _refuse([*_name_mistakes("variant", self.name), *self._target_mistakes(), *self._setting_mistakes()])
+        refuse([*name_mistakes("variant", self.name), *self._target_mistakes(), *self._setting_mistakes()])
 
     def _target_mistakes(self) -> list[str]:
         if (self.command is None) == (self.url is None):
             got = "neither" if self.command is None else "both"
             return [f"exactly one of command and url is needed, got {got}"]
         if self.command is not None:
-            return _command_mistakes(self.command)
+            return command_mistakes(self.command)
         if self.url is not None and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", self.url):
             return [f'url must look like "http://127.0.0.1:8000", got {self.url!r}']
         return []
@@ -149,7 +149,7 @@ class Variant:
                 mistakes.append(f"settings.{name}: a name is lower-case letters, digits and _, as in max_batch_size")
             if name in _RESERVED_SETTINGS:
                 mistakes.append(f"settings.{name}: the name is taken; write it into the command instead")
-            mistakes += _distinct(f"settings.{name}", values)
+            mistakes += distinct(f"settings.{name}", values)
         return mistakes
 
 
@@ -165,17 +165,18 @@ class Study:
     slo: Slo | None = None
 
     def __post_init__(self) -> None:
-        _refuse(
+        refuse(
             [
-                *_name_mistakes("study", self.name),
-                *_distinct("seeds", self.seeds),
+                *name_mistakes("study", self.name),
+                *distinct("seeds", self.seeds),
                 *(f"seeds must be >= 0, got {seed}" for seed in self.seeds if seed < 0),
-                *_distinct("variants", [variant.name for variant in self.variants]),
+                *distinct("variants", [variant.name for variant in self.variants]),
             ]
         )
 
 
-def _command_mistakes(command: str) -> list[str]:
+def command_mistakes(command: str) -> list[str]:
+    """A line where a command line is empty or cannot be split into words."""
     try:
         return [] if shlex.split(command) else ["command must not be empty"]
     except ValueError as error:
@@ -187,16 +188,19 @@ def field_names(kind: type) -> list[str]:
     return [item.name for item in fields(kind)]
 
 
-def _refuse(mistakes: Sequence[str]) -> None:
+def refuse(mistakes: Sequence[str]) -> None:
+    """Raise StudyError where there are any."""
     if mistakes:
         raise StudyError(mistakes)
 
 
-def _positive(**values: float | None) -> list[str]:
+def positive(**values: float | None) -> list[str]:
+    """A line for each that is there and not a finite number above 0."""
     return [f"{name} must be > 0, got {x:g}" for name, x in values.items() if x is not None and not 0 < x < math.inf]
 
 
-def _at_least(least: int, **values: int | None) -> list[str]:
+def at_least(least: int, **values: int | None) -> list[str]:
+    """A line for each that is there and below `least`."""
     return [f"{name} must be >= {least}, got {x}" for name, x in values.items() if x is not None and x < least]
 
 
@@ -204,14 +208,16 @@ def _from_to(least: int, most: int, **values: int) -> list[str]:
     return [f"{name} must be from {least} to {most}, got {x}" for name, x in values.items() if not least <= x <= most]
 
 
-def _distinct(name: str, values: Sequence[object]) -> list[str]:
+def distinct(name: str, values: Sequence[object]) -> list[str]:
+    """A line where there are none, and one for each that is there twice."""
     if not values:
         return [f"{name} must not be empty"]
     twice = [value for i, value in enumerate(values) if value in values[:i]]
     return [f"{name}: {value!r} is there twice" for value in twice]
 
 
-def _name_mistakes(what: str, name: str) -> list[str]:
+def name_mistakes(what: str, name: str) -> list[str]:
+    """A line where a name cannot be that of a folder."""
     if _NAME.fullmatch(name):
         return []
     return [f"{what} name {name!r}: use letters, digits, and . _ - (it names folders)"]

@@ -19,7 +19,7 @@ _CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocks
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _PACKAGES = (
     *("ragbench", "aiohttp", "numpy", "fastapi", "uvicorn", "pydantic"),
-    *("torch", "transformers", "sentence-transformers", "tokenizers", "faiss-cpu", "cupy-cuda12x"),
+    *("torch", "transformers", "sentence-transformers", "tokenizers", "faiss-cpu", "cupy-cuda12x", "numba"),
 )
 
 

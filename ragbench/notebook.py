@@ -5,7 +5,7 @@ Measures nothing and draws nothing.
 
 import ast
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -61,10 +61,14 @@ def about(study: Study) -> Markdown:
     )
 
 
-def show(files: Sequence[Path], name: str) -> Image | Markdown:
-    """The figure `name` among the files just written, or a line saying that this study has none."""
-    if name not in plots.FIGURES:
-        raise ValueError(f"unknown figure {name!r}; known: {', '.join(plots.FIGURES)}")
+def show(files: Sequence[Path], name: str, *, known: Collection[str] | None = None) -> Image | Markdown:
+    """The figure `name` among the files just written, or a line saying that this study has none.
+
+    `known`: the figures there can be; of None, those of a sweep.
+    """
+    names = plots.FIGURES if known is None else known
+    if name not in names:
+        raise ValueError(f"unknown figure {name!r}; known: {', '.join(names)}")
     for path in files:
         if path.name == f"{name}.png":
             picture = Image(path.read_bytes(), format="png", alt=f"Figure: {name}")

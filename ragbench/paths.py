@@ -106,3 +106,28 @@ class StudyPaths:
     def partial(self, name: str) -> PointPaths:
         """Where the point `name` is put together before it is renamed into place."""
         return PointPaths(self.root / f".{name}.partial")
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalPaths(StudyPaths):
+    """The files of a retrieval study: `summary` has a row per cell."""
+
+    @property
+    def others(self) -> Path:
+        """Rows of cells that the study no longer has."""
+        return self.root / "others.csv"
+
+    @property
+    def roofline(self) -> Path:
+        """What each device does at best."""
+        return self.root / "roofline.csv"
+
+    @property
+    def log(self) -> Path:
+        """What the measuring processes printed on stderr."""
+        return self.root / "log.txt"
+
+    @property
+    def manifest(self) -> Path:
+        """Study, versions, hardware, times. Written last: while it is there, every cell has a row."""
+        return self.root / "manifest.json"

@@ -1,6 +1,6 @@
-"""The report of a study: the notebook executed on it, its figures, and one HTML page that needs nothing else.
+"""The report of a study: a notebook executed on it, its figures, and one HTML page that needs nothing else.
 
-Decides nothing about the figures or the text: those are in plots and in notebooks/sweep.ipynb.
+Decides nothing about the figures or the text: those are in plots and in notebooks/.
 """
 
 import sys
@@ -60,22 +60,28 @@ def build(folder: Path) -> Path:
     FileNotFoundError without a summary there, ReportError where a cell fails.
     """
     study = load_study(folder)
-    paths = StudyPaths(study.folder)
-    executed = _executed(paths)
-    page = PAGE.substitute(title=escape(f"{study.title} ({study.name})"), body=_body(executed))
-    write_atomic(paths.notebooks / NOTEBOOK.name, nbformat.writes(executed))
-    write_atomic(paths.report, page)
+    return write_page(StudyPaths(study.folder), NOTEBOOK, title=f"{study.title} ({study.name})")
+
+
+def write_page(paths: StudyPaths, notebook: Path, *, title: str) -> Path:
+    """Execute `notebook` on the study's folder, keep it there, and write report.html; return the page's path.
+
+    ReportError where a cell fails.
+    """
+    executed = _executed(paths, notebook)
+    write_atomic(paths.notebooks / notebook.name, nbformat.writes(executed))
+    write_atomic(paths.report, PAGE.substitute(title=escape(title), body=_body(executed)))
     return paths.report
 
 
-def _executed(paths: StudyPaths) -> nbformat.NotebookNode:
+def _executed(paths: StudyPaths, source: Path) -> nbformat.NotebookNode:
     """The notebook run in `notebooks/` of the study, its parameter relative: the folder can be moved and run again."""
     paths.notebooks.mkdir(exist_ok=True)
-    partial = paths.notebooks / f"{NOTEBOOK.stem}.partial.ipynb"
+    partial = paths.notebooks / f"{source.stem}.partial.ipynb"
     with tempfile.TemporaryDirectory(prefix="ragbench-kernel-") as scratch:
         try:
             notebook = papermill.execute_notebook(
-                NOTEBOOK,
+                source,
                 partial,
                 parameters={"study": ".."},
                 cwd=paths.notebooks,
@@ -87,12 +93,12 @@ def _executed(paths: StudyPaths) -> nbformat.NotebookNode:
         except PapermillExecutionError as error:
             code = error.source.strip().splitlines()[-1]
             raise ReportError(
-                f"cell {error.exec_count} of {NOTEBOOK.name} failed at `{code}`: {error.ename}: {error.evalue} "
+                f"cell {error.exec_count} of {source.name} failed at `{code}`: {error.ename}: {error.evalue} "
                 f"(the notebook up to there: {partial})"
             ) from None
     partial.unlink()
     # Paths of this machine do not belong into what is passed on.
-    notebook.metadata.papermill.update(input_path=NOTEBOOK.name, output_path=NOTEBOOK.name)
+    notebook.metadata.papermill.update(input_path=source.name, output_path=source.name)
     return notebook
 
 

@@ -3,29 +3,28 @@
 What a value may be is decided in config.py; here are the tables, their keys and the types.
 """
 
-import difflib
 import math
-import tomllib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ragbench.config import Load, Study, StudyError, Value, Variant, Workload, field_names
 from ragbench.paths import SHIPPED_STUDIES
 from ragbench.slo import Slo
+from ragbench.toml_tables import (
+    Reader,
+    Table,
+    build,
+    list_of,
+    number,
+    read_table,
+    read_toml,
+    text,
+    truth,
+    unknown_keys,
+    whole,
+)
 from ragbench.workload import QuestionsError, load_questions
-
-Table = Mapping[str, Any]
-Reader = Callable[[object], Any]
-
-
-class _HalfRead(StudyError):
-    """Some values of a list are of the wrong type. `rest` are the others, so that their mistakes are found too."""
-
-    def __init__(self, mistakes: Iterable[str], *, rest: tuple[Any, ...]) -> None:
-        super().__init__(mistakes)
-        self.rest = rest
 
 
 def find_study(name: str) -> Path:
@@ -40,10 +39,9 @@ def find_study(name: str) -> Path:
 
 def load_study(path: Path) -> Study:
     """Read and check a study file. Raises StudyError holding every mistake in it."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StudyError([f"{path}: not TOML: {error}"]) from error
+    tables = read_toml(path)
+    if "grids" in tables:
+        raise StudyError([f"{path} is a retrieval study: ragbench retrieval {path}"])
     try:
         return parse_study(tables, default_name=path.stem)
     except StudyError as error:
@@ -53,10 +51,10 @@ def load_study(path: Path) -> Study:
 def parse_study(tables: Table, *, default_name: str) -> Study:
     """The study that `tables` describes. Raises StudyError holding every mistake."""
     mistakes: list[str] = []
-    mistakes += _unknown_keys("the study file", tables, ("study", "workload", "load", "variants"))
-    head = _read("study", tables.get("study", {}), _STUDY, mistakes)
-    workload = _build(
-        "workload", Workload, _read("workload", tables.get("workload", {}), _WORKLOAD, mistakes), mistakes
+    mistakes += unknown_keys("the study file", tables, ("study", "workload", "load", "variants"))
+    head = read_table("study", tables.get("study", {}), _STUDY, mistakes)
+    workload = build(
+        "workload", Workload, read_table("workload", tables.get("workload", {}), _WORKLOAD, mistakes), mistakes
     )
     load = _base_load(tables.get("load", {}), mistakes)
     variants = _variants(tables.get("variants", {}), load, mistakes)
@@ -68,7 +66,7 @@ def parse_study(tables: Table, *, default_name: str) -> Study:
     values = {"name": default_name} | head
     # Without any variant the mistakes above say so; a stand-in lets the rest be checked.
     found = variants or (Variant("stand-in", load, command="stand-in"),)
-    study = _build("study", Study, values | {"variants": found, "workload": workload or Workload()}, mistakes)
+    study = build("study", Study, values | {"variants": found, "workload": workload or Workload()}, mistakes)
     if mistakes or study is None:
         raise StudyError(mistakes)
     return study
@@ -77,7 +75,7 @@ def parse_study(tables: Table, *, default_name: str) -> Study:
 def _base_load(table: object, mistakes: list[str]) -> Load:
     """The [load] table; where it is wrong the mistakes are noted and a stand-in lets the reading go on."""
     before = len(mistakes)
-    values = _read("load", table, _LOAD, mistakes)
+    values = read_table("load", table, _LOAD, mistakes)
     if isinstance(table, Mapping):
         if not {"rates", "concurrency"} & table.keys():
             mistakes.append("[load] needs rates, e.g. rates = [5, 10, 20], or concurrency, e.g. concurrency = [8]")
@@ -87,7 +85,7 @@ def _base_load(table: object, mistakes: list[str]) -> Load:
             values["duration_s"] = 1.0
         if "requests" in table and "requests" not in values and "duration_s" not in values:
             values["requests"] = 1
-    load = _build("load", Load, values, mistakes)
+    load = build("load", Load, values, mistakes)
     return load if load is not None and len(mistakes) == before else Load(rates=(1.0,), duration_s=1.0)
 
 
@@ -102,17 +100,17 @@ def _variants(tables: object, base: Load, mistakes: list[str]) -> tuple[Variant,
 def _variant(name: str, table: object, base: Load, mistakes: list[str]) -> Variant | None:
     where = f"variants.{name}"
     before = len(mistakes)
-    values = _read(where, table, _VARIANT, mistakes)
+    values = read_table(where, table, _VARIANT, mistakes)
     load = _own_load(f"{where}.load", values.pop("load", {}), base, mistakes)
     # Without this a command of the wrong type would be reported a second time, as absent.
     if isinstance(table, Mapping) and len(mistakes) > before and not {"command", "url"} & values.keys():
         values |= {"command": "stand-in"} if {"command", "url"} & table.keys() else {}
-    return _build(where, Variant, values | {"name": name, "load": load}, mistakes)
+    return build(where, Variant, values | {"name": name, "load": load}, mistakes)
 
 
 def _own_load(where: str, table: object, base: Load, mistakes: list[str]) -> Load:
     """[variants.x.load]: keys here replace those of [load]; duration_s and requests replace each other."""
-    values = _read(where, table, _LOAD, mistakes)
+    values = read_table(where, table, _LOAD, mistakes)
     if "duration_s" in values:
         values = {"requests": None} | values
     elif "requests" in values:
@@ -122,83 +120,6 @@ def _own_load(where: str, table: object, base: Load, mistakes: list[str]) -> Loa
     except StudyError as error:
         mistakes += (f"[{where}] {mistake}" for mistake in error.mistakes)
         return base
-
-
-def _read(where: str, table: object, readers: Mapping[str, Reader], mistakes: list[str]) -> dict[str, Any]:
-    """The values of `table` that have the right type; unknown keys and wrong types are noted."""
-    if not isinstance(table, Mapping):
-        mistakes.append(f"[{where}] must be a table, got {table!r}")
-        return {}
-    mistakes += _unknown_keys(f"[{where}]", table, readers)
-    values = {}
-    for key in readers.keys() & table.keys():
-        try:
-            values[key] = readers[key](table[key])
-        except StudyError as error:
-            mistakes += (f"[{where}] {key}{mistake}" for mistake in error.mistakes)
-            if isinstance(error, _HalfRead) and error.rest:
-                values[key] = error.rest
-    return values
-
-
-def _build(where: str, kind: type, values: Mapping[str, Any], mistakes: list[str]) -> Any:
-    """`kind(**values)`, or None with its mistakes noted."""
-    try:
-        return kind(**values)
-    except StudyError as error:
-        mistakes += (f"[{where}] {mistake}" for mistake in error.mistakes)
-        return None
-
-
-def _unknown_keys(where: str, table: Table, valid: Collection[str]) -> list[str]:
-    mistakes = []
-    for key in table.keys() - set(valid):
-        close = difflib.get_close_matches(key, valid, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        mistakes.append(f"{where} has an unknown key {key!r}; {hint}valid: {', '.join(valid)}")
-    return sorted(mistakes)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise StudyError([f" must be text, got {value!r}"])
-    return value
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise StudyError([f" must be a whole number, got {value!r}"])
-    return value
-
-
-def _number(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise StudyError([f" must be a number, got {value!r}"])
-    return float(value)
-
-
-def _truth(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise StudyError([f" must be true or false, got {value!r}"])
-    return value
-
-
-def _list_of(reader: Reader) -> Reader:
-    def read(value: object) -> tuple[Any, ...]:
-        if not isinstance(value, list):
-            raise StudyError([f" must be a list, e.g. [{value!r}], got {value!r}"])
-        found: list[Any] = []
-        mistakes: list[str] = []
-        for item in value:
-            try:
-                found.append(reader(item))
-            except StudyError as error:
-                mistakes += (f": each{mistake}" for mistake in error.mistakes)
-        if mistakes:
-            raise _HalfRead(mistakes, rest=tuple(found))
-        return tuple(found)
-
-    return read
 
 
 def _setting(value: object) -> Value:
@@ -216,7 +137,7 @@ def _settings(table: object) -> dict[str, tuple[Value, ...]]:
     mistakes: list[str] = []
     for name, value in table.items():
         try:
-            settings[name] = _list_of(_setting)(value) if isinstance(value, list) else (_setting(value),)
+            settings[name] = list_of(_setting)(value) if isinstance(value, list) else (_setting(value),)
         except StudyError as error:
             mistakes += (f".{name}{mistake}" for mistake in error.mistakes)
     if mistakes:
@@ -237,21 +158,21 @@ def _slo(table: object) -> Slo:
         raise StudyError([f": {error}"]) from error
 
 
-_STUDY: dict[str, Reader] = {"name": _text, "title": _text, "seeds": _list_of(_whole), "slo": _slo}
-_WORKLOAD: dict[str, Reader] = {"questions": _text, "k": _whole, "max_new_tokens": _whole}
+_STUDY: dict[str, Reader] = {"name": text, "title": text, "seeds": list_of(whole), "slo": _slo}
+_WORKLOAD: dict[str, Reader] = {"questions": text, "k": whole, "max_new_tokens": whole}
 _LOAD: dict[str, Reader] = {
-    "arrivals": _list_of(_text),
-    "rates": _list_of(_number),
-    "concurrency": _list_of(_whole),
-    "duration_s": _number,
-    "requests": _whole,
-    "warmup_requests": _whole,
-    "timeout_s": _number,
-    "ready_timeout_s": _number,
-    "processes": _whole,
-    "deadline_s": _number,
-    "restart": _truth,
+    "arrivals": list_of(text),
+    "rates": list_of(number),
+    "concurrency": list_of(whole),
+    "duration_s": number,
+    "requests": whole,
+    "warmup_requests": whole,
+    "timeout_s": number,
+    "ready_timeout_s": number,
+    "processes": whole,
+    "deadline_s": number,
+    "restart": truth,
 }
-_VARIANT: dict[str, Reader] = {"command": _text, "url": _text, "settings": _settings, "load": _as_is}
+_VARIANT: dict[str, Reader] = {"command": text, "url": text, "settings": _settings, "load": _as_is}
 
 assert list(_LOAD) == field_names(Load), "every field of Load is readable from a study"

@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -39,13 +40,22 @@ def results_folder(folder: Path) -> StudyPaths:
 
 def build_report(paths: StudyPaths) -> bool:
     """Figures and page; the results stand without them, so a failure is told and not raised."""
-    try:
+
+    def make() -> None:
         from ragbench.report import build  # noqa: PLC0415  brings Jupyter, which measuring does not need
 
         build(paths.root)
+
+    return is_made(make, again=f"python -m ragbench report {paths.root}")
+
+
+def is_made(make: Callable[[], None], *, again: str) -> bool:
+    """Whether a report could be made; a failure is told, with the command that tries again."""
+    try:
+        make()
     except Exception:
         traceback.print_exc()
-        say(f"the report could not be made; the results are whole. Again: python -m ragbench report {paths.root}")
+        say(f"the report could not be made; the results are whole. Again: {again}")
         return False
     return True
 

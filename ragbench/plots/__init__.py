@@ -2,8 +2,9 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -20,7 +21,9 @@ from ragbench.plots.style import DPI, RC
 from ragbench.plots.throughput import throughput
 from ragbench.plots.users import users
 
-__all__ = ["DPI", "FIGURES", "Study", "load_study", "rendered", "save_all"]
+__all__ = ["DPI", "FIGURES", "Study", "load_study", "rendered", "save", "save_all"]
+
+_Drawn = TypeVar("_Drawn")
 
 # None from a figure's function: this study has nothing to show for it.
 FIGURES: dict[str, Callable[[Study], Figure | None]] = {
@@ -36,18 +39,22 @@ FIGURES: dict[str, Callable[[Study], Figure | None]] = {
 
 
 def save_all(folder: str | Path) -> list[Path]:
-    """Write every figure the study has as PNG and SVG into its `figures/`, each whole or not at all; returns the files.
+    """Write every figure the study has into its `figures/`, as `save` does; returns the files."""
+    study = load_study(folder)
+    return save(study, FIGURES, StudyPaths(study.folder).figures)
+
+
+def save(study: _Drawn, figures: Mapping[str, Callable[[_Drawn], Figure | None]], folder: Path) -> list[Path]:
+    """Write every figure the study has as PNG and SVG into `folder`, each whole or not at all; returns the files.
 
     A figure of an earlier run that the study no longer has is removed.
     """
-    study = load_study(folder)
-    figures = StudyPaths(study.folder).figures
-    figures.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     written = []
-    for name, draw in FIGURES.items():
+    for name, draw in figures.items():
         figure = draw(study)
         for kind in ("png", "svg"):
-            path = figures / f"{name}.{kind}"
+            path = folder / f"{name}.{kind}"
             if figure is None:
                 path.unlink(missing_ok=True)
             else:

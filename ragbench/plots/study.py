@@ -28,9 +28,7 @@ class Study:
     @property
     def title(self) -> str:
         """The title its study file gives, or its name."""
-        source = StudyPaths(self.folder).study_toml
-        settings = tomllib.loads(source.read_text()) if source.is_file() else {}
-        return str(settings.get("study", {}).get("title", self.name))
+        return title_of(StudyPaths(self.folder).study_toml, default=self.name)
 
     @property
     def settings(self) -> list[str]:
@@ -89,6 +87,12 @@ def open_loop(draw: Callable[[Study], _Drawn | None]) -> Callable[[Study], _Draw
         return draw(study.open_loop) if study.arrivals else None
 
     return of_open_loop
+
+
+def title_of(study_toml: Path, *, default: str) -> str:
+    """The title in a study's file; `default` where there is none."""
+    settings = tomllib.loads(study_toml.read_text()) if study_toml.is_file() else {}
+    return str(settings.get("study", {}).get("title", default))
 
 
 def load_study(folder: str | Path) -> Study:

@@ -3,7 +3,7 @@
 import functools
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -50,13 +50,14 @@ MARGIN_IN, TITLE_IN, ROW_IN = 0.08, 0.24, 0.17
 HANDLE_IN, LETTER_IN = 0.68, 0.058
 GREY = "#666666"
 Shared = Literal["none", "all", "row", "col"]
+_Drawn = TypeVar("_Drawn")
 
 
-def styled(draw: Callable[[Study], Figure | None]) -> Callable[[Study], Figure | None]:
+def styled(draw: Callable[[_Drawn], Figure | None]) -> Callable[[_Drawn], Figure | None]:
     """Draw under this module's settings, whatever matplotlib's own are, and put those back."""
 
     @functools.wraps(draw)
-    def under_style(study: Study) -> Figure | None:
+    def under_style(study: _Drawn) -> Figure | None:
         with mpl.rc_context(RC):
             return draw(study)
 
@@ -212,11 +213,16 @@ def _mark(marker: str, label: str, **looks: str | float) -> Line2D:
 def finish(
     figure: Figure, study: Study, title: str, *, handles: Sequence[Artist] = (), notes: Sequence[str] = ()
 ) -> Figure:
+    """`lay_out` with the provenance of the study at the end of the caption."""
+    return lay_out(figure, title, handles=handles, caption=[*notes, provenance(study)])
+
+
+def lay_out(figure: Figure, title: str, *, handles: Sequence[Artist] = (), caption: Sequence[str] = ()) -> Figure:
     """Add the title, the legend under it and the caption, growing the page by the room they take."""
     width, height = figure.get_size_inches()
     columns = _legend_columns(handles, width)
     header = MARGIN_IN + TITLE_IN + ROW_IN * (-(-len(handles) // columns) if handles else 0)
-    told = textwrap.fill(" ".join([*filter(None, notes), provenance(study)]), int(width * 17.5))
+    told = textwrap.fill(" ".join(filter(None, caption)), int(width * 17.5))
     footer = MARGIN_IN + 0.15 * (told.count("\n") + 1)
     full = height + header + footer
     figure.set_size_inches(width, full)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.ragbench.compare_fixture import write_runs
 from tests.ragbench.results_fixture import write_study
+from tests.ragbench.retrieval.results_fixture import write_results
 from tests.ragbench.simulator.known import Noisy
 from tests.ragbench.simulator.measured import write_measured
 
@@ -44,7 +45,23 @@ def _twin(folder):
     return {"study": small}, 4, ("within 15% at 6 of 6 valid loads", "<td>scaled max_batch_size=8</td>")
 
 
-SMALL = {"sweep": _sweep, "compare": _compare, "capacity": _capacity, "twin": _twin}  # -> parameters, pictures, words
+def _retrieval(folder):
+    told = (
+        "No row of this study was measured on a GPU",
+        "torch 30 at d 1,024",
+        "nothing to show for `gpu`",
+        "<td>ivf_pq</td>",
+    )
+    return {"study": write_results(folder / "small")}, 6, told
+
+
+SMALL = {  # -> parameters, pictures, words
+    "sweep": _sweep,
+    "compare": _compare,
+    "capacity": _capacity,
+    "twin": _twin,
+    "retrieval": _retrieval,
+}
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 

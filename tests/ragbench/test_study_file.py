@@ -221,7 +221,18 @@ def test_a_study_is_found_by_path_or_name(tmp_path):
         find_study("absent")
 
 
-@pytest.mark.parametrize("path", sorted(SHIPPED_STUDIES.glob("*.toml")), ids=lambda path: path.stem)
+def test_a_retrieval_study_has_a_command_of_its_own(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[grids.a]\nn = 5\n")
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    assert caught.value.mistakes == (f"{path} is a retrieval study: ragbench retrieval {path}",)
+
+
+SWEEPS = [path for path in sorted(SHIPPED_STUDIES.glob("*.toml")) if "[grids." not in path.read_text()]
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_shipped_studies_are_good(path):
     assert expand(load_study(path))
 

@@ -1,0 +1,148 @@
+"""How a backend looks in every figure of a retrieval study, and what stands under all of them. Draws nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ragbench.plots.lines import MARKERS, OTHER_COLOURS, tint
+from ragbench.plots.style import GREY, lay_out
+from ragbench.retrieval.results import Results
+
+COLOURS = {
+    "plain": "#333333",
+    "numpy": "#0072B2",
+    "numba": "#D55E00",
+    "torch": "#009E73",
+    "faiss": "#CC79A7",
+    "cupy": "#E69F00",
+}
+UNITS = {
+    "queries_per_s": "1/s",
+    "search_s": "seconds",
+    "index_mib": "MiB",
+    "inertia": "sum of squared distances",
+    "recall_at_k": "share of the exact answer",
+}
+_VARIED = ("device", "storage", "memory_mib", "dtype")
+_PLAIN = {"device": "cpu", "storage": "memory", "dtype": "float32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A backend on a device, with a dtype and a storage; `rows` are its cells.
+
+    Dashed: on a GPU; dotted: from a file.
+    """
+
+    label: str
+    colour: tuple[float, ...] | str
+    marker: str
+    dash: str
+    rows: pd.DataFrame
+
+    def having(self, rows: pd.DataFrame) -> "Contender":
+        """The same with those of its rows alone that `rows` has too."""
+        return replace(self, rows=self.rows[self.rows.index.isin(rows.index)])
+
+
+def contenders(rows: pd.DataFrame) -> list[Contender]:
+    """One for each backend, device, dtype and storage; backends in the order of COLOURS, then others as they came."""
+    backends = [name for name in COLOURS if (rows["backend"] == name).any()]
+    backends += [name for name in dict.fromkeys(rows["backend"]) if name not in COLOURS]
+    found = []
+    for backend in backends:
+        own = rows[rows["backend"] == backend]
+        for place, (settings, group) in enumerate(_choices(own)):
+            dash = ":" if settings["storage"] == "file" else "--" if settings["device"] == "cuda" else "-"
+            # A GPU has the full colour of its backend too: its dashes set it apart.
+            share = 0.0 if settings["dtype"] == "float32" else min(0.3 * place, 0.6)
+            colour, marker = _colour(backend, rows), _marker(backend, rows)
+            found.append(Contender(_label(backend, settings), tint(colour, share), marker, dash, group))
+    return found
+
+
+def _choices(rows: pd.DataFrame) -> list[tuple[dict[str, object], pd.DataFrame]]:
+    """The rows by what varies beside the backend, the plainest first."""
+    groups = [(dict(zip(_VARIED, key, strict=True)), group) for key, group in rows.groupby(list(_VARIED), dropna=False)]
+    return sorted(groups, key=lambda each: [each[0][name] != value for name, value in _PLAIN.items()])
+
+
+def _label(backend: str, settings: dict[str, object]) -> str:
+    told = [str(value) for name, value in settings.items() if name in _PLAIN and value != _PLAIN[name]]
+    cap = settings["memory_mib"]
+    return ", ".join([backend, *told, *([] if pd.isna(cap) else [f"{cap} MiB"])])
+
+
+def _colour(backend: str, rows: pd.DataFrame) -> str:
+    others = [name for name in dict.fromkeys(rows["backend"]) if name not in COLOURS]
+    return COLOURS[backend] if backend in COLOURS else OTHER_COLOURS[4 + others.index(backend) % 4]
+
+
+def _marker(backend: str, rows: pd.DataFrame) -> str:
+    known = list(COLOURS) + [name for name in dict.fromkeys(rows["backend"]) if name not in COLOURS]
+    return MARKERS[known.index(backend) % len(MARKERS)]
+
+
+def handles_of(shown: Sequence[Contender], *, marker: str | None = None) -> list[Artist]:
+    """Legend entries; `marker`: where a figure gives the mark another meaning, "" for none."""
+    return [
+        Line2D([], [], color=c.colour, linestyle=c.dash, marker=c.marker if marker is None else marker, label=c.label)
+        for c in shown
+    ]
+
+
+def mark(marker: str, label: str, **looks: str | float) -> Line2D:
+    """A legend entry in grey: a mark, or the line that `looks` says."""
+    return Line2D([], [], **{"linestyle": "", "marker": marker, "color": GREY, "label": label, **looks})  # type: ignore[arg-type]
+
+
+def axis_label(column: str) -> str:
+    """A column's name, as in the CSV, and its unit."""
+    return f"{column} ({UNITS[column]})"
+
+
+def data_told(rows: pd.DataFrame) -> str:
+    """The data set that rows are about, in a line: metric, data, n and d."""
+    first = rows.iloc[0]
+    return f"{first['metric']}, {first['data']}\nn {first['n']:,}, d {first['d']:,}"
+
+
+def short(value: float, _position: int | None = None) -> str:
+    """A large whole number for a tick: 4k, 4M."""
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:g}{letter}"
+    return f"{value:g}"
+
+
+def under(place: int) -> dict[str, float]:
+    """Width and size of the line at this place, so that none hides one it coincides with."""
+    return {"linewidth": max(2.6 - 0.6 * place, 0.8), "markersize": max(7.0 - 1.2 * place, 2.5)}
+
+
+def pinned(rows: pd.DataFrame, *columns: str) -> str:
+    """What is the same for all of a figure, as part of its caption."""
+    known = [(name, rows[name].dropna().unique()) for name in columns]
+    told = ", ".join(f"{name} {_told(values[0])}" for name, values in known if len(values) == 1)
+    return f"Shown: {told}" if told else ""
+
+
+def _told(value: object) -> str:
+    return str(value) if isinstance(value, str) else f"{int(value):,}"  # type: ignore[call-overload]
+
+
+def finish(
+    figure: Figure, results: Results, title: str, *, handles: Sequence[Artist], notes: Sequence[str] = ()
+) -> Figure:
+    """The title, the legend, and a caption that ends with study and machine."""
+    threads = results.cells["threads"].unique()
+    told = f"threads {threads[0]}, " if len(threads) == 1 else ""
+    where = " and on ".join(results.hardware) or "unnamed hardware"
+    notes = [note if note.endswith(".") else f"{note}." for note in notes if note]
+    return lay_out(
+        figure, title, handles=handles, caption=[*notes, f"Study {results.name}, {told}measured on {where}."]
+    )

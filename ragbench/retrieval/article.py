@@ -1,0 +1,51 @@
+"""What the notebook on retrieval shows: the figures just written, what they come to, the tables. Computes nothing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from IPython.display import Image, Markdown, display
+
+from ragbench import notebook
+from ragbench.paths import RetrievalPaths
+from ragbench.plots.retrieval import FIGURES, save_all
+from ragbench.retrieval.findings import FINDINGS
+from ragbench.retrieval.results import Results, load_results
+from ragbench.retrieval.roofline import read_rates
+from ragbench.retrieval.tables import by_grid
+
+
+@dataclass(frozen=True, slots=True)
+class Article:
+    """A study, and the files of its figures."""
+
+    results: Results
+    files: tuple[Path, ...]
+
+    @property
+    def about(self) -> Markdown:
+        """Its title, its machine, how many cells came to what, and the rates of each device."""
+        results = self.results
+        statuses = ", ".join(f"{n} {status}" for status, n in results.cells["status"].value_counts().items())
+        rates = [f"- {each}" for each in read_rates(RetrievalPaths(results.folder).roofline)]
+        told = f"**{results.title}** (`{results.name}`), on {', '.join(results.hardware)}. {len(results.cells)} cells"
+        return Markdown("\n".join([f"{told}: {statuses}.", "", *rates]))
+
+    def figure(self, name: str) -> Image | Markdown:
+        """A figure, or a line saying that the study has nothing for it."""
+        return notebook.show(self.files, name, known=tuple(FIGURES))
+
+    def finding(self, name: str) -> Markdown:
+        """What the figure comes to, from the same rows."""
+        lines = FINDINGS[name](self.results)
+        return Markdown("\n".join(f"- {line}" for line in lines) or "*This study has no rows for that.*")
+
+    def tables(self) -> None:
+        """Every cell, a table per grid."""
+        for heading, rows in by_grid(self.results.cells):
+            display(Markdown(f"**{heading}**"), notebook.table(rows))
+
+
+def make_article(study: str | Path) -> Article:
+    """Read a results folder, given as `locate` takes it, and write its figures."""
+    results = load_results(study)
+    return Article(results, tuple(save_all(results)))

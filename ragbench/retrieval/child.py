@@ -1,0 +1,105 @@
+"""Run a command to its end, hear its lines, and leave nothing of it. What the lines mean is in messages.py."""
+
+import asyncio
+import io
+import os
+import shlex
+import shutil
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ragbench import tether
+from ragbench.config import StudyError
+from ragbench.family import family, kill, still_running
+from ragbench.launch import HURRIED_GRACE_S
+
+_REAP_S = 2.0
+_LONGEST_LINE = 1 << 20
+
+
+def argv_of(command: str) -> list[str]:
+    """The words of a command; "python" is the one that runs this. Raises StudyError where it cannot be started."""
+    words = shlex.split(command)
+    if words[:1] == ["python"]:
+        words[0] = sys.executable
+    if shutil.which(words[0]) is None:
+        raise StudyError([f"cannot start: {command}: there is no command {words[0]!r} here or on PATH"])
+    return words
+
+
+async def hear(argv: Sequence[str], *, log: Path, timeout_s: float, on_line: Callable[[bytes], None]) -> int:
+    """Run `argv` in a session of its own, its stderr appended to `log`; -> its exit status, negative for a signal.
+
+    Raises TimeoutError when it takes longer. Ended, late or cancelled: by the time this returns or raises, nothing it
+    started runs, and every line was heard.
+    """
+    # A pipe of our own: asyncio's would report the end only when the last child has closed it too.
+    stdout, child_stdout = os.pipe()
+    try:
+        with log.open("ab") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid())),
+                *argv,
+                stdin=DEVNULL,
+                stdout=child_stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+    except BaseException:
+        os.close(stdout)
+        raise
+    finally:
+        os.close(child_stdout)
+    hearing = asyncio.create_task(_each_line(stdout, on_line), name="stdout of the measuring process")
+    try:
+        async with asyncio.timeout(timeout_s):
+            code = await process.wait()
+    finally:
+        await _end(process)
+        await asyncio.wait({hearing}, timeout=_REAP_S)
+        hearing.cancel()
+        await asyncio.wait({hearing})
+    if not hearing.cancelled():
+        hearing.result()  # whatever `on_line` raised
+    return code
+
+
+async def _each_line(stdout: int, on_line: Callable[[bytes], None]) -> None:
+    reader, pending = asyncio.StreamReader(), b""
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), io.FileIO(stdout, "rb")
+    )
+    try:
+        while chunk := await reader.read(1 << 16):
+            *lines, pending = (pending + chunk).split(b"\n")
+            pending = pending[-_LONGEST_LINE:]
+            for line in filter(None, lines):
+                on_line(line)
+        if pending:
+            on_line(pending)
+    finally:
+        transport.close()
+
+
+async def _end(process: Process) -> None:
+    """SIGTERM to its group and time to end, then SIGKILL to whatever is left of it, and reap."""
+    members = family(process.pid)
+    try:
+        if process.returncode is None:
+            _signal_group(process.pid, signal.SIGTERM)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HURRIED_GRACE_S):
+                    await process.wait()
+    finally:
+        members |= family(process.pid)
+        kill(still_running(members))
+    await process.wait()
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it may have ended in the meantime
+        os.killpg(pid, number)

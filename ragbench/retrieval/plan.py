@@ -1,0 +1,103 @@
+"""What a run would measure, and what of an earlier one it keeps. Measures nothing, writes nothing.
+
+A cell is matched by its settings. Rows of cells that the study no longer has go to others.csv: they are in no figure,
+and come back with the cell.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ragbench.config import StudyError
+from ragbench.paths import RetrievalPaths
+from ragbench.retrieval.cells import Cell, cells_of
+from ragbench.retrieval.jobs import Job, jobs_of
+from ragbench.retrieval.rows import Row, read_rows
+from ragbench.retrieval.study import Study
+
+_TOO_LARGE = "of vectors, more than max_gib"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`cells`: all of the study, in order. `rows`: what is known of them now; those that failed are measured again.
+
+    `others`: rows of cells that the study does not have.
+    """
+
+    cells: tuple[Cell, ...]
+    jobs: tuple[Job, ...]
+    rows: tuple[Row, ...]
+    others: tuple[Row, ...]
+    hardware: str
+
+    @property
+    def again(self) -> int:
+        """How many cells failed last time and are measured again."""
+        failed = {row.cell for row in self.rows if not row.is_whole}
+        return sum(cell in failed for job in self.jobs for cell in job.cells)
+
+
+def make_plan(
+    study: Study,
+    paths: RetrievalPaths,
+    *,
+    hardware: str,
+    cores: int,
+    grids: Collection[str] = (),
+    redo: bool = False,
+) -> Plan:
+    """Compare the study with what lies in its folder. `grids`: measure these alone. Raises StudyError."""
+    _refuse_unknown(study, grids)
+    cells = cells_of(study, threads=cores)
+    wanted = {cell for cell in cells if not grids or cell.grid in grids}
+    found = _found(paths)
+    if redo:
+        found = {c: row for c, row in found.items() if c not in wanted and (grids or row.hardware == hardware)}
+    _refuse_mixed(list(found.values()), paths, hardware=hardware)
+    whole = {cell for cell, row in found.items() if row.is_whole}
+    left_out = _too_large(study, wanted - whole, hardware=hardware)
+    rows = found | left_out
+    missing = [cell for cell in cells if cell in wanted and cell not in whole and cell not in left_out]
+    known = set(cells)
+    return Plan(
+        cells=cells,
+        jobs=jobs_of(study, missing),
+        rows=tuple(rows[cell] for cell in cells if cell in rows),
+        others=tuple(row for cell, row in found.items() if cell not in known),
+        hardware=hardware,
+    )
+
+
+def _found(paths: RetrievalPaths) -> dict[Cell, Row]:
+    """What was measured before, less the cells that were left out: the study may allow larger ones now."""
+    rows = (row for path in (paths.others, paths.summary) for row in read_rows(path))
+    return {row.cell: row for row in rows if _TOO_LARGE not in (row.reason or "")}
+
+
+def _refuse_unknown(study: Study, grids: Collection[str]) -> None:
+    known = [grid.name for grid in study.grids]
+    unknown = [name for name in grids if name not in known]
+    if unknown:
+        raise StudyError(f"--grid: there is no grid {name!r} (known: {', '.join(known)})" for name in unknown)
+
+
+def _refuse_mixed(rows: Sequence[Row], paths: RetrievalPaths, *, hardware: str) -> None:
+    machines = Counter(row.hardware for row in rows if row.hardware != hardware)
+    if machines:
+        (machine, count), *_ = machines.most_common(1)
+        raise StudyError(
+            [
+                f"{count} cells in {paths.root} were measured on {machine}, and this is {hardware}: machines are never "
+                "mixed; write elsewhere with --results, or measure all grids again with --redo"
+            ]
+        )
+
+
+def _too_large(study: Study, cells: Collection[Cell], *, hardware: str) -> dict[Cell, Row]:
+    limits = {grid.name: grid.max_gib for grid in study.grids}
+    return {
+        cell: Row.unmeasured(cell, "skipped", f"{cell.gib:.3g} GiB {_TOO_LARGE} {limit:g}", hardware=hardware)
+        for cell in cells
+        if (limit := limits[cell.grid]) is not None and cell.gib > limit
+    }

@@ -1,0 +1,201 @@
+"""Measure the jobs of a plan, a process each, and write what they told. A broken job is rows; the next one goes on.
+
+How a process is run and ended is in child.py; what is measured is its own affair.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ragbench.config import StudyError
+from ragbench.measure import Surroundings, now_utc
+from ragbench.paths import RetrievalPaths
+from ragbench.records import write_atomic, write_manifest
+from ragbench.retrieval.cells import Cell
+from ragbench.retrieval.child import argv_of, hear
+from ragbench.retrieval.jobs import Job
+from ragbench.retrieval.messages import read_message
+from ragbench.retrieval.plan import Plan
+from ragbench.retrieval.roofline import Rates, rates_csv
+from ragbench.retrieval.rows import Row, rows_csv
+from ragbench.retrieval.study import Study
+from ragbench.sweep import locked
+
+RATES_TIMEOUT_S = 600.0
+
+
+class Told(Protocol):
+    """Who is told how a run goes."""
+
+    def job_begins(self, number: int, job: Job) -> None:
+        """The job, counted from 1."""
+
+    def doing(self, text: str) -> None:
+        """What the process says it does now."""
+
+    def job_ends(self, job: Job, rows: Sequence[Row]) -> None:
+        """A row for each of its cells."""
+
+
+async def measure_rates(study: Study, paths: RetrievalPaths, *, threads: int) -> list[Rates]:
+    """What each device does at best, also written to roofline.csv. Raises StudyError where the command cannot tell."""
+    found: list[Rates] = []
+    faults: list[str] = []
+
+    def on_line(line: bytes) -> None:
+        try:
+            message = read_message(line)
+            if message.kind == "rates":
+                found.append(Rates.told(message.content))
+        except ValueError as error:
+            faults.append(str(error))
+
+    argv = [*argv_of(study.command), "--rates", "--threads", str(study.threads or threads)]
+    with locked(paths):
+        began = _log(paths, f"rates: {study.command}")
+        try:
+            code = await hear(argv, log=paths.log, timeout_s=RATES_TIMEOUT_S, on_line=on_line)
+            why = f"exited with status {code}" if code else ""
+        except TimeoutError:
+            why = f"not done after {RATES_TIMEOUT_S:g} s"
+        if why or not found:
+            told = why or next(iter(faults), "no rates")
+            raise StudyError([f"{shlex.join(argv)}: {told}; {paths.log} ends: {_last_line(paths.log, began) or '-'}"])
+        write_atomic(paths.roofline, rates_csv(found))
+    return found
+
+
+async def run(
+    study: Study, study_file: Path, paths: RetrievalPaths, *, plan: Plan, around: Surroundings, told: Told
+) -> list[Row]:
+    """Measure every job of `plan`; -> a row per cell of the study that has one. Cancelled, it keeps the whole jobs."""
+    rows = {row.cell: row for row in plan.rows}
+    argv, started_at = argv_of(study.command), now_utc()
+    with locked(paths):
+        if plan.jobs:
+            paths.manifest.unlink(missing_ok=True)
+        shutil.copyfile(study_file, paths.study_toml)
+        _write(paths, plan, rows)
+        for number, job in enumerate(plan.jobs, start=1):
+            told.job_begins(number, job)
+            found = await _run_job(job, argv, paths, hardware=plan.hardware, doing=told.doing)
+            rows |= {row.cell: row for row in found}
+            _write(paths, plan, rows)
+            told.job_ends(job, found)
+        if plan.jobs and all(cell in rows for cell in plan.cells):
+            write_manifest(paths.manifest, _manifest(study, rows, around, started_at=started_at))
+    return [rows[cell] for cell in plan.cells if cell in rows]
+
+
+async def _run_job(
+    job: Job, argv: Sequence[str], paths: RetrievalPaths, *, hardware: str, doing: Callable[[str], None]
+) -> list[Row]:
+    """A row for each cell of the job: as told, or `failed` with the reason."""
+    heard = _Heard(job, hardware, doing)
+    began = _log(paths, str(job))
+    with tempfile.TemporaryDirectory(prefix="ragbench-job-") as folder:
+        file = Path(folder) / "job.json"
+        file.write_text(json.dumps(job.as_dict()), encoding="utf-8")
+        try:
+            code = await hear([*argv, str(file)], log=paths.log, timeout_s=job.timeout_s, on_line=heard.line)
+            end = _ended(code)
+        except TimeoutError:
+            end = f"not done after {job.timeout_s:g} s (job_timeout_s, and budget_s for each of {len(job.cells)} cells)"
+    last = _last_line(paths.log, began)
+    for fault in heard.faults:
+        _log(paths, fault)
+    told = end or next(iter(heard.faults), "ended without a row for this cell")
+    return heard.all_rows(f"{told}: {last}" if last else told)
+
+
+class _Heard:
+    """What a job's process told so far."""
+
+    def __init__(self, job: Job, hardware: str, doing: Callable[[str], None]) -> None:
+        self.faults: list[str] = []
+        self._job = job
+        self._hardware = hardware
+        self._doing = doing
+        self._rows: dict[Cell, Row] = {}
+
+    def line(self, line: bytes) -> None:
+        """Take in one line of its stdout; what cannot be used is a fault."""
+        try:
+            message = read_message(line)
+            if message.kind == "progress":
+                self._doing(message.content)
+            elif message.kind == "row":
+                self._take(message.content)
+        except ValueError as error:
+            self.faults.append(str(error))
+
+    def _take(self, told: dict[str, Any]) -> None:
+        cell = self._job.cell_of(told)
+        if cell is None:
+            raise ValueError(f"a row of no cell of the job: {json.dumps(told)[:200]}")
+        self._rows[cell] = Row.told(cell, told, hardware=self._hardware)
+
+    def all_rows(self, reason: str) -> list[Row]:
+        """A row per cell; those not told of failed for `reason`."""
+        return [
+            self._rows.get(cell) or Row.unmeasured(cell, "failed", reason, hardware=self._hardware)
+            for cell in self._job.cells
+        ]
+
+
+def _ended(code: int) -> str:
+    """How a process ended, where that was not well."""
+    if code == 0:
+        return ""
+    return f"exited with status {code}" if code > 0 else f"was killed by {signal.Signals(-code).name}"
+
+
+def _log(paths: RetrievalPaths, line: str) -> int:
+    """Add a line to log.txt; -> where the file ends then."""
+    with paths.log.open("a", encoding="utf-8") as log:
+        log.write(f"[ragbench] {line}\n")
+        return log.tell()
+
+
+def _last_line(log: Path, began: int) -> str:
+    """The last line with anything on it that was written since `began`."""
+    with log.open("rb") as file:
+        file.seek(max(began, os.fstat(file.fileno()).st_size - 4000))
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def _write(paths: RetrievalPaths, plan: Plan, rows: dict[Cell, Row]) -> None:
+    """Both files; others.csv first where rows go there, so that they are never in neither."""
+    if plan.others:
+        write_atomic(paths.others, rows_csv(plan.others))
+    write_atomic(paths.summary, rows_csv(rows[cell] for cell in plan.cells if cell in rows))
+    if not plan.others:
+        paths.others.unlink(missing_ok=True)
+
+
+def _manifest(study: Study, rows: dict[Cell, Row], around: Surroundings, *, started_at: str) -> dict[str, Any]:
+    statuses = [row.status for row in rows.values()]
+    return {
+        "study": study.name,
+        "title": study.title,
+        "command": study.command,
+        "seed": study.seed,
+        "threads": next(iter(rows)).threads,
+        "repeats": study.repeats,
+        "budget_s": study.budget_s,
+        "cells": {status: statuses.count(status) for status in sorted(set(statuses))},
+        "started_at": started_at,
+        "ended_at": now_utc(),
+        "git_commit": around.git_commit,
+        "git_dirty": around.git_dirty,
+        "versions": around.versions,
+        "slurm": around.slurm,
+        "hardware": around.hardware.as_dict(),
+    }

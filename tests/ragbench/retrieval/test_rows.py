@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+
+from ragbench.records import RecordError
+from ragbench.retrieval.cells import cells_of
+from ragbench.retrieval.roofline import Rates, load_rates, rates_csv, read_rates
+from ragbench.retrieval.rows import COLUMNS, Row, load_rows, read_rows, rows_csv
+from ragbench.retrieval.study import Grid, Study
+
+RESULTS = Path(__file__).parents[3] / "results"
+RETRIEVAL = [path for path in sorted(RESULTS.glob("*/summary.csv")) if path.read_text().startswith("grid,")]
+SEARCH, TRAINING = cells_of(
+    Study(
+        "mine",
+        (
+            Grid("a", metric=("ip",), n=(50,), d=(2,), backend=("numpy",), memory_mib=(64,)),
+            Grid("b", metric=("l2",), n=(50,), d=(2,), backend=("numpy",), task=("kmeans",), clusters=(3,)),
+        ),
+    ),
+    threads=2,
+)
+TOLD = {"status": "ok", "reason": None, "search_s": 0.00012345678, "bytes_moved": 123456789012, "recall_at_k": 1.0}
+
+
+def test_the_columns_are_those_agreed_on():
+    assert ",".join(COLUMNS) == (
+        "grid,task,data,metric,n,d,k,batch,backend,index,device,dtype,nlist,nprobe,m,rerank,ef_search,storage,"
+        "memory_mib,clusters,iterations,threads,seed,status,reason,repeats,build_s,search_s,search_min_s,search_max_s,"
+        "queries_per_s,bytes_moved,flops,floor_s,of_roofline,recall_at_k,max_relative_error,index_mib,peak_mib,inertia,"
+        "hardware"
+    )
+
+
+def test_rows_are_read_as_they_were_written(tmp_path):
+    rows = [
+        Row.told(SEARCH, TOLD, hardware="a machine"),
+        Row.unmeasured(TRAINING, "failed", 'died, it said: "no"\nmemory', hardware="a machine"),
+    ]
+    path = tmp_path / "summary.csv"
+    path.write_text(rows_csv(rows))
+    assert read_rows(path) == rows
+    assert rows[1].reason == 'died, it said: "no" memory'
+    table = load_rows(path)
+    assert table["search_s"].tolist()[0] == 0.00012345678
+    assert table["memory_mib"].isna().tolist() == [False, True]
+    assert table["n"].sum() == 100
+    assert read_rows(tmp_path / "absent.csv") == []
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"status": "fine"}, {}, {"status": "ok", "search_s": "fast"}, {"status": "ok", "inertia": float("nan")}],
+    ids=str,
+)
+def test_what_is_no_row_is_refused(told):
+    with pytest.raises(ValueError, match="must be"):
+        Row.told(SEARCH, told, hardware="a machine")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("grid,task\n", "lacks the columns data, metric"), (rows_csv([]).rstrip() + "\na,search,u,ip,x\n", "summary.csv")],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, text, told):
+    path = tmp_path / "summary.csv"
+    path.write_text(text)
+    with pytest.raises(RecordError, match=told):
+        read_rows(path)
+
+
+def test_rates_are_read_as_they_were_written(tmp_path):
+    rates = [
+        Rates("cpu", "AMD, EPYC", 2, 24.1, {"float32": 150.2}),
+        Rates("cuda", "H100", None, 2400.0, {"float32": 40000.0, "float16": 400000.0}),
+    ]
+    path = tmp_path / "roofline.csv"
+    path.write_text(rates_csv(rates))
+    assert path.read_text().splitlines()[:2] == [
+        "device,name,threads,copy_gb_per_s,dtype,matmul_gflop_per_s",
+        'cpu,"AMD, EPYC",2,24.1,float32,150.2',
+    ]
+    assert read_rates(path) == rates
+    assert load_rates(path)["matmul_gflop_per_s"].tolist() == [150.2, 40000.0, 400000.0]
+    assert read_rates(tmp_path / "absent.csv") == []
+    assert load_rates(tmp_path / "absent.csv").empty
+
+
+@pytest.mark.parametrize("path", RETRIEVAL, ids=lambda path: path.parent.name)
+def test_committed_summaries_can_be_read(path):
+    assert len(read_rows(path)) == len(load_rows(path)) > 0
