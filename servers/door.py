@@ -81,6 +81,11 @@ class Door:
         if self._accepting is not None:
             self._accepting.cancel()
 
+    async def wait_closed(self) -> None:
+        """Until nobody is being let in any more."""
+        if self._accepting is not None:
+            await asyncio.wait({self._accepting})
+
     async def _accept(self, protocol: Callable[[], asyncio.Protocol]) -> None:
         loop = asyncio.get_running_loop()
         while True:

@@ -63,7 +63,7 @@ class _Server(uvicorn.Server):
             return make(config=self.config, server_state=self.server_state, app_state={})
 
         self._door.open(protocol, most=room_for(each=self._each))
-        self.servers = cast(Any, [self._door])  # all that is asked of a server is to close
+        self.servers = cast(Any, [self._door])  # all that is asked of a server is to close, and to have closed
         self.started = True
 
     @contextmanager

@@ -53,6 +53,19 @@ async def test_whoever_finds_it_crowded_waits_until_another_leaves(listener: soc
     door.close()
 
 
+async def test_once_it_has_closed_nobody_is_let_in(listener: socket.socket) -> None:
+    door = Door(listener)
+    await door.wait_closed()  # it never opened
+    door.open(lambda: Guest(door), most=2)
+    door.close()
+    await door.wait_closed()
+    reader, writer = await asyncio.open_connection(*listener.getsockname())  # the kernel's queue takes it
+    waiting = asyncio.create_task(reader.readline())
+    assert not (await asyncio.wait({waiting}, timeout=0.2))[0]
+    waiting.cancel()
+    writer.close()
+
+
 async def test_who_does_nothing_makes_room_the_oldest_first(listener: socket.socket) -> None:
     door = Door(listener)
     kinds = iter([False, True, True, False])

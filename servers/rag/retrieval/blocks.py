@@ -11,7 +11,7 @@ import numpy as np
 __all__ = ["bounds", "is_mapped", "stream"]
 
 T = TypeVar("T")
-_CANDIDATES = 20_000
+_CANDIDATES = 8000
 
 
 def bounds(count: int, *, known: int, queries: int, k: int, largest: int) -> Iterator[tuple[int, int]]:

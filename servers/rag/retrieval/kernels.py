@@ -1,133 +1,205 @@
 """Compiled loops of exact search on a CPU: keys of query and vector that reach a floor are told, all others forgotten.
 
-Chooses no blocks and no threads. Four queries meet three rows at a time: twelve sums grow side by side in registers
-from seven loads, are compared there, and no matrix of keys is ever written.
+Chooses no blocks and no threads. Six rows meet sixteen queries at a time, a lane of a vector each, and their keys are
+compared to the floor in the first cache; no matrix of them is ever written. Numba has no type for a vector, and LLVM
+makes none of sums over lanes that must stay in registers; so the innermost loop is written in LLVM's own terms: twelve
+sums of eight lanes, from two vectors of queries and a number of each row, while the next rows are fetched. All in one
+file: numba's cache sees a change in no other.
 """
 
-import numpy as np
-from numba import njit, uintp
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["METRIC_CODES", "scan"]
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core.cgutils import get_or_insert_function
+from numba.extending import intrinsic
+
+__all__ = ["LANES", "METRIC_CODES", "ROWS", "by_lanes", "scan"]
 
 METRIC_CODES = {"ip": 0, "cosine": 1, "l2": 2, "l1": 3}
+LANES, ROWS = 16, 6
 _COSINE, _L2, _L1 = METRIC_CODES["cosine"], METRIC_CODES["l2"], METRIC_CODES["l1"]
-_NUMBERS = 5000  # of a tile of rows: they stay in the first cache while every query meets them
-_FAST = {"reassoc", "contract", "nsz"}  # not nnan and ninf: floors are infinite at first
+_SPAN = 512  # numbers that are added up before they are added to the others: so long may rounding errors add up
+_LINE = 64  # bytes of a cache line
+_FLOAT = ir.FloatType()
+_VECTOR = ir.VectorType(_FLOAT, 8)
+_VECTORS = LANES // 8
+_INDEX = ir.IntType(64)
+Add = Callable[[Any, Any, Any, Any], Any]
 
-# Unsigned places: a signed one may be negative, which in Python counts from the end, and the check for that keeps LLVM
-# from making vectors of the loop.
+
+def by_lanes(queries: np.ndarray) -> np.ndarray:
+    """Queries (q, d) f32 as (groups, d, LANES): sixteen side by side, zeros after the last; on a cache line."""
+    count, dimensions = queries.shape
+    groups = -(-count // LANES)
+    size = 4 * groups * dimensions * LANES
+    memory = np.zeros(size + _LINE, dtype=np.uint8)
+    offset = -memory.ctypes.data % _LINE
+    lanes = memory[offset : offset + size].view(np.float32).reshape(groups, dimensions, LANES)
+    for group in range(groups):
+        some = queries[group * LANES : (group + 1) * LANES]
+        lanes[group, :, : len(some)] = some.T
+    return lanes
 
 
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def scan(metric, queries, rows, scales, floor, out_queries, out_rows, out_keys):  # type: ignore[no-untyped-def]
+def _product(builder: Any, total: Any, query: Any, number: Any) -> Any:
+    return _fused(builder, query, number, total)
+
+
+def _square(builder: Any, total: Any, query: Any, number: Any) -> Any:
+    apart = builder.fsub(query, number)
+    return _fused(builder, apart, apart, total)
+
+
+def _difference(builder: Any, total: Any, query: Any, number: Any) -> Any:
+    return builder.fadd(total, _called(builder, "llvm.fabs.v8f32", builder.fsub(query, number)))
+
+
+def _fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """One multiply and add, rounded once where the machine can."""
+    return _called(builder, "llvm.fmuladd.v8f32", a, b, c)
+
+
+def _called(builder: Any, name: str, *vectors: Any) -> Any:
+    kind = ir.FunctionType(_VECTOR, [_VECTOR] * len(vectors))
+    return builder.call(get_or_insert_function(builder.module, kind, name), vectors)
+
+
+def _loop(add: Add) -> Any:
+    """An intrinsic (queries, rows, stride, count, sums): what `add` makes of `count` numbers, added to `sums`.
+
+    All are addresses or bytes: queries (count, LANES) f32, ROWS rows of count f32 that start `stride` bytes apart, sums
+    (ROWS, LANES) f32. count >= 1.
+    """
+
+    @intrinsic
+    def tile(typing_context, queries, rows, stride, count, sums):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            _emit(builder, add, *args)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 5), generate
+
+    return tile
+
+
+def _emit(builder: Any, add: Add, queries: Any, rows: Any, stride: Any, count: Any, sums: Any) -> None:
+    before, body = builder.block, builder.append_basic_block("numbers")
+    after = builder.append_basic_block("whole")
+    starts = [builder.add(rows, builder.mul(stride, _INDEX(row))) for row in range(ROWS)]
+    following_rows = builder.add(rows, builder.mul(stride, _INDEX(ROWS)))
+    builder.branch(body)
+    builder.position_at_end(body)
+    place = builder.phi(_INDEX)
+    place.add_incoming(_INDEX(0), before)
+    totals = [[builder.phi(_VECTOR) for _ in range(_VECTORS)] for _ in range(ROWS)]
+    first = builder.add(queries, builder.mul(place, _INDEX(4 * LANES)))
+    asked = [_load(builder, builder.add(first, _INDEX(32 * one)), _VECTOR) for one in range(_VECTORS)]
+    _prefetch(builder, builder.add(following_rows, builder.mul(place, _INDEX(4 * ROWS))))
+    grown = []
+    for row, start in enumerate(starts):
+        number = _load(builder, builder.add(start, builder.mul(place, _INDEX(4))), _FLOAT)
+        spread = _spread(builder, number)
+        grown.append([add(builder, totals[row][one], query, spread) for one, query in enumerate(asked)])
+    following = builder.add(place, _INDEX(1))
+    builder.cbranch(builder.icmp_signed("<", following, count), body, after)
+    place.add_incoming(following, body)
+    for row in range(ROWS):
+        for one in range(_VECTORS):
+            totals[row][one].add_incoming(ir.Constant(_VECTOR, [0.0] * 8), before)
+            totals[row][one].add_incoming(grown[row][one], body)
+    builder.position_at_end(after)
+    for row in range(ROWS):
+        for one in range(_VECTORS):
+            target = builder.inttoptr(builder.add(sums, _INDEX(4 * LANES * row + 32 * one)), _VECTOR.as_pointer())
+            builder.store(builder.fadd(builder.load(target, align=4), grown[row][one]), target, align=4)
+
+
+def _prefetch(builder: Any, address: Any) -> None:
+    """Have the cache line at that address fetched meanwhile; beyond the end of the rows it is harmless."""
+    pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+    function = get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [builder.inttoptr(address, pointer), number(0), number(3), number(1)])
+
+
+def _load(builder: Any, address: Any, kind: Any) -> Any:
+    return builder.load(builder.inttoptr(address, kind.as_pointer()), align=4)
+
+
+def _spread(builder: Any, number: Any) -> Any:
+    """The number in every lane."""
+    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, ir.IntType(32)(0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
+    return builder.shuffle_vector(one, ir.Constant(_VECTOR, ir.Undefined), mask)
+
+
+_products, _squares, _differences = _loop(_product), _loop(_square), _loop(_difference)
+
+
+@njit(nogil=True, cache=True)
+def scan(metric, lanes, rows, scales, floor, out_queries, out_rows, out_keys):  # type: ignore[no-untyped-def]
     """Pairs whose key reaches the query's floor. -> how many; where there was not room for so many, not all were kept.
 
-    queries (q, d) f32, rows (n, d) f32, scales (n,) f32 (read for cosine alone), floor (q,) f32; out_queries, out_rows
-    i64 and out_keys f32 have equal lengths. Where fewer than four queries or three rows are left, the last are taken
-    again, and not told again.
+    lanes (g, d, LANES) f32 as `by_lanes` makes them, rows (n, d) f32 with n >= ROWS, scales (n,) f32 (read for cosine
+    alone), floor (g * LANES,) f32, infinite for queries that are none; out_queries, out_rows i64 and out_keys f32 have
+    equal lengths. Where fewer than ROWS are left, the last ROWS are taken, and those known are not told again.
     """
-    found, out = 0, (out_queries, out_rows, out_keys)
-    tile = 3 * max(1, min(16, _NUMBERS // (3 * queries.shape[1])))
-    for start in range(0, len(rows), tile):
-        for first in range(0, len(queries), 4):
-            for row in range(start, min(start + tile, len(rows)), 3):
-                of = (
-                    first,
-                    min(first + 1, len(queries) - 1),
-                    min(first + 2, len(queries) - 1),
-                    min(first + 3, len(queries) - 1),
-                )
-                to = row, min(row + 1, len(rows) - 1), min(row + 2, len(rows) - 1)
-                a, b, c, e = _sums(metric, queries, rows, of, to)
-                if metric == _COSINE:
-                    x, y, z = scales[to[0]], scales[to[1]], scales[to[2]]
-                    a, b = (a[0] * x, a[1] * y, a[2] * z), (b[0] * x, b[1] * y, b[2] * z)
-                    c, e = (c[0] * x, c[1] * y, c[2] * z), (e[0] * x, e[1] * y, e[2] * z)
-                if max(a[0], a[1], a[2]) >= floor[of[0]]:
-                    found = _tell(a, to, of[0], floor, found, out)
-                if of[1] > of[0] and max(b[0], b[1], b[2]) >= floor[of[1]]:
-                    found = _tell(b, to, of[1], floor, found, out)
-                if of[2] > of[1] and max(c[0], c[1], c[2]) >= floor[of[2]]:
-                    found = _tell(c, to, of[2], floor, found, out)
-                if of[3] > of[2] and max(e[0], e[1], e[2]) >= floor[of[3]]:
-                    found = _tell(e, to, of[3], floor, found, out)
+    found, n, d = 0, len(rows), rows.shape[1]
+    sums = np.empty((ROWS, LANES), dtype=np.float32)
+    of_lanes, of_rows, of_sums = lanes.ctypes.data, rows.ctypes.data, sums.ctypes.data
+    for row in range(0, n, ROWS):
+        first = min(row, n - ROWS)
+        for group in range(len(lanes)):
+            sums[:] = 0
+            _meet(metric, of_lanes + 4 * LANES * d * group, of_rows + 4 * d * first, d, of_sums)
+            if metric == _COSINE:
+                for place in range(ROWS):
+                    for lane in range(LANES):
+                        sums[place, lane] *= scales[first + place]
+            elif metric >= _L2:
+                for place in range(ROWS):
+                    for lane in range(LANES):
+                        sums[place, lane] = -sums[place, lane]
+            if _reached(sums, floor, LANES * group):
+                out = out_queries, out_rows, out_keys
+                found = _tell(sums, floor, LANES * group, first, row - first, found, out)
     return found
 
 
 @njit(nogil=True, cache=True)
-def _tell(keys, rows, query, floor, found, out):  # type: ignore[no-untyped-def]
-    """Write down those of three keys that reach the floor, as far as there is room. -> how many have been found."""
+def _meet(metric, queries, rows, d, sums):  # type: ignore[no-untyped-def]
+    """Add up what a group of queries and ROWS rows make of each other; all are addresses."""
+    for left in range(0, d, _SPAN):
+        count = min(_SPAN, d - left)
+        if metric == _L2:
+            _squares(queries + 4 * LANES * left, rows + 4 * left, 4 * d, count, sums)
+        elif metric == _L1:
+            _differences(queries + 4 * LANES * left, rows + 4 * left, 4 * d, count, sums)
+        else:
+            _products(queries + 4 * LANES * left, rows + 4 * left, 4 * d, count, sums)
+
+
+@njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
+def _reached(keys, floor, first):  # type: ignore[no-untyped-def]
+    """Whether any key reaches the floor of its query: the largest difference, which LLVM makes vectors of."""
+    best = np.float32(-np.inf)
+    for place in range(ROWS):
+        for lane in range(LANES):
+            best = max(best, keys[place, lane] - floor[first + lane])
+    return best >= 0
+
+
+@njit(nogil=True, cache=True)
+def _tell(keys, floor, query, row, known, found, out):  # type: ignore[no-untyped-def]
+    """Write down what reaches the floor, as far as there is room, but of the first `known` rows. -> how many so far."""
     out_queries, out_rows, out_keys = out
-    for place in range(3):
-        if keys[place] >= floor[query] and (place == 0 or rows[place] > rows[place - 1]):
-            if found < len(out_keys):
-                out_queries[found], out_rows[found], out_keys[found] = query, rows[place], keys[place]
-            found += 1
+    for place in range(known, ROWS):
+        for lane in range(LANES):
+            if keys[place, lane] >= floor[query + lane]:
+                if found < len(out_keys):
+                    out_queries[found], out_rows[found], out_keys[found] = query + lane, row + place, keys[place, lane]
+                found += 1
     return found
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST, inline="always")
-def _sums(metric, queries, rows, of, to):  # type: ignore[no-untyped-def]
-    """Keys of four queries with three rows each; of cosine the inner products."""
-    if metric == _L2:
-        return _squares(queries, rows, of, to)
-    if metric == _L1:
-        return _differences(queries, rows, of, to)
-    return _products(queries, rows, of, to)
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST, inline="always")
-def _products(queries, rows, of, to):  # type: ignore[no-untyped-def]
-    """Sums of products."""
-    a, b, c, e = uintp(of[0]), uintp(of[1]), uintp(of[2]), uintp(of[3])
-    x, y, z = uintp(to[0]), uintp(to[1]), uintp(to[2])
-    ax = ay = az = bx = by = bz = cx = cy = cz = ex = ey = ez = np.float32(0)
-    for j in range(uintp(queries.shape[1])):
-        u, v, w = rows[x, j], rows[y, j], rows[z, j]
-        q = queries[a, j]
-        ax, ay, az = ax + q * u, ay + q * v, az + q * w
-        q = queries[b, j]
-        bx, by, bz = bx + q * u, by + q * v, bz + q * w
-        q = queries[c, j]
-        cx, cy, cz = cx + q * u, cy + q * v, cz + q * w
-        q = queries[e, j]
-        ex, ey, ez = ex + q * u, ey + q * v, ez + q * w
-    return (ax, ay, az), (bx, by, bz), (cx, cy, cz), (ex, ey, ez)
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST, inline="always")
-def _squares(queries, rows, of, to):  # type: ignore[no-untyped-def]
-    """Minus the sums of squared differences."""
-    a, b, c, e = uintp(of[0]), uintp(of[1]), uintp(of[2]), uintp(of[3])
-    x, y, z = uintp(to[0]), uintp(to[1]), uintp(to[2])
-    ax = ay = az = bx = by = bz = cx = cy = cz = ex = ey = ez = np.float32(0)
-    for j in range(uintp(queries.shape[1])):
-        u, v, w = rows[x, j], rows[y, j], rows[z, j]
-        q = queries[a, j]
-        ax, ay, az = ax + (q - u) * (q - u), ay + (q - v) * (q - v), az + (q - w) * (q - w)
-        q = queries[b, j]
-        bx, by, bz = bx + (q - u) * (q - u), by + (q - v) * (q - v), bz + (q - w) * (q - w)
-        q = queries[c, j]
-        cx, cy, cz = cx + (q - u) * (q - u), cy + (q - v) * (q - v), cz + (q - w) * (q - w)
-        q = queries[e, j]
-        ex, ey, ez = ex + (q - u) * (q - u), ey + (q - v) * (q - v), ez + (q - w) * (q - w)
-    return (-ax, -ay, -az), (-bx, -by, -bz), (-cx, -cy, -cz), (-ex, -ey, -ez)
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST, inline="always")
-def _differences(queries, rows, of, to):  # type: ignore[no-untyped-def]
-    """Minus the sums of absolute differences."""
-    a, b, c, e = uintp(of[0]), uintp(of[1]), uintp(of[2]), uintp(of[3])
-    x, y, z = uintp(to[0]), uintp(to[1]), uintp(to[2])
-    ax = ay = az = bx = by = bz = cx = cy = cz = ex = ey = ez = np.float32(0)
-    for j in range(uintp(queries.shape[1])):
-        u, v, w = rows[x, j], rows[y, j], rows[z, j]
-        q = queries[a, j]
-        ax, ay, az = ax + abs(q - u), ay + abs(q - v), az + abs(q - w)
-        q = queries[b, j]
-        bx, by, bz = bx + abs(q - u), by + abs(q - v), bz + abs(q - w)
-        q = queries[c, j]
-        cx, cy, cz = cx + abs(q - u), cy + abs(q - v), cz + abs(q - w)
-        q = queries[e, j]
-        ex, ey, ez = ex + abs(q - u), ey + abs(q - v), ez + abs(q - w)
-    return (-ax, -ay, -az), (-bx, -by, -bz), (-cx, -cy, -cz), (-ex, -ey, -ez)

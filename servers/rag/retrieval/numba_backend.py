@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from servers.rag.retrieval.flat import Candidates
-from servers.rag.retrieval.kernels import METRIC_CODES, scan
+from servers.rag.retrieval.kernels import LANES, METRIC_CODES, ROWS, by_lanes, scan
 from servers.rag.retrieval.keys import inverse_lengths, prepared
 from servers.rag.retrieval.place import Place
 from servers.rag.retrieval.spec import Spec
@@ -18,7 +18,6 @@ KINDS = ("flat", "ivf", "ivf_pq")
 _ROOM = 1 << 16  # candidates of one call that there is room for
 _BLOCK_BYTES = 1 << 26  # where vectors are put block by block
 _SLICE_SUMS = 1 << 27  # products that a thread adds up at a time, about 2 ms: one that is held up holds up no others
-_LINE = 64  # bytes of a cache line
 
 
 class _Block(NamedTuple):
@@ -54,35 +53,34 @@ class NumbaScanner:
         return _Block(rows.astype(np.float32, copy=False), scales)
 
     def ready(self, queries: np.ndarray) -> np.ndarray:
-        """See Scanner; on a cache line, which loads of half a line then never straddle."""
-        aligned = _aligned(queries.shape)
-        aligned[:] = prepared(self._metric, queries)
-        return aligned
+        """See Scanner; by lanes, (g, d, LANES)."""
+        return by_lanes(prepared(self._metric, queries))
 
     def scan(self, queries: Any, block: _Block, floor: np.ndarray) -> Candidates:
         """See Scanner."""
+        least = np.full(len(queries) * LANES, np.inf, dtype=np.float32)
+        least[: len(floor)] = floor
         sums = len(block.rows) * queries.size
         slices = min(-(-len(block.rows) // 256), max(self._workers, sums // _SLICE_SUMS))
         edges = np.linspace(0, len(block.rows), slices + 1).astype(int).tolist()
-        parts = [self._pool.submit(self._part, queries, block, floor, *edge) for edge in pairwise(edges)]
+        parts = [self._pool.submit(self._part, queries, block, least, *edge) for edge in pairwise(edges)]
         found = [part.result() for part in parts]
         return Candidates(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
     def _part(self, queries: np.ndarray, block: _Block, floor: np.ndarray, start: int, stop: int) -> Candidates:
         rows, scales, room = block.rows[start:stop], block.scales[start:stop], _ROOM
+        if len(rows) < ROWS:  # fewer than the loop takes at a time: zeros before them
+            rows, scales = (
+                np.concatenate([np.zeros((ROWS - len(of), *of.shape[1:]), of.dtype), of]) for of in (rows, scales)
+            )
+        before = len(rows) - (stop - start)
         while True:
             out = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64), np.empty(room, dtype=np.float32)
             count = scan(METRIC_CODES[self._metric], queries, rows, scales, floor, *out)
             if count <= room:
-                return Candidates(out[0][:count], out[1][:count] + start, out[2][:count])
+                kept = slice(0, count) if before == 0 else out[1][:count] >= before
+                return Candidates(out[0][:count][kept], out[1][:count][kept] - before + start, out[2][:count][kept])
             room = count
-
-
-def _aligned(shape: tuple[int, ...]) -> np.ndarray:
-    size = 4 * int(np.prod(shape))
-    bytes_ = np.empty(size + _LINE, dtype=np.uint8)
-    offset = -bytes_.ctypes.data % _LINE
-    return bytes_[offset : offset + size].view(np.float32).reshape(shape)
 
 
 def scanner(spec: Spec, place: Place) -> NumbaScanner:
