@@ -30,7 +30,10 @@ def check_names(settings: Settings) -> None:
     }
     for field, valid in tables.items():
         _require(field, getattr(settings, field), valid)
-    spec(settings)
+    wanted = spec(settings)
+    if wanted.kind not in retrieval.kinds(settings.retriever):
+        kinds = ", ".join(retrieval.kinds(settings.retriever))
+        raise ValueError(f"index: retriever {settings.retriever} has {kinds}, got {wanted.kind!r}")
     if settings.slowdown > 1 and settings.backend != "static":
         raise ValueError(f"slowdown: wants --backend static, got {settings.backend}")
     if settings.backend == "openai" and settings.openai_url is None:
@@ -121,7 +124,7 @@ def _index(settings: Settings, vectors: "np.ndarray", device: str, threads: int)
     place = device if settings.retriever in retrieval.ON_GPU else "cpu"
     try:
         return retrieval.build(settings.retriever, vectors, spec(settings), device=place, threads=threads)
-    except (ValueError, retrieval.RetrieverMissing) as error:
+    except (ValueError, RuntimeError) as error:
         raise ModelError(str(error)) from error
 
 

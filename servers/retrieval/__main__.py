@@ -58,6 +58,7 @@ def _measure(job: Job) -> None:
 
 def _tell_rates(threads: int | None) -> None:
     _limit_threads(threads)
+    from servers.rag.retrieval import Place  # noqa: PLC0415
     from servers.retrieval.rates import Rates  # noqa: PLC0415
 
     devices = [("cpu", "float32")]
@@ -69,7 +70,7 @@ def _tell_rates(threads: int | None) -> None:
     except ImportError:
         pass
     for device, dtype in devices:
-        rates = Rates(device, threads or os.cpu_count() or 1, dtype)
+        rates = Rates(device, Place(threads=threads).workers, dtype)
         for _ in range(5):
             rates.turn()
         _say({"rates": rates.as_dict()})

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from servers.rag.retrieval import RetrieverMissing
+from servers.rag.retrieval import Place, RetrieverMissing
 from servers.rag.retrieval.arrays import arrays_for
 from servers.rag.retrieval.cupy_backend import has_device
-from servers.rag.retrieval.kmeans import assign, kmeans
+from servers.rag.retrieval.faiss_backend import library
+from servers.rag.retrieval.kmeans import assign, kmeans, unit
 from servers.retrieval.job import Contender, Job
 from servers.retrieval.rates import Rates
 
@@ -27,6 +28,7 @@ class Clustering:
     contender: Contender
     train_s: list[float] = field(default_factory=list)
     inertia: float | None = None
+    iterations: int = 0
     status: str = "ok"
     reason: str | None = None
 
@@ -43,10 +45,10 @@ def clusterings(job: Job, vectors: np.ndarray, rates: dict[str, Rates], tell: Te
                 continue
             tell(f"{one.contender.clusters} clusters, {one.contender.name}, turn {turn + 1} of {job.repeats}")
             try:
-                centroids, took_s = _trained(job, one.contender, vectors, job.seed + max(turn, 0))
-            except RetrieverMissing as error:
+                centroids, one.iterations, took_s = _trained(job, one.contender, vectors, job.seed + max(turn, 0))
+            except RetrieverMissing as error:  # a RuntimeError too
                 one.status, one.reason = "skipped", str(error)
-            except (ValueError, MemoryError) as error:
+            except (ValueError, MemoryError, RuntimeError) as error:
                 one.status, one.reason = "failed", str(error) or "out of memory"
             else:
                 if turn >= 0:
@@ -55,8 +57,8 @@ def clusterings(job: Job, vectors: np.ndarray, rates: dict[str, Rates], tell: Te
     return found
 
 
-def _trained(job: Job, contender: Contender, vectors: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
-    """Centroids, and the seconds that training them took."""
+def _trained(job: Job, contender: Contender, vectors: np.ndarray, seed: int) -> tuple[np.ndarray, int, float]:
+    """Centroids, how many iterations they took (ours stop where nothing moves), and how many seconds."""
     clusters, iterations = contender.clusters or 1, contender.iterations or _ITERATIONS
     if contender.backend == "faiss":
         return _faiss(job, vectors, clusters, iterations, seed)
@@ -74,14 +76,13 @@ def _trained(job: Job, contender: Contender, vectors: np.ndarray, seed: int) -> 
         tolerance=0.0,
         sample=None,
     )
-    return found.centroids, time.perf_counter() - began_s
+    return found.centroids, found.iterations, time.perf_counter() - began_s
 
 
-def _faiss(job: Job, vectors: np.ndarray, clusters: int, iterations: int, seed: int) -> tuple[np.ndarray, float]:
-    try:
-        import faiss  # noqa: PLC0415
-    except ImportError:
-        raise RetrieverMissing("k-means of FAISS: it is not installed; `pip install faiss-cpu` (extra faiss)") from None
+def _faiss(job: Job, vectors: np.ndarray, clusters: int, iterations: int, seed: int) -> tuple[np.ndarray, int, float]:
+    faiss = library(Place("cpu", job.threads))
+    if job.metric == "cosine":
+        vectors = unit(vectors)  # it would weigh them by their lengths
     if job.threads is not None:
         faiss.omp_set_num_threads(job.threads)
     d = vectors.shape[1]
@@ -97,7 +98,7 @@ def _faiss(job: Job, vectors: np.ndarray, clusters: int, iterations: int, seed: 
     began_s = time.perf_counter()
     made.train(vectors)
     made.assign(vectors)  # ours ends with it too
-    return made.centroids, time.perf_counter() - began_s
+    return made.centroids, iterations, time.perf_counter() - began_s
 
 
 def _inertia(metric: str, vectors: np.ndarray, centroids: np.ndarray) -> float:

@@ -73,5 +73,5 @@ def _from_file(job: Job, count: int) -> Data:
         raise JobError(
             f"data {job.data}: wanted rows of {job.d}, {job.n} and {count} more for queries, got {vectors.shape}"
         )
-    kept = vectors[: job.n]
+    kept = np.memmap(job.data, vectors.dtype, "r", offset=vectors.offset, shape=(job.n, job.d))
     return Data(kept if job.storage == "file" else np.array(kept), np.array(vectors[-count:], dtype=np.float32))

@@ -1,12 +1,12 @@
 """A job to its rows: data, contenders in turns, what is right, the roofline of each. The order of the work."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from servers.rag.retrieval import Place
 from servers.retrieval import clusterings, searches, truth, work
 from servers.retrieval.data import Data, prepared
 from servers.retrieval.job import Job, Point
@@ -27,7 +27,7 @@ def measured(job: Job, tell: Callable[[str], None]) -> Iterator[Row]:
         return
     tell(f"making {job.n} x {job.d} vectors, {job.data}")
     with prepared(job) as data:
-        threads = job.threads or os.cpu_count() or 1
+        threads = Place(threads=job.threads).workers
         devices = {(one.device, one.dtype if one.device == "cuda" else "float32") for one in job.contenders}
         rates = {
             f"{device} {dtype}": Rates(device, threads, dtype) for device, dtype in sorted(devices) if _is_there(device)
@@ -91,12 +91,13 @@ class _Right:
             queries = queries[:_CHECKED]
         elif len(queries) * self._job.n * self._job.d > _WORTH:
             queries = queries[:_SAMPLED]
-        ids, scores = entrant.search(queries, point)
         found: Row = {}
         if is_exact:
+            ids, scores = entrant.search(queries, point)
             wanted_ids, wanted = self._brute_force(k)
             found["max_relative_error"] = truth.relative_error(scores, wanted)
         else:
+            _, ids = entrant.bare(queries, point)
             wanted_ids = self._exact(k, len(queries))
         return found | {"recall_at_k": truth.recall(ids, wanted_ids)}
 
@@ -117,7 +118,7 @@ def _clustered(job: Job, data: Data, rates: dict[str, Rates], tell: Callable[[st
     for one in clusterings.clusterings(job, data.vectors, rates, tell):
         row = job.cell(one.contender, None) | _absent() | {"status": one.status, "reason": one.reason}
         if one.status == "ok":
-            needs = work.of_kmeans(job, one.contender.clusters or 1, one.contender.iterations or 1)
+            needs = work.of_kmeans(job, one.contender.clusters or 1, one.iterations)
             row |= _told(one.train_s) | _roofline(needs, median(one.train_s), _rate(rates, one.contender))
             row |= {"inertia": one.inertia, "peak_mib": searches.peak_mib()}
         yield row

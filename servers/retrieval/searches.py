@@ -38,13 +38,14 @@ class Entrant:
         """As the contract has it."""
         return self.index.search(queries, point.k, **point.settings())
 
-    def bare(self, queries: np.ndarray, point: Point) -> Any:
-        """What is timed: for FAISS its own search alone, without what the contract adds to it."""
-        wants_more = self.contender.index == "ivf_pq" and point.rerank != 0
-        if self.contender.backend != "faiss" or wants_more:
-            return self.search(queries, point)
+    def bare(self, queries: np.ndarray, point: Point) -> tuple[Any, np.ndarray]:
+        """What is timed. -> scores or keys, ids. For FAISS its own search, without what the contract adds to it."""
+        if self.contender.backend != "faiss":
+            ids, scores = self.search(queries, point)
+            return scores, ids
         self.index.configure(nprobe=point.nprobe, ef_search=point.ef_search)
-        return self.index.raw_search(queries, point.k)
+        rerank = point.rerank if self.contender.index == "ivf_pq" else None
+        return self.index.raw_search(queries, point.k, rerank=rerank)
 
 
 @dataclass(slots=True)
@@ -87,7 +88,7 @@ def _entrant(job: Job, contender: Contender, data: Data, tell: Tell) -> Entrant:
             index = build(contender.backend, data.vectors, spec, device=contender.device, threads=job.threads)
     except RetrieverMissing as error:
         return Entrant(contender, status="skipped", reason=str(error))
-    except (ValueError, MemoryError) as error:
+    except (ValueError, MemoryError, RuntimeError) as error:
         return Entrant(contender, status="failed", reason=str(error) or "out of memory")
     return Entrant(contender, index, time.perf_counter() - began_s)
 

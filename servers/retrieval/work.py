@@ -12,16 +12,18 @@ _OPERATIONS = {"ip": 2, "cosine": 2, "l2": 2, "l1": 3}
 def of_search(job: Job, contender: Contender, point: Point, lists: int | None) -> tuple[float, float] | None:
     """Bytes and operations of a batch: every vector read once. None where they are not known (codes, graphs).
 
-    Of an inverted file: the centroids, and each query's share of the vectors, which it does not read twice.
+    Of an inverted file: the centroids, and the lists that any query of the batch looks into, as if each took its own
+    at random; a list is read once.
     """
     size, d = _BYTES[contender.dtype] if contender.device == "cuda" else 4, job.d
     batch_bytes = 4.0 * d * point.batch
     if contender.index == "flat":
         return job.n * d * size + batch_bytes, float(_OPERATIONS[job.metric]) * point.batch * job.n * d
     if contender.index == "ivf" and lists:
-        looked_at = job.n * min(1.0, (point.nprobe or 8) / lists)
-        operations = 2.0 * point.batch * d * (lists + looked_at)
-        return 4.0 * d * (lists + min(job.n, point.batch * looked_at)) + batch_bytes, operations
+        share = min(1.0, (point.nprobe or 8) / lists)
+        operations = 2.0 * point.batch * d * (lists + job.n * share)
+        read = job.n * (1 - (1 - share) ** point.batch)
+        return 4.0 * d * (lists + read) + batch_bytes, operations
     return None
 
 

@@ -31,13 +31,17 @@ __all__ = [
     "Spec",
     "StoreError",
     "build",
+    "kinds",
     "load",
 ]
 
 BACKENDS = {name: f"servers.rag.retrieval.{name}_backend" for name in ("numpy", "numba", "torch", "cupy", "faiss")}
-"""Modules with `KINDS`, the kinds of index they make, and either `scanner(spec, place)`, which computes for indexes of
-our own, or, where a library brings indexes, `build(vectors, spec, place)` and `restore(arrays, spec, place)`."""
+"""Modules with either `require(place)`, which raises RetrieverMissing, and
+`scanner(spec, place)`, which computes for indexes of our own; or, where a library brings indexes, `build(vectors, spec,
+place)` and `restore(arrays, spec, place)`."""
 
+OURS = ("flat", "ivf", "ivf_pq")
+"""Kinds of index that every backend has."""
 ON_GPU = ("torch", "cupy")
 """Those that search on a GPU where the models run on one."""
 
@@ -90,15 +94,16 @@ def build(
         return cast(Index, module.build(vectors, spec, place))
     if spec.kind == "flat":
         return Flat(vectors, spec, module.scanner(spec, place))
+    module.require(place)
     from servers.rag.retrieval.ivf import Ivf  # noqa: PLC0415
 
     return Ivf.build(vectors, spec, _scan(backend, place))
 
 
 def load(folder: Path, backend: str, *, device: str = "cpu", threads: int | None = None, mapped: bool = False) -> Index:
-    """The index that `save` wrote, in any backend that has its kind (HNSW: FAISS). `mapped`: its arrays stay on disk.
+    """The index that `save` wrote: a flat one in any backend, others in those of the same library (ours, or FAISS).
 
-    Raises StoreError where it is damaged or not there.
+    `mapped`: its arrays stay on disk. Raises StoreError where it is damaged, another library's, or not there.
     """
     about, arrays = store.read(folder, mapped=mapped)
     try:
@@ -110,18 +115,23 @@ def load(folder: Path, backend: str, *, device: str = "cpu", threads: int | None
         return cast(Index, module.restore(arrays, spec, place))
     if spec.kind == "flat":
         return Flat.restore(arrays, spec, module.scanner(spec, place))
+    module.require(place)
     from servers.rag.retrieval.ivf import Ivf  # noqa: PLC0415
 
     return Ivf.restore(arrays, spec, _scan(backend, place))
 
 
+def kinds(backend: str) -> tuple[str, ...]:
+    """The kinds of index that a backend has; imports no library."""
+    return tuple(KINDS) if backend == "faiss" else OURS
+
+
 def _module(backend: str, spec: Spec) -> ModuleType:
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    module = importlib.import_module(BACKENDS[backend])
-    if spec.kind not in module.KINDS:
-        raise ValueError(f"backend {backend} has index {', '.join(module.KINDS)}, not {spec.kind}")
-    return module
+    if spec.kind not in kinds(backend):
+        raise ValueError(f"backend {backend} has index {', '.join(kinds(backend))}, not {spec.kind}")
+    return importlib.import_module(BACKENDS[backend])
 
 
 def _scan(backend: str, place: Place) -> "Scan":

@@ -143,6 +143,7 @@ class _ArrayFind:
                 kth,
                 spec=Spec(self._metric),
                 dimensions=queries.shape[1],
+                terms=metrics.error_terms(queries.shape[1]),
                 query_norms=np.sqrt(metrics.squared_norms(queries)),
                 largest_norm=self._largest_norm,
                 is_direct=False,

@@ -101,9 +101,10 @@ class Arrays:
 
 
 def arrays_for(library: str, device: str = "cpu") -> Arrays:
-    """Arrays of that library; "cupy" gives numpy's where CuPy has no device, so that the same code runs.
+    """Arrays of that library; "cupy" gives numpy's on the CPU or where CuPy has no device, so that the same code runs.
 
-    `device` is torch's name of one; CuPy uses its current device. Raises ValueError for another library.
+    `device` is torch's name of one; on any but the CPU CuPy uses its current device. Raises ValueError for another
+    library.
     """
     if library not in LIBRARIES:
         raise ValueError(f"library must be one of {', '.join(LIBRARIES)}, got {library!r}")
@@ -111,7 +112,7 @@ def arrays_for(library: str, device: str = "cpu") -> Arrays:
         import torch  # noqa: PLC0415  # slow to import, and only this library needs it
 
         return Arrays(array_namespace(torch.empty(0)), library, device)
-    if library == "cupy" and (array := _on_cupy()) is not None:
+    if library == "cupy" and device != "cpu" and (array := _on_cupy()) is not None:
         return Arrays(array_namespace(array), library, device)
     return Arrays(array_namespace(np.empty(0)), "numpy", "cpu")
 

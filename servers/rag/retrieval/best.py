@@ -54,6 +54,7 @@ class Best:
         order = np.lexsort((rows, shown if self._metric in {"l1", "l2"} else -shown, queries))
         count = np.bincount(queries, minlength=held)
         width = min(self._k, int(count.min()))
+        assert width == self._k or (count == width).all(), "until there are k, every query is offered every row"
         places = order[(np.cumsum(count) - count)[:, None] + np.arange(width)]
         self._rows, self._keys = rows[places], keys[places]
         if width == self._k:

@@ -4,6 +4,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 import numpy as np
@@ -41,8 +42,7 @@ def stream(
     A mapped file is read into two buffers in turn and never through its mapping, so that memory stays bounded by them
     however large the file is.
     """
-    read = _FileReader(cast(np.memmap, vectors)) if is_mapped(vectors) else vectors.__getitem__
-    with ThreadPoolExecutor(1, thread_name_prefix="blocks") as pool:
+    with _reader(vectors) as read, ThreadPoolExecutor(1, thread_name_prefix="blocks") as pool:
 
         def load(part: tuple[int, int]) -> T:
             return put(part[0], read(slice(*part)))
@@ -56,12 +56,25 @@ def stream(
             yield start, block
 
 
+@contextmanager
+def _reader(vectors: np.ndarray) -> Iterator[Callable[[slice], np.ndarray]]:
+    """What gives rows."""
+    if not is_mapped(vectors):
+        yield vectors.__getitem__
+        return
+    mapped = cast(np.memmap, vectors)
+    file = os.open(str(mapped.filename), os.O_RDONLY)
+    try:
+        yield _FileReader(mapped, file)
+    finally:
+        os.close(file)
+
+
 class _FileReader:
     """Rows of a mapped .npy file by reading it, into two buffers in turn."""
 
-    def __init__(self, vectors: np.memmap) -> None:
-        self._shape, self._dtype = vectors.shape, vectors.dtype
-        self._file = os.open(str(vectors.filename), os.O_RDONLY)
+    def __init__(self, vectors: np.memmap, file: int) -> None:
+        self._shape, self._dtype, self._file = vectors.shape, vectors.dtype, file
         self._offset = vectors.offset
         self._buffers = [np.empty(0, dtype=vectors.dtype), np.empty(0, dtype=vectors.dtype)]
 
@@ -79,6 +92,3 @@ class _FileReader:
                 raise OSError(f"the file of the vectors ends at byte {at}: it has been cut since it was opened")
             view, at = view[got:], at + got
         return buffer.reshape(-1, width)
-
-    def __del__(self) -> None:
-        os.close(self._file)

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from servers.rag.retrieval.flat import Candidates
+from servers.rag.retrieval.metrics import error_terms
 from servers.rag.retrieval.place import Place, RetrieverMissing
 from servers.rag.retrieval.spec import Spec
 
-__all__ = ["KINDS", "CupyScanner", "has_device", "scanner"]
+__all__ = ["CupyScanner", "has_device", "require", "scanner"]
 
-KINDS = ("flat", "ivf", "ivf_pq")
 _KEYS_BYTES = {"cpu": 1 << 21, "cuda": 1 << 30}
 _BLOCK_BYTES = {"cpu": 1 << 26, "cuda": 1 << 30}
 _SHARE = 0.8  # of the GPU's free memory that vectors may take
@@ -43,8 +43,8 @@ def has_device() -> bool:
     return bool(cupy.cuda.is_available())
 
 
-def _library() -> _Library:
-    if not has_device():
+def _library(device: str) -> _Library:
+    if device == "cpu":
         return _Library(
             np,
             "cpu",
@@ -76,6 +76,7 @@ class CupyScanner:
         self._library, self._xp = library, library.xp
         self._dtype = np.dtype(spec.dtype)
         self.is_direct = spec.metric in {"l1", "l2"}
+        self._copies = self._xp.cuda.Stream(non_blocking=True) if library.device == "cuda" else None
 
     def largest(self, dimensions: int, queries: int, *, is_held: bool) -> int:
         """See Scanner. Numpy writes the differences that fused kernels keep in registers, so they bound its blocks."""
@@ -84,6 +85,10 @@ class CupyScanner:
         by_keys = _KEYS_BYTES[device] // (4 * queries)
         by_rows = _BLOCK_BYTES[device] // (4 * dimensions * (queries if is_written else 1))
         return max(1, by_keys if is_held and not is_written else min(by_keys, by_rows))
+
+    def terms(self, dimensions: int) -> int:
+        """See Scanner; fused kernels add in the lanes of a block of threads."""
+        return error_terms(dimensions)
 
     def hold(self, vectors: np.ndarray, norms: np.ndarray) -> _Block | None:
         """See Scanner."""
@@ -103,8 +108,13 @@ class CupyScanner:
         return _Block(held.rows[start:stop], held.norms[start:stop])
 
     def put(self, rows: np.ndarray, norms: np.ndarray) -> _Block:
-        """See Scanner; each thread has a stream of its own with CUPY_CUDA_PER_THREAD_DEFAULT_STREAM=1."""
-        return _Block(self._xp.asarray(rows).astype(self._dtype, copy=False), self._xp.asarray(norms))
+        """See Scanner; on a GPU by a stream of its own, waited for here, in the thread that is a block ahead."""
+        if self._copies is None:
+            return _Block(rows.astype(self._dtype, copy=False), norms)
+        with self._copies:
+            block = _Block(self._xp.asarray(rows).astype(self._dtype, copy=False), self._xp.asarray(norms))
+            self._copies.synchronize()
+        return block
 
     def ready(self, queries: np.ndarray) -> Any:
         """See Scanner."""
@@ -133,11 +143,15 @@ class CupyScanner:
         return keys
 
 
-def scanner(spec: Spec, place: Place) -> CupyScanner:
+def require(place: Place) -> None:
     """See BACKENDS. On the device cpu numpy runs it."""
+    if place.device == "cuda" and not has_device():
+        raise RetrieverMissing("retriever cupy: no CUDA device, or CuPy is not installed (extra gpu); use device cpu")
+
+
+def scanner(spec: Spec, place: Place) -> CupyScanner:
+    """See BACKENDS."""
     if spec.dtype == "bfloat16":
         raise ValueError("retriever cupy: dtype must be float32 or float16, got bfloat16, which CuPy does not have")
-    library = _library()
-    if place.device == "cuda" and library.device == "cpu":
-        raise RetrieverMissing("retriever cupy: no CUDA device, or CuPy is not installed (extra gpu); use device cpu")
-    return CupyScanner(spec, library)
+    require(place)
+    return CupyScanner(spec, _library(place.device))

@@ -9,13 +9,20 @@ from typing import Any
 import numpy as np
 
 from servers.rag.retrieval import store
-from servers.rag.retrieval.metrics import checked_queries, checked_vectors, exact_keys, margin, scores, squared_norms
+from servers.rag.retrieval.metrics import (
+    checked_queries,
+    checked_vectors,
+    error_terms,
+    exact_keys,
+    margin,
+    scores,
+    squared_norms,
+)
 from servers.rag.retrieval.place import Place, RetrieverMissing
 from servers.rag.retrieval.spec import Spec
 
-__all__ = ["KINDS", "FaissIndex", "build", "restore"]
+__all__ = ["FaissIndex", "build", "library", "restore"]
 
-KINDS = ("flat", "ivf", "ivf_pq", "hnsw")
 _SLACK = 8  # more than k that are asked for, in case of ties
 _HNSW_LINKS = 32  # FAISS's own default
 
@@ -29,7 +36,7 @@ class FaissIndex:
     def __init__(
         self, vectors: np.ndarray, spec: Spec, place: Place, *, ids: np.ndarray | None = None, raw: Any = None
     ) -> None:
-        self.spec, self._place, self._faiss = spec, place, _faiss(place)
+        self.spec, self._place, self._faiss = spec, place, library(place)
         self._ids = np.arange(len(vectors)) if ids is None else ids
         self._next = int(self._ids[-1]) + 1 if len(self._ids) else 0
         self._take(checked_vectors(vectors), raw)
@@ -38,6 +45,7 @@ class FaissIndex:
         norms = squared_norms(vectors)
         self._vectors, self._largest_norm = vectors, float(np.sqrt(norms.max(initial=0)))
         self.raw = self._made(vectors) if raw is None else raw
+        self._refined: Any = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -86,21 +94,29 @@ class FaissIndex:
         elif self.spec.kind == "hnsw":
             self.raw.hnsw.efSearch = self.spec.ef_search if ef_search is None else ef_search
 
-    def raw_search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """FAISS's own search. -> keys (q, k) f32, larger is nearer, and rows (q, k) i64, -1 where there is none."""
+    def raw_search(self, queries: np.ndarray, k: int, *, rerank: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """FAISS's own search. -> keys (q, k) f32, larger is nearer, and rows (q, k) i64, -1 where there is none.
+
+        `rerank`: by FAISS's own IndexRefineFlat, which wants vectors in memory, in float32, and not cosine.
+        """
         if self._place.threads is not None:
             self._faiss.omp_set_num_threads(self._place.threads)
-        found, rows = self.raw.search(self._prepared(queries), k)
+        index = self.raw
+        if rerank:
+            if self._refined is None:
+                self._refined = self._faiss.IndexRefineFlat(self.raw, self._faiss.swig_ptr(self._vectors))
+            index = self._refined
+            index.k_factor = rerank
+        found, rows = index.search(self._prepared(queries), k)
         return (found if self.spec.metric in {"ip", "cosine"} else -found), rows
 
     def add(self, vectors: np.ndarray) -> np.ndarray:
         """See Index."""
         if vectors.ndim != 2 or vectors.shape[1] != self.shape[1]:
             raise ValueError(f"vectors must be rows of {self.shape[1]} numbers, got shape {vectors.shape}")
-        squared_norms(vectors)  # before anything is changed
+        self._take(checked_vectors(np.concatenate([self._vectors, checked_vectors(vectors)])))
         ids = np.arange(self._next, self._next + len(vectors))
         self._ids, self._next = np.concatenate([self._ids, ids]), self._next + len(vectors)
-        self._take(np.concatenate([self._vectors, vectors.astype(self._vectors.dtype)]))
         return ids
 
     def remove(self, ids: np.ndarray) -> int:
@@ -144,7 +160,10 @@ class FaissIndex:
             made = faiss.index_cpu_to_all_gpus(made)
         prepared = self._prepared(vectors)
         if not made.is_trained:
-            made.train(prepared)
+            try:
+                made.train(prepared)
+            except RuntimeError as error:  # too few vectors for so many centroids
+                raise ValueError(f"FAISS cannot train index {spec.kind} on {count} vectors: {error}") from error
         made.add(prepared)
         return made
 
@@ -158,6 +177,7 @@ class FaissIndex:
             kth,
             spec=self.spec,
             dimensions=self.shape[1],
+            terms=max(error_terms(self.shape[1]), self.shape[1] // 8 + 12),  # its own loops add in eight lanes
             query_norms=query_norms,
             largest_norm=self._largest_norm,
             is_direct=self.spec.metric == "l1",
@@ -184,13 +204,15 @@ def build(vectors: np.ndarray, spec: Spec, place: Place) -> FaissIndex:
 
 def restore(arrays: dict[str, np.ndarray], spec: Spec, place: Place) -> FaissIndex:
     """See retrieval.load."""
-    raw = _faiss(place).deserialize_index(np.asarray(arrays["faiss"])) if "faiss" in arrays else None
+    store.require(arrays, "vectors", "ids", "next", *(["faiss"] if spec.kind != "flat" else []))
+    raw = library(place).deserialize_index(np.asarray(arrays["faiss"])) if "faiss" in arrays else None
     index = FaissIndex(arrays["vectors"], spec, place, ids=np.asarray(arrays["ids"]), raw=raw)
     index._next = int(arrays["next"])
     return index
 
 
-def _faiss(place: Place) -> Any:
+def library(place: Place) -> Any:
+    """FAISS, well set. Raises RetrieverMissing."""
     try:
         import faiss  # noqa: PLC0415
     except ImportError:

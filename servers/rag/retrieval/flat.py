@@ -20,6 +20,7 @@ __all__ = ["Candidates", "Flat", "Scanner"]
 _READ_BYTES = 1 << 25
 _FIRST = 1024  # rows that the first floor is made of
 _FIRST_PAIRS = 1 << 16
+_LARGEST_HALF = 6e4  # a little under the largest float16
 
 
 class Candidates(NamedTuple):
@@ -35,6 +36,9 @@ class Scanner(Protocol):
 
     is_direct: bool
     """Whether distances are sums of differences, rather than made of inner products and norms."""
+
+    def terms(self, dimensions: int) -> int:
+        """How many roundings may add up in a sum of so many terms; see metrics.margin."""
 
     def largest(self, dimensions: int, queries: int, *, is_held: bool) -> int:
         """The most rows of a block, which is part of what is held, or put by itself."""
@@ -69,8 +73,12 @@ class Flat:
         self._take(checked_vectors(vectors))
 
     def _take(self, vectors: np.ndarray) -> None:
-        self._vectors, self._norms = vectors, _norms(vectors)
-        self._largest_norm = float(np.sqrt(self._norms.max(initial=0)))
+        norms = _norms(vectors)
+        largest_norm = float(np.sqrt(norms.max(initial=0)))
+        if self.spec.dtype == "float16" and largest_norm > _LARGEST_HALF:
+            raise ValueError(f"dtype float16 wants norms up to {_LARGEST_HALF:g}, got {largest_norm:.3g}; use bfloat16")
+        self._vectors, self._norms, self._largest_norm = vectors, norms, largest_norm
+        self._held = None  # before another copy is made
         self._held = None if blocks.is_mapped(vectors) else self._scanner.hold(vectors, self._norms)
 
     @property
@@ -96,7 +104,8 @@ class Flat:
             margin,
             spec=self.spec,
             dimensions=self.shape[1],
-            query_norms=np.sqrt(squared_norms(queries)),
+            query_norms=self._query_norms(queries),
+            terms=self._scanner.terms(self.shape[1]),
             largest_norm=self._largest_norm,
             is_direct=self._scanner.is_direct,
         )
@@ -120,10 +129,9 @@ class Flat:
         self._refuse_mapped()
         if vectors.ndim != 2 or vectors.shape[1] != self.shape[1]:
             raise ValueError(f"vectors must be rows of {self.shape[1]} numbers, got shape {vectors.shape}")
-        squared_norms(vectors)  # before anything is changed
+        self._take(checked_vectors(np.concatenate([self._vectors, checked_vectors(vectors)])))
         ids = np.arange(self._next, self._next + len(vectors))
         self._ids, self._next = np.concatenate([self._ids, ids]), self._next + len(vectors)
-        self._take(np.concatenate([self._vectors, vectors.astype(self._vectors.dtype)]))
         return ids
 
     def remove(self, ids: np.ndarray) -> int:
@@ -142,18 +150,30 @@ class Flat:
 
     @classmethod
     def restore(cls, arrays: dict[str, np.ndarray], spec: Spec, scanner: Scanner) -> "Flat":
-        """From what `save` wrote."""
+        """From what `save` wrote. Raises StoreError where another kind of index did."""
+        store.require(arrays, "vectors", "ids", "next")
         index = cls(arrays["vectors"], spec, scanner, ids=np.asarray(arrays["ids"]))
         index._next = int(arrays["next"])
         return index
+
+    def _query_norms(self, queries: np.ndarray) -> np.ndarray:
+        norms = np.sqrt(squared_norms(queries))
+        if self.spec.dtype == "float16" and norms.max() * max(1.0, self._largest_norm) > _LARGEST_HALF:
+            raise ValueError(
+                f"dtype float16 holds products up to {_LARGEST_HALF:g}; scale the vectors, or use bfloat16"
+            )
+        return norms
 
     def _refuse_mapped(self) -> None:
         if blocks.is_mapped(self._vectors):
             raise ValueError("an index over a mapped file cannot be changed: build one over the vectors in memory")
 
     def _start(self, ready: Any, queries: int, k: int, margin: Margin) -> tuple[int, np.ndarray]:
-        """How many rows were looked at first, and keys (q,) f64 that k of them reach beyond doubt."""
-        known = min(len(self._vectors), max(1, min(_FIRST, _FIRST_PAIRS // queries)))
+        """How many rows were looked at first, and keys (q,) f64 that k of them reach beyond doubt.
+
+        No more rows than the first block has, so that it gives every query k candidates.
+        """
+        known = min(len(self._vectors), max(1, min(_FIRST, _FIRST_PAIRS // queries)), self._largest(queries))
         if known < k:
             return known, np.full(queries, -np.inf)
         if self._held is not None:
@@ -166,9 +186,11 @@ class Flat:
         kth = np.partition(keys, known - k, axis=1)[:, known - k]
         return known, kth - 2 * margin(kth)
 
+    def _largest(self, queries: int) -> int:
+        return self._scanner.largest(self.shape[1], queries, is_held=self._held is not None)
+
     def _blocks(self, known: int, queries: int, k: int) -> Iterator[tuple[int, Any]]:
-        largest = self._scanner.largest(self.shape[1], queries, is_held=self._held is not None)
-        parts = blocks.bounds(len(self._vectors), known=known, queries=queries, k=k, largest=largest)
+        parts = blocks.bounds(len(self._vectors), known=known, queries=queries, k=k, largest=self._largest(queries))
         if self._held is not None:
             return ((start, self._scanner.part(self._held, start, stop)) for start, stop in parts)
         return blocks.stream(

@@ -16,12 +16,12 @@ from numba import njit, types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
-__all__ = ["LANES", "METRIC_CODES", "ROWS", "by_lanes", "scan"]
+__all__ = ["LANES", "METRIC_CODES", "ROWS", "SPAN", "by_lanes", "scan"]
 
 METRIC_CODES = {"ip": 0, "cosine": 1, "l2": 2, "l1": 3}
 LANES, ROWS = 16, 6
 _COSINE, _L2, _L1 = METRIC_CODES["cosine"], METRIC_CODES["l2"], METRIC_CODES["l1"]
-_SPAN = 512  # numbers that are added up before they are added to the others: so long may rounding errors add up
+SPAN = 512  # numbers that are added up before they are added to the others: so long may rounding errors add up
 _LINE = 64  # bytes of a cache line
 _FLOAT = ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, 8)
@@ -172,8 +172,8 @@ def scan(metric, lanes, rows, scales, floor, out_queries, out_rows, out_keys):  
 @njit(nogil=True, cache=True)
 def _meet(metric, queries, rows, d, sums):  # type: ignore[no-untyped-def]
     """Add up what a group of queries and ROWS rows make of each other; all are addresses."""
-    for left in range(0, d, _SPAN):
-        count = min(_SPAN, d - left)
+    for left in range(0, d, SPAN):
+        count = min(SPAN, d - left)
         if metric == _L2:
             _squares(queries + 4 * LANES * left, rows + 4 * left, 4 * d, count, sums)
         elif metric == _L1:

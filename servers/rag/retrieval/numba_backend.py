@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from servers.rag.retrieval.flat import Candidates
-from servers.rag.retrieval.kernels import LANES, METRIC_CODES, ROWS, by_lanes, scan
+from servers.rag.retrieval.kernels import LANES, METRIC_CODES, ROWS, SPAN, by_lanes, scan
 from servers.rag.retrieval.keys import inverse_lengths, prepared
 from servers.rag.retrieval.place import Place
 from servers.rag.retrieval.spec import Spec
 
-__all__ = ["KINDS", "NumbaScanner", "scanner"]
+__all__ = ["NumbaScanner", "require", "scanner"]
 
-KINDS = ("flat", "ivf", "ivf_pq")
 _ROOM = 1 << 16  # candidates of one call that there is room for
 _BLOCK_BYTES = 1 << 26  # where vectors are put block by block
 _SLICE_SUMS = 1 << 27  # products that a thread adds up at a time, about 2 ms: one that is held up holds up no others
@@ -38,6 +37,10 @@ class NumbaScanner:
     def largest(self, dimensions: int, queries: int, *, is_held: bool) -> int:
         """See Scanner."""
         return 1 << 30 if is_held else max(1, _BLOCK_BYTES // (4 * dimensions))
+
+    def terms(self, dimensions: int) -> int:
+        """See Scanner; within a span the numbers are added in order, and then the spans."""
+        return min(dimensions, SPAN + dimensions // SPAN) + 4
 
     def hold(self, vectors: np.ndarray, norms: np.ndarray) -> _Block | None:
         """See Scanner."""
@@ -83,7 +86,12 @@ class NumbaScanner:
             room = count
 
 
-def scanner(spec: Spec, place: Place) -> NumbaScanner:
+def require(place: Place) -> None:
     """See BACKENDS."""
     place.on_cpu_alone("numba")
+
+
+def scanner(spec: Spec, place: Place) -> NumbaScanner:
+    """See BACKENDS."""
+    require(place)
     return NumbaScanner(spec, place.workers)

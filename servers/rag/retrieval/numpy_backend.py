@@ -6,12 +6,12 @@ import numpy as np
 
 from servers.rag.retrieval.flat import Candidates
 from servers.rag.retrieval.keys import keys_of, prepared
+from servers.rag.retrieval.metrics import error_terms
 from servers.rag.retrieval.place import Place
 from servers.rag.retrieval.spec import Spec
 
-__all__ = ["KINDS", "NumpyScanner", "scanner"]
+__all__ = ["NumpyScanner", "require", "scanner"]
 
-KINDS = ("flat", "ivf", "ivf_pq")
 _ROWS = 8192  # of which the keys with a batch of 32 stay in a cache
 
 
@@ -30,6 +30,10 @@ class NumpyScanner:
     def largest(self, dimensions: int, queries: int, *, is_held: bool) -> int:
         """See Scanner."""
         return max(1, min(1 << 20, (1 << 26) // (4 * dimensions)))
+
+    def terms(self, dimensions: int) -> int:
+        """See Scanner; numpy's own sums are pairwise."""
+        return error_terms(dimensions)
 
     def hold(self, vectors: np.ndarray, norms: np.ndarray) -> _Block:
         """See Scanner."""
@@ -58,7 +62,12 @@ class NumpyScanner:
         return Candidates(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
-def scanner(spec: Spec, place: Place) -> NumpyScanner:
+def require(place: Place) -> None:
     """See BACKENDS."""
     place.on_cpu_alone("numpy")
+
+
+def scanner(spec: Spec, place: Place) -> NumpyScanner:
+    """See BACKENDS."""
+    require(place)
     return NumpyScanner(spec)

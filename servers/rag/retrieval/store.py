@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["StoreError", "read", "write"]
+__all__ = ["StoreError", "read", "require", "write"]
 
 _ABOUT = "index.json"
 _FORM = 1
@@ -57,6 +57,12 @@ def read(folder: Path, *, mapped: bool = False) -> tuple[dict[str, Any], dict[st
                 raise
             raise StoreError(f"{path}: {error}") from error
     return about, arrays
+
+
+def require(arrays: Mapping[str, np.ndarray], *names: str) -> None:
+    """Raise StoreError where one is missing: another library's index, or one of another kind."""
+    if missing := [name for name in names if name not in arrays]:
+        raise StoreError(f"the arrays {', '.join(missing)} are not there: was it saved by another backend?")
 
 
 def _sum(path: Path) -> str:

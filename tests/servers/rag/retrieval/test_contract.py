@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from servers.rag.retrieval import BACKENDS, METRICS, Index, Spec, StoreError, build, load
+from servers.rag.retrieval.flat import Flat
 
 SHAPES = {  # n, d, q, k
     "one number": (1, 1, 1, 1),
@@ -109,6 +110,37 @@ def test_vectors_in_order_of_nearness_to_the_query(backend: str, metric: str) ->
     check(made(backend, metric, vectors), vectors, np.full((2, 4), 3, dtype=np.float32), 5)
 
 
+def test_blocks_of_a_few_rows_lose_no_query_s_neighbours(
+    backend: str, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = made(backend, metric, drawn(1, 1))
+    if not isinstance(index, Flat):
+        pytest.skip(f"{backend} has no blocks of ours")
+    monkeypatch.setattr(type(index._scanner), "largest", lambda *_, **__: 8)
+    few = 10 * drawn(2, 6)
+    vectors = np.concatenate([few[0] + 0.1 * drawn(60, 6), few[1] + 0.1 * drawn(61, 6, seed=1)])
+    check(made(backend, metric, vectors), vectors, few, 5)
+    check(made(backend, metric, vectors), vectors, few, 20)
+
+
+def test_what_half_precision_cannot_hold_is_refused(backend: str, metric: str) -> None:
+    if backend not in {"torch", "cupy"}:
+        pytest.skip(f"{backend} scans in float32")
+    with pytest.raises(ValueError, match="dtype float16 wants norms up to 60000"):
+        made(backend, metric, 1e5 * drawn(10, 4), "float16")
+    index = made(backend, metric, 1e3 * drawn(10, 4), "float16")
+    with pytest.raises(ValueError, match="dtype float16 holds products up to 60000"):
+        index.search(1e3 * drawn(2, 4), 1)
+
+
+def test_an_index_of_another_library_is_told(backend: str, metric: str, tmp_path: Path) -> None:
+    if metric == "l1" or backend == "faiss":
+        pytest.skip("FAISS reads its own, and l1 has no inverted file")
+    build(backend, drawn(300, 8), Spec(metric=metric, kind="ivf", nlist=4), threads=1).save(tmp_path)
+    with pytest.raises(StoreError, match="was it saved by another backend"):
+        load(tmp_path, "faiss")
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_an_error(backend: str, metric: str, bad: float) -> None:
     index = made(backend, metric, np.eye(3, dtype=np.float32))
@@ -157,6 +189,8 @@ def test_adding_and_removing(backend: str, metric: str) -> None:
         index.add(np.full((1, 6), np.nan, dtype=np.float32))
     with pytest.raises(ValueError, match="rows of 6"):
         index.add(drawn(2, 5))
+    whole, _ = index.search(queries, 47)
+    assert set(whole[0].tolist()) == set(range(1, 48)) - {7} | {49}
     assert index.shape == (47, 6)
 
 
