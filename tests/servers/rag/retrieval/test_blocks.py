@@ -1,0 +1,61 @@
+"""Blocks: every row once, in order, and none overwritten by the one that is read ahead."""
+
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from servers.rag.retrieval import blocks
+
+
+@given(
+    count=st.integers(0, 5000),
+    known=st.integers(1, 1024),
+    queries=st.integers(1, 2000),
+    k=st.integers(1, 100),
+    largest=st.integers(1, 4000),
+)
+def test_every_row_is_in_one_block(count: int, known: int, queries: int, k: int, largest: int) -> None:
+    parts = list(blocks.bounds(count, known=known, queries=queries, k=k, largest=largest))
+    assert [row for start, stop in parts for row in range(start, stop)] == list(range(count))
+    assert all(stop - start <= largest for start, stop in parts)
+
+
+def test_a_block_of_a_file_stays_while_the_next_is_read(tmp_path: Path) -> None:
+    vectors = np.arange(80, dtype=np.float32).reshape(20, 4)
+    np.save(tmp_path / "v.npy", vectors)
+    mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
+    assert blocks.is_mapped(mapped)
+    was_read = {start: Event() for start in range(0, 20, 5)}
+
+    def put(start: int, rows: np.ndarray) -> np.ndarray:
+        was_read[start].set()
+        return rows
+
+    seen = 0
+    for start, rows in blocks.stream(mapped, iter([(0, 5), (5, 10), (10, 15), (15, 20)]), put):
+        if start + 5 in was_read:
+            assert was_read[start + 5].wait(10)
+        np.testing.assert_array_equal(rows, vectors[start : start + 5])
+        seen += len(rows)
+    assert seen == 20
+
+
+def test_a_slice_of_a_mapped_file_is_no_whole_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.zeros((20, 4), dtype=np.float32))
+    mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
+    assert not blocks.is_mapped(mapped[5:])
+    assert not blocks.is_mapped(np.asarray(mapped))
+
+
+def test_a_file_that_was_cut_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "v.npy"
+    np.save(path, np.zeros((20_000, 4), dtype=np.float32))
+    mapped = np.load(path, mmap_mode="r")
+    with path.open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(OSError, match="it has been cut"):
+        list(blocks.stream(mapped, iter([(0, 20_000)]), lambda _, rows: rows))
