@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from ragbench.config import StudyError
-from ragbench.paths import StudyPaths
+from ragbench.paths import RetrievalPaths, StudyPaths
 from ragbench.records import read_manifests
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of one in studies/.")]
@@ -33,6 +33,8 @@ def counted(n: int) -> str:
 def results_folder(folder: Path) -> StudyPaths:
     """The paths of a study's results. Raises StudyError where there are none."""
     paths = StudyPaths(folder)
+    if RetrievalPaths(folder).roofline.is_file():
+        raise StudyError([f"{folder} is of a retrieval study: `ragbench retrieval STUDY` makes its report again"])
     if not read_manifests(folder):
         raise StudyError([f"no whole point in {folder}: give the results folder of a study, as in results/smoke"])
     return paths

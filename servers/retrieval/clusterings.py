@@ -23,11 +23,11 @@ _ITERATIONS = 20
 
 @dataclass(slots=True)
 class Clustering:
-    """A contender's trainings: seconds of each, and the inertia of the last over all the vectors."""
+    """A contender's trainings: seconds and inertia of each, over all the vectors."""
 
     contender: Contender
     train_s: list[float] = field(default_factory=list)
-    inertia: float | None = None
+    inertias: list[float] = field(default_factory=list)
     iterations: int = 0
     status: str = "ok"
     reason: str | None = None
@@ -53,7 +53,7 @@ def clusterings(job: Job, vectors: np.ndarray, rates: dict[str, Rates], tell: Te
             else:
                 if turn >= 0:
                     one.train_s.append(took_s)
-                one.inertia = _inertia(job.metric, vectors, centroids)
+                    one.inertias.append(_inertia(job.metric, vectors, centroids))
     return found
 
 

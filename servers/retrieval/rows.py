@@ -120,7 +120,7 @@ def _clustered(job: Job, data: Data, rates: dict[str, Rates], tell: Callable[[st
         if one.status == "ok":
             needs = work.of_kmeans(job, one.contender.clusters or 1, one.iterations)
             row |= _told(one.train_s) | _roofline(needs, median(one.train_s), _rate(rates, one.contender))
-            row |= {"inertia": one.inertia, "peak_mib": searches.peak_mib()}
+            row |= {"inertia": median(one.inertias), "peak_mib": searches.peak_mib()}
         yield row
 
 
