@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 import numpy as np
 
-__all__ = ["bounds", "is_mapped", "stream"]
+__all__ = ["bounds", "gather", "is_mapped", "stream"]
 
 T = TypeVar("T")
 _CANDIDATES = 8000
@@ -54,6 +54,17 @@ def stream(
             part = next(parts, None)
             ahead = None if part is None else pool.submit(load, part)
             yield start, block
+
+
+def gather(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Those rows (c, d). Of a mapped file each is read: through the mapping its pages would stay in this process."""
+    if not is_mapped(vectors):
+        return vectors[rows]
+    with _reader(vectors) as read:
+        found = np.empty((len(rows), vectors.shape[1]), dtype=vectors.dtype)
+        for place, row in enumerate(rows.tolist()):
+            found[place] = read(slice(row, row + 1))[0]
+    return found
 
 
 @contextmanager

@@ -119,7 +119,9 @@ class Flat:
                 found.rows + start,
                 found.keys,
                 margin=allowed,
-                exact=lambda pairs, rows: exact_keys(self.spec.metric, queries[pairs], self._vectors[rows]),
+                exact=lambda pairs, rows: exact_keys(
+                    self.spec.metric, queries[pairs], blocks.gather(self._vectors, rows)
+                ),
             )
         rows, scores = best.found()
         return self._ids[rows], scores

@@ -44,6 +44,14 @@ def test_a_block_of_a_file_stays_while_the_next_is_read(tmp_path: Path) -> None:
     assert seen == 20
 
 
+def test_rows_of_a_file_are_gathered_in_the_order_asked_for(tmp_path: Path) -> None:
+    vectors = np.arange(80, dtype=np.float32).reshape(20, 4)
+    np.save(tmp_path / "v.npy", vectors)
+    rows = np.array([7, 0, 19, 7])
+    for source in (vectors, np.load(tmp_path / "v.npy", mmap_mode="r")):
+        np.testing.assert_array_equal(blocks.gather(source, rows), vectors[rows])
+
+
 def test_a_slice_of_a_mapped_file_is_no_whole_file(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.zeros((20, 4), dtype=np.float32))
     mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
