@@ -168,11 +168,11 @@ class Searcher:
         return Outcome(first.design, search.found(), tuple(search.probes.values()))
 
     async def _vote(self, point: Point, running: "_Running") -> Vote:
-        """One seed's vote. One that another program spoiled is measured again, MOST_TRIES times in all."""
+        """One seed's vote. One that another program or a late client spoiled is measured again, MOST_TRIES in all."""
         for _ in range(MOST_TRIES):
             rows, summary = await self._measured(point, running)
             found = vote(rows, summary, tolerance=self._plan.tolerance)
-            if found.is_service or summary["verdict"] != "contaminated":
+            if found.is_service:
                 break
         return found
 
@@ -226,10 +226,10 @@ class _Running:
 def _whole(paths: StudyPaths, point: Point, questions: QuestionSet) -> dict[str, Any] | None:
     """The manifest of `point` where it was measured before with these very settings, SLO, questions and schedule.
 
-    What failed or was contaminated is measured again.
+    What failed, was contaminated or left late is measured again.
     """
     manifest = read_manifest(paths.point(point.name).manifest)
-    if manifest is None or manifest["summary"].get("verdict") in ("failed", "contaminated"):
+    if manifest is None or manifest["summary"].get("verdict") in ("failed", "contaminated", "client_limited"):
         return None
     is_same = (
         manifest["point"] == point.as_dict()

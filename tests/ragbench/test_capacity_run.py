@@ -1,4 +1,5 @@
 import csv
+import re
 import signal
 import sys
 
@@ -96,8 +97,7 @@ def test_designs_are_each_probed_once_and_started_at_the_lowest_rate(tmp_path):
         first_points(study, Plan(SLO), variant="b")
 
 
-def test_capacity_is_found_written_and_resumed(call, tmp_path, monkeypatch):
-    monkeypatch.setattr("ragbench.capacity_run.MOST_TRIES", 1)  # other programs on the machine
+def test_capacity_is_found_written_and_resumed(call, tmp_path):
     # The fake sleeps 40 ms an answer, one at a time: 25/s.
     variant = f'[variants.a]\ncommand = "FAKE --service-s 0.04"\nsettings = {{ mark = "{tmp_path}" }}\n'
     study, results = write_study(tmp_path, variant), tmp_path / "results"
@@ -114,13 +114,31 @@ def test_capacity_is_found_written_and_resumed(call, tmp_path, monkeypatch):
     assert set(summary["slo_met"]) == {True, False}
     assert (folder / "figures" / "capacity.png").is_file()
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/manifest.json")}
-    whole = set(summary.loc[summary["verdict"] != "contaminated", "point"])
+    whole = set(summary.loc[~summary["verdict"].isin(["contaminated", "client_limited"]), "point"])
     call(*arguments)
     after = {path: path.stat().st_mtime_ns for path in before}
     assert {path for path in before if after[path] != before[path]} <= {
         path for path in before if path.parent.name not in whole
     }
     assert fakes_alive(tmp_path) == []
+
+
+@pytest.mark.parametrize(("verdicts", "passed"), [(["client_limited", "valid"], True), (["client_limited"] * 3, False)])
+async def test_a_rate_that_the_client_missed_is_tried_again(tmp_path, monkeypatch, verdicts, passed):
+    study = load_study(write_study(tmp_path, f'[variants.a]\ncommand = "FAKE"\nsettings = {{ mark = "{tmp_path}" }}\n'))
+    plan = Plan(SLO, "ideal", seeds=1, start_rps=50, most_probes=1)
+    questions = load_questions(study.workload.questions)
+    (first,) = first_points(study, plan)
+    searcher, told = Searcher(plan, StudyPaths(tmp_path), questions, around=look_around(), watching=Watching()), []
+
+    async def measured(point, running):
+        told.append(verdicts[len(told)])
+        return rows(rate=50, served=100), VALID | {"offered_rps": 50.0, "throughput_rps": 50.0, "verdict": told[-1]}
+
+    monkeypatch.setattr(searcher, "_measured", measured)
+    (probe,) = (await searcher.search(first)).probes
+    assert [vote.passed for vote in probe.votes] == [passed]
+    assert told == verdicts
 
 
 def test_a_server_that_does_not_start_is_told_and_the_others_go_on(call, tmp_path):
@@ -186,16 +204,17 @@ async def test_a_whole_probe_needs_no_server(tmp_path):
     questions = load_questions(study.workload.questions)
     (first,) = first_points(study, plan)
     searcher = Searcher(plan, paths, questions, around=look_around(), watching=Watching())
-    before = await searcher.search(first)
+    await searcher.search(first)
     manifest = paths.point("a-ideal-20rps-seed1").manifest
-    manifest.write_text(manifest.read_text().replace('"contaminated"', '"valid"'))
+    # Whatever else ran here: it lies there as measured soundly.
+    manifest.write_text(re.sub('"(contaminated|client_limited)"', '"valid"', manifest.read_text()))
 
     class Refusing(Watching):
         def starting(self, design):
             raise AssertionError("a server was started")
 
     again = await Searcher(plan, paths, questions, around=look_around(), watching=Refusing()).search(first)
-    assert again == before
+    assert again.found.low_rps == 20
 
 
 def test_the_table_keeps_what_it_has_of_others():
