@@ -4,21 +4,19 @@ Which server, and what is asked of it, is decided in sweep.py.
 """
 
 import asyncio
-import io
 import json
 import os
 import shlex
 import shutil
 import signal
-import sys
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import Process
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import aclosing
 from pathlib import Path
 from typing import Protocol
 
-from ragbench import tether
 from ragbench.family import family, kill, still_running
+from ragbench.spawn import chunks, signal_group, spawn
 
 GRACE_S = 12.0  # servers drain within 10 s
 HURRIED_GRACE_S = 2.0  # SLURM kills 5 s after SIGTERM
@@ -157,7 +155,7 @@ class Server:
         finally:
             self._members |= family(self.pid)
             if not self._exit.done():
-                _signal_group(self.pid, signal.SIGKILL)
+                signal_group(self.pid, signal.SIGKILL)
             kill(self._members)
         await asyncio.wait({self._exit}, timeout=_REAP_S)
         await self._all_gone(_REAP_S)
@@ -168,7 +166,7 @@ class Server:
     async def _ask_to_end(self, grace_s: float) -> None:
         deadline_s = asyncio.get_running_loop().time() + grace_s
         if not self._exit.done():
-            _signal_group(self.pid, signal.SIGTERM)
+            signal_group(self.pid, signal.SIGTERM)
             await asyncio.wait({self._exit}, timeout=grace_s)
             await self._all_gone(deadline_s - asyncio.get_running_loop().time())
 
@@ -180,20 +178,15 @@ class Server:
 
     async def _keep_stdout(self, stdout: int) -> None:
         """Append stdout to the log, which stderr goes to by itself, and pick the ready line out of it."""
-        reader, pending = asyncio.StreamReader(), b""
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), io.FileIO(stdout, "rb")
-        )
-        try:
-            with self._log.open("ab", buffering=0) as log:
-                while chunk := await reader.read(1 << 16):
+        pending = b""
+        with self._log.open("ab", buffering=0) as log:
+            async with aclosing(chunks(stdout)) as printed:
+                async for chunk in printed:
                     log.write(chunk)
                     if not self._port.done():
                         *lines, pending = (pending + chunk).split(b"\n")
                         pending = pending[-_LONGEST_LINE:]
                         self._look_for_port(lines)
-        finally:
-            transport.close()
 
     def _look_for_port(self, lines: Sequence[bytes]) -> None:
         port = next((port for port in map(ready_port, lines) if port is not None), None)
@@ -223,23 +216,7 @@ async def start(argv: Sequence[str], *, log: Path, ready_timeout_s: float) -> Se
     _empty(log)
     if shutil.which(argv[0]) is None:
         raise LaunchError(f"cannot start: {command}: there is no command {argv[0]!r} here or on PATH")
-    # A pipe of our own: asyncio's would report the server's end only when its last child has closed it too.
-    stdout, server_stdout = os.pipe()
-    try:
-        with log.open("ab") as stderr:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid())),
-                *argv,
-                stdin=DEVNULL,
-                stdout=server_stdout,
-                stderr=stderr,
-                start_new_session=True,
-            )
-    except BaseException:
-        os.close(stdout)
-        raise
-    finally:
-        os.close(server_stdout)
+    process, stdout = await spawn(argv, log=log)
     server = Server(process, command, stdout=stdout, log=log)
     try:
         await server.wait_ready(ready_timeout_s)
@@ -252,8 +229,3 @@ async def start(argv: Sequence[str], *, log: Path, ready_timeout_s: float) -> Se
 def _empty(log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it may have ended in the meantime
-        os.killpg(pid, number)

@@ -12,13 +12,14 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Sequence
 
-from ragbench import sender, tether
+from ragbench import sender
 from ragbench.config import Workload
 from ragbench.load import OnRow, Origin
 from ragbench.paths import PACKAGE
 from ragbench.records import Row
 from ragbench.schedule import Request, Turns
 from ragbench.sender import Job, job_line, read_row
+from ragbench.spawn import tied
 
 READY_S = 60.0
 _LEAD_S = 0.1  # from setting the origin to the first due time: all must have read it by then
@@ -113,8 +114,7 @@ class _Sender:
         """Start it and hand it the job."""
         search = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid())),
-            *(sys.executable, "-m", "ragbench.sender"),
+            *tied([sys.executable, "-m", "ragbench.sender"]),
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,

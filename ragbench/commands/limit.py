@@ -19,6 +19,7 @@ from ragbench.paths import StudyPaths
 from ragbench.points import Launch, expand
 from ragbench.progress import Progress
 from ragbench.records import read_manifests, write_atomic
+from ragbench.spawn import tied
 from ragbench.study_file import find_study, load_study
 from ragbench.sweep import Plan, make_plan
 from ragbench.sweep import run as run_sweep
@@ -91,7 +92,7 @@ async def _time_bare(argv: Sequence[str], out: Path) -> None:
     """Run it to its end; cancelled, it is killed. Raises StudyError where it wrote nothing."""
     write_atomic(out, "")
     process = await asyncio.create_subprocess_exec(
-        *argv, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, start_new_session=True
+        *tied(argv), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, start_new_session=True
     )
     try:
         async with asyncio.timeout(_LONGEST_S):

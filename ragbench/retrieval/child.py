@@ -1,21 +1,19 @@
 """Run a command to its end, hear its lines, and leave nothing of it. What the lines mean is in messages.py."""
 
 import asyncio
-import io
-import os
 import shlex
 import shutil
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import Process
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 
-from ragbench import tether
 from ragbench.config import StudyError
 from ragbench.family import family, kill, still_running
 from ragbench.launch import HURRIED_GRACE_S
+from ragbench.spawn import chunks, signal_group, spawn
 
 _REAP_S = 2.0
 _LONGEST_LINE = 1 << 20
@@ -37,23 +35,7 @@ async def hear(argv: Sequence[str], *, log: Path, timeout_s: float, on_line: Cal
     Raises TimeoutError when it takes longer. Ended, late or cancelled: by the time this returns or raises, nothing it
     started runs, and every line was heard.
     """
-    # A pipe of our own: asyncio's would report the end only when the last child has closed it too.
-    stdout, child_stdout = os.pipe()
-    try:
-        with log.open("ab") as stderr:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid())),
-                *argv,
-                stdin=DEVNULL,
-                stdout=child_stdout,
-                stderr=stderr,
-                start_new_session=True,
-            )
-    except BaseException:
-        os.close(stdout)
-        raise
-    finally:
-        os.close(child_stdout)
+    process, stdout = await spawn(argv, log=log)
     hearing = asyncio.create_task(_each_line(stdout, on_line), name="stdout of the measuring process")
     try:
         async with asyncio.timeout(timeout_s):
@@ -69,20 +51,15 @@ async def hear(argv: Sequence[str], *, log: Path, timeout_s: float, on_line: Cal
 
 
 async def _each_line(stdout: int, on_line: Callable[[bytes], None]) -> None:
-    reader, pending = asyncio.StreamReader(), b""
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), io.FileIO(stdout, "rb")
-    )
-    try:
-        while chunk := await reader.read(1 << 16):
+    pending = b""
+    async with aclosing(chunks(stdout)) as printed:
+        async for chunk in printed:
             *lines, pending = (pending + chunk).split(b"\n")
             pending = pending[-_LONGEST_LINE:]
             for line in filter(None, lines):
                 on_line(line)
-        if pending:
-            on_line(pending)
-    finally:
-        transport.close()
+    if pending:
+        on_line(pending)
 
 
 async def _end(process: Process) -> None:
@@ -90,7 +67,7 @@ async def _end(process: Process) -> None:
     members = family(process.pid)
     try:
         if process.returncode is None:
-            _signal_group(process.pid, signal.SIGTERM)
+            signal_group(process.pid, signal.SIGTERM)
             with suppress(TimeoutError):
                 async with asyncio.timeout(HURRIED_GRACE_S):
                     await process.wait()
@@ -98,8 +75,3 @@ async def _end(process: Process) -> None:
         members |= family(process.pid)
         kill(still_running(members))
     await process.wait()
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it may have ended in the meantime
-        os.killpg(pid, number)
