@@ -13,6 +13,7 @@ import numpy as np
 from servers.rag.retrieval import store
 from servers.rag.retrieval.flat import Flat
 from servers.rag.retrieval.place import Place, RetrieverMissing
+from servers.rag.retrieval.rows import Rows
 from servers.rag.retrieval.spec import DTYPES, KINDS, METRICS, Spec
 from servers.rag.retrieval.store import StoreError
 
@@ -93,7 +94,7 @@ def build(
     if hasattr(module, "build"):
         return cast(Index, module.build(vectors, spec, place))
     if spec.kind == "flat":
-        return Flat(vectors, spec, module.scanner(spec, place))
+        return Flat(Rows.of(vectors), spec, module.scanner(spec, place))
     module.require(place)
     from servers.rag.retrieval.ivf import Ivf  # noqa: PLC0415
 
@@ -114,7 +115,7 @@ def load(folder: Path, backend: str, *, device: str = "cpu", threads: int | None
     if hasattr(module, "restore"):
         return cast(Index, module.restore(arrays, spec, place))
     if spec.kind == "flat":
-        return Flat.restore(arrays, spec, module.scanner(spec, place))
+        return Flat(Rows.restored(arrays), spec, module.scanner(spec, place))
     module.require(place)
     from servers.rag.retrieval.ivf import Ivf  # noqa: PLC0415
 

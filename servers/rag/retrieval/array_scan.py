@@ -32,7 +32,7 @@ class ArrayScan:
         """See Scan."""
         keys = np.full(ids.shape, -np.inf)
         rows, columns = np.nonzero(ids >= 0)
-        keys[rows, columns] = metrics.exact_keys(metric, queries[rows], vectors[ids[rows, columns]])
+        keys[rows, columns] = metrics.exact_keys(metric, queries, rows, vectors, ids[rows, columns])
         return keys
 
 
@@ -88,7 +88,7 @@ class _ArrayFind:
         rows, columns = arrays.host(rows), arrays.host(columns)
         places = probes.places(rows, columns, lists.offsets)
         if lists.quantiser is None:
-            near = metrics.exact_keys(self._metric, queries[rows], lists.rows[places])
+            near = metrics.exact_keys(self._metric, queries, rows, lists.rows, places)
         elif self._metric == "l2":
             near -= metrics.squared_norms(queries)[rows]
         return _first(rows, lists.ids[places], near, shape=(len(queries), k))

@@ -15,18 +15,18 @@ T = TypeVar("T")
 _CANDIDATES = 8000
 
 
-def bounds(count: int, *, known: int, queries: int, k: int, largest: int) -> Iterator[tuple[int, int]]:
+def bounds(start: int, stop: int, *, known: int, queries: int, k: int, largest: int) -> Iterator[tuple[int, int]]:
     """Starts and ends of blocks that grow up to `largest` rows, where the k best of the first `known` rows are a floor.
 
     With rows in random order some k g of the next g times as many reach it; g is such that a block gives about as many
     candidates, whatever the batch.
     """
     growth = min(64, max(4, _CANDIDATES // max(1, queries * k)))
-    start, rows = 0, min(known * growth, largest)
-    while start < count:
-        stop = min(start + rows, count)
-        yield start, stop
-        start, rows = stop, min(stop * growth, largest)
+    rows = min(known * growth, largest)
+    while start < stop:
+        end = min(start + rows, stop)
+        yield start, end
+        start, rows = end, min(end * growth, largest)
 
 
 def is_mapped(vectors: np.ndarray) -> bool:

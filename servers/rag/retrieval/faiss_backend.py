@@ -11,7 +11,6 @@ import numpy as np
 from servers.rag.retrieval import store
 from servers.rag.retrieval.metrics import (
     checked_queries,
-    checked_vectors,
     error_terms,
     exact_keys,
     margin,
@@ -19,6 +18,7 @@ from servers.rag.retrieval.metrics import (
     squared_norms,
 )
 from servers.rag.retrieval.place import Place, RetrieverMissing
+from servers.rag.retrieval.rows import Rows
 from servers.rag.retrieval.spec import Spec
 
 __all__ = ["FaissIndex", "build", "library", "restore"]
@@ -33,25 +33,20 @@ class FaissIndex:
     Adding and removing build anew. With codes the best `rerank` times k are compared by the vectors themselves.
     """
 
-    def __init__(
-        self, vectors: np.ndarray, spec: Spec, place: Place, *, ids: np.ndarray | None = None, raw: Any = None
-    ) -> None:
+    def __init__(self, rows: Rows, spec: Spec, place: Place, *, raw: Any = None) -> None:
         self.spec, self._place, self._faiss = spec, place, library(place)
-        self._ids = np.arange(len(vectors)) if ids is None else ids
-        self._next = int(self._ids[-1]) + 1 if len(self._ids) else 0
-        self._take(checked_vectors(vectors), raw)
+        self._take(rows, raw)
 
-    def _take(self, vectors: np.ndarray, raw: Any = None) -> None:
-        norms = squared_norms(vectors)
-        self._vectors, self._largest_norm = vectors, float(np.sqrt(norms.max(initial=0)))
-        self.raw = self._made(vectors) if raw is None else raw
+    def _take(self, rows: Rows, raw: Any = None) -> None:
+        norms = squared_norms(rows.vectors)
+        self.raw = self._made(rows.vectors) if raw is None else raw
+        self._rows, self._vectors, self._largest_norm = rows, rows.vectors, float(np.sqrt(norms.max(initial=0)))
         self._refined: Any = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """See Index."""
-        count, dimensions = self._vectors.shape
-        return count, dimensions
+        return self._rows.shape
 
     @property
     def nbytes(self) -> int:
@@ -112,23 +107,18 @@ class FaissIndex:
 
     def add(self, vectors: np.ndarray) -> np.ndarray:
         """See Index."""
-        if vectors.ndim != 2 or vectors.shape[1] != self.shape[1]:
-            raise ValueError(f"vectors must be rows of {self.shape[1]} numbers, got shape {vectors.shape}")
-        self._take(checked_vectors(np.concatenate([self._vectors, checked_vectors(vectors)])))
-        ids = np.arange(self._next, self._next + len(vectors))
-        self._ids, self._next = np.concatenate([self._ids, ids]), self._next + len(vectors)
-        return ids
+        self._take(self._rows.joined(vectors))
+        return self._rows.ids[self.shape[0] - len(vectors) :]
 
     def remove(self, ids: np.ndarray) -> int:
         """See Index."""
-        kept = ~np.isin(self._ids, ids)
-        self._ids = self._ids[kept]
-        self._take(self._vectors[kept])
-        return len(kept) - len(self._ids)
+        before = self.shape[0]
+        self._take(self._rows.without(ids))
+        return before - self.shape[0]
 
     def save(self, folder: Path) -> None:
         """See Index; FAISS's own bytes beside the vectors, so that no graph has to be built again."""
-        arrays = {"vectors": self._vectors, "ids": self._ids, "next": np.array(self._next)}
+        arrays = self._rows.arrays()
         if self.spec.kind != "flat":
             arrays["faiss"] = self._faiss.serialize_index(self._on_cpu())
         store.write(folder, self.spec.as_dict(), arrays)
@@ -187,28 +177,28 @@ class FaissIndex:
     def _compared(self, queries: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         keys = np.full(rows.shape, -np.inf)
         of, place = np.nonzero(rows >= 0)
-        keys[of, place] = exact_keys(self.spec.metric, queries[of], self._vectors[rows[of, place]])
+        keys[of, place] = exact_keys(self.spec.metric, queries, of, self._vectors, rows[of, place])
         shown = scores(self.spec.metric, keys)
         order = np.lexsort((rows, shown if self.spec.metric in {"l1", "l2"} else -shown), axis=1)[:, :k]
         return self._told(np.take_along_axis(rows, order, axis=1), np.take_along_axis(keys, order, axis=1))
 
     def _told(self, rows: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         keys = np.where(rows >= 0, keys, -np.inf)
-        return np.where(rows >= 0, self._ids[rows], -1), scores(self.spec.metric, keys)
+        return np.where(rows >= 0, self._rows.ids[rows], -1), scores(self.spec.metric, keys)
 
 
 def build(vectors: np.ndarray, spec: Spec, place: Place) -> FaissIndex:
     """See retrieval.build."""
-    return FaissIndex(vectors, spec, place)
+    return FaissIndex(Rows.of(vectors), spec, place)
 
 
 def restore(arrays: dict[str, np.ndarray], spec: Spec, place: Place) -> FaissIndex:
     """See retrieval.load."""
-    store.require(arrays, "vectors", "ids", "next", *(["faiss"] if spec.kind != "flat" else []))
-    raw = library(place).deserialize_index(np.asarray(arrays["faiss"])) if "faiss" in arrays else None
-    index = FaissIndex(arrays["vectors"], spec, place, ids=np.asarray(arrays["ids"]), raw=raw)
-    index._next = int(arrays["next"])
-    return index
+    rows, raw = Rows.restored(arrays), None
+    if spec.kind != "flat":
+        store.require(arrays, "faiss")
+        raw = library(place).deserialize_index(np.asarray(arrays["faiss"]))
+    return FaissIndex(rows, spec, place, raw=raw)
 
 
 def library(place: Place) -> Any:

@@ -12,7 +12,8 @@ import numpy as np
 
 from servers.rag.retrieval import blocks, store
 from servers.rag.retrieval.best import Best, Margin
-from servers.rag.retrieval.metrics import checked_queries, checked_vectors, exact_keys, margin, squared_norms
+from servers.rag.retrieval.metrics import checked_queries, exact_keys, margin, squared_norms
+from servers.rag.retrieval.rows import Rows
 from servers.rag.retrieval.spec import Spec
 
 __all__ = ["Candidates", "Flat", "Scanner"]
@@ -65,33 +66,30 @@ class Flat:
     They are the truth that answers are made from; what a scanner holds on a device is a copy to find candidates with.
     """
 
-    def __init__(self, vectors: np.ndarray, spec: Spec, scanner: Scanner, *, ids: np.ndarray | None = None) -> None:
+    def __init__(self, rows: Rows, spec: Spec, scanner: Scanner) -> None:
         self.spec = spec
         self._scanner = scanner
-        self._ids = np.arange(len(vectors)) if ids is None else ids
-        self._next = int(self._ids[-1]) + 1 if len(self._ids) else 0
-        self._take(checked_vectors(vectors))
+        self._take(rows)
 
-    def _take(self, vectors: np.ndarray) -> None:
-        norms = _norms(vectors)
+    def _take(self, rows: Rows) -> None:
+        vectors, norms = rows.vectors, _norms(rows.vectors)
         largest_norm = float(np.sqrt(norms.max(initial=0)))
         if self.spec.dtype == "float16" and largest_norm > _LARGEST_HALF:
             raise ValueError(f"dtype float16 wants norms up to {_LARGEST_HALF:g}, got {largest_norm:.3g}; use bfloat16")
-        self._vectors, self._norms, self._largest_norm = vectors, norms, largest_norm
+        self._rows, self._vectors, self._norms, self._largest_norm = rows, vectors, norms, largest_norm
         self._held = None  # before another copy is made
-        self._held = None if blocks.is_mapped(vectors) else self._scanner.hold(vectors, self._norms)
+        self._held = None if blocks.is_mapped(vectors) else self._scanner.hold(vectors, norms)
 
     @property
     def shape(self) -> tuple[int, int]:
         """See Index."""
-        count, dimensions = self._vectors.shape
-        return count, dimensions
+        return self._rows.shape
 
     @property
     def nbytes(self) -> int:
         """See Index."""
         vectors = 0 if blocks.is_mapped(self._vectors) else self._vectors.nbytes
-        return vectors + self._norms.nbytes + self._ids.nbytes
+        return vectors + self._norms.nbytes + self._rows.ids.nbytes
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See Index."""
@@ -109,54 +107,33 @@ class Flat:
             largest_norm=self._largest_norm,
             is_direct=self._scanner.is_direct,
         )
-        ready = self._scanner.ready(queries)
-        known, least = self._start(ready, len(queries), k, allowed)
-        for start, block in self._blocks(known, len(queries), k):
-            floor = np.maximum(best.floor - allowed(best.floor), least)
-            found = self._scanner.scan(ready, block, np.nextafter(floor.astype(np.float32), np.float32(-np.inf)))
+        for found in self._candidates(self._scanner.ready(queries), best, k, allowed):
             best.offer(
                 found.queries,
-                found.rows + start,
+                found.rows,
                 found.keys,
                 margin=allowed,
-                exact=lambda pairs, rows: exact_keys(
-                    self.spec.metric, queries[pairs], blocks.gather(self._vectors, rows)
-                ),
+                exact=lambda of, rows: exact_keys(self.spec.metric, queries, of, self._vectors, rows),
             )
         rows, scores = best.found()
-        return self._ids[rows], scores
+        return self._rows.ids[rows], scores
 
     def add(self, vectors: np.ndarray) -> np.ndarray:
         """See Index; copies what is there. Raises ValueError on vectors that are mapped from a file."""
         self._refuse_mapped()
-        if vectors.ndim != 2 or vectors.shape[1] != self.shape[1]:
-            raise ValueError(f"vectors must be rows of {self.shape[1]} numbers, got shape {vectors.shape}")
-        self._take(checked_vectors(np.concatenate([self._vectors, checked_vectors(vectors)])))
-        ids = np.arange(self._next, self._next + len(vectors))
-        self._ids, self._next = np.concatenate([self._ids, ids]), self._next + len(vectors)
-        return ids
+        self._take(self._rows.joined(vectors))
+        return self._rows.ids[self.shape[0] - len(vectors) :]
 
     def remove(self, ids: np.ndarray) -> int:
         """See Index; copies what is left. Raises ValueError on vectors that are mapped from a file."""
         self._refuse_mapped()
-        kept = ~np.isin(self._ids, ids)
-        self._ids = self._ids[kept]
-        self._take(self._vectors[kept])
-        return len(kept) - len(self._ids)
+        before = self.shape[0]
+        self._take(self._rows.without(ids))
+        return before - self.shape[0]
 
     def save(self, folder: Path) -> None:
         """See Index."""
-        store.write(
-            folder, self.spec.as_dict(), {"vectors": self._vectors, "ids": self._ids, "next": np.array(self._next)}
-        )
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray], spec: Spec, scanner: Scanner) -> "Flat":
-        """From what `save` wrote. Raises StoreError where another kind of index did."""
-        store.require(arrays, "vectors", "ids", "next")
-        index = cls(arrays["vectors"], spec, scanner, ids=np.asarray(arrays["ids"]))
-        index._next = int(arrays["next"])
-        return index
+        store.write(folder, self.spec.as_dict(), self._rows.arrays())
 
     def _query_norms(self, queries: np.ndarray) -> np.ndarray:
         norms = np.sqrt(squared_norms(queries))
@@ -170,14 +147,34 @@ class Flat:
         if blocks.is_mapped(self._vectors):
             raise ValueError("an index over a mapped file cannot be changed: build one over the vectors in memory")
 
-    def _start(self, ready: Any, queries: int, k: int, margin: Margin) -> tuple[int, np.ndarray]:
-        """How many rows were looked at first, and keys (q,) f64 that k of them reach beyond doubt.
+    def _candidates(self, ready: Any, best: Best, k: int, margin: Margin) -> Iterator[Candidates]:
+        """Pairs that may be among the k best, their rows counted from the first vector on, block by block.
 
-        No more rows than the first block has, so that it gives every query k candidates.
+        What is `best` is taken in between; those of the first rows come together with those of the first block.
         """
-        known = min(len(self._vectors), max(1, min(_FIRST, _FIRST_PAIRS // queries)), self._largest(queries))
-        if known < k:
-            return known, np.full(queries, -np.inf)
+        count, queries = len(self._vectors), len(best.floor)
+        first, known = None, self._known(queries)
+        least = np.full(queries, -np.inf)
+        if known >= k:
+            first, least = self._start(ready, queries, known, k, margin)
+        parts = blocks.bounds(
+            known if first else 0, count, known=known, queries=queries, k=k, largest=self._largest(queries)
+        )
+        for start, block in self._blocks(parts):
+            floor = np.maximum(best.floor - margin(best.floor), least)
+            found = self._scanner.scan(ready, block, np.nextafter(floor.astype(np.float32), np.float32(-np.inf)))
+            found = found._replace(rows=found.rows + start)
+            yield Candidates(*map(np.concatenate, zip(first, found, strict=True))) if first else found
+            first = None
+        if first:
+            yield first
+
+    def _known(self, queries: int) -> int:
+        """How many rows are looked at first: no more than a block has, so that it gives every query k candidates."""
+        return min(len(self._vectors), max(1, min(_FIRST, _FIRST_PAIRS // queries)), self._largest(queries))
+
+    def _start(self, ready: Any, queries: int, known: int, k: int, margin: Margin) -> tuple[Candidates, np.ndarray]:
+        """Candidates of the first `known` rows, and keys (q,) f64 that k of them reach beyond doubt."""
         if self._held is not None:
             block = self._scanner.part(self._held, 0, known)
         else:
@@ -186,13 +183,14 @@ class Flat:
         keys = np.full((queries, known), -np.inf)
         keys[found.queries, found.rows] = found.keys
         kth = np.partition(keys, known - k, axis=1)[:, known - k]
-        return known, kth - 2 * margin(kth)
+        least = kth - 2 * margin(kth)
+        of, rows = np.nonzero(keys >= least[:, None])
+        return Candidates(of, rows, keys[of, rows].astype(np.float32)), least
 
     def _largest(self, queries: int) -> int:
         return self._scanner.largest(self.shape[1], queries, is_held=self._held is not None)
 
-    def _blocks(self, known: int, queries: int, k: int) -> Iterator[tuple[int, Any]]:
-        parts = blocks.bounds(len(self._vectors), known=known, queries=queries, k=k, largest=self._largest(queries))
+    def _blocks(self, parts: Iterator[tuple[int, int]]) -> Iterator[tuple[int, Any]]:
         if self._held is not None:
             return ((start, self._scanner.part(self._held, start, stop)) for start, stop in parts)
         return blocks.stream(

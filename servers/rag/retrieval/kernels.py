@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
-__all__ = ["LANES", "METRIC_CODES", "ROWS", "SPAN", "by_lanes", "scan"]
+__all__ = ["LANES", "METRIC_CODES", "ROWS", "SPAN", "by_lanes", "scan", "scan_few"]
 
 METRIC_CODES = {"ip": 0, "cosine": 1, "l2": 2, "l1": 3}
 LANES, ROWS = 16, 6
@@ -167,6 +167,62 @@ def scan(metric, lanes, rows, scales, floor, out_queries, out_rows, out_keys):  
                 out = out_queries, out_rows, out_keys
                 found = _tell(sums, floor, LANES * group, first, row - first, found, out)
     return found
+
+
+@njit(nogil=True, cache=True)
+def scan_few(metric, queries, rows, scales, floor, out_queries, out_rows, out_keys):  # type: ignore[no-untyped-def]
+    """As `scan`, with queries (q, d) f32 themselves and any n: a query and a row at a time, lanes along the numbers.
+
+    Sixteen lanes of which few are queries would do four times the work that reading the rows takes.
+    """
+    found, d = 0, rows.shape[1]
+    for row in range(len(rows)):
+        for query in range(len(queries)):
+            key = np.float32(0)
+            for left in range(0, d, SPAN):
+                stop = min(left + SPAN, d)
+                if metric == _L2:
+                    key -= _squares_of(queries[query, left:stop], rows[row, left:stop])
+                elif metric == _L1:
+                    key -= _differences_of(queries[query, left:stop], rows[row, left:stop])
+                else:
+                    key += _products_of(queries[query, left:stop], rows[row, left:stop])
+            if metric == _COSINE:
+                key *= scales[row]
+            if key >= floor[query]:
+                if found < len(out_keys):
+                    out_queries[found], out_rows[found], out_keys[found] = query, row, key
+                found += 1
+    return found
+
+
+# Sums over lanes change the order of additions within a span, which the bound allows; between spans nothing may.
+_in_lanes = njit(nogil=True, cache=True, fastmath={"contract", "nsz", "reassoc"})
+
+
+@_in_lanes
+def _products_of(a, b):  # type: ignore[no-untyped-def]
+    total = np.float32(0)
+    for place in range(len(a)):
+        total += a[place] * b[place]
+    return total
+
+
+@_in_lanes
+def _squares_of(a, b):  # type: ignore[no-untyped-def]
+    total = np.float32(0)
+    for place in range(len(a)):
+        apart = a[place] - b[place]
+        total += apart * apart
+    return total
+
+
+@_in_lanes
+def _differences_of(a, b):  # type: ignore[no-untyped-def]
+    total = np.float32(0)
+    for place in range(len(a)):
+        total += abs(a[place] - b[place])
+    return total
 
 
 @njit(nogil=True, cache=True)

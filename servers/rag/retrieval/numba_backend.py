@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from servers.rag.retrieval.flat import Candidates
-from servers.rag.retrieval.kernels import LANES, METRIC_CODES, ROWS, SPAN, by_lanes, scan
+from servers.rag.retrieval.kernels import LANES, METRIC_CODES, ROWS, SPAN, by_lanes, scan, scan_few
 from servers.rag.retrieval.keys import inverse_lengths, prepared
 from servers.rag.retrieval.place import Place
 from servers.rag.retrieval.spec import Spec
@@ -17,6 +17,8 @@ __all__ = ["NumbaScanner", "require", "scanner"]
 _ROOM = 1 << 16  # candidates of one call that there is room for
 _BLOCK_BYTES = 1 << 26  # where vectors are put block by block
 _SLICE_SUMS = 1 << 27  # products that a thread adds up at a time, about 2 ms: one that is held up holds up no others
+_FEW = 2  # queries that meet a row one after the other: sixteen lanes would do four times the work
+_LONE_SUMS = 1 << 22  # so few take less time than to wake a thread
 
 
 class _Block(NamedTuple):
@@ -56,14 +58,19 @@ class NumbaScanner:
         return _Block(rows.astype(np.float32, copy=False), scales)
 
     def ready(self, queries: np.ndarray) -> np.ndarray:
-        """See Scanner; by lanes, (g, d, LANES)."""
-        return by_lanes(prepared(self._metric, queries))
+        """See Scanner; (q, d) where they are few, else by lanes, (g, d, LANES)."""
+        wanted = prepared(self._metric, queries)
+        return wanted if len(wanted) <= _FEW else by_lanes(wanted)
 
     def scan(self, queries: Any, block: _Block, floor: np.ndarray) -> Candidates:
         """See Scanner."""
-        least = np.full(len(queries) * LANES, np.inf, dtype=np.float32)
-        least[: len(floor)] = floor
+        least = floor
+        if queries.ndim == 3:
+            least = np.full(len(queries) * LANES, np.inf, dtype=np.float32)
+            least[: len(floor)] = floor
         sums = len(block.rows) * queries.size
+        if sums <= _LONE_SUMS:
+            return self._part(queries, block, least, 0, len(block.rows))
         slices = min(-(-len(block.rows) // 256), max(self._workers, sums // _SLICE_SUMS))
         edges = np.linspace(0, len(block.rows), slices + 1).astype(int).tolist()
         parts = [self._pool.submit(self._part, queries, block, least, *edge) for edge in pairwise(edges)]
@@ -71,15 +78,17 @@ class NumbaScanner:
         return Candidates(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
     def _part(self, queries: np.ndarray, block: _Block, floor: np.ndarray, start: int, stop: int) -> Candidates:
-        rows, scales, room = block.rows[start:stop], block.scales[start:stop], _ROOM
-        if len(rows) < ROWS:  # fewer than the loop takes at a time: zeros before them
+        rows, scales, loop, room = block.rows[start:stop], block.scales[start:stop], scan, _ROOM
+        if queries.ndim == 2:
+            loop = scan_few
+        elif len(rows) < ROWS:  # fewer than that loop takes at a time: zeros before them
             rows, scales = (
                 np.concatenate([np.zeros((ROWS - len(of), *of.shape[1:]), of.dtype), of]) for of in (rows, scales)
             )
         before = len(rows) - (stop - start)
         while True:
             out = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64), np.empty(room, dtype=np.float32)
-            count = scan(METRIC_CODES[self._metric], queries, rows, scales, floor, *out)
+            count = loop(METRIC_CODES[self._metric], queries, rows, scales, floor, *out)
             if count <= room:
                 kept = slice(0, count) if before == 0 else out[1][:count] >= before
                 return Candidates(out[0][:count][kept], out[1][:count][kept] - before + start, out[2][:count][kept])

@@ -59,7 +59,7 @@ class NumpyScanner:
             keys = keys_of(self._metric, queries, rows, block.norms[start : start + _ROWS])
             places, of = np.nonzero(keys >= floor)
             found.append(Candidates(of, places + start, keys[places, of]))
-        return Candidates(*(np.concatenate(part) for part in zip(*found, strict=True)))
+        return found[0] if len(found) == 1 else Candidates(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
 def require(place: Place) -> None:

@@ -12,15 +12,16 @@ from servers.rag.retrieval import blocks
 
 
 @given(
+    before=st.integers(0, 1024),
     count=st.integers(0, 5000),
     known=st.integers(1, 1024),
     queries=st.integers(1, 2000),
     k=st.integers(1, 100),
     largest=st.integers(1, 4000),
 )
-def test_every_row_is_in_one_block(count: int, known: int, queries: int, k: int, largest: int) -> None:
-    parts = list(blocks.bounds(count, known=known, queries=queries, k=k, largest=largest))
-    assert [row for start, stop in parts for row in range(start, stop)] == list(range(count))
+def test_every_row_is_in_one_block(before: int, count: int, known: int, queries: int, k: int, largest: int) -> None:
+    parts = list(blocks.bounds(before, before + count, known=known, queries=queries, k=k, largest=largest))
+    assert [row for start, stop in parts for row in range(start, stop)] == list(range(before, before + count))
     assert all(stop - start <= largest for start, stop in parts)
 
 
