@@ -12,7 +12,7 @@ import numpy as np
 __all__ = ["StoreError", "read", "require", "write"]
 
 _ABOUT = "index.json"
-_FORM = 1
+_FORM = 2
 
 
 class StoreError(ValueError):
@@ -20,20 +20,22 @@ class StoreError(ValueError):
 
 
 def write(folder: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write the arrays as .npy, then index.json with `about` and their SHA-256, each aside and renamed.
+    """Write the arrays as .npy, each named after its SHA-256, then index.json with `about` and the sums.
 
-    Raises OSError.
+    Until that is renamed into place, an index that was there before is whole; then its files go. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    sums = {}
+    before, sums = _files_of(folder), {}
     for name, array in arrays.items():
         aside = folder / f"{name}.{os.getpid()}.tmp.npy"
         np.save(aside, np.asarray(array), allow_pickle=False)
         sums[name] = _sum(aside)
-        aside.replace(folder / f"{name}.npy")
+        aside.replace(_file(folder, name, sums[name]))
     note = folder / f"{_ABOUT}.{os.getpid()}.tmp"
     note.write_text(json.dumps({"form": _FORM, "about": dict(about), "sha256": sums}, indent=1))
     note.replace(folder / _ABOUT)
+    for path in before - _files_of(folder):
+        path.unlink(missing_ok=True)
 
 
 def read(folder: Path, *, mapped: bool = False) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -47,7 +49,7 @@ def read(folder: Path, *, mapped: bool = False) -> tuple[dict[str, Any], dict[st
         raise StoreError(f"{folder}: written in form {form}, this program reads form {_FORM}")
     arrays = {}
     for name, wanted in sums.items():
-        path = folder / f"{name}.npy"
+        path = _file(folder, name, wanted)
         try:
             if _sum(path) != wanted:
                 raise StoreError(f"{path}: damaged, its checksum is not the one in {_ABOUT}")
@@ -63,6 +65,20 @@ def require(arrays: Mapping[str, np.ndarray], *names: str) -> None:
     """Raise StoreError where one is missing: another library's index, or one of another kind."""
     if missing := [name for name in names if name not in arrays]:
         raise StoreError(f"the arrays {', '.join(missing)} are not there: was it saved by another backend?")
+
+
+def _file(folder: Path, name: str, sha256: str) -> Path:
+    return folder / f"{name}-{sha256[:12]}.npy"
+
+
+def _files_of(folder: Path) -> set[Path]:
+    """Those of the index that is there; none where there is none."""
+    try:
+        sums = json.loads((folder / _ABOUT).read_text())["sha256"]
+        files = {_file(folder, name, sha256) for name, sha256 in sums.items()}
+        return {path for path in files if path.parent == folder}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()
 
 
 def _sum(path: Path) -> str:

@@ -212,9 +212,9 @@ def test_what_was_saved_is_loaded(backend: str, metric: str, tmp_path: Path) -> 
 
 def test_a_damaged_file_is_told(backend: str, metric: str, tmp_path: Path) -> None:
     made(backend, metric, drawn(40, 6)).save(tmp_path)
-    path = tmp_path / "vectors.npy"
+    (path,) = tmp_path.glob("vectors-*.npy")
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(StoreError, match=r"vectors\.npy: damaged"):
+    with pytest.raises(StoreError, match=r"vectors-[0-9a-f]{12}\.npy: damaged"):
         load(tmp_path, backend)
     with pytest.raises(StoreError, match="no index is there"):
         load(tmp_path / "nowhere", backend)
