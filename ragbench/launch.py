@@ -179,8 +179,8 @@ class Server:
     async def _keep_stdout(self, stdout: int) -> None:
         """Append stdout to the log, which stderr goes to by itself, and pick the ready line out of it."""
         pending = b""
-        with self._log.open("ab", buffering=0) as log:
-            async with aclosing(chunks(stdout)) as printed:
+        async with aclosing(chunks(stdout)) as printed:
+            with self._log.open("ab", buffering=0) as log:
                 async for chunk in printed:
                     log.write(chunk)
                     if not self._port.done():

@@ -53,6 +53,6 @@ async def chunks(stdout: int) -> AsyncGenerator[bytes, None]:
 
 
 def signal_group(pid: int, number: signal.Signals) -> None:
-    """To a process and its group, which may have ended in the meantime."""
+    """Send a signal to a process and its group, which may have ended in the meantime."""
     with suppress(ProcessLookupError):
         os.killpg(pid, number)

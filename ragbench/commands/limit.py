@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,7 +90,9 @@ def _to_time(block: Study, plan: Plan, paths: StudyPaths) -> list[Launch]:
 
 
 async def _time_bare(argv: Sequence[str], out: Path) -> None:
-    """Run it to its end; cancelled, it is killed. Raises StudyError where it wrote nothing."""
+    """Run it to its end; cancelled, it is killed. Raises StudyError where it cannot be run or wrote nothing."""
+    if shutil.which(argv[0]) is None:
+        raise StudyError([f"--bare: there is no command {argv[0]!r} here or on PATH"])
     write_atomic(out, "")
     process = await asyncio.create_subprocess_exec(
         *tied(argv), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, start_new_session=True

@@ -15,14 +15,12 @@ from servers.rag.retrieval import RetrieverMissing, build
 from servers.retrieval.data import Data
 from servers.retrieval.job import Contender, Job, Point
 from servers.retrieval.plain import PlainIndex
-from servers.retrieval.rates import Rates
+from servers.retrieval.rates import SETTLED_S, TURN_S, Rates
 
 __all__ = ["Entrant", "Timed", "entrants", "load_libraries", "peak_mib", "times"]
 
 Tell = Callable[[str], None]
-_TURN_S = 0.1  # one turn of a point goes on for so long at least, over as many batches as it takes
 _MOST_CALLS = 500
-_SETTLED_S = 0.05  # after which the threads of the library before no longer spin in wait of more work
 
 
 @dataclass(slots=True)
@@ -65,12 +63,13 @@ class Timed:
 
 
 def load_libraries(job: Job) -> None:
-    """Have every contender search a few numbers, so that what it imports and compiles is there."""
+    """Have every contender search a few numbers, alone and together, so that what it imports and compiles is there."""
     few = np.eye(4, job.d, dtype=np.float32)
     for contender in job.contenders:
         entrant = _entrant(job, contender, Data(few, few), lambda _: None)
         if entrant.status == "ok" and contender.points:
-            entrant.search(few, Point(k=1, batch=4))
+            for batch in (1, len(few)):
+                entrant.search(few[:batch], Point(k=1, batch=batch))
 
 
 def entrants(job: Job, data: Data, tell: Tell) -> list[Entrant]:
@@ -107,7 +106,7 @@ def times(job: Job, entered: Sequence[Entrant], data: Data, rates: dict[str, Rat
             rate.turn()
         for one in timed:
             if one.entrant.status == "ok" and (turn == 0 or one.spent_s * (turn + 1) / turn <= job.budget_s):
-                time.sleep(_SETTLED_S)
+                time.sleep(SETTLED_S)
                 _turn(one, data.queries, turn)
     return [one for one in timed if one.entrant.status == "ok"]
 
@@ -125,7 +124,7 @@ def _turn(one: Timed, queries: np.ndarray, turn: int) -> None:
         one.entrant.bare(batch, one.point)
         calls += 1
         took_s = time.perf_counter() - began_s
-        if took_s >= _TURN_S or calls == _MOST_CALLS:
+        if took_s >= TURN_S or calls == _MOST_CALLS:
             break
     one.search_s.append(took_s / calls)
     one.spent_s += took_s
@@ -148,7 +147,7 @@ def peak_mib() -> float:
     started this one had, for a program keeps its record when it becomes another one.
     """
     try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
+        status = Path("/proc/self/status").read_text(errors="replace")
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / (1 << 10)
     except (OSError, StopIteration):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

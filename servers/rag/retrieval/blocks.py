@@ -57,9 +57,7 @@ def stream(
 
 
 def gather(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Those rows (c, d). Of a mapped file each is read: through the mapping its pages would stay in this process."""
-    if not is_mapped(vectors):
-        return vectors[rows]
+    """Those rows (c, d) of a mapped file, each read: through the mapping its pages would stay in this process."""
     with _reader(vectors) as read:
         found = np.empty((len(rows), vectors.shape[1]), dtype=vectors.dtype)
         for place, row in enumerate(rows.tolist()):

@@ -8,6 +8,7 @@ import numpy as np
 from servers.rag.retrieval import ann_kernels, metrics
 from servers.rag.retrieval.array_scan import ArrayScan
 from servers.rag.retrieval.arrays import arrays_for
+from servers.rag.retrieval.kernels import read_only
 from servers.rag.retrieval.kmeans import unit
 from servers.rag.retrieval.lists import Lists
 from servers.rag.retrieval.scan import Find
@@ -37,7 +38,7 @@ class CompiledScan:
         """See Scan. Vectors in half precision are compared by numpy."""
         if vectors.dtype != np.float32:
             return ArrayScan(self.arrays).compare(metric, queries, vectors, ids)
-        keys, given = np.full(ids.shape, -np.inf), [_read_only(a) for a in (queries, vectors, ids)]
+        keys, given = np.full(ids.shape, -np.inf), [read_only(a) for a in (queries, vectors, ids)]
 
         def task(part: slice) -> Callable[[], None]:
             return lambda: ann_kernels.compare(_METRICS[metric], given[0][part], given[1], given[2][part], keys[part])
@@ -59,11 +60,11 @@ class _CompiledFind:
 
     def __init__(self, lists: Lists, metric: str, scan: CompiledScan) -> None:
         self._lists, self._metric, self._scan = lists, metric, scan
-        self._coarse = _read_only(lists.centroids), _read_only(np.arange(len(lists.centroids)))
-        self._arrays = _read_only(lists.rows), _read_only(lists.ids), _read_only(lists.offsets)
-        self._norms = _read_only(lists.norms)
+        self._coarse = read_only(lists.centroids), read_only(np.arange(len(lists.centroids)))
+        self._arrays = read_only(lists.rows), read_only(lists.ids), read_only(lists.offsets)
+        self._norms = read_only(lists.norms)
         lengths = np.sqrt(self._norms if metric == "cosine" else self._norms[:0])
-        self._factors = _read_only(np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0))
+        self._factors = read_only(np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0))
         self._books = np.ascontiguousarray(lists.quantiser.books.transpose(0, 2, 1)) if lists.quantiser else None
 
     def __call__(self, queries: np.ndarray, nprobe: int, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -93,17 +94,10 @@ class _CompiledFind:
         self, queries: np.ndarray, probing: tuple[int, int, int], best: tuple[np.ndarray, np.ndarray]
     ) -> Callable[[], None]:
         """A call of the kernel."""
-        given = (_METRICS[self._metric], _read_only(queries), self._coarse, probing, self._arrays)
+        given = (_METRICS[self._metric], read_only(queries), self._coarse, probing, self._arrays)
         if self._books is None:
             return lambda: ann_kernels.scan_vectors(*given, self._factors, _SLACK, best)
         return lambda: ann_kernels.scan_codes(*given, self._norms, self._books, best)
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    """A view of it that may not be written: numba compiles again for those that may."""
-    view = np.asarray(array).view()
-    view.setflags(write=False)
-    return view
 
 
 def _merge(bests: list[tuple[np.ndarray, np.ndarray]]) -> None:

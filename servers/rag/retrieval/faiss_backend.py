@@ -108,7 +108,7 @@ class FaissIndex:
     def add(self, vectors: np.ndarray) -> np.ndarray:
         """See Index."""
         self._take(self._rows.joined(vectors))
-        return self._rows.ids[self.shape[0] - len(vectors) :]
+        return self._rows.ids[self.shape[0] - len(vectors) :].copy()
 
     def remove(self, ids: np.ndarray) -> int:
         """See Index."""

@@ -113,7 +113,7 @@ class Flat:
                 found.rows,
                 found.keys,
                 margin=allowed,
-                exact=lambda of, rows: exact_keys(self.spec.metric, queries, of, self._vectors, rows),
+                exact=partial(self._exact, queries),
             )
         rows, scores = best.found()
         return self._rows.ids[rows], scores
@@ -122,7 +122,7 @@ class Flat:
         """See Index; copies what is there. Raises ValueError on vectors that are mapped from a file."""
         self._refuse_mapped()
         self._take(self._rows.joined(vectors))
-        return self._rows.ids[self.shape[0] - len(vectors) :]
+        return self._rows.ids[self.shape[0] - len(vectors) :].copy()
 
     def remove(self, ids: np.ndarray) -> int:
         """See Index; copies what is left. Raises ValueError on vectors that are mapped from a file."""
@@ -143,37 +143,45 @@ class Flat:
             )
         return norms
 
+    def _exact(self, queries: np.ndarray, of: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Keys (c,) f64 of the pairs queries[of] and the vectors of these rows."""
+        if not blocks.is_mapped(self._vectors):
+            return exact_keys(self.spec.metric, queries, of, self._vectors, rows)
+        near = blocks.gather(self._vectors, rows)
+        return exact_keys(self.spec.metric, queries, of, near, np.arange(len(rows)))
+
     def _refuse_mapped(self) -> None:
         if blocks.is_mapped(self._vectors):
             raise ValueError("an index over a mapped file cannot be changed: build one over the vectors in memory")
 
-    def _candidates(self, ready: Any, best: Best, k: int, margin: Margin) -> Iterator[Candidates]:
+    def _candidates(self, ready: Any, best: Best, k: int, allowed: Margin) -> Iterator[Candidates]:
         """Pairs that may be among the k best, their rows counted from the first vector on, block by block.
 
-        What is `best` is taken in between; those of the first rows come together with those of the first block.
+        Whoever asks for the next block has offered this one's to `best`, whose floor it is scanned with. Pairs of the
+        first rows come with those of the first block.
         """
         count, queries = len(self._vectors), len(best.floor)
         first, known = None, self._known(queries)
         least = np.full(queries, -np.inf)
         if known >= k:
-            first, least = self._start(ready, queries, known, k, margin)
+            first, least = self._start(ready, queries, known, k, allowed)
         parts = blocks.bounds(
-            known if first else 0, count, known=known, queries=queries, k=k, largest=self._largest(queries)
+            0 if first is None else known, count, known=known, queries=queries, k=k, largest=self._largest(queries)
         )
         for start, block in self._blocks(parts):
-            floor = np.maximum(best.floor - margin(best.floor), least)
+            floor = np.maximum(best.floor - allowed(best.floor), least)
             found = self._scanner.scan(ready, block, np.nextafter(floor.astype(np.float32), np.float32(-np.inf)))
             found = found._replace(rows=found.rows + start)
-            yield Candidates(*map(np.concatenate, zip(first, found, strict=True))) if first else found
+            yield Candidates(*map(np.concatenate, zip(first, found, strict=True))) if first is not None else found
             first = None
-        if first:
+        if first is not None:
             yield first
 
     def _known(self, queries: int) -> int:
         """How many rows are looked at first: no more than a block has, so that it gives every query k candidates."""
         return min(len(self._vectors), max(1, min(_FIRST, _FIRST_PAIRS // queries)), self._largest(queries))
 
-    def _start(self, ready: Any, queries: int, known: int, k: int, margin: Margin) -> tuple[Candidates, np.ndarray]:
+    def _start(self, ready: Any, queries: int, known: int, k: int, allowed: Margin) -> tuple[Candidates, np.ndarray]:
         """Candidates of the first `known` rows, and keys (q,) f64 that k of them reach beyond doubt."""
         if self._held is not None:
             block = self._scanner.part(self._held, 0, known)
@@ -183,7 +191,7 @@ class Flat:
         keys = np.full((queries, known), -np.inf)
         keys[found.queries, found.rows] = found.keys
         kth = np.partition(keys, known - k, axis=1)[:, known - k]
-        least = kth - 2 * margin(kth)
+        least = kth - 2 * allowed(kth)
         of, rows = np.nonzero(keys >= least[:, None])
         return Candidates(of, rows, keys[of, rows].astype(np.float32)), least
 

@@ -1,6 +1,7 @@
 """Compiled loops of exact search on a CPU: keys of query and vector that reach a floor are told, all others forgotten.
 
-Chooses no blocks and no threads. Six rows meet sixteen queries at a time, a lane of a vector each, and their keys are
+Chooses no blocks and no threads. One or two queries meet a row at a time, with lanes along its numbers (`scan_few`). Of
+more, six rows meet sixteen queries at a time, a lane of a vector each, and their keys are
 compared to the floor in the first cache; no matrix of them is ever written. Numba has no type for a vector, and LLVM
 makes none of sums over lanes that must stay in registers; so the innermost loop is written in LLVM's own terms: twelve
 sums of eight lanes, from two vectors of queries and a number of each row, while the next rows are fetched. All in one
@@ -16,7 +17,7 @@ from numba import njit, types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 
-__all__ = ["LANES", "METRIC_CODES", "ROWS", "SPAN", "by_lanes", "scan", "scan_few"]
+__all__ = ["LANES", "METRIC_CODES", "ROWS", "SPAN", "by_lanes", "read_only", "scan", "scan_few"]
 
 METRIC_CODES = {"ip": 0, "cosine": 1, "l2": 2, "l1": 3}
 LANES, ROWS = 16, 6
@@ -42,6 +43,13 @@ def by_lanes(queries: np.ndarray) -> np.ndarray:
         some = queries[group * LANES : (group + 1) * LANES]
         lanes[group, :, : len(some)] = some.T
     return lanes
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view of it that may not be written: numba compiles again for those that may."""
+    view = np.asarray(array).view()
+    view.setflags(write=False)
+    return view
 
 
 def _product(builder: Any, total: Any, query: Any, number: Any) -> Any:
@@ -171,10 +179,7 @@ def scan(metric, lanes, rows, scales, floor, out_queries, out_rows, out_keys):  
 
 @njit(nogil=True, cache=True)
 def scan_few(metric, queries, rows, scales, floor, out_queries, out_rows, out_keys):  # type: ignore[no-untyped-def]
-    """As `scan`, with queries (q, d) f32 themselves and any n: a query and a row at a time, lanes along the numbers.
-
-    Sixteen lanes of which few are queries would do four times the work that reading the rows takes.
-    """
+    """As `scan`, with queries (q, d) f32 themselves and any n; a query and a row at a time, lanes along the numbers."""
     found, d = 0, rows.shape[1]
     for row in range(len(rows)):
         for query in range(len(queries)):

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from servers.rag.retrieval import blocks
 from servers.rag.retrieval.spec import Spec
 
 __all__ = ["checked_queries", "checked_vectors", "error_terms", "exact_keys", "margin", "scores", "squared_norms"]
@@ -56,11 +55,11 @@ def squared_norms(vectors: np.ndarray) -> np.ndarray:
 def exact_keys(metric: str, queries: np.ndarray, of: np.ndarray, vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Keys (c,) f64 of the pairs queries[of] and vectors[rows]; of (c,) i64, rows (c,) i64.
 
-    queries (q, d); vectors (n, d), in memory or mapped from a file. Equal vectors get equal keys.
+    queries (q, d), vectors (n, d). Equal vectors get equal keys.
     """
-    keys, wide = np.empty(len(rows)), queries.astype(np.float64)
+    keys = np.empty(len(rows))
     for part in _parts(len(rows), queries.shape[1]):
-        a, b = wide[of[part]], blocks.gather(vectors, rows[part]).astype(np.float64)
+        a, b = queries[of[part]].astype(np.float64), vectors[rows[part]].astype(np.float64)
         if metric == "l1":
             keys[part] = -np.abs(a - b).sum(axis=1)
         elif metric == "l2":

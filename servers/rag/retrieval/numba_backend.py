@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from servers.rag.retrieval.flat import Candidates
-from servers.rag.retrieval.kernels import LANES, METRIC_CODES, ROWS, SPAN, by_lanes, scan, scan_few
+from servers.rag.retrieval.kernels import LANES, METRIC_CODES, ROWS, SPAN, by_lanes, read_only, scan, scan_few
 from servers.rag.retrieval.keys import inverse_lengths, prepared
 from servers.rag.retrieval.place import Place
 from servers.rag.retrieval.spec import Spec
@@ -16,9 +16,10 @@ __all__ = ["NumbaScanner", "require", "scanner"]
 
 _ROOM = 1 << 16  # candidates of one call that there is room for
 _BLOCK_BYTES = 1 << 26  # where vectors are put block by block
-_SLICE_SUMS = 1 << 27  # products that a thread adds up at a time, about 2 ms: one that is held up holds up no others
-_FEW = 2  # queries that meet a row one after the other: sixteen lanes would do four times the work
-_LONE_SUMS = 1 << 22  # so few take less time than to wake a thread
+_SLICE = 1 << 27  # products in lanes at a time, about 2 ms: a thread that is held up holds up no others
+_FEW = 2  # queries that meet a row one after the other; with four, sixteen lanes of which twelve idle are as quick
+_ALONE = 1 << 22  # for so few, up to a millisecond, it was quicker to wake no thread
+_FEW_COST = 8  # products in lanes that take as long as one where queries are few
 
 
 class _Block(NamedTuple):
@@ -41,7 +42,7 @@ class NumbaScanner:
         return 1 << 30 if is_held else max(1, _BLOCK_BYTES // (4 * dimensions))
 
     def terms(self, dimensions: int) -> int:
-        """See Scanner; within a span the numbers are added in order, and then the spans."""
+        """See Scanner; the numbers of a span are added up, in whatever order, and then the spans."""
         return min(dimensions, SPAN + dimensions // SPAN) + 4
 
     def hold(self, vectors: np.ndarray, norms: np.ndarray) -> _Block | None:
@@ -55,12 +56,12 @@ class NumbaScanner:
     def put(self, rows: np.ndarray, norms: np.ndarray) -> _Block:
         """See Scanner."""
         scales = inverse_lengths(norms) if self._metric == "cosine" else norms
-        return _Block(rows.astype(np.float32, copy=False), scales)
+        return _Block(read_only(rows.astype(np.float32, copy=False)), read_only(scales))
 
     def ready(self, queries: np.ndarray) -> np.ndarray:
         """See Scanner; (q, d) where they are few, else by lanes, (g, d, LANES)."""
         wanted = prepared(self._metric, queries)
-        return wanted if len(wanted) <= _FEW else by_lanes(wanted)
+        return read_only(wanted if len(wanted) <= _FEW else by_lanes(wanted))
 
     def scan(self, queries: Any, block: _Block, floor: np.ndarray) -> Candidates:
         """See Scanner."""
@@ -68,10 +69,11 @@ class NumbaScanner:
         if queries.ndim == 3:
             least = np.full(len(queries) * LANES, np.inf, dtype=np.float32)
             least[: len(floor)] = floor
-        sums = len(block.rows) * queries.size
-        if sums <= _LONE_SUMS:
+        products = len(block.rows) * queries.size
+        if products <= _ALONE:
             return self._part(queries, block, least, 0, len(block.rows))
-        slices = min(-(-len(block.rows) // 256), max(self._workers, sums // _SLICE_SUMS))
+        at_a_time = _SLICE if queries.ndim == 3 else _SLICE // _FEW_COST
+        slices = min(-(-len(block.rows) // 256), max(self._workers, products // at_a_time))
         edges = np.linspace(0, len(block.rows), slices + 1).astype(int).tolist()
         parts = [self._pool.submit(self._part, queries, block, least, *edge) for edge in pairwise(edges)]
         found = [part.result() for part in parts]
@@ -83,7 +85,8 @@ class NumbaScanner:
             loop = scan_few
         elif len(rows) < ROWS:  # fewer than that loop takes at a time: zeros before them
             rows, scales = (
-                np.concatenate([np.zeros((ROWS - len(of), *of.shape[1:]), of.dtype), of]) for of in (rows, scales)
+                read_only(np.concatenate([np.zeros((ROWS - len(of), *of.shape[1:]), of.dtype), of]))
+                for of in (rows, scales)
             )
         before = len(rows) - (stop - start)
         while True:

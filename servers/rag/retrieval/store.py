@@ -22,20 +22,26 @@ class StoreError(ValueError):
 def write(folder: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Write the arrays as .npy, each named after its SHA-256, then index.json with `about` and the sums.
 
-    Until that is renamed into place, an index that was there before is whole; then its files go. Raises OSError.
+    Until that is renamed into place, an index that was there before is whole; then its files go. What breaks off leaves
+    nothing of its own. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    before, sums = _files_of(folder), {}
-    for name, array in arrays.items():
-        aside = folder / f"{name}.{os.getpid()}.tmp.npy"
-        np.save(aside, np.asarray(array), allow_pickle=False)
-        sums[name] = _sum(aside)
-        aside.replace(_file(folder, name, sums[name]))
+    before, sums, written = _files_of(folder), {}, set()
     note = folder / f"{_ABOUT}.{os.getpid()}.tmp"
-    note.write_text(json.dumps({"form": _FORM, "about": dict(about), "sha256": sums}, indent=1))
-    note.replace(folder / _ABOUT)
-    for path in before - _files_of(folder):
-        path.unlink(missing_ok=True)
+    try:
+        for name, array in arrays.items():
+            aside = folder / f"{name}.{os.getpid()}.tmp.npy"
+            written.add(aside)
+            np.save(aside, np.asarray(array), allow_pickle=False)
+            sums[name] = _sum(aside)
+            written.add(_file(folder, name, sums[name]))
+            aside.replace(_file(folder, name, sums[name]))
+        written.add(note)
+        note.write_text(json.dumps({"form": _FORM, "about": dict(about), "sha256": sums}, indent=1))
+        note.replace(folder / _ABOUT)
+    finally:
+        for path in (before | written) - _files_of(folder):
+            path.unlink(missing_ok=True)
 
 
 def read(folder: Path, *, mapped: bool = False) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -46,7 +52,9 @@ def read(folder: Path, *, mapped: bool = False) -> tuple[dict[str, Any], dict[st
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{folder}: no index is there ({_ABOUT} is missing or damaged: {error})") from error
     if form != _FORM:
-        raise StoreError(f"{folder}: written in form {form}, this program reads form {_FORM}")
+        raise StoreError(
+            f"{folder}: written in form {form}, this program reads form {_FORM}; build it and save it again"
+        )
     arrays = {}
     for name, wanted in sums.items():
         path = _file(folder, name, wanted)

@@ -109,8 +109,9 @@ def test_near_duplicates_far_from_the_origin(backend: str, metric: str) -> None:
 
 
 def test_vectors_in_order_of_nearness_to_the_query(backend: str, metric: str) -> None:
-    vectors = np.linspace(1, 2, 30_000, dtype=np.float32)[:, None] * np.ones((1, 4), dtype=np.float32)
-    check(made(backend, metric, vectors), vectors, np.full((3, 4), 3, dtype=np.float32), 5)
+    vectors = np.linspace(1, 2, 140_000, dtype=np.float32)[:, None] * np.ones((1, 4), dtype=np.float32)
+    for queries in (1, 3):
+        check(made(backend, metric, vectors), vectors, np.full((queries, 4), 3, dtype=np.float32), 5)
 
 
 def test_blocks_of_a_few_rows_lose_no_query_s_neighbours(

@@ -29,6 +29,7 @@ def test_a_save_that_breaks_off_leaves_the_index_before(tmp_path: Path, monkeypa
     assert about == {"metric": "ip"}
     for name, wanted in ONE.items():
         np.testing.assert_array_equal(arrays[name], wanted)
+    assert len(list(tmp_path.iterdir())) == 1 + len(ONE)
 
 
 def test_the_files_of_the_index_before_go_and_no_others(tmp_path: Path) -> None:
