@@ -55,10 +55,10 @@ class Rates:
         self._product_s.clear()
 
     def turn(self) -> None:
-        """Time both again, the best of as many as a turn of a search goes on for."""
+        """Time both again, as a search is timed."""
         time.sleep(SETTLED_S)
-        self._copy_s.append(_best(self._copy))
-        self._product_s.append(_best(self._product))
+        self._copy_s.append(_timed(self._copy))
+        self._product_s.append(_timed(self._product))
 
     @property
     def bytes_per_s(self) -> float:
@@ -108,13 +108,13 @@ def _on_gpu(size: int, side: int, dtype: str) -> tuple[Callable[[], Any], Callab
     return synced(lambda: target.copy_(source)), synced(lambda: left @ right)
 
 
-def _best(work: Callable[[], Any]) -> float:
-    """Seconds that it takes at the least."""
-    best_s, until_s = float("inf"), time.perf_counter() + TURN_S
-    while (began_s := time.perf_counter()) < until_s:
+def _timed(work: Callable[[], Any]) -> float:
+    """Seconds of one call, over as many as go into a turn."""
+    began_s, calls = time.perf_counter(), 0
+    while (took_s := time.perf_counter() - began_s) < TURN_S:
         work()
-        best_s = min(best_s, time.perf_counter() - began_s)
-    return best_s
+        calls += 1
+    return took_s / calls
 
 
 def _lines(path: str) -> list[str]:
