@@ -2,6 +2,7 @@
 
 import csv
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,8 +23,8 @@ Call = Callable[..., tuple[int, str, str]]
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Run the command line in this process. -> (exit code, stdout, stderr)"""
 
-    def run(*arguments: object) -> tuple[int, str, str]:
-        argv = ["ragbench", "limit", *map(str, arguments), "--bare", f"python {BARE}"]
+    def run(*arguments: object, bare: str = f"python {BARE}") -> tuple[int, str, str]:
+        argv = ["ragbench", "limit", *map(str, arguments), "--bare", bare]
         monkeypatch.setattr(sys, "argv", argv)
         with pytest.raises(SystemExit) as end:
             main()
@@ -37,6 +38,28 @@ def study(folder: Path, settings: str = "max_batch_size = 4", load: str = LOAD) 
     return write_study(
         folder, f'[variants.a]\ncommand = "FAKE --service-s 0.02"\nsettings = {{ {settings} }}\n', load=load
     )
+
+
+def asleep(folder: Path) -> subprocess.Popen[str]:
+    """The command, run until the pipeline that it times has begun, which goes on for long."""
+    file, results = study(folder, f'max_batch_size = 4, mark = "{folder}"'), folder / "results"
+    run = background("limit", file, "--results", results, "--bare", f"python {BARE} --asleep 100")
+    until((results / "study" / "bare" / "a-seed1.asleep").exists)
+    return run
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether a pipeline of a study in that folder runs."""
+    alive = [one.info["cmdline"] or [] for one in psutil.process_iter(["cmdline"])]
+    return any(str(BARE) in words and str(folder) in " ".join(words) for words in alive)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for it."""
+    deadline_s = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
 
 
 def test_both_sides_are_measured_compared_and_kept(call: Call, tmp_path: Path) -> None:
@@ -88,18 +111,27 @@ def test_a_mistake_is_one_line(call: Call, tmp_path: Path, settings: str, load: 
     assert "Traceback" not in err
 
 
+def test_a_bare_command_that_is_not_there_is_one_line(call: Call, tmp_path: Path) -> None:
+    code, out, err = call(study(tmp_path), "--results", tmp_path / "results", bare="no-such-command")
+    assert (code, out) == (2, "")
+    assert "--bare: there is no command 'no-such-command' here or on PATH" in err
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_pipeline_too(tmp_path: Path, number: signal.Signals) -> None:
-    file, results = study(tmp_path, f'max_batch_size = 4, mark = "{tmp_path}"'), tmp_path / "results"
-    run = background("limit", file, "--results", results, "--bare", f"python {BARE} --asleep 100")
-    asleep = results / "study" / "bare" / "a-seed1.asleep"
-    deadline_s = time.monotonic() + 20
-    while not asleep.exists():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
+    run = asleep(tmp_path)
     run.send_signal(number)
     _, err = run.communicate(timeout=20)
     assert run.returncode == 128 + number
     assert f"stopped by {number.name}; the same command goes on" in err
-    alive = [one for one in psutil.process_iter(["cmdline"]) if str(BARE) in (one.info["cmdline"] or [])]
-    assert [one for one in alive if str(tmp_path) in " ".join(one.info["cmdline"])] == []
+    assert not is_alive(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the harness's tether to what it starts is Linux only")
+def test_a_killed_harness_leaves_no_pipeline(tmp_path: Path) -> None:
+    run = asleep(tmp_path)
+    assert is_alive(tmp_path)
+    run.kill()
+    run.communicate(timeout=20)
+    until(lambda: not is_alive(tmp_path))
