@@ -19,27 +19,27 @@ class Told:
     and `unsteady` questions to which this design itself gave more than one answer.
     """
 
-    design: str
+    configuration: str
     questions: int
     different: int
     unsteady: int
     sha256: str
 
 
-def compare_answers(designs: Mapping[str, Sequence[Row]]) -> list[Told]:
+def compare_answers(by_configuration: Mapping[str, Sequence[Row]]) -> list[Told]:
     """By design, on the questions that every one of them answered; the first is the reference."""
-    said = {design: _answers(rows) for design, rows in designs.items()}
+    said = {configuration: _answers(rows) for configuration, rows in by_configuration.items()}
     common = sorted(set.intersection(*(set(answers) for answers in said.values()))) if said else []
     first = next(iter(said.values()), {})
     return [
         Told(
-            design,
+            configuration,
             len(common),
             sum(answers[question] != first[question] for question in common),
             sum(len(answers[question]) > 1 for question in common),
             hashlib.sha256(repr([(q, sorted(answers[q])) for q in common]).encode()).hexdigest(),
         )
-        for design, answers in said.items()
+        for configuration, answers in said.items()
     ]
 
 

@@ -21,7 +21,7 @@ from ragbench.launch import HURRIED_GRACE_S, LaunchError, Remote, Service, start
 from ragbench.load import OnRow
 from ragbench.measure import Surroundings, measure, schedule_of, write_point
 from ragbench.paths import StudyPaths
-from ragbench.points import Design, Point, expand
+from ragbench.points import Configuration, Point, expand
 from ragbench.records import Row, read_manifest, read_rows
 from ragbench.schedule import schedule_csv, sha256
 from ragbench.slo import Slo
@@ -58,7 +58,7 @@ class Plan:
 class Watching:
     """What a search tells of itself while it runs; each does nothing unless replaced."""
 
-    def starting(self, design: Design) -> None:
+    def starting(self, configuration: Configuration) -> None:
         """A server is being started."""
 
     def point_begins(self, point: Point) -> None:
@@ -67,21 +67,21 @@ class Watching:
     def row(self, row: Row) -> None:
         """A request is over."""
 
-    def probed(self, design: Design, probe: Probe, search: Search) -> None:
+    def probed(self, configuration: Configuration, probe: Probe, search: Search) -> None:
         """A rate is decided."""
 
     def note(self, text: str) -> None:
         """A line to keep."""
 
 
-def first_points(study: Study, plan: Plan, *, variant: str | None = None) -> list[Point]:
+def first_points(study: Study, plan: Plan, *, design: str | None = None) -> list[Point]:
     """One point per design at its start rate: what all its probes are made from. Raises StudyError."""
-    designs: dict[str, Point] = {}
+    firsts: dict[str, Point] = {}
     for launch in expand(study):
-        designs.setdefault(launch.design.name, launch.points[0])
-    wanted = [p for p in designs.values() if variant in (None, p.design.variant, p.design.name)]
+        firsts.setdefault(launch.configuration.name, launch.points[0])
+    wanted = [p for p in firsts.values() if design in (None, p.configuration.design, p.configuration.name)]
     if not wanted:
-        raise StudyError([f"no variant {variant!r} in study {study.name}; there: {', '.join(sorted(designs))}"])
+        raise StudyError([f"no design {design!r} in study {study.name}; there: {', '.join(sorted(firsts))}"])
     return [_probing(point, plan, _start_rps(point, plan), seed=study.seeds[0]) for point in wanted]
 
 
@@ -158,14 +158,14 @@ class Searcher:
                     point = _probing(first, self._plan, rate_rps, seed=first.seed + len(probe.votes))
                     probe = probe.with_vote(await self._vote(point, running))
                 search = search.told(probe)
-                self._watching.probed(first.design, probe, search)
+                self._watching.probed(first.configuration, probe, search)
         except LaunchError as error:
             self._watching.note(str(error))
             found = replace(search.found(), resolved=False, reason=error.reason)
-            return Outcome(first.design, found, tuple(search.probes.values()))
+            return Outcome(first.configuration, found, tuple(search.probes.values()))
         finally:
             await running.stop(is_hurried=search.next_rps is not None)
-        return Outcome(first.design, search.found(), tuple(search.probes.values()))
+        return Outcome(first.configuration, search.found(), tuple(search.probes.values()))
 
     async def _vote(self, point: Point, running: "_Running") -> Vote:
         """One seed's vote. One that another program or a late client spoiled is measured again, MOST_TRIES in all."""
@@ -203,12 +203,14 @@ class _Running:
 
     async def service(self, point: Point) -> Service:
         """The server, running. Raises LaunchError."""
-        if self._service is None and point.design.url is not None:
-            self._service = Remote(point.design.url)
+        if self._service is None and point.configuration.url is not None:
+            self._service = Remote(point.configuration.url)
         elif self._service is None:
-            self._watching.starting(point.design)
+            self._watching.starting(point.configuration)
             self._service = await start(
-                point.design.argv(sys.executable), log=self._paths.live_log, ready_timeout_s=point.load.ready_timeout_s
+                point.configuration.argv(sys.executable),
+                log=self._paths.live_log,
+                ready_timeout_s=point.load.ready_timeout_s,
             )
         assert self._service is not None
         return self._service

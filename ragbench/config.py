@@ -117,7 +117,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class Design:
     """One design under test: a command that prints a ready line, or the URL of a service that already runs.
 
     `settings` maps each name to its values in the order given; more than one value is a sweep.
@@ -130,7 +130,7 @@ class Variant:
     settings: Mapping[str, tuple[Value, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
-        refuse([*name_mistakes("variant", self.name), *self._target_mistakes(), *self._setting_mistakes()])
+        refuse([*name_mistakes("design", self.name), *self._target_mistakes(), *self._setting_mistakes()])
 
     def _target_mistakes(self) -> list[str]:
         if (self.command is None) == (self.url is None):
@@ -155,10 +155,10 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Everything one run measures: each variant under its load, once per seed. `slo`: what its answers should keep."""
+    """Everything one run measures: each design under its load, once per seed. `slo`: what its answers should keep."""
 
     name: str
-    variants: tuple[Variant, ...]
+    designs: tuple[Design, ...]
     title: str = ""
     seeds: tuple[int, ...] = (1,)
     workload: Workload = field(default_factory=Workload)
@@ -170,7 +170,7 @@ class Study:
                 *name_mistakes("study", self.name),
                 *distinct("seeds", self.seeds),
                 *(f"seeds must be >= 0, got {seed}" for seed in self.seeds if seed < 0),
-                *distinct("variants", [variant.name for variant in self.variants]),
+                *distinct("designs", [design.name for design in self.designs]),
             ]
         )
 

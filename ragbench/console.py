@@ -61,7 +61,7 @@ def plan_table(launches: Sequence[Launch], plan: Plan) -> Table:
     whole = {point.name for point in plan.whole}
     groups: dict[tuple[str, str], list[Point]] = {}
     for point in (point for launch in launches for point in launch.points):
-        groups.setdefault((point.design.name, point.arrival), []).append(point)
+        groups.setdefault((point.configuration.name, point.arrival), []).append(point)
     for (design, arrival), points in sorted(groups.items()):
         state = Counter("whole" if p.name in whole else "changed" if p.name in plan.changed else "new" for p in points)
         table.add_row(

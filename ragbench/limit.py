@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from ragbench.config import StudyError
-from ragbench.points import Design
+from ragbench.points import Configuration
 
 _BATCH = "max_batch_size"
 
@@ -20,7 +20,7 @@ _BATCH = "max_batch_size"
 class Turn:
     """One seed: requests/s of the bare pipeline in batches of the design's cap, and what the design answered then."""
 
-    design: str
+    configuration: str
     max_batch_size: int
     users: int
     seed: int
@@ -33,13 +33,13 @@ class Turn:
         return self.served_rps / self.bare_rps
 
 
-def bare_argv(bare: str, design: Design, *, duration_s: float, out: Path, python: str) -> list[str]:
+def bare_argv(bare: str, configuration: Configuration, *, duration_s: float, out: Path, python: str) -> list[str]:
     """The command that times the pipeline of `design`, in batches as large as it takes. Raises StudyError."""
-    size = design.settings.get(_BATCH)
+    size = configuration.settings.get(_BATCH)
     if not isinstance(size, int):
-        raise StudyError([f"settings of {design.name}: {_BATCH} is needed, for the bare pipeline's batches"])
-    settings = {name: value for name, value in design.settings.items() if name != _BATCH}
-    words = Design(design.variant, settings, command=bare).argv(python)
+        raise StudyError([f"settings of {configuration.name}: {_BATCH} is needed, for the bare pipeline's batches"])
+    settings = {name: value for name, value in configuration.settings.items() if name != _BATCH}
+    words = Configuration(configuration.design, settings, command=bare).argv(python)
     return [*words, "--batch-sizes", f"[{size}]", "--duration-s", repr(duration_s), "--out", str(out)]
 
 
@@ -54,10 +54,10 @@ def limit_csv(turns: Sequence[Turn]) -> str:
     """A row a turn."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["design", _BATCH, "users", "seed", "bare_rps", "served_rps", "ratio"])
+    table.writerow(["configuration", _BATCH, "users", "seed", "bare_rps", "served_rps", "ratio"])
     for turn in turns:
         figures = (f"{turn.bare_rps:.2f}", f"{turn.served_rps:.2f}", f"{turn.ratio:.4f}")
-        table.writerow([turn.design, turn.max_batch_size, turn.users, turn.seed, *figures])
+        table.writerow([turn.configuration, turn.max_batch_size, turn.users, turn.seed, *figures])
     return text.getvalue()
 
 
@@ -65,7 +65,7 @@ def limit_csv(turns: Sequence[Turn]) -> str:
 class Medians:
     """Over the turns of a design; `ratio` is that of the two medians."""
 
-    design: str
+    configuration: str
     turns: int
     bare_rps: float
     served_rps: float
@@ -78,10 +78,10 @@ class Medians:
 
 def medians(turns: Sequence[Turn]) -> list[Medians]:
     """One a design and number of users, in order of appearance."""
-    names = dict.fromkeys((turn.design, turn.users) for turn in turns)
+    names = dict.fromkeys((turn.configuration, turn.users) for turn in turns)
     found = []
-    for design, users in names:
-        mine = [turn for turn in turns if (turn.design, turn.users) == (design, users)]
+    for configuration, users in names:
+        mine = [turn for turn in turns if (turn.configuration, turn.users) == (configuration, users)]
         bare, served = (median(getattr(turn, name) for turn in mine) for name in ("bare_rps", "served_rps"))
-        found.append(Medians(f"{design}, {users} users", len(mine), bare, served))
+        found.append(Medians(f"{configuration}, {users} users", len(mine), bare, served))
     return found

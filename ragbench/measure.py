@@ -267,7 +267,8 @@ def summary_row(measurement: Measurement, *, hardware: str) -> dict[str, Any]:
     point = measurement.point
     return {
         "point": point.name,
-        "variant": point.design.variant,
+        "configuration": point.configuration.name,
+        "design": point.configuration.design,
         "arrival": point.arrival,
         "offered_rps": point.offered_rps,
         "concurrency": point.concurrency,

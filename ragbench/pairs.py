@@ -73,26 +73,28 @@ def _matched(
     a: Side, b: Side, runs_a: Sequence[Run], runs_b: Sequence[Run]
 ) -> Iterator[tuple[list[Run], list[Run], str, str]]:
     """The runs of each two (design, arrival) to compare, with what to call them."""
-    for design_a, arrival_a in dict.fromkeys((run.design, run.arrival) for run in runs_a):
-        for design_b, arrival_b in dict.fromkeys((run.design, run.arrival) for run in runs_b):
-            is_one_design = design_a == design_b or (a.design is not None and b.design is not None)
+    for configuration_a, arrival_a in dict.fromkeys((run.configuration, run.arrival) for run in runs_a):
+        for configuration_b, arrival_b in dict.fromkeys((run.configuration, run.arrival) for run in runs_b):
+            is_one_configuration = configuration_a == configuration_b or (
+                a.configuration is not None and b.configuration is not None
+            )
             is_one_arrival = arrival_a == arrival_b or (a.arrival is not None and b.arrival is not None)
-            if is_one_design and is_one_arrival:
-                found_a = [run for run in runs_a if (run.design, run.arrival) == (design_a, arrival_a)]
-                found_b = [run for run in runs_b if (run.design, run.arrival) == (design_b, arrival_b)]
+            if is_one_configuration and is_one_arrival:
+                found_a = [run for run in runs_a if (run.configuration, run.arrival) == (configuration_a, arrival_a)]
+                found_b = [run for run in runs_b if (run.configuration, run.arrival) == (configuration_b, arrival_b)]
                 yield found_a, found_b, *_names(a, b, found_a[0], found_b[0])
 
 
 def _names(a: Side, b: Side, run_a: Run, run_b: Run) -> tuple[str, str]:
     """The design, and as much more as it takes to tell the sides apart."""
     if run_a.arrival != run_b.arrival:
-        return f"{run_a.design}@{run_a.arrival}", f"{run_b.design}@{run_b.arrival}"
-    if run_a.design != run_b.design:
-        return run_a.design, run_b.design
+        return f"{run_a.configuration}@{run_a.arrival}", f"{run_b.configuration}@{run_b.arrival}"
+    if run_a.configuration != run_b.configuration:
+        return run_a.configuration, run_b.configuration
     folders = [side.folder.name for side in (a, b)]
     if folders[0] == folders[1]:
         folders = [str(side.folder) for side in (a, b)]
-    return f"{run_a.design} ({folders[0]})", f"{run_b.design} ({folders[1]})"
+    return f"{run_a.configuration} ({folders[0]})", f"{run_b.configuration} ({folders[1]})"
 
 
 def _at_each_level(runs_a: Sequence[Run], runs_b: Sequence[Run], name_a: str, name_b: str) -> Iterator[Pair]:
@@ -108,7 +110,9 @@ def _at_each_level(runs_a: Sequence[Run], runs_b: Sequence[Run], name_a: str, na
 def _refuse_same(runs_a: Iterable[Run], runs_b: Iterable[Run]) -> None:
     both = [{(run.paths.folder.resolve()) for run in runs} for runs in (runs_a, runs_b)]
     if both[0] == both[1]:
-        raise StudyError(["both sides name the same points; name a design or an arrival, as in FOLDER:DESIGN@ARRIVAL"])
+        raise StudyError(
+            ["both sides name the same points; name a configuration or an arrival, as in FOLDER:CONFIGURATION@ARRIVAL"]
+        )
 
 
 def _refuse_machines(pairs: Sequence[Pair]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ragbench.arrivals import CLOSED, ArrivalError, parse_arrival
-from ragbench.config import Load, Study, StudyError, Value, Variant, Workload
+from ragbench.config import Design, Load, Study, StudyError, Value, Workload
 from ragbench.slo import Slo
 
 _ANSWER_S = 0.1  # a guess at what a closed loop's user waits, for the time left
@@ -22,10 +22,10 @@ _LONGEST_NAME = 180  # leaves room for suffixes within the 255 bytes that file s
 
 
 @dataclass(frozen=True, slots=True)
-class Design:
-    """One variant with one choice of settings: what a launch starts. `swept` names the settings that vary."""
+class Configuration:
+    """One design with one choice of settings: what a launch starts. `swept` names the settings that vary."""
 
-    variant: str
+    design: str
     settings: Mapping[str, Value]
     swept: tuple[str, ...] = ()
     command: str | None = None
@@ -33,8 +33,8 @@ class Design:
 
     @property
     def name(self) -> str:
-        """The variant and its swept settings, as in `batched-max_batch_size=8`."""
-        return "-".join([self.variant, *(f"{name}={_plain(self.settings[name])}" for name in self.swept)])
+        """The design and its swept settings, as in `batched-max_batch_size=8`."""
+        return "-".join([self.design, *(f"{name}={_plain(self.settings[name])}" for name in self.swept)])
 
     def argv(self, python: str) -> list[str]:
         """The command line to start, with any free port and the settings as flags. `python` runs "python"."""
@@ -55,7 +55,7 @@ class Point:
     Open loop: `arrival` at `offered_rps`. Closed loop: `arrival` is `closed` and `concurrency` users wait in turn.
     """
 
-    design: Design
+    configuration: Configuration
     arrival: str
     offered_rps: float | None
     seed: int
@@ -72,7 +72,7 @@ class Point:
     def name(self) -> str:
         """The name of the point's folder, as in `batched-max_batch_size=8-poisson-60rps-seed1`."""
         load = f"{self.concurrency}users" if self.offered_rps is None else f"{_plain(self.offered_rps)}rps"
-        return re.sub(r"[^A-Za-z0-9_.=+-]", "_", f"{self.design.name}-{self.arrival}-{load}-seed{self.seed}")
+        return re.sub(r"[^A-Za-z0-9_.=+-]", "_", f"{self.configuration.name}-{self.arrival}-{load}-seed{self.seed}")
 
     @property
     def expected_s(self) -> float:
@@ -85,10 +85,11 @@ class Point:
         """Every setting of the point, as the manifest keeps it."""
         return {
             "name": self.name,
-            "variant": self.design.variant,
-            "command": self.design.command,
-            "url": self.design.url,
-            "settings": dict(self.design.settings),
+            "configuration": self.configuration.name,
+            "design": self.configuration.design,
+            "command": self.configuration.command,
+            "url": self.configuration.url,
+            "settings": dict(self.configuration.settings),
             "arrival": self.arrival,
             "offered_rps": self.offered_rps,
             "concurrency": self.concurrency,
@@ -111,7 +112,7 @@ class Point:
 class Launch:
     """One start of a design and the points that run inside it, in order. All share one seed."""
 
-    design: Design
+    configuration: Configuration
     points: tuple[Point, ...]
 
 
@@ -123,32 +124,36 @@ def expand(study: Study) -> list[Launch]:
     """
     launches = []
     for seed in study.seeds:
-        designs = [(design, load) for variant in study.variants for design, load in _designs(variant)]
+        choices = [each for design in study.designs for each in _configurations(design)]
         rng = np.random.default_rng(np.random.SeedSequence(seed))
-        for i in rng.permutation(len(designs)):
-            design, load = designs[i]
+        for i in rng.permutation(len(choices)):
+            configuration, load = choices[i]
             loads = [(a, r, None) for a in load.arrivals for r in load.rates]
             loads += [(CLOSED, None, users) for users in load.concurrency]
-            points = [Point(design, a, r, seed, load, study.workload, n, study.slo) for a, r, n in loads]
+            points = [Point(configuration, a, r, seed, load, study.workload, n, study.slo) for a, r, n in loads]
             shuffled = tuple(points[j] for j in rng.permutation(len(points)))
-            launches += [Launch(design, (point,)) for point in shuffled] if load.restart else [Launch(design, shuffled)]
+            launches += (
+                [Launch(configuration, (point,)) for point in shuffled]
+                if load.restart
+                else [Launch(configuration, shuffled)]
+            )
     points = [point for launch in launches for point in launch.points]
     _check_names([point.name for point in points])
     _check_traces(points)
     return launches
 
 
-def design_name(point: Mapping[str, Any]) -> str:
-    """The design of a point as its manifest keeps it, as in `batched max_batch_size=8`: all settings, swept or not."""
+def configuration_label(point: Mapping[str, Any]) -> str:
+    """The configuration of a point in words, as in `batched max_batch_size=8`: all settings, swept or not."""
     settings = [f"{name}={value}" for name, value in point["settings"].items()]
-    return " ".join([point["variant"], *settings])
+    return " ".join([point["design"], *settings])
 
 
-def _designs(variant: Variant) -> Iterator[tuple[Design, Load]]:
-    swept = tuple(name for name, values in variant.settings.items() if len(values) > 1)
-    for values in itertools.product(*variant.settings.values()):
-        settings = dict(zip(variant.settings, values, strict=True))
-        yield Design(variant.name, settings, swept, command=variant.command, url=variant.url), variant.load
+def _configurations(design: Design) -> Iterator[tuple[Configuration, Load]]:
+    swept = tuple(name for name, values in design.settings.items() if len(values) > 1)
+    for values in itertools.product(*design.settings.values()):
+        settings = dict(zip(design.settings, values, strict=True))
+        yield Configuration(design.name, settings, swept, command=design.command, url=design.url), design.load
 
 
 def _check_traces(points: Sequence[Point]) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
-from ragbench.points import Design, Point
+from ragbench.points import Configuration, Point
 from ragbench.records import Row
 
 _START_S = 5.0  # first guesses, replaced by what is seen: a server's start,
@@ -71,9 +71,9 @@ class Progress:
         """A line to keep."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def starting(self, design: Design) -> None:
+    def starting(self, configuration: Configuration) -> None:
         """A server is being started."""
-        self._show(f"starting {design.name}")
+        self._show(f"starting {configuration.name}")
 
     def point_begins(self, point: Point) -> None:
         """A point is warmed up, then fired."""

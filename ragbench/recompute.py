@@ -25,7 +25,7 @@ from ragbench.slo import Slo
 from ragbench.stats import Summary, summarise
 
 # Of the summary row: what names the point and its machine, which no row of requests.csv can tell.
-_KEPT = ("point", "variant", "arrival", "offered_rps", "concurrency", "seed")
+_KEPT = ("point", "configuration", "design", "arrival", "offered_rps", "concurrency", "seed")
 
 
 def recompute(

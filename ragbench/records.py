@@ -34,7 +34,7 @@ SCALING_COLUMNS = (
     *("replica_seconds", "replica_s_per_1000_good", "reaction_s", "capacity_s"),
     *("cold_start_s", "reversals_per_min"),
 )
-SUMMARY_FRONT = ("point", "variant")
+SUMMARY_FRONT = ("point", "configuration", "design")
 SUMMARY_REST = (
     *("arrival", "offered_rps", "concurrency", "seed", "source", "verdict", "verdict_reason"),
     *("requests", "completed", "rejected", "timed_out", "failed", "unsent"),
@@ -54,7 +54,7 @@ SUMMARY_REST = (
 )
 NEWER_SUMMARY_COLUMNS = ("f1", *SCALING_COLUMNS)
 _TEXT_COLUMNS = {
-    *("point", "variant", "arrival", "source", "verdict", "verdict_reason", "hardware"),
+    *("point", "configuration", "design", "arrival", "source", "verdict", "verdict_reason", "hardware"),
     *("question", "status", "close_reason", "replica", "result", "error", "reason"),
 }
 _WHOLE_COLUMNS = {
@@ -206,7 +206,7 @@ def _sort_key(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
         for name, value in sorted(point["settings"].items())
     ]
     offered, users = point["offered_rps"], point.get("concurrency")
-    return (point["variant"], settings, offered is None, point["arrival"], offered or 0.0, users or 0, point["seed"])
+    return (point["design"], settings, offered is None, point["arrival"], offered or 0.0, users or 0, point["seed"])
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

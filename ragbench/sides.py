@@ -1,9 +1,8 @@
-"""One side of a comparison: `FOLDER[:DESIGN[@ARRIVAL]]` -> the runs it names, with their figures and their requests.
+"""One side of a comparison: `FOLDER[:CONFIGURATION[@ARRIVAL]]` -> the runs it names, with figures and requests.
 
 What is compared with what is decided in pairs.py.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ class Side:
     """What one argument names: a results folder, in it one design or all, under one arrival or all."""
 
     folder: Path
-    design: str | None = None
+    configuration: str | None = None
     arrival: str | None = None
 
 
@@ -63,7 +62,7 @@ class Run:
     """One whole point as a comparison sees it."""
 
     point: str
-    design: str
+    configuration: str
     arrival: str
     level: Level
     seed: int
@@ -93,10 +92,12 @@ class Run:
 def parse_side(text: str) -> Side:
     """`results/smoke:batched-max_batch_size=8@poisson` and its beginnings. Raises StudyError."""
     folder, _, rest = text.partition(":")
-    design, _, arrival = rest.partition("@")
+    configuration, _, arrival = rest.partition("@")
     if not folder:
-        raise StudyError([f"a side looks like FOLDER[:DESIGN[@ARRIVAL]], as in results/smoke:batched, got {text!r}"])
-    return Side(Path(folder), design or None, arrival or None)
+        raise StudyError(
+            [f"a side looks like FOLDER[:CONFIGURATION[@ARRIVAL]], as in results/smoke:batched, got {text!r}"]
+        )
+    return Side(Path(folder), configuration or None, arrival or None)
 
 
 def read_runs(side: Side) -> list[Run]:
@@ -105,14 +106,16 @@ def read_runs(side: Side) -> list[Run]:
     mistakes = [
         f"no {what} {wanted!r} in {side.folder}; there: {', '.join(sorted(known))}"
         for what, wanted, known in (
-            ("design", side.design, {run.design for run in runs}),
+            ("configuration", side.configuration, {run.configuration for run in runs}),
             ("arrival", side.arrival, {run.arrival for run in runs}),
         )
         if wanted is not None and wanted not in known
     ]
     if mistakes:
         raise StudyError(mistakes)
-    return [run for run in runs if side.design in (None, run.design) and side.arrival in (None, run.arrival)]
+    return [
+        run for run in runs if side.configuration in (None, run.configuration) and side.arrival in (None, run.arrival)
+    ]
 
 
 def _all_runs(folder: Path) -> list[Run]:
@@ -132,7 +135,7 @@ def _run(row: Mapping[str, Any], paths: PointPaths) -> Run:
     users, rate = (None if pd.isna(row[name]) else row[name] for name in ("concurrency", "offered_rps"))
     return Run(
         point=row["point"],
-        design=design_of(row),
+        configuration=row["configuration"],
         arrival=row["arrival"],
         level=Level(int(users)) if users is not None else Level(offered_rps=float(rate or 0.0)),
         seed=int(row["seed"]),
@@ -145,10 +148,3 @@ def _run(row: Mapping[str, Any], paths: PointPaths) -> Run:
         slo=Slo.of(slo) if slo else None,
         paths=paths,
     )
-
-
-def design_of(row: Mapping[str, Any]) -> str:
-    """The design's name as the point's folder has it: what stands before the arrival, the load and the seed."""
-    arrival = re.sub(r"[^A-Za-z0-9_.=+-]", "_", row["arrival"])
-    found = re.fullmatch(rf"(.+)-{re.escape(arrival)}-[^-]+(?:-\d+)?(?:rps|users)-seed{row['seed']}", row["point"])
-    return found[1] if found else str(row["variant"])

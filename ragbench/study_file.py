@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ragbench.config import Load, Study, StudyError, Value, Variant, Workload, field_names
+from ragbench.config import Design, Load, Study, StudyError, Value, Workload, field_names
 from ragbench.paths import SHIPPED_STUDIES
 from ragbench.slo import Slo
 from ragbench.toml_tables import (
@@ -51,22 +51,24 @@ def load_study(path: Path) -> Study:
 def parse_study(tables: Table, *, default_name: str) -> Study:
     """The study that `tables` describes. Raises StudyError holding every mistake."""
     mistakes: list[str] = []
-    mistakes += unknown_keys("the study file", tables, ("study", "workload", "load", "variants"))
+    if "variants" in tables:
+        raise StudyError(["[variants] is now [designs]: write [designs.NAME] for each [variants.NAME]"])
+    mistakes += unknown_keys("the study file", tables, ("study", "workload", "load", "designs"))
     head = read_table("study", tables.get("study", {}), _STUDY, mistakes)
     workload = build(
         "workload", Workload, read_table("workload", tables.get("workload", {}), _WORKLOAD, mistakes), mistakes
     )
     load = _base_load(tables.get("load", {}), mistakes)
-    variants = _variants(tables.get("variants", {}), load, mistakes)
+    designs = _designs(tables.get("designs", {}), load, mistakes)
     try:
         if workload is not None:
             load_questions(workload.questions)
     except QuestionsError as error:
         mistakes.append(f"[workload] {error}")
     values = {"name": default_name} | head
-    # Without any variant the mistakes above say so; a stand-in lets the rest be checked.
-    found = variants or (Variant("stand-in", load, command="stand-in"),)
-    study = build("study", Study, values | {"variants": found, "workload": workload or Workload()}, mistakes)
+    # Without any design the mistakes above say so; a stand-in lets the rest be checked.
+    found = designs or (Design("stand-in", load, command="stand-in"),)
+    study = build("study", Study, values | {"designs": found, "workload": workload or Workload()}, mistakes)
     if mistakes or study is None:
         raise StudyError(mistakes)
     return study
@@ -89,27 +91,27 @@ def _base_load(table: object, mistakes: list[str]) -> Load:
     return load if load is not None and len(mistakes) == before else Load(rates=(1.0,), duration_s=1.0)
 
 
-def _variants(tables: object, base: Load, mistakes: list[str]) -> tuple[Variant, ...]:
+def _designs(tables: object, base: Load, mistakes: list[str]) -> tuple[Design, ...]:
     if not isinstance(tables, Mapping) or not tables:
-        mistakes.append('[variants.NAME] is needed at least once, with command = "..." or url = "..."')
+        mistakes.append('[designs.NAME] is needed at least once, with command = "..." or url = "..."')
         return ()
-    found = (_variant(name, table, base, mistakes) for name, table in tables.items())
-    return tuple(variant for variant in found if variant is not None)
+    found = (_design(name, table, base, mistakes) for name, table in tables.items())
+    return tuple(design for design in found if design is not None)
 
 
-def _variant(name: str, table: object, base: Load, mistakes: list[str]) -> Variant | None:
-    where = f"variants.{name}"
+def _design(name: str, table: object, base: Load, mistakes: list[str]) -> Design | None:
+    where = f"designs.{name}"
     before = len(mistakes)
-    values = read_table(where, table, _VARIANT, mistakes)
+    values = read_table(where, table, _DESIGN, mistakes)
     load = _own_load(f"{where}.load", values.pop("load", {}), base, mistakes)
     # Without this a command of the wrong type would be reported a second time, as absent.
     if isinstance(table, Mapping) and len(mistakes) > before and not {"command", "url"} & values.keys():
         values |= {"command": "stand-in"} if {"command", "url"} & table.keys() else {}
-    return build(where, Variant, values | {"name": name, "load": load}, mistakes)
+    return build(where, Design, values | {"name": name, "load": load}, mistakes)
 
 
 def _own_load(where: str, table: object, base: Load, mistakes: list[str]) -> Load:
-    """[variants.x.load]: keys here replace those of [load]; duration_s and requests replace each other."""
+    """[designs.x.load]: keys here replace those of [load]; duration_s and requests replace each other."""
     values = read_table(where, table, _LOAD, mistakes)
     if "duration_s" in values:
         values = {"requests": None} | values
@@ -173,6 +175,6 @@ _LOAD: dict[str, Reader] = {
     "deadline_s": number,
     "restart": truth,
 }
-_VARIANT: dict[str, Reader] = {"command": text, "url": text, "settings": _settings, "load": _as_is}
+_DESIGN: dict[str, Reader] = {"command": text, "url": text, "settings": _settings, "load": _as_is}
 
 assert list(_LOAD) == field_names(Load), "every field of Load is readable from a study"

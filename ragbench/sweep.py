@@ -59,7 +59,7 @@ def make_plan(study: Study, paths: StudyPaths, *, redo: Redo | None = None) -> P
         else:
             whole.append(point)
     skipped = {point.name for point in whole} | (set() if redo else changed.keys())
-    left = (Launch(x.design, tuple(p for p in x.points if p.name not in skipped)) for x in launches)
+    left = (Launch(x.configuration, tuple(p for p in x.points if p.name not in skipped)) for x in launches)
     names = {point.name for launch in launches for point in launch.points}
     others = [m["point"]["name"] for m in read_manifests(paths.root) if m["point"]["name"] not in names]
     return Plan(tuple(launch for launch in left if launch.points), tuple(whole), tuple(failed), changed, tuple(others))
@@ -120,11 +120,13 @@ class _Runner:
                 await service.stop(grace_s=HURRIED_GRACE_S)
 
     async def _start(self, point: Point) -> Service:
-        if point.design.url is not None:
-            return Remote(point.design.url)
-        self._progress.starting(point.design)
+        if point.configuration.url is not None:
+            return Remote(point.configuration.url)
+        self._progress.starting(point.configuration)
         return await start(
-            point.design.argv(sys.executable), log=self._paths.live_log, ready_timeout_s=point.load.ready_timeout_s
+            point.configuration.argv(sys.executable),
+            log=self._paths.live_log,
+            ready_timeout_s=point.load.ready_timeout_s,
         )
 
     async def _run_point(self, point: Point, service: Service) -> bool:

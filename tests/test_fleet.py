@@ -39,9 +39,9 @@ def peers() -> list[str]:
 
 def scaling() -> list[str]:
     """A row an arrival and a rule."""
-    summary = read("scaling").sort_values(["arrival", "variant"])
+    summary = read("scaling").sort_values(["arrival", "design"])
     return [
-        f"| {row.arrival.split(':')[0]} | {row.variant} | {row.attainment:.1%} | {row.latency_p95_s:.2f} s "
+        f"| {row.arrival.split(':')[0]} | {row.design} | {row.attainment:.1%} | {row.latency_p95_s:.2f} s "
         f"| {row.replica_s_per_1000_good:.0f} | {told(row.reaction_s, '{:.1f} s')} "
         f"| {told(row.capacity_s, '{:.1f} s')} | {row.reversals_per_min:.1f} |"
         for row in summary.itertuples()
@@ -68,7 +68,7 @@ def balancer() -> list[str]:
     rows = []
     for by, form in (("concurrency", "users: {:.0f}"), ("offered_rps", "{:.0f}/s")):
         for load, mine in summary.dropna(subset=[by]).groupby(by):
-            found = mine.groupby("variant")[["throughput_rps", "latency_p50_s"]].median()
+            found = mine.groupby("design")[["throughput_rps", "latency_p50_s"]].median()
             direct, through = found.loc["batched"], found.loc["scaled"]
             ratio = through.throughput_rps / direct.throughput_rps
             more_ms = (through.latency_p50_s - direct.latency_p50_s) * 1e3
@@ -83,12 +83,12 @@ def overload() -> list[str]:
     """A row a design and rate: goodput, and as a share of the design's best."""
     summary = read("overload")
     rows = []
-    for variant, mine in summary.groupby("variant", sort=False):
+    for design, mine in summary.groupby("design", sort=False):
         found = mine.groupby("offered_rps")[["goodput_rps", "latency_p99_s", "rejected", "requests"]].median()
         for rate, row in found.iterrows():
             share, refused = row.goodput_rps / found.goodput_rps.max(), row.rejected / row.requests
             rows.append(
-                f"| {variant} | {rate:.0f} | {row.goodput_rps:.0f} | {share:.2f} | {refused:.0%} "
+                f"| {design} | {rate:.0f} | {row.goodput_rps:.0f} | {share:.2f} | {refused:.0%} "
                 f"| {row.latency_p99_s:.2f} s |"
             )
     return rows

@@ -21,9 +21,9 @@ COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) 
 def table_of(summary: pd.DataFrame) -> list[str]:
     """The README's table: Poisson load at the highest rate, one line a design and batch size."""
     top = summary[(summary.arrival == "poisson") & (summary.offered_rps == summary.offered_rps.max())]
-    rows = top.sort_values(["variant", "max_batch_size"], na_position="first").itertuples()
+    rows = top.sort_values(["design", "max_batch_size"], na_position="first").itertuples()
     return [
-        f"| {row.variant} | {'' if pd.isna(row.max_batch_size) else int(row.max_batch_size)} "
+        f"| {row.design} | {'' if pd.isna(row.max_batch_size) else int(row.max_batch_size)} "
         f"| {row.throughput_rps:.0f} | {row.latency_p50_s:.3f} s | {row.latency_p95_s:.3f} s "
         f"| {row.exact_match:.3f} | {row.verdict} |"
         for row in rows
@@ -39,9 +39,9 @@ def test_the_table_is_that_of_the_reference_study() -> None:
     assert f"highest rate of the study, {summary.offered_rps.max():.0f} requests/s" in README
 
 
-def median(summary: pd.DataFrame, variant: str, column: str, **load: float) -> float | None:
+def median(summary: pd.DataFrame, design: str, column: str, **load: float) -> float | None:
     """Over the seeds of one load; None where it was not measured."""
-    rows = summary[summary.variant == variant]
+    rows = summary[summary.design == design]
     for name, value in load.items():
         rows = rows[rows[name] == value]
     return None if rows.empty else float(rows[column].median())
@@ -50,14 +50,14 @@ def median(summary: pd.DataFrame, variant: str, column: str, **load: float) -> f
 def peers_table(summary: pd.DataFrame) -> list[str]:
     """Most throughput first: with 64 users, alone, and at the middle rate."""
     rows = []
-    for variant in summary.variant.unique():
-        carried = median(summary, variant, "throughput_rps", concurrency=64)
-        alone = median(summary, variant, "latency_p50_s", concurrency=1)
-        tail = median(summary, variant, "latency_p95_s", offered_rps=370)
+    for design in summary.design.unique():
+        carried = median(summary, design, "throughput_rps", concurrency=64)
+        alone = median(summary, design, "latency_p50_s", concurrency=1)
+        tail = median(summary, design, "latency_p95_s", offered_rps=370)
         assert carried is not None
         assert alone is not None
         told = "" if tail is None else f"{tail * 1e3:.0f} ms"
-        rows.append((carried, f"| {variant} | {carried:.0f} | {alone * 1e3:.1f} ms | {told} |"))
+        rows.append((carried, f"| {design} | {carried:.0f} | {alone * 1e3:.1f} ms | {told} |"))
     return [row for _, row in sorted(rows, reverse=True)]
 
 
@@ -66,12 +66,12 @@ def overhead_table(summary: pd.DataFrame) -> list[str]:
     echo = median(summary, "echo", "throughput_rps")
     assert echo is not None
     rows = []
-    for variant in summary.variant.unique():
-        sizes = [size for size in summary[summary.variant == variant].max_batch_size.unique() if not pd.isna(size)]
-        found = [(median(summary, variant, "throughput_rps", max_batch_size=size), f"{size:.0f}") for size in sizes]
-        best, size = max(found or [(median(summary, variant, "throughput_rps"), "")])
+    for design in summary.design.unique():
+        sizes = [size for size in summary[summary.design == design].max_batch_size.unique() if not pd.isna(size)]
+        found = [(median(summary, design, "throughput_rps", max_batch_size=size), f"{size:.0f}") for size in sizes]
+        best, size = max(found or [(median(summary, design, "throughput_rps"), "")])
         assert best is not None
-        rows.append((best, f"| {variant} | {size} | {best:.0f} | {best / echo:.2f} |"))
+        rows.append((best, f"| {design} | {size} | {best:.0f} | {best / echo:.2f} |"))
     return [row for _, row in sorted(rows, reverse=True)]
 
 

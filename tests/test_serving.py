@@ -15,7 +15,7 @@ def limit(results: Path) -> list[str]:
     """Medians over the turns, and their ratio."""
     turns = pd.read_csv(results / "limit.csv")
     rows = []
-    for (design, users), mine in turns.groupby(["design", "users"], sort=False):
+    for (design, users), mine in turns.groupby(["configuration", "users"], sort=False):
         alone, served = mine.bare_rps.median(), mine.served_rps.median()
         size = mine.max_batch_size.iloc[0]
         rows.append(f"| {design} | {size} | {users} | {alone:.4g} | {served:.4g} | {served / alone:.3f} |")
@@ -55,7 +55,7 @@ def mixed(results: Path) -> list[str]:
 def invariance(results: Path) -> list[str]:
     """A row a design."""
     told = pd.read_csv(results / "answers.csv")
-    return [f"| {one.design} | {one.different} | `{one.sha256[:16]}` |" for one in told.itertuples()]
+    return [f"| {one.configuration} | {one.different} | `{one.sha256[:16]}` |" for one in told.itertuples()]
 
 
 @pytest.mark.parametrize("table", [limit, policies, mixed, invariance], ids=lambda table: table.__name__)

@@ -24,7 +24,9 @@ async def measured(
     allow_files([point])
     with tempfile.TemporaryDirectory(prefix="ragbench-calibrate-") as scratch:
         log = Path(scratch) / "server.log"
-        server = await start(point.design.argv(sys.executable), log=log, ready_timeout_s=point.load.ready_timeout_s)
+        server = await start(
+            point.configuration.argv(sys.executable), log=log, ready_timeout_s=point.load.ready_timeout_s
+        )
         try:
             return await measure(point, server, _QUESTIONS)
         finally:
@@ -37,7 +39,7 @@ def _point(flags: str, *, arrival: str, rate: float | None, seed: int, **load: A
         {
             "study": {"seeds": [seed]},
             "load": {"warmup_requests": 4, "timeout_s": 20.0, **open_loop, **load},
-            "variants": {"calibration": {"command": f"{_SERVER} {flags}"}},
+            "designs": {"calibration": {"command": f"{_SERVER} {flags}"}},
         },
         default_name="calibration",
     )

@@ -8,24 +8,24 @@ from rich.table import Table
 from ragbench.answers import Told, answers_csv, compare_answers
 from ragbench.commands.common import FolderArgument, results_folder, terminal
 from ragbench.config import StudyError
-from ragbench.points import design_name
+from ragbench.points import configuration_label
 from ragbench.records import Row, read_manifests, read_rows, write_atomic
 
 
 def answers(
     folder: FolderArgument,
-    reference: Annotated[str | None, typer.Option(help="The variant that the others are compared to.")] = None,
+    reference: Annotated[str | None, typer.Option(help="The design that the others are compared to.")] = None,
 ) -> None:
     """Print a checksum of the answers of each design of FOLDER to the same questions; exit 1 where any differ."""
     paths = results_folder(folder)
     points = [manifest["point"] for manifest in read_manifests(paths.root)]
-    variants = dict.fromkeys(point["variant"] for point in points)
-    if reference is not None and reference not in variants:
-        raise StudyError([f"--reference: no variant {reference!r} in {paths.root}; there: {', '.join(variants)}"])
-    designs: dict[str, list[Row]] = {}
-    for point in sorted(points, key=lambda point: point["variant"] != reference):
-        designs.setdefault(design_name(point), []).extend(read_rows(paths.point(point["name"]).requests))
-    told = compare_answers(designs)
+    designs = dict.fromkeys(point["design"] for point in points)
+    if reference is not None and reference not in designs:
+        raise StudyError([f"--reference: no design {reference!r} in {paths.root}; there: {', '.join(designs)}"])
+    rows: dict[str, list[Row]] = {}
+    for point in sorted(points, key=lambda point: point["design"] != reference):
+        rows.setdefault(configuration_label(point), []).extend(read_rows(paths.point(point["name"]).requests))
+    told = compare_answers(rows)
     if told[0].questions == 0:
         raise StudyError([f"{paths.root}: there is no question that every design answered"])
     terminal.print(_table(told))
@@ -36,11 +36,11 @@ def answers(
 
 
 def _table(told: list[Told]) -> Table:
-    table = Table("design", title=f"answers to the {told[0].questions} questions that all answered")
+    table = Table("configuration", title=f"answers to the {told[0].questions} questions that all answered")
     for column in ("different", "unsteady"):
         table.add_column(column, justify="right")
     table.add_column("sha256")
     for one in told:
         style = None if not (one.different or one.unsteady) else "yellow"
-        table.add_row(one.design, str(one.different), str(one.unsteady), one.sha256[:16], style=style)
+        table.add_row(one.configuration, str(one.different), str(one.unsteady), one.sha256[:16], style=style)
     return table

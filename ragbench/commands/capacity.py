@@ -16,7 +16,7 @@ from ragbench.config import StudyError
 from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.measure import look_around
 from ragbench.paths import StudyPaths
-from ragbench.points import Design, Point
+from ragbench.points import Configuration, Point
 from ragbench.records import Row, write_atomic
 from ragbench.slo import Slo, parse_slo
 from ragbench.study_file import find_study, load_study
@@ -32,7 +32,7 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
     tolerance: Annotated[float, typer.Option(help="How wide the bracket may be, as a share.")] = 0.05,
     start: Annotated[float | None, typer.Option(help="The first rate; else the study's lowest.")] = None,
     duration_s: Annotated[float, typer.Option(help="Of one load of a probe.")] = 5.0,
-    variant: Annotated[str | None, typer.Option(help="Only this variant, or this design.")] = None,
+    design: Annotated[str | None, typer.Option(help="Only this design, or this configuration of it.")] = None,
     most_probes: Annotated[int, typer.Option(help="Give a design up after so many.")] = 16,
     results: ResultsOption = Path("results"),
 ) -> None:
@@ -44,7 +44,7 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
         parse_arrival(arrival)
     except ArrivalError as error:
         raise StudyError([f"--arrival: {error}"]) from error
-    points = first_points(loaded, plan, variant=variant)
+    points = first_points(loaded, plan, design=design)
     paths = StudyPaths(results / f"{loaded.name}-capacity")
     outcomes: list[Outcome] = []
 
@@ -84,7 +84,7 @@ def _promise(options: list[str] | None, own: Slo | None) -> Slo:
 
 
 def _table(outcomes: list[Outcome]) -> Table:
-    table = Table("design", title="capacity")
+    table = Table("configuration", title="capacity")
     for column in ("capacity/s", "bracket", "probes", "resolved"):
         table.add_column(column, justify="right")
     table.add_column("why")
@@ -93,7 +93,7 @@ def _table(outcomes: list[Outcome]) -> Table:
         low, high = (f"{end:g}" if end else "?" for end in (found.low_rps, found.high_rps))
         capacity_rps = f"{found.capacity_rps:g}" if found.capacity_rps else ""
         row = (capacity_rps, f"{low} to {high}", str(len(outcome.probes)), "yes" if found.resolved else "no")
-        table.add_row(outcome.design.name, *row, found.reason)
+        table.add_row(outcome.configuration.name, *row, found.reason)
     return table
 
 
@@ -113,9 +113,9 @@ class _Shown(Watching):
     def __init__(self, line: StatusLine) -> None:
         self._line = line
 
-    def starting(self, design: Design) -> None:
+    def starting(self, configuration: Configuration) -> None:
         """See Watching."""
-        self._line.show(f"starting {design.name}")
+        self._line.show(f"starting {configuration.name}")
 
     def point_begins(self, point: Point) -> None:
         """See Watching."""
@@ -126,11 +126,11 @@ class _Shown(Watching):
         del row
         self._line.count()
 
-    def probed(self, design: Design, probe: Probe, search: Search) -> None:
+    def probed(self, configuration: Configuration, probe: Probe, search: Search) -> None:
         """See Watching."""
         low, high = (f"{end.rate_rps:g}" if end else "?" for end in (search.low, search.high))
         after = f"next {search.next_rps:g}/s" if search.next_rps else "done"
-        say(f"{design.name} at {probe}; between {low} and {high}/s; {after}")
+        say(f"{configuration.name} at {probe}; between {low} and {high}/s; {after}")
 
     def note(self, text: str) -> None:
         """See Watching."""

@@ -19,7 +19,9 @@ from ragbench.records import write_atomic
 from ragbench.sides import METRICS, parse_side
 from ragbench.wording import footnotes, sentences, signed, span
 
-SideArgument = Annotated[str, typer.Argument(metavar="FOLDER[:DESIGN[@ARRIVAL]]", help="As in results/smoke:batched.")]
+SideArgument = Annotated[
+    str, typer.Argument(metavar="FOLDER[:CONFIGURATION[@ARRIVAL]]", help="As in results/smoke:batched.")
+]
 
 
 def compare(

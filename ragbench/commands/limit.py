@@ -37,7 +37,7 @@ def limit(
     """Measure each design of STUDY, and in turns with it its pipeline alone; by how much the server is slower."""
     source = find_study(study)
     loaded = load_study(source)
-    if any(variant.load.rates for variant in loaded.variants):
+    if any(design.load.rates for design in loaded.designs):
         raise StudyError(["[load]: wanted concurrency alone: users enough to keep the pipeline busy"])
     paths = StudyPaths(results / loaded.name)
     commands = {_bare_file(launch, paths): _bare_argv(bare, launch, paths) for launch in expand(loaded)}
@@ -47,7 +47,7 @@ def limit(
     try:
         for block, plan in zip(blocks, plans, strict=True):
             for launch in _to_time(block, plan, paths):
-                say(f"the pipeline of {launch.design.name} alone")
+                say(f"the pipeline of {launch.configuration.name} alone")
                 out = _bare_file(launch, paths)
                 run_until_done(_time_bare(commands[out], out))
             with Progress(plan.points, starts=len(plan.launches)) as progress:
@@ -62,12 +62,14 @@ def limit(
 
 
 def _bare_file(launch: Launch, paths: StudyPaths) -> Path:
-    return paths.root / "bare" / f"{launch.design.name}-seed{launch.points[0].seed}.csv"
+    return paths.root / "bare" / f"{launch.configuration.name}-seed{launch.points[0].seed}.csv"
 
 
 def _bare_argv(bare: str, launch: Launch, paths: StudyPaths) -> list[str]:
     duration_s = launch.points[0].load.duration_s or _DURATION_S
-    return bare_argv(bare, launch.design, duration_s=duration_s, out=_bare_file(launch, paths), python=sys.executable)
+    return bare_argv(
+        bare, launch.configuration, duration_s=duration_s, out=_bare_file(launch, paths), python=sys.executable
+    )
 
 
 def _plan(block: Study, paths: StudyPaths) -> Plan:
@@ -126,17 +128,19 @@ def _turns(study: Study, paths: StudyPaths) -> list[Turn]:
             if summary["verdict"] != "valid":
                 say(f"{point.name} is left out: {summary['verdict']}: {summary['verdict_reason']}")
                 continue
-            size, served = launch.design.settings["max_batch_size"], summary["throughput_rps"]
-            turns.append(Turn(launch.design.name, int(size), point.concurrency or 0, point.seed, bare, served))
+            size, served = launch.configuration.settings["max_batch_size"], summary["throughput_rps"]
+            turns.append(Turn(launch.configuration.name, int(size), point.concurrency or 0, point.seed, bare, served))
     if not turns:
         raise StudyError([f"no turn in {paths.root} is valid"])
-    return sorted(turns, key=lambda turn: (turn.design, turn.users, turn.seed))
+    return sorted(turns, key=lambda turn: (turn.configuration, turn.users, turn.seed))
 
 
 def _table(turns: list[Turn]) -> Table:
-    table = Table("design", title="beside the pipeline alone; requests/s, medians")
+    table = Table("configuration", title="beside the pipeline alone; requests/s, medians")
     for column in ("turns", "alone", "served", "ratio"):
         table.add_column(column, justify="right")
     for one in medians(turns):
-        table.add_row(one.design, str(one.turns), f"{one.bare_rps:.4g}", f"{one.served_rps:.4g}", f"{one.ratio:.3f}")
+        table.add_row(
+            one.configuration, str(one.turns), f"{one.bare_rps:.4g}", f"{one.served_rps:.4g}", f"{one.ratio:.3f}"
+        )
     return table

@@ -55,7 +55,7 @@ def load(  # noqa: PLR0913, PLR0917  an option each
                 "timeout_s": timeout_s,
                 "processes": processes,
             },
-            "variants": {"service": {"url": url}},
+            "designs": {"service": {"url": url}},
         }
     )
     asked = load_questions(questions)

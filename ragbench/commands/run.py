@@ -76,7 +76,7 @@ def plan(study: StudyArgument, results: ResultsOption = Path("results")) -> None
     """Print the points of STUDY, which of them are whole, and how long the rest takes."""
     _, loaded, paths, planned = _planned(study, results, None)
     terminal.print(console.plan_table(expand(loaded), planned))
-    points, starts = planned.points, sum(launch.design.url is None for launch in planned.launches)
+    points, starts = planned.points, sum(launch.configuration.url is None for launch in planned.launches)
     load_s = sum(point.expected_s for point in points)
     terminal.print(
         f"{counted(len(points))} to measure, {len(planned.whole)} whole in {paths.root}; server starts: {starts}. "

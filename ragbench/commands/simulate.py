@@ -62,7 +62,7 @@ def _replay(paths: StudyPaths, target: StudyPaths, batches: Sequence[Batch]) -> 
 
 
 def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario, batches: Sequence[Batch]) -> None:
-    fitted = choose(fits(paths, batches=batches), scenario.variant)
+    fitted = choose(fits(paths, batches=batches), scenario.design)
     with Console(stderr=True).status(f"simulating: {scenario.title}"):
         what = tell(scenario, design=fitted.info["design"], settings=fitted.info["settings"], times=fitted.times)
     summary = summary_of(what, scenario)

@@ -26,7 +26,6 @@ from ragbench.plots.style import (
     styled,
 )
 from ragbench.records import RecordError
-from ragbench.sides import design_of
 from ragbench.slo import PERCENTILES
 
 FILE = "capacity.csv"
@@ -34,11 +33,11 @@ THROUGHPUT = "throughput_rps"
 
 
 def load_capacity(folder: Path) -> pd.DataFrame:
-    """capacity.csv of a results folder: a row per design. Raises RecordError where there is none."""
+    """capacity.csv of a results folder: a row per configuration. Raises RecordError where there is none."""
     path = folder / FILE
     if not path.is_file():
         raise RecordError(f"there is no {path}; `ragbench capacity` writes it")
-    return pd.read_csv(path, dtype={"design": str, "variant": str, "reason": str, "slo": str})
+    return pd.read_csv(path, dtype={"configuration": str, "design": str, "reason": str, "slo": str})
 
 
 @styled
@@ -49,7 +48,7 @@ def capacity(study: Study) -> Figure | None:
     """
     if not (study.folder / FILE).is_file():
         return None
-    brackets = load_capacity(study.folder).set_index("design")
+    brackets = load_capacity(study.folder).set_index("configuration")
     shown = [line for line in lines(study) if _bracket(line, brackets) is not None]
     if not shown:
         return None
@@ -85,8 +84,7 @@ def _draw(axes: Axes, line: Line, arrival: str, column: str, *, bracket: tuple[f
 
 
 def _row(line: Line, brackets: pd.DataFrame) -> pd.Series | None:
-    first = line.points.iloc[0]
-    name = design_of(first.to_dict())
+    name = line.points["configuration"].iloc[0]
     return brackets.loc[name] if name in brackets.index else None
 
 

@@ -9,12 +9,12 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from ragbench.compare import LATENCIES, Cell, Comparison
 from ragbench.paths import StudyPaths
-from ragbench.plots.lines import OTHER_COLOURS, VARIANT_COLOURS
+from ragbench.plots.lines import DESIGN_COLOURS, OTHER_COLOURS
 from ragbench.plots.study import Study
 from ragbench.plots.style import GREY, finish, page, styled
 from ragbench.sides import METRICS
 
-COLOURS = (*VARIANT_COLOURS.values(), *OTHER_COLOURS)
+COLOURS = (*DESIGN_COLOURS.values(), *OTHER_COLOURS)
 SPREAD = 0.5  # of the room between two loads, over which what is drawn at one load is spread
 FACTORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 1, 1.1, 1.25, 2, 5, 10, 20, 50, 100)
 

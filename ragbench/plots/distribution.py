@@ -49,7 +49,7 @@ def distribution(study: Study) -> Figure | None:
 
 def common_rates(points: pd.DataFrame) -> list[float]:
     """The highest rate with most designs valid at every arrival process, then the highest offered to most designs."""
-    groups = points.assign(valid=points["verdict"] == "valid").groupby(["offered_rps", "variant"])["valid"].all()
+    groups = points.assign(valid=points["verdict"] == "valid").groupby(["offered_rps", "design"])["valid"].all()
     counts = groups.groupby(level="offered_rps").agg(["sum", "count"])
     calm = max(counts.index, key=lambda rate: (counts.loc[rate, "sum"], rate))
     full = max(counts.index, key=lambda rate: (counts.loc[rate, "count"], rate))

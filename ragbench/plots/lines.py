@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from ragbench.plots.study import Study
 
 # Okabe and Ito's colour-blind-safe palette, less its pale yellow, and four more apart in lightness; markers differ too.
-VARIANT_COLOURS = {"baseline": "#0072B2", "batched": "#D55E00", "scaled": "#009E73"}
+DESIGN_COLOURS = {"baseline": "#0072B2", "batched": "#D55E00", "scaled": "#009E73"}
 OTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#333333", "#8C510A", "#6A3D9A", "#999999", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
@@ -23,7 +23,7 @@ class Line:
     Measured points and simulated ones are lines apart, in one colour.
     """
 
-    variant: str
+    design: str
     label: str
     colour: tuple[float, ...]
     marker: str
@@ -38,10 +38,10 @@ class Line:
         return rows if rate is None else rows[rows["offered_rps"] == rate]
 
 
-def variants(study: Study) -> list[str]:
+def designs(study: Study) -> list[str]:
     """Designs in the order every figure shows them: the three of this repository, then the others as they came."""
-    found = list(dict.fromkeys(study.summary["variant"]))
-    return [name for name in VARIANT_COLOURS if name in found] + [name for name in found if name not in VARIANT_COLOURS]
+    found = list(dict.fromkeys(study.summary["design"]))
+    return [name for name in DESIGN_COLOURS if name in found] + [name for name in found if name not in DESIGN_COLOURS]
 
 
 def lines(study: Study) -> list[Line]:
@@ -51,16 +51,16 @@ def lines(study: Study) -> list[Line]:
     line, smaller ones are paler and dashed. Machines are told apart like settings: their points never share a line.
     """
     found: list[Line] = []
-    for index, variant in enumerate(variants(study)):
-        rows = study.summary[study.summary["variant"] == variant]
+    for index, design in enumerate(designs(study)):
+        rows = study.summary[study.summary["design"] == design]
         varied = [name for name in [*study.settings, "hardware"] if rows[name].nunique(dropna=False) > 1]
-        choices = _by_settings(variant, rows, varied)
+        choices = _by_settings(design, rows, varied)
         for below, (label, points) in enumerate(reversed(choices)):
-            colour = tint(colours(study)[variant], 0.55 * below / max(len(choices) - 1, 1))
+            colour = tint(colours(study)[design], 0.55 * below / max(len(choices) - 1, 1))
             # Later designs are thinner, so that none hides one it coincides with.
             width = max(2.4 - 0.6 * index, 1.0)
             line = Line(
-                variant, label, colour, MARKERS[index % len(MARKERS)], DASHES[below % len(DASHES)], width, points
+                design, label, colour, MARKERS[index % len(MARKERS)], DASHES[below % len(DASHES)], width, points
             )
             place = len(found) - sum(len(_by_source(each)) for _, each in choices[len(choices) - below :])
             found[place:place] = [
@@ -82,8 +82,8 @@ def _simulated(line: Line, points: pd.DataFrame) -> Line:
 
 def colours(study: Study) -> dict[str, str]:
     """Each design's colour: its own for those of this repository, the others in turn for the rest."""
-    others = [name for name in variants(study) if name not in VARIANT_COLOURS]
-    return VARIANT_COLOURS | {name: OTHER_COLOURS[n % len(OTHER_COLOURS)] for n, name in enumerate(others)}
+    others = [name for name in designs(study) if name not in DESIGN_COLOURS]
+    return DESIGN_COLOURS | {name: OTHER_COLOURS[n % len(OTHER_COLOURS)] for n, name in enumerate(others)}
 
 
 def tint(colour: str | tuple[float, ...], share: float) -> tuple[float, ...]:
@@ -91,11 +91,11 @@ def tint(colour: str | tuple[float, ...], share: float) -> tuple[float, ...]:
     return tuple(part + (1 - part) * share for part in to_rgb(colour))
 
 
-def _by_settings(variant: str, rows: pd.DataFrame, varied: list[str]) -> list[tuple[str, pd.DataFrame]]:
+def _by_settings(design: str, rows: pd.DataFrame, varied: list[str]) -> list[tuple[str, pd.DataFrame]]:
     if not varied:
-        return [(variant, rows)]
+        return [(design, rows)]
     groups = rows.groupby(varied, dropna=False, sort=True)
-    return [(", ".join([variant, *map(_told, varied, key)]), group) for key, group in groups]
+    return [(", ".join([design, *map(_told, varied, key)]), group) for key, group in groups]
 
 
 def _told(name: str, value: object) -> str:
@@ -108,7 +108,7 @@ def _told(name: str, value: object) -> str:
 
 def one_each(study: Study) -> list[Line]:
     """One line per design and machine: the one with the largest settings, for figures that would drown in all."""
-    last = {(line.variant, str(line.points["hardware"].iloc[0]), line.is_simulated): line for line in lines(study)}
+    last = {(line.design, str(line.points["hardware"].iloc[0]), line.is_simulated): line for line in lines(study)}
     return list(last.values())
 
 
@@ -121,8 +121,8 @@ def as_many_as_read(study: Study) -> list[Line]:
 def left_out(study: Study, shown: list[Line]) -> str:
     """A sentence for the caption on which settings are shown, empty when all are."""
     labels = {line.label for line in shown}
-    partly = {line.variant for line in lines(study) if line.label not in labels}
-    chosen = [line.label for line in shown if line.variant in partly]
+    partly = {line.design for line in lines(study) if line.label not in labels}
+    chosen = [line.label for line in shown if line.design in partly]
     return f"Of several settings, shown: {'; '.join(chosen)}." if chosen else ""
 
 

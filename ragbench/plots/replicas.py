@@ -53,7 +53,7 @@ def replicas(study: Study) -> Figure | None:
         for axes in column if stepped_s is not None else ():
             axes.axvline(stepped_s, color=GREY, linestyle=":", linewidth=1, gid="step up")
         told = "" if point["verdict"] == "valid" else f"\n({point['verdict']})"
-        top.set_title(f"{line.variant}\n{point['offered_rps']:g} requests per second{told}")
+        top.set_title(f"{line.design}\n{point['offered_rps']:g} requests per second{told}")
         requests = study.requests(point["point"])
         if requests is not None:
             middle.stairs(*in_flight(requests), fill=True, facecolor=tint(line.colour, 0.55), edgecolor=line.colour)

@@ -32,9 +32,9 @@ class Study:
 
     @property
     def settings(self) -> list[str]:
-        """Names of the settings columns: those the summary keeps between `variant` and `arrival`."""
+        """Names of the settings columns: those the summary keeps between `design` and `arrival`."""
         columns = list(self.summary.columns)
-        return columns[columns.index("variant") + 1 : columns.index("arrival")]
+        return columns[columns.index("design") + 1 : columns.index("arrival")]
 
     @property
     def arrivals(self) -> list[str]:

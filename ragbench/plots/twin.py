@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ragbench.plots.lines import VARIANT_COLOURS
+from ragbench.plots.lines import DESIGN_COLOURS
 from ragbench.plots.style import DPI, GREY, RC, log_axis, rate_axis
 
 LATENCIES = {"p50": ("latency_p50_s", "simulated_p50_s"), "p95": ("latency_p95_s", "simulated_p95_s")}
@@ -28,7 +28,7 @@ def twin(agreement: pd.DataFrame, *, arrival: str = "poisson") -> Figure:
         for column, design in enumerate(designs):
             points = rows[rows["design"] == design].sort_values("offered_rps")
             for axes, (name, columns) in zip(grid[:, column], LATENCIES.items(), strict=True):
-                _curves(axes, points, *columns, colour=VARIANT_COLOURS.get(design.split()[0], GREY))
+                _curves(axes, points, *columns, colour=DESIGN_COLOURS.get(design.split()[0], GREY))
                 axes.set_ylabel(f"latency {name} (s)" if column == 0 else "")
             grid[0, column].set_title(design.replace(" ", "\n"))
             grid[1, column].set_xlabel("offered load (requests/s)")
@@ -64,15 +64,15 @@ def timeline_figure(moments: pd.DataFrame, *, title: str, note: str = "") -> Fig
         load.step(t_s, moments["offered_rps"], where="post", color=GREY, label="offered")
         answered = moments["offered_rps"] * moments["answered_share"]
         load.step(
-            t_s, answered, where="post", color=VARIANT_COLOURS["scaled"], linestyle="--", label="answered in the end"
+            t_s, answered, where="post", color=DESIGN_COLOURS["scaled"], linestyle="--", label="answered in the end"
         )
         load.set_ylabel("requests/s")
-        latency.step(t_s, moments["latency_p95_s"], where="post", color=VARIANT_COLOURS["batched"], label="p95")
-        latency.step(t_s, moments["latency_p50_s"], where="post", color=VARIANT_COLOURS["baseline"], label="p50")
+        latency.step(t_s, moments["latency_p95_s"], where="post", color=DESIGN_COLOURS["batched"], label="p95")
+        latency.step(t_s, moments["latency_p50_s"], where="post", color=DESIGN_COLOURS["baseline"], label="p50")
         log_axis(latency)
         latency.set_ylabel("latency (s),\nby due time")
         ready = moments["ready"].to_numpy(dtype=float)
-        replicas.step(t_s, ready, where="post", color=VARIANT_COLOURS["scaled"], label="ready")
+        replicas.step(t_s, ready, where="post", color=DESIGN_COLOURS["scaled"], label="ready")
         starting = ready + moments["starting"].to_numpy(dtype=float)
         replicas.step(t_s, starting, where="post", color=GREY, linestyle=":", label="with those starting")
         replicas.set_ylabel("replicas")

@@ -28,7 +28,7 @@ from ragbench.toml_tables import (
 def load_study(path: Path) -> Study:
     """Read and check a study file. Raises StudyError holding every mistake in it."""
     tables = read_toml(path)
-    if "variants" in tables and "grids" not in tables:
+    if "designs" in tables and "grids" not in tables:
         raise StudyError([f"{path} is no retrieval study: ragbench run {path}"])
     try:
         return parse_study(tables, default_name=path.stem)

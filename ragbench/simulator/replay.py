@@ -8,7 +8,7 @@ import numpy as np
 
 from ragbench.columns import Window
 from ragbench.paths import StudyPaths
-from ragbench.points import design_name
+from ragbench.points import configuration_label
 from ragbench.records import (
     ReplicaCount,
     Row,
@@ -44,9 +44,9 @@ class Fitted:
     manifests: Sequence[Manifest]
 
     @property
-    def variant(self) -> str:
+    def design(self) -> str:
         """As the study calls it."""
-        return str(self.manifests[0]["point"]["variant"])
+        return str(self.manifests[0]["point"]["design"])
 
     @property
     def info(self) -> Manifest:
@@ -64,7 +64,7 @@ def fits(paths: StudyPaths, *, batches: Sequence[Batch] = ()) -> list[Fitted]:
     for manifest in read_manifests(paths.root):
         info, point = manifest.get("server_info") or {}, manifest["point"]
         if point["offered_rps"] is not None and info.get("design") in DESIGNS and "settings" in info:
-            groups.setdefault(design_name(point), []).append(manifest)
+            groups.setdefault(configuration_label(point), []).append(manifest)
     found = []
     for name, manifests in groups.items():
         try:
@@ -79,11 +79,11 @@ def fits(paths: StudyPaths, *, batches: Sequence[Batch] = ()) -> list[Fitted]:
     return found
 
 
-def choose(fitted: Sequence[Fitted], variant: str) -> Fitted:
-    """The variant's; of several choices of settings, that with the largest batches. Raises FitError."""
-    choices = [one for one in fitted if one.variant == variant]
+def choose(fitted: Sequence[Fitted], design: str) -> Fitted:
+    """The design's; of several choices of settings, that with the largest batches. Raises FitError."""
+    choices = [one for one in fitted if one.design == design]
     if not choices:
-        raise FitError(f"no variant {variant!r} to fit to; there: {', '.join(sorted({one.variant for one in fitted}))}")
+        raise FitError(f"no design {design!r} to fit to; there: {', '.join(sorted({one.design for one in fitted}))}")
     return max(choices, key=lambda one: one.info["settings"].get("max_batch_size", 1))
 
 
@@ -163,7 +163,7 @@ def _write(
     write_atomic(files.requests, requests_csv(rows))
     if counts:
         write_atomic(files.replicas, replicas_csv(counts))
-    names = ("point", "variant", "arrival", "offered_rps", "concurrency", "seed")
+    names = ("point", "configuration", "design", "arrival", "offered_rps", "concurrency", "seed")
     row = {name: before.get(name) for name in names} | asdict(found) | {"hardware": before.get("hardware")}
     kept = {name: manifest[name] for name in _KEPT if name in manifest}
     twin = kept | {"fitted_to": fitted_to, "summary": row}

@@ -20,7 +20,7 @@ from ragbench.simulator.run import Act, run
 from ragbench.simulator.service_times import ServiceTimes
 from ragbench.workload import Question
 
-_KEYS = ("title", "variant", "arrival", "seed", "timeout_s", "phases", "kills", "settings")
+_KEYS = ("title", "design", "arrival", "seed", "timeout_s", "phases", "kills", "settings")
 _ASKED = Question("scenario", "?")
 
 
@@ -29,7 +29,7 @@ class Scenario:
     """`phases`: (seconds, requests/s) one after another; `kills`: (moment in s, how many replicas die)."""
 
     title: str
-    variant: str
+    design: str
     phases: tuple[tuple[float, float], ...]
     settings: Mapping[str, Any]
     kills: tuple[tuple[float, int], ...] = ()
@@ -67,12 +67,12 @@ def read_scenario(path: Path) -> Scenario:
     except tomllib.TOMLDecodeError as error:
         raise StudyError([f"{path}: {error}"]) from error
     mistakes = [f"{path}: unknown key {key!r}; valid: {', '.join(_KEYS)}" for key in told if key not in _KEYS]
-    mistakes += [f"{path}: {key} is needed" for key in ("variant", "phases") if key not in told]
+    mistakes += [f"{path}: {key} is needed" for key in ("design", "phases") if key not in told]
     try:
         parse_arrival(told.get("arrival", "poisson"))
         scenario = Scenario(
             title=told.get("title", path.stem),
-            variant=str(told.get("variant", "")),
+            design=str(told.get("design", "")),
             phases=tuple((float(one["duration_s"]), float(one["rate"])) for one in told.get("phases", [])),
             settings=told.get("settings", {}),
             kills=tuple((float(one["at_s"]), int(one["replicas"])) for one in told.get("kills", [])),

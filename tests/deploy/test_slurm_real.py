@@ -34,7 +34,7 @@ duration_s = {duration_s}
 warmup_requests = 1
 timeout_s = 5.0
 ready_timeout_s = 30.0
-[variants.fake]
+[designs.fake]
 command = "python {server}"
 """
 

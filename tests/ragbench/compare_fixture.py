@@ -41,7 +41,14 @@ def write_runs(
                     rng = np.random.default_rng([noise, number, seed, round(rate * 1000)])
                     rows = _rows(due, mean_s(rate) * rng.uniform(0.5, 1.5, len(due)), rng.random(len(due)) < errors)
                     point = f"{design}-{arrival}-{rate:g}rps-seed{seed}"
-                    key = {"point": point, "variant": design, "arrival": arrival, "offered_rps": rate, "seed": seed}
+                    key = {
+                        "point": point,
+                        "configuration": design,
+                        "design": design,
+                        "arrival": arrival,
+                        "offered_rps": rate,
+                        "seed": seed,
+                    }
                     manifest = _manifest(key, rows, duration_s, hardware, slo, due)
                     (folder / point).mkdir(parents=True)
                     (folder / point / "requests.csv").write_text(requests_csv(rows))

@@ -35,7 +35,7 @@ THREE = {
 def write_study(
     folder: Path,
     *,
-    variants: Mapping[str, Sequence[Mapping[str, float]]] = THREE,
+    designs: Mapping[str, Sequence[Mapping[str, float]]] = THREE,
     arrivals: Sequence[str] = ("ideal", "poisson"),
     rates: Sequence[float] = (10, 40, 120),
     seeds: Sequence[int] = (1,),
@@ -47,34 +47,34 @@ def write_study(
     users: Sequence[int] = (),
     source: str = "measured",
 ) -> Path:
-    """A whole study: (variant, rate) pairs in `failed` have no answers; `base_s` is the cost of one batch.
+    """A whole study: (design, rate) pairs in `failed` have no answers; `base_s` is the cost of one batch.
 
     `users`: closed loops, each with the rows of an open one of 5 requests/s a user.
     """
-    settings = list(dict.fromkeys(name for choices in variants.values() for choice in choices for name in choice))
-    given = [(variant, choice) for variant, choices in variants.items() for choice in choices]
+    settings = list(dict.fromkeys(name for choices in designs.values() for choice in choices for name in choice))
+    given = [(design, choice) for design, choices in designs.items() for choice in choices]
     rows = []
     loads = [(arrival, rate, None) for arrival, rate in itertools.product(arrivals, rates)]
     loads += [("closed", 5 * number, number) for number in users]
-    for (variant, choice), (arrival, rate, number), seed in itertools.product(given, loads, seeds):
+    for (design, choice), (arrival, rate, number), seed in itertools.product(given, loads, seeds):
         told = "".join(f"-{name}={value}" for name, value in choice.items())
         load = f"{number}users" if number else f"{rate:g}rps"
-        point = f"{variant}{told}-{arrival}-{load}-seed{seed}".replace(":", "_")
-        requests = _requests(variant, choice, due_s=_due(arrival, rate, seed, duration_s), base_s=base_s)
+        point = f"{design}{told}-{arrival}-{load}-seed{seed}".replace(":", "_")
+        requests = _requests(design, choice, due_s=_due(arrival, rate, seed, duration_s), base_s=base_s)
         if not has_stages:
             requests[[*STAGES, "batch_size", "replica"]] = np.nan
-        if (variant, rate) in failed:
+        if (design, rate) in failed:
             requests = requests.assign(status="connection_error")
             requests[[*STAGES, "batch_size", "latency_s", "done_s", "http_status"]] = np.nan
-        key = {"variant": variant, "arrival": arrival, "seed": seed}
+        key = {"configuration": f"{design}{told}", "design": design, "arrival": arrival, "seed": seed}
         key |= {"offered_rps": None if number else rate, "concurrency": number}
         told = {"name": point, "settings": choice, **key}
         _write_point(
-            folder / point, told, requests, _replicas(rate, duration_s) if variant.startswith("scaled") else None
+            folder / point, told, requests, _replicas(rate, duration_s) if design.startswith("scaled") else None
         )
         key |= {"point": point, "source": source}
         rows.append({**choice, **key, "hardware": hardware, **_summary(requests, duration_s)})
-    columns = ["point", "variant", *settings, *SUMMARY_HEADER_TAIL.split(",")]
+    columns = ["point", "configuration", "design", *settings, *SUMMARY_HEADER_TAIL.split(",")]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "summary.csv", index=False)
     (folder / "study.toml").write_text('[study]\ntitle = "Three designs on a made-up machine"\n')
     return folder
@@ -94,9 +94,9 @@ def _due(arrival, rate, seed, duration_s):
     return np.arange(count) / rate if arrival == "ideal" else random
 
 
-def _requests(variant, choice, *, due_s, base_s):
-    limit = 1 if variant == "baseline" else int(choice.get("max_batch_size", 16))
-    servers = 3 if variant == "scaled" else 1
+def _requests(design, choice, *, due_s, base_s):
+    limit = 1 if design == "baseline" else int(choice.get("max_batch_size", 16))
+    servers = 3 if design == "scaled" else 1
     served = _served(due_s, limit=limit, servers=servers, base_s=base_s)
     latency_s = served[list(STAGES)].sum(axis=1) + 0.003
     return served.assign(

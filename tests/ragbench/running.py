@@ -28,14 +28,14 @@ def write_questions(folder: Path, n: int = 40) -> Path:
     return path
 
 
-def write_study(folder: Path, variants: str, *, load: str = "", name: str = "study") -> Path:
-    """A study file over the fake server; `variants` is the TOML of its variants, `FAKE` in it is the fake's command."""
+def write_study(folder: Path, designs: str, *, load: str = "", name: str = "study") -> Path:
+    """A study file over the fake server; `designs` is the TOML of its designs, `FAKE` in it is the fake's command."""
     load = load or 'arrivals = ["ideal"]\nrates = [200]\nrequests = 30\nready_timeout_s = 10.0'
     questions = write_questions(folder)
     path = folder / f"{name}.toml"
     path.write_text(
         f'[study]\nseeds = [1]\n[workload]\nquestions = "{questions}"\n[load]\nwarmup_requests = 2\n{load}\n'
-        + variants.replace("FAKE", f"python {FAKE}")
+        + designs.replace("FAKE", f"python {FAKE}")
     )
     return path
 

@@ -31,7 +31,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two designs; every question was answered "x" by both."""
-    made = write_study(tmp_path / "it", variants={"one": [{}], "one-more": [{"max_batch_size": 8}]}, rates=(10,))
+    made = write_study(tmp_path / "it", designs={"one": [{}], "one-more": [{"max_batch_size": 8}]}, rates=(10,))
     for manifest in read_manifests(made):
         say(made / manifest["point"]["name"] / "requests.csv", "x")
     return made
@@ -52,7 +52,7 @@ def test_equal_answers_have_one_checksum(call: Call, folder: Path) -> None:
     code, out, err = call(folder)
     assert code == 0, err
     rows = list(csv.DictReader((folder / "answers.csv").read_text().splitlines()))
-    assert [row["design"] for row in rows] == ["one", "one-more max_batch_size=8"]
+    assert [row["configuration"] for row in rows] == ["one", "one-more max_batch_size=8"]
     assert len({row["sha256"] for row in rows}) == 1
     assert rows[0]["sha256"][:16] in out
 
@@ -62,7 +62,7 @@ def test_one_other_answer_is_told_and_fails(call: Call, folder: Path) -> None:
     code, _, _ = call(folder, "--reference", "one-more")
     assert code == 1
     first, second = csv.DictReader((folder / "answers.csv").read_text().splitlines())
-    assert first["design"] == "one-more max_batch_size=8", "the reference comes first"
+    assert first["configuration"] == "one-more max_batch_size=8", "the reference comes first"
     assert (first["different"], second["different"]) == ("0", "1")
 
 
@@ -71,4 +71,4 @@ def test_an_unknown_reference_is_one_line(call: Call, folder: Path, name: str) -
     code, _, err = call(folder, "--reference", name)
     assert code == 2
     assert err.strip().endswith("there: one, one-more")
-    assert err.startswith(f"--reference: no variant '{name}'")
+    assert err.startswith(f"--reference: no design '{name}'")

@@ -12,7 +12,7 @@ from ragbench.capacity_run import Plan, Searcher, Watching, first_points, vote
 from ragbench.config import StudyError
 from ragbench.measure import look_around
 from ragbench.paths import StudyPaths
-from ragbench.points import Design
+from ragbench.points import Configuration
 from ragbench.records import Row, load_summary
 from ragbench.slo import Slo
 from ragbench.study_file import load_study
@@ -81,32 +81,32 @@ def call(monkeypatch, capsys):
     return run
 
 
-SWEPT = '[variants.a]\ncommand = "FAKE"\nsettings = {{ max_batch_size = [4, 8], mark = "{mark}" }}\n'
+SWEPT = '[designs.a]\ncommand = "FAKE"\nsettings = {{ max_batch_size = [4, 8], mark = "{mark}" }}\n'
 QUICK = ("--slo", "latency_p95_s=0.1", "--seeds", "1", "--duration-s", "0.5", "--tolerance", "1", "--arrival", "ideal")
 
 
 def test_designs_are_each_probed_once_and_started_at_the_lowest_rate(tmp_path):
     study = load_study(write_study(tmp_path, SWEPT.format(mark=tmp_path)))
     points = first_points(study, Plan(SLO, arrival="ideal"))
-    assert sorted(point.design.name for point in points) == ["a-max_batch_size=4", "a-max_batch_size=8"]
+    assert sorted(point.configuration.name for point in points) == ["a-max_batch_size=4", "a-max_batch_size=8"]
     assert {(point.offered_rps, point.load.duration_s, point.load.requests) for point in points} == {(200, 5.0, None)}
-    assert [p.design.name for p in first_points(study, Plan(SLO), variant="a-max_batch_size=8")] == [
+    assert [p.configuration.name for p in first_points(study, Plan(SLO), design="a-max_batch_size=8")] == [
         "a-max_batch_size=8"
     ]
-    with pytest.raises(StudyError, match="no variant 'b' in study study; there: a-max_batch_size=4, a-max_batch"):
-        first_points(study, Plan(SLO), variant="b")
+    with pytest.raises(StudyError, match="no design 'b' in study study; there: a-max_batch_size=4, a-max_batch"):
+        first_points(study, Plan(SLO), design="b")
 
 
 def test_capacity_is_found_written_and_resumed(call, tmp_path):
     # The fake sleeps 40 ms an answer, one at a time: 25/s.
-    variant = f'[variants.a]\ncommand = "FAKE --service-s 0.04"\nsettings = {{ mark = "{tmp_path}" }}\n'
-    study, results = write_study(tmp_path, variant), tmp_path / "results"
+    design = f'[designs.a]\ncommand = "FAKE --service-s 0.04"\nsettings = {{ mark = "{tmp_path}" }}\n'
+    study, results = write_study(tmp_path, design), tmp_path / "results"
     arguments = ("capacity", study, "--results", results, *QUICK, "--start", "20", "--duration-s", "1.2")
     _, out, err = call(*arguments)
     folder = results / "study-capacity"
     (row,) = csv.DictReader((folder / "capacity.csv").read_text().splitlines())
     assert (float(row["low_rps"]), float(row["high_rps"])) == (20, 40)
-    assert row["design"] == "a"
+    assert row["configuration"] == "a"
     assert "a at 20/s: 1 of 1 seeds passed" in err
     assert "bracket" in out
     summary = load_summary(folder / "summary.csv")
@@ -125,7 +125,7 @@ def test_capacity_is_found_written_and_resumed(call, tmp_path):
 
 @pytest.mark.parametrize(("verdicts", "passed"), [(["client_limited", "valid"], True), (["client_limited"] * 3, False)])
 async def test_a_rate_that_the_client_missed_is_tried_again(tmp_path, monkeypatch, verdicts, passed):
-    study = load_study(write_study(tmp_path, f'[variants.a]\ncommand = "FAKE"\nsettings = {{ mark = "{tmp_path}" }}\n'))
+    study = load_study(write_study(tmp_path, f'[designs.a]\ncommand = "FAKE"\nsettings = {{ mark = "{tmp_path}" }}\n'))
     plan = Plan(SLO, "ideal", seeds=1, start_rps=50, most_probes=1)
     questions = load_questions(study.workload.questions)
     (first,) = first_points(study, plan)
@@ -142,16 +142,16 @@ async def test_a_rate_that_the_client_missed_is_tried_again(tmp_path, monkeypatc
 
 
 def test_a_server_that_does_not_start_is_told_and_the_others_go_on(call, tmp_path):
-    variants = (
-        '[variants.a]\ncommand = "FAKE --mode dies-at-start"\n'
-        f'[variants.b]\ncommand = "FAKE"\nsettings = {{ mark = "{tmp_path}" }}\n'
+    designs = (
+        '[designs.a]\ncommand = "FAKE --mode dies-at-start"\n'
+        f'[designs.b]\ncommand = "FAKE"\nsettings = {{ mark = "{tmp_path}" }}\n'
     )
-    study = write_study(tmp_path, variants)
+    study = write_study(tmp_path, designs)
     code, _, err = call("capacity", study, "--results", tmp_path / "r", *QUICK, "--most-probes", "1")
     assert code == 1
     assert "no model here" in err
     rows = {
-        row["design"]: row
+        row["configuration"]: row
         for row in csv.DictReader((tmp_path / "r/study-capacity/capacity.csv").read_text().splitlines())
     }
     assert rows["a"]["resolved"] == rows["b"]["resolved"] == "false"
@@ -170,11 +170,11 @@ def test_a_server_that_does_not_start_is_told_and_the_others_go_on(call, tmp_pat
         (("--slo", "latency_s=1", "--start", "-1"), "--start must be a rate > 0, got -1"),
         (("--slo", "latency_s=1", "--most-probes", "0"), "--most-probes must be >= 1"),
         (("--slo", "latency_s=1", "--duration-s", "0"), "--duration-s must be > 0, got 0"),
-        (("--slo", "latency_s=1", "--variant", "z"), "no variant 'z' in study study"),
+        (("--slo", "latency_s=1", "--design", "z"), "no design 'z' in study study"),
     ],
 )
 def test_mistakes_are_one_line(call, tmp_path, arguments, line):
-    study = write_study(tmp_path, '[variants.a]\ncommand = "FAKE"\n')
+    study = write_study(tmp_path, '[designs.a]\ncommand = "FAKE"\n')
     code, out, err = call("capacity", study, "--results", tmp_path / "r", *arguments)
     assert (code, out) == (2, "")
     assert line in err
@@ -182,7 +182,7 @@ def test_mistakes_are_one_line(call, tmp_path, arguments, line):
 
 
 def test_a_signal_stops_it_whole(tmp_path):
-    study = write_study(tmp_path, f'[variants.a]\ncommand = "FAKE"\nsettings = {{ mark = "{tmp_path}" }}\n')
+    study = write_study(tmp_path, f'[designs.a]\ncommand = "FAKE"\nsettings = {{ mark = "{tmp_path}" }}\n')
     slow = ("--slo", "latency_s=1", "--seeds", "1", "--duration-s", "2", "--start", "20", "--arrival", "ideal")
     run = background("capacity", study, "--results", tmp_path / "r", *slow)
     assert run.stderr is not None
@@ -198,7 +198,7 @@ def test_a_signal_stops_it_whole(tmp_path):
 
 async def test_a_whole_probe_needs_no_server(tmp_path):
     """A search that was done is told from its files alone, even where the server no longer starts."""
-    path = write_study(tmp_path, f'[variants.a]\ncommand = "FAKE"\nsettings = {{ mark = "{tmp_path}" }}\n')
+    path = write_study(tmp_path, f'[designs.a]\ncommand = "FAKE"\nsettings = {{ mark = "{tmp_path}" }}\n')
     study, paths = load_study(path), StudyPaths(tmp_path / "r")
     plan = Plan(Slo({"latency_s": 5.0}), "ideal", seeds=1, duration_s=0.3, start_rps=20, most_probes=1)
     questions = load_questions(study.workload.questions)
@@ -219,10 +219,10 @@ async def test_a_whole_probe_needs_no_server(tmp_path):
 
 def test_the_table_keeps_what_it_has_of_others():
     def text(design, capacity_rps, before=""):
-        outcome = Outcome(Design(design, {}), Found(capacity_rps, 2 * capacity_rps, True, "narrow"), ())
+        outcome = Outcome(Configuration(design, {}), Found(capacity_rps, 2 * capacity_rps, True, "narrow"), ())
         return capacity_csv([outcome], arrival="poisson", slo=SLO, before=before)
 
     both = text("two", 20.0, before=text("one", 10.0))
     again = list(csv.DictReader(text("one", 15.0, before=both).splitlines()))
-    assert {row["design"]: row["capacity_rps"] for row in again} == {"one": "15", "two": "20"}
+    assert {row["configuration"]: row["capacity_rps"] for row in again} == {"one": "15", "two": "20"}
     assert len(again) == 2

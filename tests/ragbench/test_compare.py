@@ -53,7 +53,7 @@ def test_a_side_without_a_folder_is_a_mistake():
 
 
 def test_what_is_not_there_is_named_with_what_is(apart):
-    with pytest.raises(StudyError, match=r"no design 'three' in .*; there: one, two"):
+    with pytest.raises(StudyError, match=r"no configuration 'three' in .*; there: one, two"):
         read_runs(parse_side(f"{apart}:three"))
     with pytest.raises(StudyError, match=r"no arrival 'gamma' in .*; there: ideal, poisson"):
         read_runs(parse_side(f"{apart}:one@gamma"))
@@ -62,7 +62,7 @@ def test_what_is_not_there_is_named_with_what_is(apart):
 
 
 def test_old_columns_say_what_writes_new_ones(apart, tmp_path):
-    (tmp_path / "summary.csv").write_text("point,variant,arrival\n")
+    (tmp_path / "summary.csv").write_text("point,design,arrival\n")
     with pytest.raises(StudyError, match=r"lacks the columns .*ragbench summarise"):
         read_runs(parse_side(str(tmp_path)))
 

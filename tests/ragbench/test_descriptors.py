@@ -10,7 +10,7 @@ from ragbench.study_file import parse_study
 
 
 def point(**load):
-    tables = {"load": {"arrivals": ["ideal"], "duration_s": 100.0} | load, "variants": {"a": {"command": "x"}}}
+    tables = {"load": {"arrivals": ["ideal"], "duration_s": 100.0} | load, "designs": {"a": {"command": "x"}}}
     return expand(parse_study(tables, default_name="s"))[0].points[0]
 
 

@@ -48,7 +48,7 @@ def test_nothing_compared_is_no_figure():
 
 
 def write_capacity(folder, **changes):
-    row = {"design": "one", "variant": "one", "arrival": "poisson", "slo": "latency_p99_s <= 0.2"}
+    row = {"configuration": "one", "design": "one", "arrival": "poisson", "slo": "latency_p99_s <= 0.2"}
     row |= {"capacity_rps": 40, "low_rps": 40, "high_rps": 90, "resolved": "true", "reason": "", "probes": 3}
     row |= {"points": 6} | changes
     with (folder / "capacity.csv").open("w", newline="") as file:

@@ -6,18 +6,18 @@ import pytest
 
 from ragbench.config import StudyError
 from ragbench.limit import Turn, bare_argv, bare_rps, limit_csv, medians
-from ragbench.points import Design
+from ragbench.points import Configuration
 
 
 def test_the_pipeline_alone_gets_the_design_s_settings_and_its_cap_as_the_batch_size() -> None:
-    design = Design("opt", {"profile": "opt-125m", "max_batch_size": 8}, command="python -m servers batched")
+    design = Configuration("opt", {"profile": "opt-125m", "max_batch_size": 8}, command="python -m servers batched")
     argv = bare_argv("python -m bare", design, duration_s=2.5, out=Path("x.csv"), python="/py")
     assert argv == [
         *("/py", "-m", "bare", "--port", "0", "--profile", "opt-125m"),
         *("--batch-sizes", "[8]", "--duration-s", "2.5", "--out", "x.csv"),
     ]
     with pytest.raises(StudyError, match="max_batch_size is needed"):
-        bare_argv("python -m bare", Design("x", {}), duration_s=1.0, out=Path("x"), python="/py")
+        bare_argv("python -m bare", Configuration("x", {}), duration_s=1.0, out=Path("x"), python="/py")
 
 
 def test_requests_per_second_are_over_all_batches(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def turn(seed: int, bare: float, served: float) -> Turn:
 
 def test_medians_of_both_make_the_ratio() -> None:
     [both] = medians([turn(1, 100.0, 90.0), turn(2, 200.0, 99.0), turn(3, 110.0, 120.0)])
-    assert (both.design, both.turns, both.bare_rps, both.served_rps) == ("tiny, 64 users", 3, 110.0, 99.0)
+    assert (both.configuration, both.turns, both.bare_rps, both.served_rps) == ("tiny, 64 users", 3, 110.0, 99.0)
     assert both.ratio == pytest.approx(0.9)
 
 

@@ -36,7 +36,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 def study(folder: Path, settings: str = "max_batch_size = 4", load: str = LOAD) -> Path:
     return write_study(
-        folder, f'[variants.a]\ncommand = "FAKE --service-s 0.02"\nsettings = {{ {settings} }}\n', load=load
+        folder, f'[designs.a]\ncommand = "FAKE --service-s 0.02"\nsettings = {{ {settings} }}\n', load=load
     )
 
 
@@ -67,7 +67,7 @@ def test_both_sides_are_measured_compared_and_kept(call: Call, tmp_path: Path) -
     code, out, err = call(file, "--results", results)
     assert code == 0, err
     (turn,) = csv.DictReader((results / "study" / "limit.csv").read_text().splitlines())
-    assert (turn["design"], turn["max_batch_size"], turn["users"], turn["bare_rps"]) == ("a", "4", "2", "100.00")
+    assert (turn["configuration"], turn["max_batch_size"], turn["users"], turn["bare_rps"]) == ("a", "4", "2", "100.00")
     assert 10 < float(turn["served_rps"]) < 51, "one at a time, 20 ms each"
     assert float(turn["ratio"]) == pytest.approx(float(turn["served_rps"]) / 100, abs=1e-4)
     assert "a, 2 users" in out

@@ -12,7 +12,7 @@ from ragbench.__main__ import main
 from ragbench.records import load_requests, load_summary
 from tests.ragbench.running import background, fakes_alive, ragbench, write_questions, write_study
 
-ONE = '[variants.a]\ncommand = "FAKE"\n'
+ONE = '[designs.a]\ncommand = "FAKE"\n'
 LONG = 'arrivals = ["ideal"]\nrates = [50, 51]\nduration_s = 60'
 
 
@@ -69,8 +69,8 @@ def test_a_report_that_fails_is_told_and_the_results_stand(call, tmp_path, monke
 
 
 def test_failed_points_make_the_exit_code(call, tmp_path):
-    variants = ONE + '[variants.b]\ncommand = "FAKE --mode dies-at-start"\n'
-    code, out, err = call("run", write_study(tmp_path, variants), "--results", tmp_path / "r", "--no-report")
+    designs = ONE + '[designs.b]\ncommand = "FAKE --mode dies-at-start"\n'
+    code, out, err = call("run", write_study(tmp_path, designs), "--results", tmp_path / "r", "--no-report")
     assert code == 1
     assert "1 of 2 points failed" in err
     assert "its log ends:\n    fake starts in mode dies-at-start\n    no model here" in err
@@ -108,14 +108,14 @@ def test_another_slo_judges_what_was_measured_before(call, tmp_path):
 
 
 def test_mistakes_are_lines_and_code_2(tmp_path):
-    study = write_study(tmp_path, '[variants.a]\ncomand = "x"\n', load="rates = [0]\nduration_s = 1")
+    study = write_study(tmp_path, '[designs.a]\ncomand = "x"\n', load="rates = [0]\nduration_s = 1")
     done = ragbench("run", study)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
         f"{study}: [load] rates must be > 0, got 0",
-        f"{study}: [variants.a] has an unknown key 'comand'; did you mean command? valid: command, url, settings, load",
-        f"{study}: [variants.a] exactly one of command and url is needed, got neither",
+        f"{study}: [designs.a] has an unknown key 'comand'; did you mean command? valid: command, url, settings, load",
+        f"{study}: [designs.a] exactly one of command and url is needed, got neither",
     ]
 
 
@@ -239,8 +239,8 @@ def test_a_signal_stops_it_whole(tmp_path, number, code):
 
 
 def test_a_signal_while_a_server_ignores_it(tmp_path):
-    variant = f'[variants.a]\ncommand = "FAKE --mode ignores-sigterm"\nsettings = {{ mark = "{tmp_path}" }}\n'
-    run = background("run", write_study(tmp_path, variant, load=LONG), "--results", tmp_path / "r", "--no-report")
+    design = f'[designs.a]\ncommand = "FAKE --mode ignores-sigterm"\nsettings = {{ mark = "{tmp_path}" }}\n'
+    run = background("run", write_study(tmp_path, design, load=LONG), "--results", tmp_path / "r", "--no-report")
     assert run.stderr is not None
     run.stderr.readline()
     began = time.monotonic()
@@ -293,10 +293,10 @@ def test_a_stall_shows_in_the_open_loop_and_hides_from_the_closed_one(tmp_path):
         "open": 'arrivals = ["ideal"]\nrates = [50]\nduration_s = 4.0\nwarmup_requests = 8',
         "closed": "concurrency = [2]\nduration_s = 4.0\nwarmup_requests = 8",
     }
-    variant = '[variants.a]\ncommand = "FAKE --mode stalls --service-s 0.002"\n'
+    design = '[designs.a]\ncommand = "FAKE --mode stalls --service-s 0.002"\n'
     running = []
     for name, load in loads.items():
-        study = write_study(tmp_path, variant, load=load, name=name)
+        study = write_study(tmp_path, design, load=load, name=name)
         study.write_text(study.read_text().replace("warmup_requests = 2\n", ""))
         running.append(background("run", study, "--results", tmp_path, "--no-report"))
     for run in running:

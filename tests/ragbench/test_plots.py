@@ -19,22 +19,22 @@ from ragbench.records import Decision, scaling_csv
 from tests.ragbench.results_fixture import HARDWARE, write_study
 
 ODD = {
-    "one design, one rate": {"variants": {"mine": [{}]}, "arrivals": ("ideal",), "rates": (20,)},
+    "one design, one rate": {"designs": {"mine": [{}]}, "arrivals": ("ideal",), "rates": (20,)},
     "no stages, one rate failed": {
         "arrivals": ("ideal",),
         "has_stages": False,
         "failed": [("baseline", 40)],
         "rates": (10, 40),
     },
-    "nothing answered": {"variants": {"mine": [{}]}, "rates": (20,), "failed": [("mine", 20)]},
+    "nothing answered": {"designs": {"mine": [{}]}, "rates": (20,), "failed": [("mine", 20)]},
     "eight designs": {
-        "variants": {**{f"d{n}": [{}] for n in range(7)}, "scaled_a": [{"x": 1}, {"x": 2}]},
+        "designs": {**{f"d{n}": [{}] for n in range(7)}, "scaled_a": [{"x": 1}, {"x": 2}]},
         "arrivals": ("poisson",),
         "rates": (10,),
     },
-    "closed loop only": {"variants": {"mine": [{}]}, "rates": (), "users": (1, 4)},
+    "closed loop only": {"designs": {"mine": [{}]}, "rates": (), "users": (1, 4)},
     "two seeds, gamma": {
-        "variants": {"mine": [{}], "scaled": [{}]},
+        "designs": {"mine": [{}], "scaled": [{}]},
         "arrivals": ("gamma:cv=3", "poisson"),
         "seeds": (1, 2),
         "rates": (10, 40),
@@ -78,7 +78,7 @@ def pair(tmp_path_factory):
     two = {"batched": [{"max_batch_size": 4}], "scaled": [{"max_batch_size": 8}]}
     places = [(tmp_path_factory.mktemp("pair") / "it", base_s) for base_s in (0.02, 0.05)]
     loads = {"rates": (5, 80), "users": (1, 16), "duration_s": 1}
-    folders = [write_study(place, variants=two, base_s=base_s, **loads) for place, base_s in places]
+    folders = [write_study(place, designs=two, base_s=base_s, **loads) for place, base_s in places]
     return [plots.load_study(folder) for folder in folders]
 
 
@@ -103,7 +103,7 @@ def test_odd_study_draws(tmp_path, odd):
     assert (figures["latency"] is None) == (odd in ("nothing answered", "closed loop only"))
     assert (figures["arrivals"] is None) == (len(study.arrivals) < 2 or odd == "nothing answered")
     assert (figures["users"] is None) == (odd != "closed loop only")
-    assert (figures["replicas"] is None) == (not any(v.startswith("scaled") for v in study.summary["variant"]))
+    assert (figures["replicas"] is None) == (not any(v.startswith("scaled") for v in study.summary["design"]))
 
 
 def test_latency_draws_every_rate_of_every_design_at_its_mean_over_seeds(study):
@@ -112,7 +112,7 @@ def test_latency_draws_every_rate_of_every_design_at_its_mean_over_seeds(study):
     p99_poisson = figure.axes[7]
     assert p99_poisson.get_ylabel() == ""
     assert p99_poisson.get_xscale() == p99_poisson.get_yscale() == "log"
-    rows = study.summary.query("arrival == 'poisson' and variant == 'scaled' and offered_rps == 120")
+    rows = study.summary.query("arrival == 'poisson' and design == 'scaled' and offered_rps == 120")
     expected = rows["latency_p99_s"].sum() / 2
     drawn = _marks(p99_poisson, "valid") + _marks(p99_poisson, "not valid")
     assert len(drawn) == 4 * 3
@@ -122,7 +122,7 @@ def test_latency_draws_every_rate_of_every_design_at_its_mean_over_seeds(study):
 
 def test_points_that_are_not_valid_are_hollow_and_the_legend_says_so(study):
     summary = study.summary.assign(verdict="valid")
-    summary.loc[(summary["variant"] == "scaled") & (summary["offered_rps"] == 40), "verdict"] = "client_limited"
+    summary.loc[(summary["design"] == "scaled") & (summary["offered_rps"] == 40), "verdict"] = "client_limited"
     figure = plots.FIGURES["latency"](Study("three", summary, study.folder))
     assert {x for x, _ in _marks(figure.axes[0], "not valid")} == {40.0}
     hollow = [line for line in figure.axes[0].get_lines() if line.get_gid() == "not valid"]
@@ -149,7 +149,7 @@ def test_throughput_shows_the_line_of_no_loss(study):
 def test_arrivals_heads_each_pair_with_its_ratio_and_hollows_what_is_not_valid(study):
     summary = study.summary.assign(verdict="valid", latency_p95_s=0.1)
     summary.loc[summary["arrival"] == "poisson", "latency_p95_s"] = 0.25
-    summary.loc[(summary["variant"] == "baseline") & (summary["offered_rps"] == 120), "verdict"] = "saturated"
+    summary.loc[(summary["design"] == "baseline") & (summary["offered_rps"] == 120), "verdict"] = "saturated"
     figure = plots.FIGURES["arrivals"](Study("three", summary, study.folder))
     assert [text.get_text() for text in figure.axes[0].texts] == ["\N{MULTIPLICATION SIGN}2.5"] * 2
     assert len(figure.axes[1].texts) == 3
@@ -174,7 +174,7 @@ def test_users_shows_the_closed_loop_alone_and_says_it_is_blind(study):
     throughput, latency = figure.axes
     assert {x for x, _ in _marks(throughput, "valid") + _marks(throughput, "not valid")} == {2.0, 8.0}
     assert latency.get_xlabel() == "concurrency (users)"
-    rows = study.summary.query("concurrency == 8 and variant == 'baseline'")
+    rows = study.summary.query("concurrency == 8 and design == 'baseline'")
     assert any(y == pytest.approx(rows["latency_p95_s"].mean()) for _, y in _marks(latency, "valid"))
     assert "a service that stalls is asked less" in _texts(figure).replace("\n", " ")
 
@@ -187,7 +187,7 @@ def test_closed_loops_stay_out_of_every_other_figure(study):
 
 
 def test_one_seed_has_its_interval_within_the_run_and_several_their_range(tmp_path):
-    alone = plots.load_study(write_study(tmp_path / "it", variants={"mine": [{}]}, arrivals=("ideal",), rates=(5, 10)))
+    alone = plots.load_study(write_study(tmp_path / "it", designs={"mine": [{}]}, arrivals=("ideal",), rates=(5, 10)))
     figure = plots.FIGURES["latency"](alone)
     p95 = figure.axes[2]
     p95_s = alone.summary["latency_p95_s"].tolist()
@@ -202,9 +202,7 @@ def test_one_seed_has_its_interval_within_the_run_and_several_their_range(tmp_pa
 
 
 def test_simulated_points_are_a_line_of_their_own_in_the_colour_of_the_measured(tmp_path):
-    kinds = [
-        write_study(tmp_path / kind, variants={"batched": [{}]}, source=kind) for kind in ("measured", "simulated")
-    ]
+    kinds = [write_study(tmp_path / kind, designs={"batched": [{}]}, source=kind) for kind in ("measured", "simulated")]
     measured, simulated = map(plots.load_study, kinds)
     both = Study("both", pd.concat([measured.summary, simulated.summary]), tmp_path)
     one, other = lines(both)
@@ -232,13 +230,13 @@ def test_batches_has_a_line_for_each_limit_and_none_for_a_design_without(study):
 
 
 def test_colour_of_a_design_does_not_depend_on_the_others(study, tmp_path):
-    alone = plots.load_study(write_study(tmp_path / "it", variants={"scaled": [{}]}, rates=(10,)))
+    alone = plots.load_study(write_study(tmp_path / "it", designs={"scaled": [{}]}, rates=(10,)))
     assert [to_hex(line.colour) for line in one_each(alone)] == ["#009e73"]
     assert [to_hex(line.colour) for line in one_each(study)] == ["#0072b2", "#d55e00", "#009e73"]
 
 
 def test_points_of_different_machines_are_never_joined(tmp_path):
-    parts = [write_study(tmp_path / name, variants={"mine": [{}]}, hardware=name) for name in ("one", "other")]
+    parts = [write_study(tmp_path / name, designs={"mine": [{}]}, hardware=name) for name in ("one", "other")]
     summary = pd.concat([plots.load_study(part).summary for part in parts])
     both = Study("both", summary, tmp_path)
     assert [line.label for line in lines(both)] == ["mine, one", "mine, other"]
@@ -247,7 +245,7 @@ def test_points_of_different_machines_are_never_joined(tmp_path):
 
 def test_many_settings_show_the_largest_and_the_caption_says_so(tmp_path):
     many = {"batched": [{"max_batch_size": size} for size in (1, 2, 4, 8, 16, 32, 64, 128, 256)]}
-    study = plots.load_study(write_study(tmp_path / "it", variants=many, arrivals=("ideal",), rates=(10,)))
+    study = plots.load_study(write_study(tmp_path / "it", designs=many, arrivals=("ideal",), rates=(10,)))
     figure = plots.FIGURES["latency"](study)
     assert "max_batch_size 256" in _legend(figure)
     assert "Of several settings, shown: batched, max_batch_size 256." in _texts(figure).replace("\n", " ")
@@ -282,7 +280,7 @@ def test_slower_counts_requests_without_an_answer_as_slower_than_any():
 
 
 def test_common_rates_are_the_highest_all_carried_and_the_highest_offered_to_all():
-    text = "variant,offered_rps,verdict\na,10,valid\nb,10,valid\na,20,saturated\nb,20,valid\nb,40,valid\n"
+    text = "design,offered_rps,verdict\na,10,valid\nb,10,valid\na,20,saturated\nb,20,valid\nb,40,valid\n"
     assert common_rates(pd.read_csv(io.StringIO(text))) == [10.0, 20.0]
 
 
@@ -301,7 +299,7 @@ def decided(t_s, size, target, reason):
 def stepping(tmp_path):
     """A fleet under Poisson load and under one that steps, which told its decisions in the second."""
     load = {"arrivals": ("poisson", "step:up=0.5,down=0.9"), "rates": (40,), "duration_s": 4.0}
-    folder = write_study(tmp_path / "it", variants={"scaled": [{}]}, **load)
+    folder = write_study(tmp_path / "it", designs={"scaled": [{}]}, **load)
     told = [decided(0.5, 1, 1, "hold"), decided(2.5, 1, 3, "queue wait"), decided(3.5, 3, 2, "outstanding per replica")]
     (point,) = folder.glob("scaled-step*")
     (point / "scaling.csv").write_text(scaling_csv(told))
@@ -350,7 +348,7 @@ def test_figures_leave_matplotlib_as_it_was(study):
 
 
 def test_save_all_writes_png_and_svg_and_removes_what_the_study_no_longer_has(tmp_path):
-    folder = write_study(tmp_path / "it", variants={"mine": [{}]}, arrivals=("ideal",), rates=(20,), duration_s=1)
+    folder = write_study(tmp_path / "it", designs={"mine": [{}]}, arrivals=("ideal",), rates=(20,), duration_s=1)
     (folder / "figures").mkdir()
     (folder / "figures" / "replicas.png").write_bytes(b"old")
     written = plots.save_all(folder)
@@ -360,7 +358,7 @@ def test_save_all_writes_png_and_svg_and_removes_what_the_study_no_longer_has(tm
 
 
 def test_study_is_found_from_here_or_from_the_repository(tmp_path, monkeypatch):
-    folder = write_study(tmp_path / "results" / "mine", variants={"mine": [{}]}, rates=(10,))
+    folder = write_study(tmp_path / "results" / "mine", designs={"mine": [{}]}, rates=(10,))
     monkeypatch.chdir(tmp_path)
     assert plots.load_study("results/mine").folder == folder
     monkeypatch.setattr("ragbench.plots.study.CHECKOUT", tmp_path)

@@ -9,7 +9,7 @@ from ragbench.progress import Progress, expected_s, minutes, told
 from ragbench.records import Row
 from ragbench.study_file import parse_study
 
-STUDY = "[load]\nrates = [20, 40]\nduration_s = 30\narrivals = ['ideal']\n[variants.a]\ncommand = 'x'\n"
+STUDY = "[load]\nrates = [20, 40]\nduration_s = 30\narrivals = ['ideal']\n[designs.a]\ncommand = 'x'\n"
 POINTS = expand(parse_study(tomllib.loads(STUDY), default_name="s"))[0].points
 SUMMARY = {
     "verdict": "valid",
@@ -46,7 +46,7 @@ def show(*, terminal):
     console = Console(file=text, force_terminal=terminal, width=200)
     with Progress(POINTS, starts=1, console=console) as progress:
         first = POINTS[0]
-        progress.starting(first.design)
+        progress.starting(first.configuration)
         progress.point_begins(first)
         progress.row(Row(0, "q", 0.0, status="ok"))
         progress.row(Row(1, "q", 0.0, status="timeout"))

@@ -36,8 +36,21 @@ def write_old(root, rate_rps, *, verdict="valid", reason="sent on time", **setti
     due = np.arange(100) / rate_rps
     write_atomic(paths.requests, requests_csv(rows_of(due, due + 0.1)))
     key = {"arrival": "ideal", "offered_rps": rate_rps, "seed": 1}
-    point = {"name": name, "variant": "old", "settings": settings, "duration_s": 100 / rate_rps} | key
-    before = {"point": name, "variant": "old", "verdict": verdict, "verdict_reason": reason, "hardware": HARDWARE}
+    point = {
+        "name": name,
+        "configuration": "old",
+        "design": "old",
+        "settings": settings,
+        "duration_s": 100 / rate_rps,
+    } | key
+    before = {
+        "point": name,
+        "configuration": "old",
+        "design": "old",
+        "verdict": verdict,
+        "verdict_reason": reason,
+        "hardware": HARDWARE,
+    }
     manifest = {"point": point, "seed": 1, "hardware": {"cores": 2}, "summary": before | key}
     write_manifest(paths.manifest, manifest)
     return paths

@@ -43,19 +43,35 @@ HEADER = (
     "request,question,due_s,sent_s,done_s,latency_s,send_lag_s,status,http_status,queue_s,embed_s,retrieve_s,generate_s,"
     "batch_size,close_reason,replica,prompt_tokens,completion_tokens,exact_match,f1,recall_at_k,result,error"
 )
-SUMMARY_HEADER = f"point,variant,max_batch_size,max_wait_s,{SUMMARY_HEADER_TAIL}"
+SUMMARY_HEADER = f"point,configuration,design,max_batch_size,max_wait_s,{SUMMARY_HEADER_TAIL}"
 TELEMETRY_HEADER = (
     "t_s,client_cpu_cores,client_memory_mib,server_cpu_cores,server_memory_mib,other_cpu_cores,gpu_percent,"
     "gpu_memory_mib,gpu_power_w,gpu_energy_j"
 )
 
 
-def manifest(variant, rate, *, users=None, **settings):
-    name = f"{variant}-{rate}"
-    point = {"name": name, "variant": variant, "settings": settings, "arrival": "ideal", "offered_rps": rate, "seed": 1}
+def manifest(design, rate, *, users=None, **settings):
+    name = f"{design}-{rate}"
+    point = {
+        "name": name,
+        "configuration": design,
+        "design": design,
+        "settings": settings,
+        "arrival": "ideal",
+        "offered_rps": rate,
+        "seed": 1,
+    }
     point |= {"arrival": "closed", "concurrency": users} if users else {}
     counts = dict.fromkeys(("requests", "completed", "rejected", "timed_out", "failed", "unsent"), 3)
-    row = {"point": name, "variant": variant, "arrival": "ideal", "offered_rps": rate, "seed": 1, "replicas": 1}
+    row = {
+        "point": name,
+        "configuration": design,
+        "design": design,
+        "arrival": "ideal",
+        "offered_rps": rate,
+        "seed": 1,
+        "replicas": 1,
+    }
     return {"point": point, "summary": {**row, **counts, "verdict": "valid", "hardware": "AMD, 2 cores"}}
 
 
@@ -94,7 +110,7 @@ def test_replica_counts_come_back(tmp_path):
     assert load_replicas(tmp_path / "r.csv")["ready"].max() == 3
 
 
-def test_the_summary_holds_the_settings_of_all_variants_in_a_steady_order(tmp_path):
+def test_the_summary_holds_the_settings_of_all_designs_in_a_steady_order(tmp_path):
     points = [
         manifest("batched", 20.0, max_batch_size=32, max_wait_s=0.05),
         manifest("batched", 60.0, max_batch_size=8, max_wait_s=0.05),
@@ -247,4 +263,4 @@ def test_a_manifest_is_whole_or_absent(tmp_path):
 def test_unfinished_folders_are_not_read(tmp_path):
     for folder in ("a", ".b.partial"):
         write_manifest(tmp_path / folder / "manifest.json", manifest(folder, 1.0))
-    assert [found["point"]["variant"] for found in read_manifests(tmp_path)] == ["a"]
+    assert [found["point"]["design"] for found in read_manifests(tmp_path)] == ["a"]

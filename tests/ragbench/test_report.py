@@ -11,7 +11,7 @@ from tests.ragbench.results_fixture import write_study
 def built(tmp_path_factory):
     """A report built from another folder than the repository, as a user may."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    folder = write_study(elsewhere / "small", variants={"scaled": [{}]}, arrivals=("ideal",), rates=(20, 40))
+    folder = write_study(elsewhere / "small", designs={"scaled": [{}]}, arrivals=("ideal",), rates=(20, 40))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(elsewhere)
         page = report.build(folder.relative_to(elsewhere))
@@ -56,7 +56,7 @@ def test_results_name_no_folder_of_this_machine(built):
 
 
 def test_failing_cell_is_named(tmp_path, monkeypatch):
-    folder = write_study(tmp_path / "it", variants={"mine": [{}]}, arrivals=("ideal",), rates=(20,), duration_s=1)
+    folder = write_study(tmp_path / "it", designs={"mine": [{}]}, arrivals=("ideal",), rates=(20,), duration_s=1)
     cells = [nbformat.v4.new_code_cell('study = ""', metadata={"tags": ["parameters"]}), "x = 1", "1 / 0"]
     cells = [nbformat.v4.new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells]
     broken = tmp_path / "broken.ipynb"

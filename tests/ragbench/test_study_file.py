@@ -17,16 +17,16 @@ k = 3
 arrivals = ["ideal"]
 rates = [20, 60.5]
 duration_s = 3
-[variants.a]
+[designs.a]
 command = "python -m servers batched"
 settings = { max_batch_size = [8, 32], max_wait_s = 0.05, routing = "round_robin", flag = true }
-[variants.b]
+[designs.b]
 url = "http://127.0.0.1:8000"
-[variants.b.load]
+[designs.b.load]
 rates = [5]
 requests = 7
 """
-ONE_VARIANT = "[variants.a]\ncommand = 'x'\n"
+ONE_DESIGN = "[designs.a]\ncommand = 'x'\n"
 
 
 def parse(text):
@@ -42,7 +42,7 @@ def mistakes(text):
 def test_a_good_study():
     study = parse(GOOD)
     assert (study.name, study.title, study.seeds, study.workload.k) == ("name", "t", (1, 2), 3)
-    a, b = study.variants
+    a, b = study.designs
     assert a.settings == {
         "max_batch_size": (8, 32),
         "max_wait_s": (0.05,),
@@ -70,20 +70,20 @@ def test_every_mistake_is_told_at_once():
         requests = 5
         timeout_s = true
         warmup_requests = 0
-        [variants."a b"]
+        [designs."a b"]
         command = "x"
         url = "y"
         settings = { port = 1, Size = 2, empty = [], nested = [[1]] }
-        [variants.c]
+        [designs.c]
         commnd = "x"
-        [variants.d]
+        [designs.d]
         command = 5
-        [variants.d.load]
+        [designs.d.load]
         rates = []
         """
     )
     wanted = [
-        "the study file has an unknown key 'extra'; valid: study, workload, load, variants",
+        "the study file has an unknown key 'extra'; valid: study, workload, load, designs",
         "[study] has an unknown key 'titel'; did you mean title? valid: name, title, seeds, slo",
         "[study] seeds: each must be a whole number, got 'x'",
         "[study] seeds: 1 is there twice",
@@ -95,13 +95,13 @@ def test_every_mistake_is_told_at_once():
         "[load] arrivals: 'weekly' is unknown (known: ideal, poisson, uniform, gamma, on_off, step, ramp, trace)",
         "[load] warmup_requests must be >= 1, got 0",
         "[load] exactly one of duration_s and requests is needed, got both",
-        "[variants.a b] variant name 'a b': use letters, digits, and . _ - (it names folders)",
-        "[variants.a b] exactly one of command and url is needed, got both",
-        "[variants.a b] settings.nested: each must be text, a number or true/false, got [1]",
-        "[variants.c] has an unknown key 'commnd'; did you mean command? valid: command, url, settings, load",
-        "[variants.c] exactly one of command and url is needed, got neither",
-        "[variants.d] command must be text, got 5",
-        "[variants.d.load] rates must not be empty",
+        "[designs.a b] design name 'a b': use letters, digits, and . _ - (it names folders)",
+        "[designs.a b] exactly one of command and url is needed, got both",
+        "[designs.a b] settings.nested: each must be text, a number or true/false, got [1]",
+        "[designs.c] has an unknown key 'commnd'; did you mean command? valid: command, url, settings, load",
+        "[designs.c] exactly one of command and url is needed, got neither",
+        "[designs.d] command must be text, got 5",
+        "[designs.d.load] rates must not be empty",
     ]
     assert [mistake for mistake in wanted if mistake not in found] == []
 
@@ -133,54 +133,54 @@ def test_every_mistake_is_told_at_once():
     ],
 )
 def test_mistakes_in_the_load(load, mistake):
-    found = mistakes(f"[load]\n{load}\n{ONE_VARIANT}")
+    found = mistakes(f"[load]\n{load}\n{ONE_DESIGN}")
     assert len(found) == 1
     assert found[0].startswith(mistake)
 
 
 @pytest.mark.parametrize(
-    ("variant", "mistake"),
+    ("design", "mistake"),
     [
-        ("", "[variants.NAME] is needed at least once"),
-        ("[variants.a]\n", "[variants.a] exactly one of command and url is needed, got neither"),
-        ("[variants.a]\ncommand = ' '", "[variants.a] command must not be empty"),
-        ('[variants.a]\ncommand = "say \'x"', '[variants.a] command "say \'x" cannot be split into words'),
-        ("[variants.a]\nurl = '127.0.0.1:8000'", "[variants.a] url must look like"),
-        ("[variants.a]\ncommand='x'\nsettings = {size = []}", "[variants.a] settings.size must not be empty"),
-        ("[variants.a]\ncommand='x'\nsettings = {size = [1, 1]}", "[variants.a] settings.size: 1 is there twice"),
-        ("[variants.a]\ncommand='x'\nsettings = {seed = 1}", "[variants.a] settings.seed: the name is taken"),
-        ("[variants.a]\ncommand='x'\nsettings = {port = 1}", "[variants.a] settings.port: the name is taken"),
-        ("[variants.a]\ncommand='x'\nsettings = 5", "[variants.a] settings must be a table, got 5"),
-        ("[variants]\na = 5", "[variants.a] must be a table, got 5"),
+        ("", "[designs.NAME] is needed at least once"),
+        ("[designs.a]\n", "[designs.a] exactly one of command and url is needed, got neither"),
+        ("[designs.a]\ncommand = ' '", "[designs.a] command must not be empty"),
+        ('[designs.a]\ncommand = "say \'x"', '[designs.a] command "say \'x" cannot be split into words'),
+        ("[designs.a]\nurl = '127.0.0.1:8000'", "[designs.a] url must look like"),
+        ("[designs.a]\ncommand='x'\nsettings = {size = []}", "[designs.a] settings.size must not be empty"),
+        ("[designs.a]\ncommand='x'\nsettings = {size = [1, 1]}", "[designs.a] settings.size: 1 is there twice"),
+        ("[designs.a]\ncommand='x'\nsettings = {seed = 1}", "[designs.a] settings.seed: the name is taken"),
+        ("[designs.a]\ncommand='x'\nsettings = {port = 1}", "[designs.a] settings.port: the name is taken"),
+        ("[designs.a]\ncommand='x'\nsettings = 5", "[designs.a] settings must be a table, got 5"),
+        ("[designs]\na = 5", "[designs.a] must be a table, got 5"),
     ],
 )
-def test_mistakes_in_a_variant(variant, mistake):
-    found = mistakes(f"[load]\nrates = [5]\nduration_s = 1\n{variant}")
+def test_mistakes_in_a_design(design, mistake):
+    found = mistakes(f"[load]\nrates = [5]\nduration_s = 1\n{design}")
     assert found[0].startswith(mistake)
 
 
 def test_every_wrong_value_of_a_list_is_told_once():
-    assert mistakes(f"[load]\nrates = [-1, 'a']\nduration_s = 1\n{ONE_VARIANT}") == (
+    assert mistakes(f"[load]\nrates = [-1, 'a']\nduration_s = 1\n{ONE_DESIGN}") == (
         "[load] rates: each must be a number, got 'a'",
         "[load] rates must be > 0, got -1",
     )
 
 
 def test_a_closed_loop_needs_no_rates():
-    (variant,) = parse(f"[load]\nconcurrency = [1, 8]\nduration_s = 1\n{ONE_VARIANT}").variants
-    assert (variant.load.concurrency, variant.load.rates, variant.load.processes) == ((1, 8), (), 1)
+    (design,) = parse(f"[load]\nconcurrency = [1, 8]\nduration_s = 1\n{ONE_DESIGN}").designs
+    assert (design.load.concurrency, design.load.rates, design.load.processes) == ((1, 8), (), 1)
 
 
 def test_a_load_may_have_a_deadline_and_a_server_for_each_point():
     load = "[load]\nrates = [5]\nduration_s = 1\n"
-    (variant,) = parse(f"{load}deadline_s = 0.5\nrestart = true\n{ONE_VARIANT}").variants
-    assert (variant.load.deadline_s, variant.load.restart) == (0.5, True)
-    assert mistakes(f"{load}deadline_s = 0\n{ONE_VARIANT}") == ("[load] deadline_s must be > 0, got 0",)
-    assert mistakes(f"{load}restart = 1\n{ONE_VARIANT}") == ("[load] restart must be true or false, got 1",)
+    (design,) = parse(f"{load}deadline_s = 0.5\nrestart = true\n{ONE_DESIGN}").designs
+    assert (design.load.deadline_s, design.load.restart) == (0.5, True)
+    assert mistakes(f"{load}deadline_s = 0\n{ONE_DESIGN}") == ("[load] deadline_s must be > 0, got 0",)
+    assert mistakes(f"{load}restart = 1\n{ONE_DESIGN}") == ("[load] restart must be true or false, got 1",)
 
 
 def test_a_study_may_have_an_slo():
-    study = parse(f"[study]\nslo = {{ latency_p95_s = 1.0 }}\n[load]\nrates = [5]\nrequests = 1\n{ONE_VARIANT}")
+    study = parse(f"[study]\nslo = {{ latency_p95_s = 1.0 }}\n[load]\nrates = [5]\nrequests = 1\n{ONE_DESIGN}")
     assert study.slo.limits == {"latency_p95_s": 1.0}
     assert parse(GOOD).slo is None
 
@@ -190,13 +190,13 @@ def test_a_study_may_have_an_slo():
     [("1.0", "[study] slo must be a table"), ("{ latency_p42_s = 1 }", "[study] slo: unknown slo 'latency_p42_s'")],
 )
 def test_an_slo_that_cannot_be_read(slo, mistake):
-    (found,) = mistakes(f"[study]\nslo = {slo}\n[load]\nrates = [5]\nrequests = 1\n{ONE_VARIANT}")
+    (found,) = mistakes(f"[study]\nslo = {slo}\n[load]\nrates = [5]\nrequests = 1\n{ONE_DESIGN}")
     assert found.startswith(mistake)
 
 
 def test_mistakes_in_a_file_name_the_file(tmp_path):
     path = tmp_path / "x.toml"
-    path.write_text(f"[load]\nrates = [0]\nrequests = 0\n{ONE_VARIANT}")
+    path.write_text(f"[load]\nrates = [0]\nrequests = 0\n{ONE_DESIGN}")
     with pytest.raises(StudyError) as caught:
         load_study(path)
     assert caught.value.mistakes == (
@@ -240,6 +240,6 @@ def test_shipped_studies_are_good(path):
 def test_the_smoke_study_is_short_and_covers_three_designs():
     study = load_study(SHIPPED_STUDIES / "smoke.toml")
     points = [point for launch in expand(study) for point in launch.points]
-    assert {variant.name for variant in study.variants} == {"baseline", "batched", "scaled"}
+    assert {design.name for design in study.designs} == {"baseline", "batched", "scaled"}
     assert {point.arrival for point in points} == {"ideal", "poisson"}
     assert sum(point.expected_s for point in points) < 120

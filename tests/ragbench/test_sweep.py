@@ -26,7 +26,7 @@ from ragbench.study_file import load_study
 from ragbench.sweep import make_plan, run
 from tests.ragbench.running import fakes_alive, write_study
 
-ONE = '[variants.a]\ncommand = "FAKE"\n'
+ONE = '[designs.a]\ncommand = "FAKE"\n'
 
 
 async def sweep(path, *, redo=None):
@@ -56,8 +56,8 @@ def watched(monkeypatch):
 
 
 async def test_telemetry_runs_beside_the_load_and_knows_the_server(tmp_path, watched, elsewhere):
-    variants = f'{ONE}[variants.b]\nurl = "{elsewhere}"\n'
-    paths, plan = await sweep(write_study(tmp_path, variants))
+    designs = f'{ONE}[designs.b]\nurl = "{elsewhere}"\n'
+    paths, plan = await sweep(write_study(tmp_path, designs))
     assert len(watched) == len(plan.points) == 2
     for server, began_s in watched:
         assert server
@@ -70,8 +70,8 @@ async def test_telemetry_runs_beside_the_load_and_knows_the_server(tmp_path, wat
 
 
 async def test_a_point_is_written_whole(tmp_path, watched):
-    variant = '[variants.a]\ncommand = "FAKE --replicas --mark X"\nsettings = {max_batch_size = [4], size = 2}\n'
-    path = write_study(tmp_path, variant)
+    design = '[designs.a]\ncommand = "FAKE --replicas --mark X"\nsettings = {max_batch_size = [4], size = 2}\n'
+    path = write_study(tmp_path, design)
     paths, _ = await sweep(path)
     point = paths.point("a-ideal-200rps-seed1")
     assert sorted(file.name for file in point.folder.iterdir()) == [
@@ -114,15 +114,15 @@ async def test_a_point_is_written_whole(tmp_path, watched):
 
 async def test_a_fleet_that_tells_its_decisions_has_them_on_the_clock_of_the_load(tmp_path):
     load = 'arrivals = ["step"]\nrates = [100]\nduration_s = 0.3'
-    variants = '[variants.a]\ncommand = "FAKE --replicas --scaling"\n[variants.b]\ncommand = "FAKE --scaling"\n'
-    paths, _ = await sweep(write_study(tmp_path, variants, load=load))
+    designs = '[designs.a]\ncommand = "FAKE --replicas --scaling"\n[designs.b]\ncommand = "FAKE --scaling"\n'
+    paths, _ = await sweep(write_study(tmp_path, designs, load=load))
     point = paths.point("a-step-100rps-seed1")
     (decision,) = read_scaling(point.scaling)  # the other was made before the point began
     assert 0.3 - 0.1 < decision.t_s < 10
     assert (decision.target, decision.reason) == (2, "queue wait")
     assert [start.start_s for start in read_starts(point.starts)] == [2.5]
     assert not paths.point("b-step-100rps-seed1").scaling.exists()  # no fleet: never asked
-    summary = load_summary(paths.summary).set_index("variant")
+    summary = load_summary(paths.summary).set_index("design")
     assert summary.loc["a", "replica_seconds"] == pytest.approx(0.9)  # three in all, for 0.3 s
     assert summary.loc["a", "reaction_s"] == pytest.approx(decision.t_s - 0.33 * 0.3, abs=1e-5)
     assert summary.loc["a", "cold_start_s"] == 2.5
@@ -131,7 +131,7 @@ async def test_a_fleet_that_tells_its_decisions_has_them_on_the_clock_of_the_loa
 
 async def test_all_designs_get_the_same_load(tmp_path):
     load = 'arrivals = ["poisson"]\nrates = [100]\nduration_s = 0.2'
-    paths, _ = await sweep(write_study(tmp_path, ONE + '[variants.b]\ncommand = "FAKE"\n', load=load))
+    paths, _ = await sweep(write_study(tmp_path, ONE + '[designs.b]\ncommand = "FAKE"\n', load=load))
     texts = {path.read_text() for path in paths.root.glob("*/schedule.csv")}
     assert len(texts) == 1
     assert len(list(paths.root.glob("*/schedule.csv"))) == 2
@@ -155,8 +155,8 @@ async def test_a_closed_loop_is_a_point_like_any_other(tmp_path):
 
 
 async def test_a_closed_loop_on_a_server_that_never_comes_fails(tmp_path):
-    variants = '[variants.a]\ncommand = "FAKE --mode dies-at-start"\n'
-    paths, _ = await sweep(write_study(tmp_path, variants, load="concurrency = [3]\nduration_s = 1.0"))
+    designs = '[designs.a]\ncommand = "FAKE --mode dies-at-start"\n'
+    paths, _ = await sweep(write_study(tmp_path, designs, load="concurrency = [3]\nduration_s = 1.0"))
     rows = load_requests(paths.point("a-closed-3users-seed1").requests)
     assert rows["status"].tolist() == ["unsent"] * 3
     assert load_summary(paths.summary)["verdict"].tolist() == ["failed"]
@@ -205,7 +205,7 @@ async def test_a_manifest_from_before_there_were_processes_is_still_whole(tmp_pa
     del told["trace"]
     manifest.write_text(json.dumps(told))
     assert len(make_plan(load_study(path), paths).whole) == 1
-    path.write_text(path.read_text() + "\n[variants.a.load]\nprocesses = 2\n")
+    path.write_text(path.read_text() + "\n[designs.a.load]\nprocesses = 2\n")
     assert make_plan(load_study(path), paths).changed == {"a-ideal-200rps-seed1": "processes 1 -> 2"}
 
 
@@ -223,19 +223,19 @@ async def test_one_launch_serves_all_its_points_and_the_log_is_cut_between_them(
     assert [("fake starts" in log) for log in logs] == [True, False, False, False]
 
 
-async def test_broken_variants_fail_and_the_rest_goes_on(tmp_path):
-    variants = """
-    [variants.absent]
+async def test_broken_designs_fail_and_the_rest_goes_on(tmp_path):
+    designs = """
+    [designs.absent]
     command = "no-such-command"
-    [variants.dead]
+    [designs.dead]
     command = "FAKE --mode dies-at-start"
-    [variants.nowhere]
+    [designs.nowhere]
     url = "http://127.0.0.1:9"
-    [variants.good]
+    [designs.good]
     command = "FAKE"
     """
-    paths, _ = await sweep(write_study(tmp_path, variants))
-    summary = load_summary(paths.summary).set_index("variant")
+    paths, _ = await sweep(write_study(tmp_path, designs))
+    summary = load_summary(paths.summary).set_index("design")
     assert (summary["verdict"] == "failed").to_dict() == {"absent": True, "dead": True, "nowhere": True, "good": False}
     assert summary.loc["dead", "verdict_reason"].startswith("the server exited with code 1 before its ready line")
     assert "no command 'no-such-command'" in summary.loc["absent", "verdict_reason"]
@@ -247,7 +247,7 @@ async def test_broken_variants_fail_and_the_rest_goes_on(tmp_path):
 
 async def test_a_server_that_dies_in_a_load_fails_that_point_and_is_started_again(tmp_path):
     load = 'arrivals = ["ideal"]\nrates = [100, 200]\nrequests = 60'
-    paths, plan = await sweep(write_study(tmp_path, '[variants.a]\ncommand = "FAKE --mode dies-mid-load"\n', load=load))
+    paths, plan = await sweep(write_study(tmp_path, '[designs.a]\ncommand = "FAKE --mode dies-mid-load"\n', load=load))
     for point in plan.points:
         rows = load_requests(paths.point(point.name).requests)
         assert len(rows) == 60
@@ -271,7 +271,7 @@ async def test_a_server_that_dies_in_a_load_fails_that_point_and_is_started_agai
 )
 async def test_odd_services_are_measured_all_the_same(tmp_path, mode, status, reason):
     load = 'arrivals = ["ideal"]\nrates = [100]\nrequests = 5\ntimeout_s = 0.3\nready_timeout_s = 2.0'
-    paths, _ = await sweep(write_study(tmp_path, f'[variants.a]\ncommand = "FAKE --mode {mode}"\n', load=load))
+    paths, _ = await sweep(write_study(tmp_path, f'[designs.a]\ncommand = "FAKE --mode {mode}"\n', load=load))
     rows = load_requests(paths.point("a-ideal-100rps-seed1").requests)
     assert rows["status"].tolist() == [status] * 5
     assert reason in read_manifests(paths.root)[0]["summary"]["verdict_reason"]
@@ -306,7 +306,7 @@ async def test_a_point_without_its_manifest_is_measured_again(tmp_path):
 
 
 async def test_failed_points_are_measured_again(tmp_path):
-    path = write_study(tmp_path, '[variants.a]\ncommand = "FAKE --mode dies-at-start"\n')
+    path = write_study(tmp_path, '[designs.a]\ncommand = "FAKE --mode dies-at-start"\n')
     await sweep(path)
     _, plan = await sweep(path)
     assert [point.name for point in plan.failed] == [point.name for point in plan.points] == ["a-ideal-200rps-seed1"]
@@ -366,7 +366,7 @@ async def test_two_runs_never_share_a_folder(tmp_path):
 
 
 async def test_a_service_that_runs_elsewhere_is_measured_and_left_alone(tmp_path, elsewhere):
-    path = write_study(tmp_path, f'[variants.far]\nurl = "{elsewhere}"\nsettings = {{ place = "far" }}\n')
+    path = write_study(tmp_path, f'[designs.far]\nurl = "{elsewhere}"\nsettings = {{ place = "far" }}\n')
     paths, _ = await sweep(path)
     summary = load_summary(paths.summary)
     assert summary["completed"].tolist() == [30]
@@ -376,7 +376,7 @@ async def test_a_service_that_runs_elsewhere_is_measured_and_left_alone(tmp_path
 
 async def test_the_backlog_of_one_point_is_drained_before_the_next(tmp_path):
     load = 'arrivals = ["ideal"]\nrates = [100, 200]\nrequests = 20\ntimeout_s = 0.2'
-    paths, plan = await sweep(write_study(tmp_path, '[variants.a]\ncommand = "FAKE --service-s 0.04"\n', load=load))
+    paths, plan = await sweep(write_study(tmp_path, '[designs.a]\ncommand = "FAKE --service-s 0.04"\n', load=load))
     first, second = (load_requests(paths.point(point.name).requests)["status"].tolist() for point in plan.points)
     assert first[-1] == "timeout"  # work was left behind
     assert second[0] == "ok"

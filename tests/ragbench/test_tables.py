@@ -15,9 +15,9 @@ def study(tmp_path_factory):
 def test_carried_stops_below_the_first_rate_that_was_not_valid_for_every_seed(study):
     summary = study.summary.assign(verdict="valid", latency_p95_s=study.summary["seed"].astype(float))
     summary.loc[
-        (summary["variant"] == "scaled") & (summary["offered_rps"] == 10) & (summary["seed"] == 2), "verdict"
+        (summary["design"] == "scaled") & (summary["offered_rps"] == 10) & (summary["seed"] == 2), "verdict"
     ] = "saturated"
-    summary.loc[(summary["variant"] == "baseline") & (summary["offered_rps"] == 5), "verdict"] = "failed"
+    summary.loc[(summary["design"] == "baseline") & (summary["offered_rps"] == 5), "verdict"] = "failed"
     rows = tables.carried(Study("it", summary, study.folder)).set_index("design")
     assert rows.loc["scaled", "carried_rps"] == 5
     assert rows.loc["scaled", "latency_p95_s"] == 1.5
@@ -64,7 +64,7 @@ def test_f1_is_shown_where_a_study_has_it(study):
 
 
 def test_closed_loops_have_points_and_carry_no_offered_load(tmp_path):
-    one = write_study(tmp_path / "it", variants={"mine": [{}]}, arrivals=("ideal",), rates=(5,), users=(2,))
+    one = write_study(tmp_path / "it", designs={"mine": [{}]}, arrivals=("ideal",), rates=(5,), users=(2,))
     closed = plots.load_study(one)
     assert tables.carried(closed)["arrival"].tolist() == ["ideal"]
     rows = tables.points(closed)

@@ -164,7 +164,7 @@ async def test_no_sample_for_a_rest_too_short_to_tell_anything():
 
 def test_a_study_keeps_the_telemetry_of_its_points(tmp_path):
     study = write_study(
-        tmp_path, '[variants.a]\ncommand = "FAKE"\n', load='arrivals = ["ideal"]\nrates = [100]\nduration_s = 0.7'
+        tmp_path, '[designs.a]\ncommand = "FAKE"\n', load='arrivals = ["ideal"]\nrates = [100]\nduration_s = 0.7'
     )
     done = ragbench("run", study, "--results", tmp_path / "results", "--no-report")
     (path,) = tmp_path.rglob("telemetry.csv")
@@ -181,7 +181,7 @@ def test_a_study_keeps_the_telemetry_of_its_points(tmp_path):
 def test_a_busy_process_of_somebody_else_contaminates_a_point(tmp_path):
     """It is a child of this process, which is neither the harness nor the server."""
     study = write_study(
-        tmp_path, '[variants.a]\ncommand = "FAKE"\n', load='arrivals = ["ideal"]\nrates = [100]\nduration_s = 0.7'
+        tmp_path, '[designs.a]\ncommand = "FAKE"\n', load='arrivals = ["ideal"]\nrates = [100]\nduration_s = 0.7'
     )
     with subprocess.Popen([sys.executable, "-c", BURN.format(s=40)]) as burner:
         ragbench("run", study, "--results", tmp_path / "results", "--no-report")

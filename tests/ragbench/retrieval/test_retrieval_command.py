@@ -205,7 +205,7 @@ def test_redo_of_one_grid_does_not_mix_machines(retrieval, tmp_path):
         ("[study]\nrepeats = 0\n[grids.a]\nmetrics = 1\n", "[study] repeats must be >= 1, got 0"),
         (f'[study]\ncommand = "no-such-command"\n{GRIDS}', "there is no command 'no-such-command' here or on PATH"),
         (f'[study]\ncommand = "python {FAKE} --mode no-rates"\n{GRIDS}', "log.txt ends: no device here"),
-        ('[variants.a]\ncommand = "x"\n', "is no retrieval study: ragbench run"),
+        ('[designs.a]\ncommand = "x"\n', "is no retrieval study: ragbench run"),
     ],
 )
 def test_a_bad_study_is_lines_and_code_2(retrieval, tmp_path, text, line):

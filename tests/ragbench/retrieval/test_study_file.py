@@ -116,7 +116,7 @@ def test_every_mistake_is_told_at_once_with_the_valid_names(tmp_path):
         ("", "[grids.NAME] is needed at least once, with metric, n, d and backend"),
         ("[grids]\na = 5", "[grids.a] must be a table, got 5"),
         ("[grids.a", "not TOML"),
-        ("[variants.a]\ncommand = 'x'", "is no retrieval study: ragbench run"),
+        ("[designs.a]\ncommand = 'x'", "is no retrieval study: ragbench run"),
     ],
 )
 def test_a_file_of_another_kind_is_one_line(tmp_path, text, line):

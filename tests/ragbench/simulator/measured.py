@@ -28,10 +28,17 @@ def _point(folder, design, rate, seed, times):
     due_s = np.sort(np.random.default_rng([seed, rate]).uniform(0, DURATION_S, int(rate * DURATION_S)))
     rows, _ = run(requests(due_s), design=design, settings=SERVER[design], times=times, timeout_s=30.0, seed=100 + seed)
     name = f"{design}-poisson-{rate}rps-seed{seed}"
-    point = {"name": name, "variant": design, "settings": CHOICES[design], "offered_rps": rate}
+    point = {"name": name, "configuration": design, "design": design, "settings": CHOICES[design], "offered_rps": rate}
     point |= {"arrival": "poisson", "seed": seed, "concurrency": None}
     point |= {"duration_s": DURATION_S, "timeout_s": 30.0}
-    key = {"point": name, "variant": design, "arrival": "poisson", "offered_rps": rate, "concurrency": None}
+    key = {
+        "point": name,
+        "configuration": design,
+        "design": design,
+        "arrival": "poisson",
+        "offered_rps": rate,
+        "concurrency": None,
+    }
     summary = key | {"seed": seed} | asdict(summarise(rows, offered_rps=rate, duration_s=DURATION_S))
     manifest = {"point": point, "server_info": {"design": design, "settings": SERVER[design]}}
     manifest |= {"summary": summary | {"hardware": "a laptop"}}

@@ -11,7 +11,7 @@ from ragbench.simulator.scenario import Scenario, Told, read_scenario, schedule,
 from tests.ragbench.simulator.known import FLEET, line
 
 SHIPPED = sorted((Path(__file__).resolve().parents[3] / "studies" / "whatif").glob("*.toml"))
-WHOLE = 'variant = "scaled"\nphases = [{ duration_s = 2, rate = 50 }]\n'
+WHOLE = 'design = "scaled"\nphases = [{ duration_s = 2, rate = 50 }]\n'
 
 
 def written(tmp_path, text):
@@ -30,17 +30,17 @@ def test_shipped_scenarios_are_read(path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("phases = [{ duration_s = 2, rate = 50 }]", "variant is needed"),
-        ('variant = "scaled"', "phases is needed"),
-        (WHOLE + "kill = 3", "unknown key 'kill'; valid: title, variant"),
+        ("phases = [{ duration_s = 2, rate = 50 }]", "design is needed"),
+        ('design = "scaled"', "phases is needed"),
+        (WHOLE + "kill = 3", "unknown key 'kill'; valid: title, design"),
         (WHOLE.replace("duration_s", "seconds"), "KeyError('duration_s'); wanted as in phases = "),
         (WHOLE.replace("50", "0"), "each with finite duration_s > 0 and rate > 0"),
         (WHOLE.replace("50", "inf"), "each with finite duration_s > 0 and rate > 0"),
         (WHOLE.replace("= 2", "= nan"), "each with finite duration_s > 0 and rate > 0"),
-        ('variant = "scaled"\nphases = []', "wanted one phase or more"),
+        ('design = "scaled"\nphases = []', "wanted one phase or more"),
         (WHOLE + 'arrival = "possion"', "possion"),
         (WHOLE + "kills = [3]", "wanted as in phases"),
-        ("variant = ", "Invalid value"),
+        ("design = ", "Invalid value"),
     ],
 )
 def test_mistakes_are_told_with_the_file(tmp_path, text, told):

@@ -72,7 +72,7 @@ def test_times_of_the_pipeline_alone_take_the_place_of_those_measured(call, fold
 def test_a_what_if_is_told_in_figures_and_a_picture(call, folder, tmp_path):
     path = tmp_path / "crowd.toml"
     path.write_text(
-        'title = "A crowd"\nvariant = "scaled"\nphases = [{ duration_s = 4, rate = 300 }]\n'
+        'title = "A crowd"\ndesign = "scaled"\nphases = [{ duration_s = 4, rate = 300 }]\n'
         "[settings]\nmax_replicas = 4\n"
     )
     code, out, err = call(folder, "--scenario", path, "--out", tmp_path / "out")
@@ -85,13 +85,13 @@ def test_a_what_if_is_told_in_figures_and_a_picture(call, folder, tmp_path):
     }
     code, _, err = call(folder, "--scenario", tmp_path / "none.toml")
     assert (code, "No such file" in err, "flash-crowd" in err) == (2, True, True)
-    path.write_text('variant = "fourth"\nphases = [{ duration_s = 4, rate = 300 }]\n')
+    path.write_text('design = "fourth"\nphases = [{ duration_s = 4, rate = 300 }]\n')
     code, _, err = call(folder, "--scenario", path)
-    assert (code, "no variant 'fourth' to fit to" in err, "there: baseline, batched, scaled" in err) == (2, True, True)
+    assert (code, "no design 'fourth' to fit to" in err, "there: baseline, batched, scaled" in err) == (2, True, True)
 
 
 def test_a_study_without_a_design_it_knows_is_refused(call, tmp_path):
-    study = write_study(tmp_path / "mine", variants={"mine": [{}]}, arrivals=("ideal",), rates=(20,))
+    study = write_study(tmp_path / "mine", designs={"mine": [{}]}, arrivals=("ideal",), rates=(20,))
     code, _, err = call(study)
     assert code == 2
     assert "Traceback" not in err

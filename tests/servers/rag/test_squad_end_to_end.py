@@ -22,7 +22,7 @@ def test_a_study_over_a_squad_file_has_recall_exact_match_and_f1(
     study.write_text(
         f'[study]\nseeds = [1]\n[workload]\nquestions = "{tmp_path / "questions.jsonl"}"\nk = 2\n'
         '[load]\narrivals = ["ideal"]\nrates = [40]\nrequests = 60\nwarmup_requests = 2\n'
-        f'[variants.baseline]\ncommand = "python -m servers baseline --corpus squad --corpus-path {file} '
+        f'[designs.baseline]\ncommand = "python -m servers baseline --corpus squad --corpus-path {file} '
         f'--cache-dir {tmp_path / "cache"} --device cpu --engine thread"\n'
     )
     words = ["run", str(study), "--results", str(tmp_path / "results"), "--no-report"]
