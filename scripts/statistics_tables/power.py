@@ -166,11 +166,11 @@ def _run(case: Case, server: int, rate: float, seed: int) -> Run:
         f"{rate:g}-{seed}",
         None,
         PointPaths(Path()),
-        kept=_requests(due, services, window),
+        kept=requests_of(due, services, window),
     )
 
 
-def _requests(due: Floats, services: Floats, window: tuple[float, float]) -> Requests:
+def requests_of(due: Floats, services: Floats, window: tuple[float, float]) -> Requests:
     """Lindley's recursion: a request is served once those before it are."""
     work = np.cumsum(services)
     done = work + np.maximum.accumulate(due - (work - services))

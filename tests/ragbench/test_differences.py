@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ragbench.differences import Difference, Estimate, differences, estimates, percent
+from ragbench.differences import Difference, Estimate, degrees_beyond, differences, estimates, percent
 from ragbench.resampling import means, quantiles
 
 
@@ -79,8 +79,8 @@ def test_two_seeds_do_not_tell_how_starts_differ():
 def test_cells_lend_each_other_how_much_their_seeds_differ():
     odd, even = (Estimate(0.1, 0.01, 40.0, 3, excess, True) for excess in (7.0, 1.0))
     alone, together = differences([odd])[0], differences([odd, even, even])[0]
-    assert alone.starts_error == pytest.approx(0.01 * math.sqrt(6))
-    assert together.starts_error == pytest.approx(0.01 * math.sqrt((2 * 7 + 4 * 3) / 6 - 1))
+    assert alone.starts_error == pytest.approx(math.sqrt(0.0001 * (7 - 1.1**2)))
+    assert together.starts_error == pytest.approx(math.sqrt(0.0001 * ((2 * 7 + 4 * 3) / 6 - 1.1**2)))
 
 
 def test_an_interval_is_students_and_bonferronis():
@@ -123,3 +123,12 @@ def test_a_figure_that_is_zero_or_not_there_has_no_ratio():
     assert _estimate([(np.zeros(100), np.ones(100))], means, is_paired=True) is None
     some = np.where(np.arange(100) % 2 == 0, np.inf, 1.0)
     assert _estimate([(np.ones(100), some)], is_paired=True) is None
+
+
+def test_a_tail_has_as_many_degrees_as_blocks_that_hold_some_of_it():
+    calm = np.tile([1.0, 1.1, 0.9, 1.05], 50)
+    spell = calm.copy()
+    spell[100:104] = 5.0  # one spell
+    assert degrees_beyond([(spell, spell)] * 4, (4.0, 4.0), is_paired=True) == 3
+    assert degrees_beyond([(spell, spell)], (4.0, 4.0), is_paired=True) == 1
+    assert degrees_beyond([(spell, calm)] * 4, (1.0, 1.0), is_paired=True) > 20
