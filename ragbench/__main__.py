@@ -1,6 +1,7 @@
 """The command line. Each command is a file in commands/; exit codes are decided there and here.
 
-0: done. 1: measured, but a point failed or a load was not sent as asked. 2: the request makes no sense.
+0: done. 1: measured, but a service gave no usable answers, or a load was not sent as asked.
+2: the request makes no sense.
 130 and 143: interrupted by Ctrl-C and SIGTERM.
 """
 

@@ -111,8 +111,10 @@ def vote(rows: Sequence[Row], summary: Mapping[str, Any], *, tolerance: float) -
     was kept beside another busy program was kept.
     """
     verdict, reason = summary["verdict"], summary["verdict_reason"]
-    if verdict in ("failed", "saturated", "client_limited"):
+    if verdict in ("failed", "failing", "saturated", "shedding", "client_limited"):
         return Vote(False, f"{verdict}: {reason}", is_service=verdict != "client_limited")
+    if not summary["requests"]:
+        return Vote(False, "no request was drawn", is_service=False)
     window = Window(summary["window_start_s"], summary["window_end_s"])
     # A schedule may ask for more than its rate by luck: who answers the rate itself has not fallen behind it.
     behind = min(_behind(rows, window), 1 - summary["throughput_rps"] / summary["offered_rps"])

@@ -18,6 +18,7 @@ import psutil
 
 from ragbench import telemetry
 from ragbench.arrivals import CLOSED, ArrivalError, parse_arrival, step_up_s
+from ragbench.checkout import SHOWN, code_sha256
 from ragbench.client import Client, Clock, connect
 from ragbench.config import StudyError
 from ragbench.family import family
@@ -55,6 +56,7 @@ class Surroundings:
     hardware: Hardware
     git_commit: str | None
     git_dirty: bool | None
+    code: str
     versions: dict[str, str]
     slurm: dict[str, Any] | None
 
@@ -92,13 +94,14 @@ class Measurement:
             slo=self.point.slo,
             failure=self.failure,
             cores=usable_cores(),
+            same_answers=self.point.workload.same_answers,
         )
 
 
 def look_around() -> Surroundings:
     """The surroundings of this process now."""
     commit, dirty = git_state(Path.cwd())
-    return Surroundings(this_machine(), commit, dirty, versions(), slurm(os.environ))
+    return Surroundings(this_machine(), commit, dirty, code_sha256(), versions(), slurm(os.environ))
 
 
 def load_of(point: Point, questions: QuestionSet) -> tuple[Request, ...] | Turns:
@@ -240,12 +243,14 @@ def write_point(
     manifest = {
         "point": point.as_dict(),
         "seed": point.seed,
-        "slo": None if point.slo is None else point.slo.as_dict(),  # by which the summary below judges
+        "slo": None if point.slo is None else point.slo.as_dict(),  # by which the summary below judges,
+        "same_answers": point.workload.same_answers,  # and whether one text for all questions is no fault
         "schedule_sha256": sha256(schedule),
         "trace": trace_of(point),
         "questions_sha256": questions.sha256,
         "git_commit": around.git_commit,
         "git_dirty": around.git_dirty,
+        "code_sha256": around.code,
         "versions": around.versions,
         "hardware": around.hardware.as_dict(),
         "slurm": around.slurm,
@@ -253,7 +258,7 @@ def write_point(
         "server_info": measurement.server_info,
         "caches": measurement.caches,
         "started_at": measurement.started_at,
-        "summary": summary_row(measurement, hardware=str(around.hardware)),
+        "summary": summary_row(measurement, around),
     }
     write_manifest(aside.manifest, manifest)
     final = paths.point(point.name).folder
@@ -262,7 +267,7 @@ def write_point(
     return manifest
 
 
-def summary_row(measurement: Measurement, *, hardware: str) -> dict[str, Any]:
+def summary_row(measurement: Measurement, around: Surroundings) -> dict[str, Any]:
     """The point's row of summary.csv, without the settings columns."""
     point = measurement.point
     return {
@@ -274,7 +279,9 @@ def summary_row(measurement: Measurement, *, hardware: str) -> dict[str, Any]:
         "concurrency": point.concurrency,
         "seed": point.seed,
         **asdict(measurement.summary),
-        "hardware": hardware,
+        "hardware": str(around.hardware),
+        "hostname": around.hardware.hostname,
+        "code": around.code[:SHOWN],
     }
 
 

@@ -37,24 +37,36 @@ SCALING_COLUMNS = (
 SUMMARY_FRONT = ("point", "configuration", "design")
 SUMMARY_REST = (
     *("arrival", "offered_rps", "concurrency", "seed", "source", "verdict", "verdict_reason"),
-    *("requests", "completed", "rejected", "timed_out", "failed", "unsent"),
+    *("requests", "completed", "rejected", "timed_out", "failed", "unsent", "answered_share"),
     *("duration_s", "window_start_s", "window_end_s"),
     *("sent_rps", "throughput_rps", "throughput_low_rps", "throughput_high_rps"),
     *("goodput_rps", "attainment", "slo_met"),
     *("latency_mean_s", "latency_mean_low_s", "latency_mean_high_s"),
     *("latency_p50_s", "latency_p50_low_s", "latency_p50_high_s", "latency_p90_s"),
     *("latency_p95_s", "latency_p95_low_s", "latency_p95_high_s"),
-    *("latency_p99_s", "latency_p99_low_s", "latency_p99_high_s", "latency_max_s"),
+    *("latency_p99_s", "latency_p99_low_s", "latency_p99_high_s", "latency_max_s", "latency_note"),
     *("latency_from_sent_mean_s", "latency_from_sent_p50_s", "latency_from_sent_p95_s", "latency_from_sent_p99_s"),
     *("send_lag_p95_s", "send_lag_p99_s", "in_flight_mean", "in_flight_max", "little_residual"),
     *("queue_s", "embed_s", "retrieve_s", "generate_s", "unaccounted_s"),
     *("batch_size", "replicas", "exact_match", "f1", "recall_at_k"),
     *SCALING_COLUMNS,
-    *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware"),
+    *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware", "hostname", "code"),
 )
-NEWER_SUMMARY_COLUMNS = ("f1", *SCALING_COLUMNS)
+NEWER_SUMMARY_COLUMNS = ("f1", *SCALING_COLUMNS, "answered_share", "latency_note", "hostname", "code")
 _TEXT_COLUMNS = {
-    *("point", "configuration", "design", "arrival", "source", "verdict", "verdict_reason", "hardware"),
+    *(
+        "point",
+        "configuration",
+        "design",
+        "arrival",
+        "source",
+        "verdict",
+        "verdict_reason",
+        "latency_note",
+        "hardware",
+        "hostname",
+        "code",
+    ),
     *("question", "status", "close_reason", "replica", "result", "error", "reason"),
 }
 _WHOLE_COLUMNS = {

@@ -20,19 +20,23 @@ from ragbench.points import Launch, Point, expand
 from ragbench.progress import Progress
 from ragbench.records import read_manifest, read_manifests, summary_csv, write_atomic
 from ragbench.schedule import schedule_csv, sha256
+from ragbench.verdicts import NOT_MEASURED
 from ragbench.workload import QuestionSet, load_questions
 
-Redo = Literal["changed", "all"]
+Redo = Literal["changed", "invalid", "all"]
 _SINCE: dict[str, Any] = {"processes": 1, "restart": False}  # settings that older manifests lack, as they were then
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run would do: the launches left with the points left in each, and what is skipped or in the way."""
+    """What a run would do: the launches left with the points left in each, and what is skipped or in the way.
+
+    `again`: measured before, to be measured again.
+    """
 
     launches: tuple[Launch, ...]
     whole: tuple[Point, ...]
-    failed: tuple[Point, ...]  # measured before, to be measured again
+    again: tuple[Point, ...]
     changed: dict[str, str]  # point name -> which setting differs
     others: tuple[str, ...]  # whole points in the folder that the study does not have
 
@@ -46,7 +50,7 @@ def make_plan(study: Study, paths: StudyPaths, *, redo: Redo | None = None) -> P
     """Compare the study with what lies in its folder. Raises StudyError."""
     questions = load_questions(study.workload.questions)
     launches = expand(study)
-    whole, failed, changed = [], [], {}
+    whole, again, changed = [], [], {}
     for point in (point for launch in launches for point in launch.points):
         manifest = read_manifest(paths.point(point.name).manifest)
         if manifest is None or redo == "all":
@@ -54,15 +58,16 @@ def make_plan(study: Study, paths: StudyPaths, *, redo: Redo | None = None) -> P
         difference = _difference(manifest, point, questions)
         if difference:
             changed[point.name] = difference
-        elif manifest["summary"].get("verdict") == "failed":
-            failed.append(point)
+        elif manifest["summary"].get("verdict") in ("failed", *(NOT_MEASURED if redo == "invalid" else ())):
+            again.append(point)
         else:
             whole.append(point)
-    skipped = {point.name for point in whole} | (set() if redo else changed.keys())
+    skipped = {point.name for point in whole} | (set() if redo == "changed" else changed.keys())
     left = (Launch(x.configuration, tuple(p for p in x.points if p.name not in skipped)) for x in launches)
     names = {point.name for launch in launches for point in launch.points}
     others = [m["point"]["name"] for m in read_manifests(paths.root) if m["point"]["name"] not in names]
-    return Plan(tuple(launch for launch in left if launch.points), tuple(whole), tuple(failed), changed, tuple(others))
+    launches_left = tuple(launch for launch in left if launch.points)
+    return Plan(launches_left, tuple(whole), tuple(again), changed, tuple(others))
 
 
 async def run(

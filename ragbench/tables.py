@@ -8,7 +8,17 @@ from ragbench.records import NEWER_SUMMARY_COLUMNS, SCALING_COLUMNS
 
 AT_THAT_LOAD = ("latency_p50_s", "latency_p95_s", "latency_p99_s", "batch_size", "exact_match", "f1")
 OF_A_POINT = (
-    *("arrival", "offered_rps", "concurrency", "seed", "verdict", "throughput_rps", "goodput_rps", "slo_met"),
+    *(
+        "arrival",
+        "offered_rps",
+        "concurrency",
+        "seed",
+        "verdict",
+        "answered_share",
+        "throughput_rps",
+        "goodput_rps",
+        "slo_met",
+    ),
     *("latency_mean_s", "latency_p50_s", "latency_p95_low_s", "latency_p95_s", "latency_p95_high_s", "latency_p99_s"),
     *("send_lag_p95_s", "in_flight_mean", "little_residual", "unaccounted_s", "other_cpu_cores"),
     *SCALING_COLUMNS,

@@ -39,6 +39,7 @@ def _point(flags: str, *, arrival: str, rate: float | None, seed: int, **load: A
         {
             "study": {"seeds": [seed]},
             "load": {"warmup_requests": 4, "timeout_s": 20.0, **open_loop, **load},
+            "workload": {"same_answers": True},
             "designs": {"calibration": {"command": f"{_SERVER} {flags}"}},
         },
         default_name="calibration",

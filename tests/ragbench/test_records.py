@@ -120,11 +120,11 @@ def test_the_summary_holds_the_settings_of_all_designs_in_a_steady_order(tmp_pat
     text = summary_csv(points)
     assert text == summary_csv(points[::-1])
     assert text.splitlines()[0] == SUMMARY_HEADER
-    assert [line.split(",")[:6] for line in text.splitlines()[1:]] == [
-        ["baseline-20.0", "baseline", "", "", "ideal", "20"],
-        ["batched-20.0", "batched", "8", "0.05", "ideal", "20"],
-        ["batched-60.0", "batched", "8", "0.05", "ideal", "60"],
-        ["batched-20.0", "batched", "32", "0.05", "ideal", "20"],
+    assert [line.split(",")[:7] for line in text.splitlines()[1:]] == [
+        ["baseline-20.0", "baseline", "baseline", "", "", "ideal", "20"],
+        ["batched-20.0", "batched", "batched", "8", "0.05", "ideal", "20"],
+        ["batched-60.0", "batched", "batched", "8", "0.05", "ideal", "60"],
+        ["batched-20.0", "batched", "batched", "32", "0.05", "ideal", "20"],
     ]
     write_atomic(tmp_path / "s.csv", text)
     assert load_summary(tmp_path / "s.csv")["max_batch_size"].tolist()[1:] == [8, 8, 32]
@@ -222,7 +222,9 @@ def test_committed_requests_can_be_read(path):
 
 def test_small_settings_keep_their_value():
     assert (
-        summary_csv([manifest("a", 1.0, tiny=1e-9, on=True)]).splitlines()[1].startswith("a-1.0,a,1e-09,true,ideal,1,")
+        summary_csv([manifest("a", 1.0, tiny=1e-9, on=True)])
+        .splitlines()[1]
+        .startswith("a-1.0,a,a,1e-09,true,ideal,1,")
     )
 
 

@@ -1,5 +1,5 @@
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -172,11 +172,57 @@ def test_a_point_without_an_answer_has_counts_and_no_figures():
     assert summary.latency_mean_s is summary.latency_p95_s is summary.queue_s is None
     assert (summary.attainment, summary.slo_met) == (0.0, False)
     nothing = summarise([], offered_rps=1.0, duration_s=1.0)
-    assert (nothing.verdict_reason, nothing.sent_rps, nothing.attainment) == ("nothing was scheduled", None, None)
+    assert (nothing.verdict, nothing.verdict_reason) == ("valid", "no request was drawn")
+    absent = (nothing.sent_rps, nothing.throughput_rps, nothing.goodput_rps, nothing.attainment, nothing.answered_share)
+    assert absent == (None,) * 5
+    assert nothing.latency_p50_s is nothing.latency_note is None
+
+
+def late_and_lost(n, unanswered, status="http_error"):
+    """n requests, of which the first `unanswered` by due time end without an answer, after the window's start."""
+    latencies = np.linspace(0.01, 0.02, n)
+    rows = [ok(i, i / 100, float(latency_s)) for i, latency_s in enumerate(latencies)]
+    first = n // 2
+    return [lost(row.request, row.due_s, status) if first <= row.request < first + unanswered else row for row in rows]
+
+
+def test_an_unanswered_request_is_later_than_every_answered_one():
+    few = summarise(late_and_lost(1000, 5), offered_rps=100.0)
+    without = summarise(late_and_lost(1000, 0), offered_rps=100.0)
+    assert few.latency_p99_s > without.latency_p99_s
+    assert few.latency_max_s is None
+    assert few.latency_note is None  # every percentile is there
+    assert few.answered_share == pytest.approx(0.995)
+    some = summarise(late_and_lost(1000, 60), offered_rps=100.0)
+    assert (some.latency_p95_s, some.latency_p99_s, some.latency_from_sent_p95_s) == (None, None, None)
+    assert some.latency_p90_s is not None
+    assert some.latency_note == "p95, p99 fall among the 60 of 900 requests that got no answer"
+
+
+def test_the_worse_a_service_the_later_its_percentiles():
+    tails = [summarise(late_and_lost(2000, n), offered_rps=100.0).latency_p50_s for n in (0, 100, 400, 800)]
+    assert tails == sorted(tails)
+    assert summarise(late_and_lost(2000, 950), offered_rps=100.0).latency_p50_s is None
+
+
+def test_an_interval_whose_end_falls_among_the_unanswered_is_absent():
+    summary = summarise(late_and_lost(1000, 40), offered_rps=100.0)
+    assert summary.latency_p95_s is not None
+    assert summary.latency_p95_high_s is None
+    assert summary.latency_p50_high_s is not None
+
+
+@pytest.mark.parametrize(("status", "verdict"), [("http_error", "failing"), ("rejected", "shedding")])
+def test_means_of_a_service_that_gives_errors_are_absent(status, verdict):
+    rows = [replace(row, queue_s=0.001, batch_size=2) for row in late_and_lost(1000, 60, status)]
+    summary = summarise(rows, offered_rps=100.0)
+    assert summary.verdict == verdict
+    means = (summary.latency_mean_s, summary.latency_from_sent_mean_s, summary.queue_s, summary.batch_size)
+    assert all(value is None for value in means) == (verdict == "failing")
 
 
 def test_the_summary_has_the_columns_of_the_file():
-    assert [item.name for item in fields(Summary)] == list(SUMMARY_REST[4:-1])
+    assert [item.name for item in fields(Summary)] == list(SUMMARY_REST[4:-3])
 
 
 def test_half_a_million_rows_take_seconds():
