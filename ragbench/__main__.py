@@ -24,7 +24,7 @@ from ragbench.commands.retrieval import retrieval
 from ragbench.commands.run import plan, run
 from ragbench.commands.simulate import simulate
 from ragbench.config import StudyError
-from ragbench.interrupts import Interrupted
+from ragbench.interrupts import Interrupted, interruptible
 from ragbench.workload import QuestionsError
 
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -58,7 +58,8 @@ for command in COMMANDS:
 def main() -> None:
     """Run the command line; mistakes of the user are lines, not tracebacks."""
     try:
-        app()
+        with interruptible():
+            app()
     except StudyError as error:
         for mistake in error.mistakes:
             say(mistake)

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from ragbench.child import argv_of, hear
 from ragbench.config import StudyError
 from ragbench.measure import Surroundings, now_utc
 from ragbench.paths import RetrievalPaths
 from ragbench.records import write_atomic, write_manifest
 from ragbench.retrieval.cells import Cell
-from ragbench.retrieval.child import argv_of, hear
 from ragbench.retrieval.jobs import Job
 from ragbench.retrieval.messages import read_message
 from ragbench.retrieval.plan import Plan
