@@ -64,7 +64,7 @@ def default_cache() -> Path:
 def cached_vectors(corpus: Corpus, embedder: "Embedder", *, key: str, folder: Path) -> np.ndarray:
     """The corpus' vectors (n, d) f32: from `folder` if they are there and whole, otherwise computed and kept.
 
-    `key` names the encoder. Waits for another process that computes the same, as long as that one lives. A file that
+    `key` is `Embedder.key`. Waits for another process that computes the same, as long as that one lives. A file that
     fails its checksum is computed again; a folder that cannot be written costs the cache alone.
     """
     files = Files(folder, hashlib.sha256(f"{corpus.checksum} {key}".encode()).hexdigest()[:24])
