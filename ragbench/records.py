@@ -46,12 +46,13 @@ SUMMARY_REST = (
     *("latency_p95_s", "latency_p95_low_s", "latency_p95_high_s"),
     *("latency_p99_s", "latency_p99_low_s", "latency_p99_high_s", "latency_max_s"),
     *("latency_from_sent_mean_s", "latency_from_sent_p50_s", "latency_from_sent_p95_s", "latency_from_sent_p99_s"),
-    *("send_lag_p95_s", "send_lag_p99_s", "in_flight_mean", "in_flight_max", "little_residual"),
+    *("send_lag_p95_s", "send_lag_p99_s", "in_flight_mean", "in_flight_max"),
     *("queue_s", "embed_s", "retrieve_s", "generate_s", "unaccounted_s"),
     *("batch_size", "replicas", "exact_match", "f1", "recall_at_k"),
     *SCALING_COLUMNS,
     *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware"),
 )
+NEWER_TELEMETRY_COLUMNS = ("throttled_share",)
 NEWER_SUMMARY_COLUMNS = ("f1", *SCALING_COLUMNS)
 _TEXT_COLUMNS = {
     *("point", "configuration", "design", "arrival", "source", "verdict", "verdict_reason", "hardware"),
@@ -119,7 +120,9 @@ class Sample:
     """What a point cost its machine, once a second. The fields are the columns of telemetry.csv; None: not known.
 
     `..._cpu_cores`: cores' worth of CPU used since the sample before. `other`: everything on the cores we may run on,
-    less the client and the server with their children. `gpu_energy_j` counts up from an origin of the driver's own.
+    less the client and the server with their children; under a CPU quota, of that what the quota misses.
+    `throttled_share`: of the quota's periods since then, those that ended with it used up.
+    `gpu_energy_j` counts up from an origin of the driver's own.
     """
 
     t_s: float
@@ -132,6 +135,7 @@ class Sample:
     gpu_memory_mib: float | None = None
     gpu_power_w: float | None = None
     gpu_energy_j: float | None = None
+    throttled_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +280,7 @@ def read_replicas(path: Path) -> list[ReplicaCount]:
 
 def read_telemetry(path: Path) -> list[Sample]:
     """The samples of a telemetry.csv. Raises RecordError where it cannot be read."""
-    return _read(path, Sample)
+    return _read(path, Sample, newer=NEWER_TELEMETRY_COLUMNS)
 
 
 def read_scaling(path: Path) -> list[Decision]:
@@ -328,7 +332,7 @@ def load_replicas(path: Path) -> "pd.DataFrame":
 
 def load_telemetry(path: Path) -> "pd.DataFrame":
     """telemetry.csv with typed columns. Raises RecordError naming what is missing."""
-    return _load(path, TELEMETRY_COLUMNS)
+    return _load(path, TELEMETRY_COLUMNS, newer=NEWER_TELEMETRY_COLUMNS)
 
 
 def load_scaling(path: Path) -> "pd.DataFrame":

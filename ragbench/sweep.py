@@ -20,6 +20,7 @@ from ragbench.points import Launch, Point, expand
 from ragbench.progress import Progress
 from ragbench.records import read_manifest, read_manifests, summary_csv, write_atomic
 from ragbench.schedule import schedule_csv, sha256
+from ragbench.telemetry import throttling
 from ragbench.workload import QuestionSet, load_questions
 
 Redo = Literal["changed", "all"]
@@ -148,6 +149,8 @@ class _Runner:
         manifest = write_point(measurement, self._paths, log=log, questions=self._questions, around=self._around)
         rebuild_summary(self._paths)
         self._progress.point_ends(measurement.point, manifest["summary"])
+        if (line := throttling(measurement.telemetry)) is not None:
+            self._progress.note(line)
 
     async def _stop(self, service: Service) -> None:
         left = await service.stop()

@@ -18,6 +18,7 @@ from ragbench.points import Point, expand
 from ragbench.progress import Progress
 from ragbench.slo import parse_slo
 from ragbench.study_file import parse_study
+from ragbench.telemetry import throttling
 from ragbench.workload import load_questions
 
 
@@ -75,6 +76,8 @@ def load(  # noqa: PLR0913, PLR0917  an option each
     if out is not None:
         write_point(measurement, StudyPaths(out), log="", questions=asked, around=look_around())
         terminal.print(f"rows: {StudyPaths(out).point(point.name).folder}", soft_wrap=True)
+    if (line := throttling(measurement.telemetry)) is not None:
+        say(line)
     if summary.unsent or summary.verdict == "client_limited":
         say(f"the load was not sent as asked: {summary.verdict_reason}")
         raise typer.Exit(1)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from ragbench import hardware
+from ragbench.cgroup import Quota
 from ragbench.hardware import (
     Hardware,
     git_state,
@@ -76,14 +77,10 @@ def test_open_files(monkeypatch, limits, told):
     assert open_files() == told
 
 
-@pytest.mark.parametrize(
-    ("quota", "cores"), [("max 100000", 6), ("200000 100000", 2), ("50000 100000", 1), ("900000 100000", 6)]
-)
+@pytest.mark.parametrize(("quota", "cores"), [(None, 6), (2.0, 2), (2.5, 2), (0.5, 1), (9.0, 6)])
 def test_usable_cores_are_those_of_the_mask_and_the_quota(monkeypatch, tmp_path, quota, cores):
     monkeypatch.setattr(hardware, "own_cores", lambda: set(range(6)))
-    monkeypatch.setattr(hardware, "_QUOTA", tmp_path / "cpu.max")
-    assert usable_cores() == 6
-    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(hardware, "smallest_quota", lambda: None if quota is None else Quota(quota, tmp_path))
     assert usable_cores() == cores
 
 
