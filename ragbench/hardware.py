@@ -1,4 +1,4 @@
-"""On what a point was measured: machine, GPU, SLURM job, git commit, versions. What is not there is None or absent."""
+"""On what a point was measured: machine, GPU, SLURM job, versions. What is not there is None or absent."""
 
 import importlib.metadata
 import os
@@ -121,13 +121,6 @@ def slurm(environment: Mapping[str, str]) -> dict[str, Any] | None:
     restarts = environment.get("SLURM_RESTART_COUNT", "0")
     node = environment.get("SLURMD_NODENAME") or environment.get("SLURM_JOB_NODELIST")
     return {"job_id": job, "node": node, "restart_count": int(restarts) if restarts.isdigit() else 0}
-
-
-def git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """(commit, whether files differ from it) of the repository that `folder` is in; (None, None) outside one."""
-    commit = _output(["git", "-C", str(folder), "rev-parse", "HEAD"])
-    changes = _output(["git", "-C", str(folder), "status", "--porcelain"])
-    return (commit, bool(changes)) if commit is not None and changes is not None else (None, None)
 
 
 def versions() -> dict[str, str]:

@@ -21,7 +21,8 @@ from ragbench.arrivals import CLOSED, ArrivalError, parse_arrival, step_up_s
 from ragbench.client import Client, Clock, connect
 from ragbench.config import StudyError
 from ragbench.family import family
-from ragbench.hardware import Hardware, git_state, slurm, this_machine, usable_cores, versions
+from ragbench.git import Origin, code_origin, study_origin
+from ragbench.hardware import Hardware, slurm, this_machine, usable_cores, versions
 from ragbench.launch import Server, Service
 from ragbench.listener import listener
 from ragbench.load import OnRow, Watcher, Work, beside, fire, soon, watch_replicas
@@ -50,13 +51,19 @@ from ragbench.workload import QuestionSet
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What holds for every point of a run: machine, software, job."""
+    """What holds for every point of a run: machine, software, job. `problems`: what could not be seen, a line each.
+
+    `git_...` is of the code that runs, `study_git_...` of a study that lies in another repository.
+    """
 
     hardware: Hardware
     git_commit: str | None
     git_dirty: bool | None
     versions: dict[str, str]
     slurm: dict[str, Any] | None
+    study_git_commit: str | None = None
+    study_git_dirty: bool | None = None
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,10 +102,20 @@ class Measurement:
         )
 
 
-def look_around() -> Surroundings:
-    """The surroundings of this process now."""
-    commit, dirty = git_state(Path.cwd())
-    return Surroundings(this_machine(), commit, dirty, versions(), slurm(os.environ))
+def look_around(study: Path | None = None) -> Surroundings:
+    """The surroundings of this process now, and of the file `study`."""
+    code = code_origin()
+    other = Origin() if study is None else study_origin(study, code)
+    return Surroundings(
+        this_machine(),
+        code.commit,
+        code.dirty,
+        versions(),
+        slurm(os.environ),
+        study_git_commit=other.commit,
+        study_git_dirty=other.dirty,
+        problems=tuple(filter(None, (code.problem, other.problem))),
+    )
 
 
 def load_of(point: Point, questions: QuestionSet) -> tuple[Request, ...] | Turns:
@@ -246,6 +263,8 @@ def write_point(
         "questions_sha256": questions.sha256,
         "git_commit": around.git_commit,
         "git_dirty": around.git_dirty,
+        "study_git_commit": around.study_git_commit,
+        "study_git_dirty": around.study_git_dirty,
         "versions": around.versions,
         "hardware": around.hardware.as_dict(),
         "slurm": around.slurm,

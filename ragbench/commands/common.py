@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from ragbench.config import StudyError
+from ragbench.measure import Surroundings, look_around
 from ragbench.paths import RetrievalPaths, StudyPaths
 from ragbench.records import read_manifests
 
@@ -23,6 +24,14 @@ terminal = Console(width=None if sys.stdout.isatty() else 160)
 def say(line: str) -> None:
     """A line on stderr."""
     print(line, file=sys.stderr, flush=True)
+
+
+def surroundings(study: Path | None = None) -> Surroundings:
+    """What surrounds this process and the file `study`; what could not be seen is told in a line."""
+    around = look_around(study)
+    for problem in around.problems:
+        say(problem)
+    return around
 
 
 def counted(n: int) -> str:

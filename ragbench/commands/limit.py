@@ -12,11 +12,10 @@ import typer
 from rich.table import Table
 
 from ragbench.child import hear
-from ragbench.commands.common import ResultsOption, StudyArgument, say, terminal
+from ragbench.commands.common import ResultsOption, StudyArgument, say, surroundings, terminal
 from ragbench.config import Study, StudyError
 from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.limit import Turn, bare_argv, bare_rps, limit_csv, medians
-from ragbench.measure import look_around
 from ragbench.paths import StudyPaths
 from ragbench.points import Launch, expand
 from ragbench.progress import Progress
@@ -43,7 +42,7 @@ def limit(
     commands = {_bare_file(launch, paths): _bare_argv(bare, launch, paths) for launch in expand(loaded)}
     blocks = [dataclasses.replace(loaded, seeds=(seed,)) for seed in loaded.seeds]
     plans = [_plan(block, paths) for block in blocks]
-    around = look_around()
+    around = surroundings(source)
     try:
         for block, plan in zip(blocks, plans, strict=True):
             for launch in _to_time(block, plan, paths):

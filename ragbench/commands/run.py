@@ -15,13 +15,13 @@ from ragbench.commands.common import (
     counted,
     say,
     say_where,
+    surroundings,
     terminal,
 )
 from ragbench.config import Study, StudyError
 from ragbench.descriptors import allow_files
-from ragbench.hardware import git_state
+from ragbench.git import code_origin
 from ragbench.interrupts import Interrupted, run_until_done
-from ragbench.measure import look_around
 from ragbench.paths import StudyPaths
 from ragbench.points import expand
 from ragbench.progress import Progress, expected_s, minutes
@@ -52,7 +52,7 @@ def run(
     _say_skipped(paths, plan, redo)
     allow_files(plan.points)
     _judge_kept(loaded, paths, plan)
-    around = look_around()
+    around = surroundings(path)
     try:
         with Progress(plan.points, starts=len(plan.launches)) as progress:
             run_until_done(run_sweep(loaded, path, paths, plan=plan, around=around, progress=progress))
@@ -116,8 +116,8 @@ def _say_skipped(paths: StudyPaths, plan: Plan, redo: Redo | None) -> None:
         names = {point.name for point in plan.whole}
         commits = {m["git_commit"] for m in read_manifests(paths.root) if m["point"]["name"] in names}
         measured = ", ".join(sorted(str(commit)[:9] for commit in commits))
-        now, dirty = git_state(Path.cwd())
-        here = f"{str(now)[:9]}{' with changes' if dirty else ''}"
+        now = code_origin()
+        here = f"{str(now.commit)[:9]}{' with changes' if now.dirty else ''}"
         say(f"kept: {counted(len(plan.whole))} (code then: {measured}; now: {here}); --redo all measures them again")
     if plan.failed:
         say(f"failed last time and measured again: {counted(len(plan.failed))}")

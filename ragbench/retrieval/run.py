@@ -195,6 +195,8 @@ def _manifest(study: Study, rows: dict[Cell, Row], around: Surroundings, *, star
         "ended_at": now_utc(),
         "git_commit": around.git_commit,
         "git_dirty": around.git_dirty,
+        "study_git_commit": around.study_git_commit,
+        "study_git_dirty": around.study_git_dirty,
         "versions": around.versions,
         "slurm": around.slurm,
         "hardware": around.hardware.as_dict(),

@@ -9,7 +9,6 @@ from ragbench import hardware
 from ragbench.cgroup import Quota
 from ragbench.hardware import (
     Hardware,
-    git_state,
     governor,
     open_files,
     slurm,
@@ -18,7 +17,6 @@ from ragbench.hardware import (
     versions,
 )
 from ragbench.nvml import About
-from tests.needs import need
 
 
 def test_this_machine_can_be_written_down():
@@ -102,21 +100,6 @@ def test_slurm():
         "restart_count": 2,
     }
     assert slurm({"SLURM_JOB_ID": "7"}) == {"job_id": "7", "node": None, "restart_count": 0}
-
-
-def test_git_state(tmp_path):
-    need("git")
-    assert git_state(tmp_path) == (None, None)
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@t"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    (tmp_path / "a").write_text("1")
-    subprocess.run([*git, "add", "a"], check=True)
-    subprocess.run([*git, "commit", "-qm", "one"], check=True)
-    commit, dirty = git_state(tmp_path)
-    assert len(commit or "") == 40
-    assert dirty is False
-    (tmp_path / "b").write_text("new")
-    assert git_state(tmp_path) == (commit, True)
 
 
 def test_versions_name_what_is_there(monkeypatch):
