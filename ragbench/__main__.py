@@ -25,6 +25,7 @@ from ragbench.commands.run import plan, run
 from ragbench.commands.simulate import simulate
 from ragbench.config import StudyError
 from ragbench.interrupts import Interrupted, interruptible
+from ragbench.unwritten import line_of
 from ragbench.workload import QuestionsError
 
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -66,9 +67,10 @@ def main() -> None:
     except QuestionsError as error:
         say(str(error))
     except OSError as error:
-        if error.filename is None:
+        line = line_of(error)
+        if line is None:
             raise
-        say(f"{error.filename}: {error.strerror}")
+        say(line)
     except Interrupted as interruption:
         say(str(interruption))
         sys.exit(interruption.exit_code)

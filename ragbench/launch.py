@@ -11,7 +11,7 @@ import shutil
 import signal
 from asyncio.subprocess import Process
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -177,12 +177,16 @@ class Server:
             await asyncio.sleep(0.05)
 
     async def _keep_stdout(self, stdout: int) -> None:
-        """Append stdout to the log, which stderr goes to by itself, and pick the ready line out of it."""
+        """Append stdout to the log, which stderr goes to by itself, and pick the ready line out of it.
+
+        What no longer fits on the disk is not kept; a server that is read no more would stand still.
+        """
         pending = b""
         async with aclosing(chunks(stdout)) as printed:
             with self._log.open("ab", buffering=0) as log:
                 async for chunk in printed:
-                    log.write(chunk)
+                    with suppress(OSError):
+                        log.write(chunk)
                     if not self._port.done():
                         *lines, pending = (pending + chunk).split(b"\n")
                         pending = pending[-_LONGEST_LINE:]

@@ -45,6 +45,7 @@ from ragbench.scaling import NOTHING_TOLD, Scaling
 from ragbench.schedule import Request, Turns, make_schedule, schedule_csv, sha256, shares
 from ragbench.senders import fire_from, soon_for_all
 from ragbench.stats import Summary, summarise
+from ragbench.unwritten import kept_elsewhere
 from ragbench.warmup import warm_up
 from ragbench.workload import QuestionSet
 
@@ -238,7 +239,26 @@ def unmeasured(
 def write_point(
     measurement: Measurement, paths: StudyPaths, *, log: str, questions: QuestionSet, around: Surroundings
 ) -> dict[str, Any]:
-    """Put the point's folder together under a hidden name, manifest last, and rename it into place. -> the manifest."""
+    """Put the point's folder together under a hidden name, manifest last, and rename it into place. -> the manifest.
+
+    Where that fails, as on a full disk, the point is kept elsewhere: raises StudyError, which says where.
+    """
+
+    def write(there: StudyPaths) -> dict[str, Any]:
+        return _put_together(measurement, there, log=log, questions=questions, around=around)
+
+    name = measurement.point.name
+    try:
+        return write(paths)
+    except OSError as error:
+        shutil.rmtree(paths.partial(name).folder, ignore_errors=True)
+        told = kept_elsewhere(error, lambda folder: write(StudyPaths(folder)), what=name, into=paths.root)
+        raise StudyError(told) from error
+
+
+def _put_together(
+    measurement: Measurement, paths: StudyPaths, *, log: str, questions: QuestionSet, around: Surroundings
+) -> dict[str, Any]:
     point = measurement.point
     aside = paths.partial(point.name)
     shutil.rmtree(aside.folder, ignore_errors=True)

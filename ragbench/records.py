@@ -8,9 +8,12 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+
+from ragbench.unwritten import naming
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -237,15 +240,26 @@ def _cell(value: object) -> str:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write `text` under a temporary name and rename it, so that `path` is either old or whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `text` under a temporary name and rename it, so that `path` is either old or whole. OSErrors name it."""
     temporary = path.with_name(f".{path.name}.partial")
-    # Answers may hold lone surrogates, which UTF-8 cannot.
-    with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Answers may hold lone surrogates, which UTF-8 cannot.
+            with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def copy_text(source: Path, path: Path) -> None:
+    """Write the text of `source` as `write_atomic` does; an error is then about `path`, which shutil leaves open."""
+    write_atomic(path, source.read_text(encoding="utf-8"))
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
