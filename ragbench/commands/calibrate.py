@@ -12,9 +12,9 @@ from rich.table import Table
 
 from ragbench.calibration import figures, queues, rates, report, stall
 from ragbench.calibration.report import Calibration
-from ragbench.commands.common import say, terminal
+from ragbench.commands.common import say, surroundings, terminal
 from ragbench.interrupts import run_until_done
-from ragbench.measure import look_around, now_utc
+from ragbench.measure import now_utc
 
 _RATES = ("asked_rps", "sent_rps", "gap_cv", "send_lag_p50_s", "send_lag_p95_s", "send_lag_p99_s", "send_lag_max_s")
 
@@ -25,7 +25,7 @@ def calibrate(
 ) -> None:
     """Prove on this machine that the load named is the load sent, and that known queues are measured as they are."""
     out.mkdir(parents=True, exist_ok=True)  # before minutes are spent
-    around = look_around()
+    around = surroundings()
     console = Console(stderr=True)
     with console.status("calibrating") as status:
         found = run_until_done(_measured(quick, _teller(console, status)))

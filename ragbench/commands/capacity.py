@@ -10,11 +10,10 @@ from ragbench.arrivals import ArrivalError, parse_arrival
 from ragbench.capacity import Probe, Search
 from ragbench.capacity_file import Outcome, capacity_csv
 from ragbench.capacity_run import Plan, Searcher, Watching, first_points, search_all
-from ragbench.commands.common import ResultsOption, StudyArgument, say, terminal
+from ragbench.commands.common import ResultsOption, StudyArgument, say, surroundings, terminal
 from ragbench.commands.status_line import StatusLine
 from ragbench.config import StudyError
 from ragbench.interrupts import Interrupted, run_until_done
-from ragbench.measure import look_around
 from ragbench.paths import StudyPaths
 from ragbench.points import Configuration, Point
 from ragbench.records import Row, write_atomic
@@ -58,7 +57,7 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
         with locked(paths), StatusLine() as line:
             write_atomic(paths.study_toml, source.read_text(encoding="utf-8"))
             questions = load_questions(loaded.workload.questions)
-            searcher = Searcher(plan, paths, questions, around=look_around(), watching=_Shown(line))
+            searcher = Searcher(plan, paths, questions, around=surroundings(source), watching=_Shown(line))
             try:
                 run_until_done(search_all(searcher, points, on_outcome=keep))
             finally:

@@ -17,12 +17,13 @@ from ragbench.commands.common import (
     counted,
     say,
     say_where,
+    surroundings,
     terminal,
 )
 from ragbench.config import Study, StudyError
 from ragbench.descriptors import allow_files
 from ragbench.interrupts import Interrupted, run_until_done
-from ragbench.measure import Surroundings, look_around
+from ragbench.measure import Surroundings
 from ragbench.mixing import strangers
 from ragbench.paths import StudyPaths
 from ragbench.points import expand
@@ -59,7 +60,7 @@ def run(
     path, loaded, paths, plan = _planned(study, results, redo)
     if plan.changed and redo not in (Redo.changed, Redo.all):
         _refuse_changed(paths, plan)
-    around = look_around()
+    around = surroundings(path)
     _refuse_mixed(paths, plan, around, mixed=mixed)
     _say_skipped(paths, plan, redo, around)
     allow_files(plan.points)
