@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ragbench.config import StudyError
 from ragbench.paths import RetrievalPaths, StudyPaths
 from ragbench.records import read_manifests
+from ragbench.terminal import Terminal, plain
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of one in studies/.")]
 ResultsOption = Annotated[Path, typer.Option(help="The folder that holds a folder per study.")]
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The results folder of a study.")]
 
-terminal = Console(width=None if sys.stdout.isatty() else 160)
+terminal = Terminal(width=None if sys.stdout.isatty() else 160)
 
 
 def say(line: str) -> None:
     """A line on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    print(plain(line), file=sys.stderr, flush=True)
 
 
 def counted(n: int) -> str:
@@ -56,7 +56,7 @@ def is_made(make: Callable[[], None], *, again: str) -> bool:
     try:
         make()
     except Exception:
-        traceback.print_exc()
+        say(traceback.format_exc().rstrip())
         say(f"the report could not be made; the results are whole. Again: {again}")
         return False
     return True

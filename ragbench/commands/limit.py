@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from ragbench.commands.common import ResultsOption, StudyArgument, say, terminal
 from ragbench.config import Study, StudyError
@@ -24,6 +23,7 @@ from ragbench.spawn import tied
 from ragbench.study_file import find_study, load_study
 from ragbench.sweep import Plan, make_plan
 from ragbench.sweep import run as run_sweep
+from ragbench.terminal import Table
 
 _DURATION_S = 5.0
 _LONGEST_S = 1800.0

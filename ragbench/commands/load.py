@@ -71,9 +71,10 @@ def load(  # noqa: PLR0913, PLR0917  an option each
         say(measurement.failure)
         raise typer.Exit(1)
     summary = measurement.summary
-    terminal.print(console.load_table(summary, title=point.name))
     if out is not None:
         write_point(measurement, StudyPaths(out), log="", questions=asked, around=look_around())
+    terminal.print(console.load_table(summary, title=point.name))
+    if out is not None:
         terminal.print(f"rows: {StudyPaths(out).point(point.name).folder}", soft_wrap=True)
     if summary.unsent or summary.verdict == "client_limited":
         say(f"the load was not sent as asked: {summary.verdict_reason}")

@@ -62,9 +62,9 @@ def run(
         say(f"{interruption}; kept: {counted(whole)}. To go on: {again}")
         raise typer.Exit(interruption.exit_code) from None
     manifests = rebuild_summary(paths)
-    terminal.print(console.points_table(manifests))
     failed = sum(manifest["summary"]["verdict"] == "failed" for manifest in manifests)
     reported = report and build_report(paths)
+    terminal.print(console.points_table(manifests))
     say_where(paths, reported=reported)
     if failed:
         say(f"{failed} of {counted(len(manifests))} failed: see verdict_reason in {paths.summary} and each server.log")
