@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from ragbench.arrivals import ArrivalError, parse_arrival
 from ragbench.capacity import Probe, Search
@@ -20,6 +19,7 @@ from ragbench.records import Row, write_atomic
 from ragbench.slo import Slo, parse_slo
 from ragbench.study_file import find_study, load_study
 from ragbench.sweep import locked, rebuild_summary
+from ragbench.terminal import Table
 from ragbench.workload import load_questions
 
 
@@ -66,8 +66,9 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
     except Interrupted as interruption:
         say(f"{interruption}; whole probes are kept, the same command goes on from them: see {paths.root}")
         raise typer.Exit(interruption.exit_code) from None
+    figures = _draw(paths)
     terminal.print(_table(outcomes))
-    _draw(paths)
+    _say_where(paths, figures)
     if not all(outcome.found.resolved for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -96,13 +97,16 @@ def _table(outcomes: list[Outcome]) -> Table:
     return table
 
 
-def _draw(paths: StudyPaths) -> None:
+def _draw(paths: StudyPaths) -> list[Path]:
     from ragbench.plots.capacity import save_capacity  # noqa: PLC0415  measuring does not need matplotlib
 
-    files = save_capacity(paths.root)
+    return save_capacity(paths.root)
+
+
+def _say_where(paths: StudyPaths, figures: list[Path]) -> None:
     for what, path in {"probes": paths.summary, "capacity": paths.root / "capacity.csv"}.items():
         terminal.print(f"{what + ':':10}{path}", soft_wrap=True)
-    for path in files[:1]:
+    for path in figures[:1]:
         terminal.print(f"{'figure:':10}{path}", soft_wrap=True)
 
 

@@ -145,7 +145,6 @@ def _argv(command: str) -> list[str]:
 
 
 def _begin(line: StatusLine, text: str) -> None:
-    """Something begins: in the line, or, where nobody sees that, as a line of its own."""
+    """Something begins, of which requests will be counted."""
     line.begin(text)
-    if not line.is_shown:
-        say(text)
+    line.tell(text)

@@ -7,24 +7,24 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ragbench.config import StudyError
 from ragbench.measure import Surroundings, look_around
 from ragbench.paths import RetrievalPaths, StudyPaths
 from ragbench.records import read_manifests
+from ragbench.terminal import Terminal, plain
 from ragbench.unwritten import line_of
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of one in studies/.")]
 ResultsOption = Annotated[Path, typer.Option(help="The folder that holds a folder per study.")]
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The results folder of a study.")]
 
-terminal = Console(width=None if sys.stdout.isatty() else 160)
+terminal = Terminal(width=None if sys.stdout.isatty() else 160)
 
 
 def say(line: str) -> None:
     """A line on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    print(plain(line), file=sys.stderr, flush=True)
 
 
 def surroundings(study: Path | None = None) -> Surroundings:
@@ -67,10 +67,7 @@ def is_made(make: Callable[[], None], *, again: str) -> bool:
         make()
     except Exception as error:
         line = line_of(error) if isinstance(error, OSError) else None
-        if line is None:
-            traceback.print_exc()
-        else:
-            say(line)
+        say(traceback.format_exc().rstrip() if line is None else line)
         say(f"the report could not be made; the results are whole. Again: {again}")
         return False
     return True

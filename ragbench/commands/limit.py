@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from ragbench.child import hear
 from ragbench.commands.common import ResultsOption, StudyArgument, say, surroundings, terminal
@@ -23,6 +22,7 @@ from ragbench.records import read_manifests, write_atomic
 from ragbench.study_file import find_study, load_study
 from ragbench.sweep import Plan, make_plan
 from ragbench.sweep import run as run_sweep
+from ragbench.terminal import Table
 
 _DURATION_S = 5.0
 _LONGEST_S = 1800.0

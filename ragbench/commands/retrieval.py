@@ -54,9 +54,9 @@ def retrieval(
     except Interrupted as interruption:
         say(f"{interruption}; whole jobs are kept in {paths.summary}. To go on: {again}")
         raise typer.Exit(interruption.exit_code) from None
+    reported = report and is_made(lambda: _write_report(paths), again=again)
     for table in grid_tables(paths.summary):
         terminal.print(table)
-    reported = report and is_made(lambda: _write_report(paths), again=again)
     say_where(paths, reported=reported)
     failed = sum(row.status == "failed" for row in rows)
     if failed:
@@ -83,7 +83,7 @@ def _print_rates(study: Study, plan: Plan, paths: RetrievalPaths) -> None:
     threads = usable_cores()
     rates = run_until_done(measure_rates(study, paths, threads=threads)) if plan.jobs else read_rates(paths.roofline)
     for each in rates:
-        terminal.print(f"roofline, {each}", soft_wrap=True, highlight=False)
+        terminal.print(f"roofline, {each}", soft_wrap=True)
 
 
 def _write_report(paths: RetrievalPaths) -> None:

@@ -73,8 +73,8 @@ def run(
         say(f"{interruption}; kept: {counted(whole)}. To go on: {_command(study, results)}")
         raise typer.Exit(interruption.exit_code) from None
     manifests = rebuild_summary(paths)
-    terminal.print(console.points_table(manifests))
     reported = report and build_report(paths)
+    terminal.print(console.points_table(manifests))
     say_where(paths, reported=reported)
     is_good = _say_verdicts(manifests, paths, again=_command(study, results))
     if not is_good or (report and not reported):
