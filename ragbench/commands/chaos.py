@@ -17,7 +17,7 @@ from ragbench.chaos.stage import Terms
 from ragbench.chaos.tally import Tally
 from ragbench.commands.common import say, terminal
 from ragbench.commands.status_line import StatusLine
-from ragbench.config import StudyError
+from ragbench.config import StudyError, command_mistakes, refuse
 from ragbench.descriptors import allow_files
 from ragbench.hardware import git_state, this_machine
 from ragbench.interrupts import Interrupted, run_until_done
@@ -137,9 +137,8 @@ def _circumstances(terms: Terms, capacity_rps: float) -> Circumstances:
 
 
 def _argv(command: str) -> list[str]:
+    refuse([f"--command and --replica: {mistake}" for mistake in command_mistakes(command)])
     words = shlex.split(command)
-    if not words:
-        raise StudyError(["--command and --replica must not be empty"])
     return [sys.executable, *words[1:]] if words[0] == "python" else words
 
 

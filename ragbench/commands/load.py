@@ -35,6 +35,7 @@ def load(  # noqa: PLR0913, PLR0917  an option each
     k: Annotated[int, typer.Option(help="Documents wanted per question.")] = 2,
     questions: Annotated[str, typer.Option(help="A shipped set or a JSONL file.")] = "facts",
     warmup_requests: Annotated[int, typer.Option(help="Asked before, and not counted.")] = 8,
+    ca_file: Annotated[Path | None, typer.Option(help="Certificates (PEM) to trust, instead of the system's.")] = None,
     out: Annotated[Path | None, typer.Option(help="A folder to write the rows to.")] = None,
 ) -> None:
     """Fire one load at a service that runs already, and print what came of it."""
@@ -55,7 +56,7 @@ def load(  # noqa: PLR0913, PLR0917  an option each
                 "timeout_s": timeout_s,
                 "processes": processes,
             },
-            "designs": {"service": {"url": url}},
+            "designs": {"service": {"url": url} | ({"ca_file": str(ca_file)} if ca_file else {})},
         }
     )
     asked = load_questions(questions)
