@@ -158,7 +158,11 @@ async def measure(
     clocks: list[Clock] = []
     waits = point.load
     async with connect(
-        service.url, workload=point.workload, timeout_s=waits.timeout_s, deadline_s=waits.deadline_s
+        service.url,
+        workload=point.workload,
+        timeout_s=waits.timeout_s,
+        deadline_s=waits.deadline_s,
+        ca_file=point.configuration.ca_file,
     ) as client:
         info = await client.info()
         unready = await warm_up(client, point, service, questions)
@@ -195,6 +199,7 @@ def _work(
         workload=point.workload,
         timeout_s=point.load.timeout_s,
         deadline_s=point.load.deadline_s,
+        ca_file=point.configuration.ca_file,
         ended=service.ended(),
         on_row=on_row,
     )

@@ -17,7 +17,7 @@ from ragbench.chaos.stage import Terms
 from ragbench.chaos.tally import Tally
 from ragbench.commands.common import say, terminal
 from ragbench.commands.status_line import StatusLine
-from ragbench.config import StudyError
+from ragbench.config import StudyError, command_mistakes, refuse
 from ragbench.descriptors import allow_files
 from ragbench.git import code_origin
 from ragbench.hardware import this_machine
@@ -138,9 +138,8 @@ def _circumstances(terms: Terms, capacity_rps: float) -> Circumstances:
 
 
 def _argv(command: str) -> list[str]:
+    refuse([f"--command and --replica: {mistake}" for mistake in command_mistakes(command)])
     words = shlex.split(command)
-    if not words:
-        raise StudyError(["--command and --replica must not be empty"])
     return [sys.executable, *words[1:]] if words[0] == "python" else words
 
 

@@ -42,6 +42,7 @@ def load(  # noqa: PLR0913, PLR0917  an option each
     same_answers: Annotated[
         bool, typer.Option("--same-answers", help="One text for all questions is no error.")
     ] = False,
+    ca_file: Annotated[Path | None, typer.Option(help="Certificates (PEM) to trust, instead of the system's.")] = None,
     out: Annotated[Path | None, typer.Option(help="A folder to write the rows to.")] = None,
 ) -> None:
     """Fire one load at a service that runs already, and print what came of it."""
@@ -62,7 +63,7 @@ def load(  # noqa: PLR0913, PLR0917  an option each
                 "timeout_s": timeout_s,
                 "processes": processes,
             },
-            "designs": {"service": {"url": url}},
+            "designs": {"service": {"url": url} | ({"ca_file": str(ca_file)} if ca_file else {})},
         }
     )
     asked = load_questions(questions)
