@@ -42,7 +42,7 @@ SUMMARY_REST = (
     *("arrival", "offered_rps", "concurrency", "seed", "source", "verdict", "verdict_reason"),
     *("requests", "completed", "rejected", "timed_out", "failed", "unsent", "answered_share"),
     *("duration_s", "window_start_s", "window_end_s"),
-    *("sent_rps", "throughput_rps", "throughput_low_rps", "throughput_high_rps"),
+    *("sent_rps", "due_rps", "throughput_rps", "throughput_low_rps", "throughput_high_rps"),
     *("goodput_rps", "attainment", "slo_met"),
     *("latency_mean_s", "latency_mean_low_s", "latency_mean_high_s"),
     *("latency_p50_s", "latency_p50_low_s", "latency_p50_high_s", "latency_p90_s"),
@@ -56,7 +56,7 @@ SUMMARY_REST = (
     *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware", "hostname", "code"),
 )
 NEWER_TELEMETRY_COLUMNS = ("throttled_share",)
-NEWER_SUMMARY_COLUMNS = ("f1", *SCALING_COLUMNS, "answered_share", "latency_note", "hostname", "code")
+NEWER_SUMMARY_COLUMNS = ("f1", "due_rps", *SCALING_COLUMNS, "answered_share", "latency_note", "hostname", "code")
 _TEXT_COLUMNS = {
     *(
         "point",

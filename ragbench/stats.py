@@ -9,6 +9,7 @@ Definitions, each per point:
 - `requests`, `completed`, `rejected`, `timed_out`, `failed`, `unsent`: over the whole point; the last five add up to
   the first.
 - `sent_rps`: requests sent / the time they were sent over, from gaps as for `duration_s`; over the whole point.
+- `due_rps`: requests due in the window, less the one that ends it, / its length: what the schedule drew of the rate.
 - `throughput_rps`: ok answers that ended in the window / its length. `goodput_rps`: of those, the ones within the
   SLO's limit for a request. Without an SLO the two are equal.
 - `attainment`: requests due in the window that were ok and within that limit / all requests due in the window. A
@@ -75,6 +76,7 @@ class Summary:
     window_start_s: float
     window_end_s: float
     sent_rps: float | None
+    due_rps: float | None
     throughput_rps: float | None
     throughput_low_rps: float | None
     throughput_high_rps: float | None
@@ -202,15 +204,17 @@ def _counts(columns: Columns) -> dict[str, Any]:
 
 
 def _rates(columns: Columns, window: Window, *, limit_s: float, fallback_s: float) -> dict[str, Any]:
-    """Requests per second: sent, answered, answered in time. Absent where none was scheduled."""
+    """Requests per second: sent, due, answered, answered in time. Absent where none was scheduled."""
     if not len(columns):
-        names = ("sent_rps", "throughput_rps", "throughput_low_rps", "throughput_high_rps", "goodput_rps")
+        names = ("sent_rps", "due_rps", "throughput_rps", "throughput_low_rps", "throughput_high_rps", "goodput_rps")
         return dict.fromkeys(names)
     sent = np.sort(columns.starts_s)
+    due = (columns.due_s >= window.start_s) & (columns.due_s < window.end_s)
     ended = columns.is_ok & window.holds(columns.done_s)
     interval = _rate_interval(columns.done_s[ended], window)
     return {
         "sent_rps": len(sent) / _span_s(sent, fallback=fallback_s) if len(sent) else None,
+        "due_rps": float(np.count_nonzero(due) / window.length_s),
         "throughput_rps": float(np.count_nonzero(ended) / window.length_s),
         "throughput_low_rps": interval.low if interval else None,
         "throughput_high_rps": interval.high if interval else None,

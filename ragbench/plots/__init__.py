@@ -14,6 +14,7 @@ from ragbench.plots.arrivals import arrivals
 from ragbench.plots.batches import batches
 from ragbench.plots.distribution import distribution
 from ragbench.plots.latency import latency
+from ragbench.plots.overload import overload
 from ragbench.plots.replicas import replicas
 from ragbench.plots.stages import stages
 from ragbench.plots.study import Study, load_study
@@ -30,6 +31,7 @@ _Drawn = TypeVar("_Drawn")
 FIGURES: dict[str, Callable[[Study], Figure | None]] = {
     "latency": latency,
     "throughput": throughput,
+    "overload": overload,
     "batches": batches,
     "arrivals": arrivals,
     "stages": stages,

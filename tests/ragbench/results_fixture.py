@@ -14,7 +14,7 @@ REQUESTS_HEADER = (
 )
 SUMMARY_HEADER_TAIL = (
     "arrival,offered_rps,concurrency,seed,source,verdict,verdict_reason,requests,completed,rejected,timed_out,failed,"
-    "unsent,answered_share,duration_s,window_start_s,window_end_s,sent_rps,throughput_rps,throughput_low_rps,throughput_high_rps,"
+    "unsent,answered_share,duration_s,window_start_s,window_end_s,sent_rps,due_rps,throughput_rps,throughput_low_rps,throughput_high_rps,"
     "goodput_rps,attainment,slo_met,latency_mean_s,latency_mean_low_s,latency_mean_high_s,latency_p50_s,"
     "latency_p50_low_s,latency_p50_high_s,latency_p90_s,latency_p95_s,latency_p95_low_s,latency_p95_high_s,"
     "latency_p99_s,latency_p99_low_s,latency_p99_high_s,latency_max_s,latency_note,latency_from_sent_mean_s,latency_from_sent_p50_s,"
@@ -156,6 +156,7 @@ def _summary(requests, duration_s):
         "answered_share": len(answered) / count,
         "duration_s": duration_s,
         "sent_rps": count / duration_s,
+        "due_rps": count / duration_s,
         "throughput_rps": through,
         "goodput_rps": through,
         "latency_mean_s": latency_s.mean(),

@@ -34,6 +34,7 @@ def test_figures_of_four_answers():
     assert (summary.requests, summary.completed, summary.rejected, summary.failed, summary.unsent) == (4, 4, 0, 0, 0)
     assert (summary.duration_s, summary.window_start_s, summary.window_end_s) == (2.0, 0.2, 1.5)
     assert summary.sent_rps == pytest.approx(1.9986676)  # four sends, gaps over 1.501 s
+    assert summary.due_rps == pytest.approx(2 / 1.3)  # 0.5 and 1.0; the one at 1.5 ends the window
     assert summary.throughput_rps == pytest.approx(2 / 1.3)  # ended at 0.7 and 1.3; 1.9 and 9 lie past the window
     assert summary.goodput_rps == summary.throughput_rps
     assert summary.attainment == 1.0
@@ -59,6 +60,16 @@ def test_figures_of_four_answers():
     assert summary.recall_at_k == pytest.approx(0.75)
     assert summary.latency_mean_low_s is summary.latency_p95_high_s is summary.throughput_low_rps is None
     assert (summary.source, summary.replicas, summary.verdict) == ("measured", 1, "valid")
+
+
+def test_what_was_due_is_what_was_drawn_not_the_rate():
+    """At 100/s, evenly spaced, 100/s were due; of a schedule that drew three quarters of that, 75/s."""
+    even = [ok(n, n / 100, 0.02) for n in range(300)]
+    assert summarise(even, offered_rps=100.0, duration_s=3.0).due_rps == pytest.approx(100.0, rel=0.005)
+    drawn = [row for row in even if row.request % 4]
+    assert summarise(drawn, offered_rps=100.0, duration_s=3.0).due_rps == pytest.approx(75.0, rel=0.005)
+    unanswered = [lost(row.request, row.due_s, "timeout") for row in drawn]
+    assert summarise(unanswered, offered_rps=100.0, duration_s=3.0).due_rps == pytest.approx(75.0, rel=0.005)
 
 
 def test_figures_do_not_depend_on_the_order_of_rows():
