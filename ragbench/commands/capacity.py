@@ -7,11 +7,12 @@ import typer
 
 from ragbench.arrivals import ArrivalError, parse_arrival
 from ragbench.capacity import Probe, Search
-from ragbench.capacity_file import Outcome, capacity_csv
+from ragbench.capacity_file import COLUMNS, Outcome, capacity_csv
 from ragbench.capacity_run import Plan, Searcher, Watching, first_points, search_all
 from ragbench.commands.common import ResultsOption, StudyArgument, say, surroundings, terminal
 from ragbench.commands.status_line import StatusLine
 from ragbench.config import StudyError
+from ragbench.csv_table import read_dicts
 from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.paths import StudyPaths
 from ragbench.points import Configuration, Point
@@ -50,7 +51,7 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
     def keep(outcome: Outcome) -> None:
         outcomes.append(outcome)
         file = paths.root / "capacity.csv"
-        before = file.read_text(encoding="utf-8") if file.is_file() else ""
+        before = read_dicts(file, COLUMNS) if file.is_file() else ()
         write_atomic(file, capacity_csv(outcomes, arrival=arrival, slo=plan.slo, before=before))
 
     try:

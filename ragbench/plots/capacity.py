@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ragbench.csv_table import read_frame
 from ragbench.paths import StudyPaths
 from ragbench.plots import rendered, write
 from ragbench.plots.lines import Line, lines
@@ -26,7 +27,7 @@ def load_capacity(folder: Path) -> pd.DataFrame:
     path = folder / FILE
     if not path.is_file():
         raise RecordError(f"there is no {path}; `ragbench capacity` writes it")
-    return pd.read_csv(path, dtype={"configuration": str, "design": str, "reason": str, "slo": str})
+    return read_frame(path, dict.fromkeys(("configuration", "design", "arrival", "slo", "reason"), "text"))
 
 
 @styled
