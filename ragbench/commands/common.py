@@ -56,7 +56,7 @@ def is_made(make: Callable[[], None], *, again: str) -> bool:
     try:
         make()
     except Exception:
-        say(traceback.format_exc().rstrip())
+        say(traceback.format_exc().rstrip("\n"))
         say(f"the report could not be made; the results are whole. Again: {again}")
         return False
     return True
