@@ -105,7 +105,7 @@ def _in_flight(axes: Axes, told: Told) -> None:
 
 
 def _queue_wait(axes: Axes, told: Told) -> None:
-    axes.plot(*told.queue_wait(), color=told.line.colour, gid="queue wait")
+    axes.plot(*told.queue_wait(), color=told.line.colour, gid="queue wait", label=told.line.label)
 
 
 YLABELS: dict[Callable[[Axes, Told], None], str] = {

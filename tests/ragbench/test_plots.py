@@ -487,14 +487,15 @@ def test_figures_leave_matplotlib_as_it_was(study):
     assert dict(mpl.rcParams) == before
 
 
-def test_save_all_writes_png_and_svg_and_removes_what_the_study_no_longer_has(tmp_path):
+def test_save_all_writes_png_svg_and_numbers_and_removes_what_the_study_no_longer_has(tmp_path):
     folder = write_study(tmp_path / "it", designs={"mine": [{}]}, arrivals=("ideal",), rates=(20,), duration_s=1)
     (folder / "figures").mkdir()
-    (folder / "figures" / "replicas.png").write_bytes(b"old")
+    for old in ("replicas.png", "replicas.drawn.csv"):
+        (folder / "figures" / old).write_bytes(b"old")
     written = plots.save_all(folder)
     assert {path.name for path in (folder / "figures").iterdir()} == {path.name for path in written}
-    assert {path.suffix for path in written} == {".png", ".svg"}
-    assert {path.stem for path in written} == {"latency", "throughput", "stages", "distribution"}
+    names = ("latency", "throughput", "stages", "distribution")
+    assert {path.name for path in written} == {f"{n}.{kind}" for n in names for kind in ("png", "svg", "drawn.csv")}
 
 
 def test_study_is_found_from_here_or_from_the_repository(tmp_path, monkeypatch):
