@@ -12,7 +12,7 @@ from ragbench.plots.lines import Line, bound, runs
 from ragbench.plots.style import GREY
 from ragbench.verdicts import NO_MEANS, RULES
 
-DUE_LOOKS: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 2)), "marker": "_", "markersize": 8}
+DUE_LOOKS: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 2)), "marker": "_", "markersize": 13}
 SEED_WIDTH = 0.8
 Colour = str | tuple[float, ...]
 
