@@ -25,6 +25,7 @@ from ragbench.points import Configuration, Point, expand
 from ragbench.records import Row, read_manifest, read_rows
 from ragbench.schedule import schedule_csv, sha256
 from ragbench.slo import Slo
+from ragbench.telemetry import throttling
 from ragbench.workload import QuestionSet
 
 MOST_TRIES = 3
@@ -190,6 +191,8 @@ class Searcher:
         measured = await measure(point, service, self._questions, on_row=on_row)
         log = service.new_log()
         manifest = write_point(measured, self._paths, log=log, questions=self._questions, around=self._around)
+        if (line := throttling(measured.telemetry)) is not None:
+            self._watching.note(line)
         if measured.failure is not None:
             await running.stop()
         return measured.rows, manifest["summary"]

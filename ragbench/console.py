@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.table import Table
-
 from ragbench.points import Launch, Point
 from ragbench.progress import minutes, offered
 from ragbench.stats import Summary
 from ragbench.sweep import Plan
+from ragbench.terminal import Table, styled
 
 _STYLES = {
     "valid": "green",
@@ -46,7 +45,7 @@ def points_table(manifests: Sequence[Mapping[str, Any]]) -> Table:
         row = manifest["summary"]
         table.add_row(
             row["point"],
-            f"[{_STYLES[row['verdict']]}]{row['verdict']}[/]",
+            styled(row["verdict"], _STYLES[row["verdict"]]),
             offered(row),
             _scaled(row["throughput_rps"], 1),
             _scaled(row["goodput_rps"], 1),

@@ -24,8 +24,6 @@ Definitions, each per point:
   A percentile's is given where at least 5 answers lie beyond it. They speak of this run: what a longer run, or another
   seed, would show of slower swings they cannot know.
 - `in_flight_mean`, `in_flight_max`: requests sent and not ended, over the window.
-- `little_residual`: (L - lambda W) / L over the window: L `in_flight_mean`, lambda from the requests that ended in it,
-  W their mean time from being sent. Near 0 where stamps and counts agree and no queue grew.
 - `unaccounted_s`: mean of (latency from sent - the four stages) over answers that report stages.
 - `exact_match`, `f1`, `recall_at_k`: means over all ok answers that report them.
 - `replica_seconds`: replicas that were ready, starting or draining, integrated over `duration_s`;
@@ -34,7 +32,7 @@ Definitions, each per point:
   replicas, and to when as many were ready as ever in the point.
 - `cold_start_s`: mean time from being started to ready, of the replicas that became ready in the point.
 - `reversals_per_min`: how often per minute the autoscaler's changes turned from up to down or back.
-- `..._cpu_cores`: means over the samples of telemetry from the window's start.
+- `..._cpu_cores`: means over time of the samples of telemetry from the window's start.
 """
 
 import math
@@ -108,7 +106,6 @@ class Summary:
     send_lag_p99_s: float | None
     in_flight_mean: float | None
     in_flight_max: int
-    little_residual: float | None
     queue_s: float | None
     embed_s: float | None
     retrieve_s: float | None
@@ -312,15 +309,12 @@ def _latency_intervals(latencies_s: Floats, *, has_mean: bool) -> dict[str, Any]
 
 
 def _queue(columns: Columns, window: Window) -> dict[str, Any]:
-    """Requests under way, and Little's law on them."""
+    """Requests under way."""
     starts, ends = columns.starts_s, columns.ends_s
     mean = float(mean_in_flight(starts, ends, np.array([window.start_s, window.end_s]))[0])
-    ended = window.holds(columns.done_s) & ~np.isnan(columns.sent_s)
-    spent = float(np.sum(columns.from_sent_s[ended])) / window.length_s
     return {
         "in_flight_mean": mean if len(starts) else None,
         "in_flight_max": most_in_flight(starts, ends, low=window.start_s, high=window.end_s),
-        "little_residual": (mean - spent) / mean if mean > 0 else None,
     }
 
 
@@ -350,9 +344,17 @@ def _quality(columns: Columns) -> dict[str, Any]:
 
 
 def _sampled(samples: Sequence[Sample], whose: str, window: Window) -> float | None:
-    """Mean CPU use from the window's start; over all samples where none came after it."""
-    late = [sample for sample in samples if sample.t_s > window.start_s] or samples
-    return _mean(np.array([getattr(sample, f"{whose}_cpu_cores") for sample in late], dtype=np.float64))
+    """Mean CPU use over the time from the window's start; over all of it where no sample came after that.
+
+    A sample stands for the time since the one before.
+    """
+    values = np.array([getattr(sample, f"{whose}_cpu_cores") for sample in samples], dtype=np.float64)
+    times_s = np.array([0.0, *(sample.t_s for sample in samples)])
+    spans_s = np.diff(np.maximum(times_s, window.start_s))
+    if not spans_s.any():
+        spans_s = np.diff(times_s)
+    known = ~np.isnan(values) & (spans_s > 0)
+    return float(np.average(values[known], weights=spans_s[known])) if known.any() else None
 
 
 def _span_s(times: Floats, *, fallback: float) -> float:

@@ -175,6 +175,6 @@ _LOAD: dict[str, Reader] = {
     "deadline_s": number,
     "restart": truth,
 }
-_DESIGN: dict[str, Reader] = {"command": text, "url": text, "settings": _settings, "load": _as_is}
+_DESIGN: dict[str, Reader] = {"command": text, "url": text, "ca_file": text, "settings": _settings, "load": _as_is}
 
 assert list(_LOAD) == field_names(Load), "every field of Load is readable from a study"

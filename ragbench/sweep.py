@@ -4,10 +4,9 @@ How one point is measured is in measure.py; what the user sees meanwhile is in p
 """
 
 import fcntl
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +17,9 @@ from ragbench.measure import Measurement, Surroundings, measure, schedule_of, tr
 from ragbench.paths import StudyPaths
 from ragbench.points import Launch, Point, expand
 from ragbench.progress import Progress
-from ragbench.records import read_manifest, read_manifests, summary_csv, write_atomic
+from ragbench.records import copy_text, read_manifest, read_manifests, summary_csv, write_atomic
 from ragbench.schedule import schedule_csv, sha256
+from ragbench.telemetry import throttling
 from ragbench.verdicts import NOT_MEASURED
 from ragbench.workload import QuestionSet, load_questions
 
@@ -76,13 +76,20 @@ async def run(
     """Measure every point of `plan`. Cancelled, it stops the server whole and drops the unfinished point."""
     runner = _Runner(paths, load_questions(study.workload.questions), around, progress)
     with locked(paths):
-        shutil.copyfile(study_file, paths.study_toml)
+        copy_text(study_file, paths.study_toml)
         try:
             for launch in plan.launches:
                 await runner.run_launch(launch)
-        finally:
-            paths.live_log.unlink(missing_ok=True)
-            rebuild_summary(paths)
+        except BaseException:
+            with suppress(OSError):  # the news is what ended the run
+                _tidy(paths)
+            raise
+        _tidy(paths)
+
+
+def _tidy(paths: StudyPaths) -> None:
+    paths.live_log.unlink(missing_ok=True)
+    rebuild_summary(paths)
 
 
 def rebuild_summary(paths: StudyPaths) -> list[dict[str, Any]]:
@@ -153,6 +160,8 @@ class _Runner:
         manifest = write_point(measurement, self._paths, log=log, questions=self._questions, around=self._around)
         rebuild_summary(self._paths)
         self._progress.point_ends(measurement.point, manifest["summary"])
+        if (line := throttling(measurement.telemetry)) is not None:
+            self._progress.note(line)
 
     async def _stop(self, service: Service) -> None:
         left = await service.stop()

@@ -23,7 +23,7 @@ OF_A_POINT = (
         "slo_met",
     ),
     *("latency_mean_s", "latency_p50_s", "latency_p95_low_s", "latency_p95_s", "latency_p95_high_s", "latency_p99_s"),
-    *("send_lag_p95_s", "in_flight_mean", "little_residual", "unaccounted_s", "other_cpu_cores"),
+    *("send_lag_p95_s", "in_flight_mean", "unaccounted_s", "other_cpu_cores"),
     *SCALING_COLUMNS,
     *("batch_size", "replicas", "exact_match", "f1", "recall_at_k", "rejected", "timed_out", "failed", "unsent"),
 )

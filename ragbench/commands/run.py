@@ -17,12 +17,13 @@ from ragbench.commands.common import (
     counted,
     say,
     say_where,
+    surroundings,
     terminal,
 )
 from ragbench.config import Study, StudyError
 from ragbench.descriptors import allow_files
 from ragbench.interrupts import Interrupted, run_until_done
-from ragbench.measure import Surroundings, look_around
+from ragbench.measure import Surroundings
 from ragbench.mixing import strangers
 from ragbench.paths import StudyPaths
 from ragbench.points import expand
@@ -59,7 +60,7 @@ def run(
     path, loaded, paths, plan = _planned(study, results, redo)
     if plan.changed and redo not in (Redo.changed, Redo.all):
         _refuse_changed(paths, plan)
-    around = look_around()
+    around = surroundings(path)
     _refuse_mixed(paths, plan, around, mixed=mixed)
     _say_skipped(paths, plan, redo, around)
     allow_files(plan.points)
@@ -72,8 +73,8 @@ def run(
         say(f"{interruption}; kept: {counted(whole)}. To go on: {_command(study, results)}")
         raise typer.Exit(interruption.exit_code) from None
     manifests = rebuild_summary(paths)
-    terminal.print(console.points_table(manifests))
     reported = report and build_report(paths)
+    terminal.print(console.points_table(manifests))
     say_where(paths, reported=reported)
     is_good = _say_verdicts(manifests, paths, again=_command(study, results))
     if not is_good or (report and not reported):

@@ -22,6 +22,7 @@ from ragbench.plots.study import Study, load_study
 from ragbench.plots.style import DPI, RC
 from ragbench.plots.throughput import throughput
 from ragbench.plots.users import users
+from ragbench.unwritten import naming
 
 __all__ = ["DPI", "FIGURES", "Study", "drawn_path", "keep", "load_study", "remove", "rendered", "save", "save_all"]
 
@@ -91,6 +92,7 @@ def rendered(figure: Figure, kind: str) -> bytes:
 def write(path: Path, content: bytes) -> Path:
     """Write a figure's bytes aside and rename them, so that `path` is either old or whole."""
     part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    with naming(path):
+        part.write_bytes(content)
+        os.replace(part, path)
     return path

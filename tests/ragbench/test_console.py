@@ -2,11 +2,11 @@ import io
 from typing import get_args
 
 import numpy as np
-from rich.console import Console
 
 from ragbench import console
 from ragbench.progress import told
 from ragbench.stats import summarise
+from ragbench.terminal import Terminal
 from ragbench.verdicts import Verdict
 from tests.ragbench.queues import rows_of
 
@@ -33,7 +33,7 @@ CLOSED = OPEN | {"point": "a-closed-8users-seed1", "verdict": "valid", "offered_
 
 def shown(table):
     text = io.StringIO()
-    Console(file=text, width=200).print(table)
+    Terminal(file=text, width=200).print(table)
     return text.getvalue()
 
 

@@ -94,6 +94,8 @@ async def test_a_point_is_written_whole(tmp_path, watched):
         "seed",
         "git_commit",
         "git_dirty",
+        "study_git_commit",
+        "study_git_dirty",
         "versions",
         "hardware",
         "slurm",
