@@ -150,14 +150,18 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a fleet's autoscaler knew at `t_s`, how many replicas it wanted, and why. The columns of scaling.csv."""
+    """What a fleet's autoscaler knew at `t_s`, how many replicas it wanted, and why. The columns of scaling.csv.
+
+    `queue_wait_p95_s` and `arrival_rps` are of a window of the last seconds; None where it reaches back to before the
+    load, or is not told: they then speak of another load too.
+    """
 
     t_s: float
     ready: int
     starting: int
     outstanding: int
-    queue_wait_p95_s: float
-    arrival_rps: float
+    queue_wait_p95_s: float | None
+    arrival_rps: float | None
     target: int
     reason: str
 

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from ragbench.csv_table import read_frame
 from ragbench.paths import StudyPaths
-from ragbench.plots import rendered, write
+from ragbench.plots import save
 from ragbench.plots.lines import Line, lines
 from ragbench.plots.marks import draw_due, draw_line, due_handle, line_handles, mark_handles
 from ragbench.plots.study import Study, load_study
@@ -99,11 +99,6 @@ def _promised(slo: str) -> tuple[str, float | None]:
 
 
 def save_capacity(folder: Path) -> list[Path]:
-    """Write the figure into the folder's `figures/` as PNG and SVG; none where there is nothing to show."""
+    """Write the figure into the folder's `figures/`, as `save` does; none where there is nothing to show."""
     study = load_study(folder)
-    figure = capacity(study)
-    if figure is None:
-        return []
-    figures = StudyPaths(study.folder).figures
-    figures.mkdir(exist_ok=True)
-    return [write(figures / f"capacity.{kind}", rendered(figure, kind)) for kind in ("png", "svg")]
+    return save(study, {"capacity": capacity}, StudyPaths(study.folder).figures)

@@ -124,7 +124,7 @@ def test_the_figures_show_what_is_not_clean(tmp_path):
     means, tails = figures.known_queues(calibration(cells=[CELL, unknown])).axes
     assert (len(means.collections), len(tails.collections)) == (2, 1)  # one interval is not known
     assert {path.name for path in figures.save(calibration(), tmp_path)} == {
-        f"{name}.{kind}" for name in ("rates", "queues", "stall") for kind in ("png", "svg")
+        f"{name}.{kind}" for name in ("rates", "queues", "stall") for kind in ("png", "svg", "drawn.csv")
     }
 
 

@@ -133,12 +133,17 @@ async def replicas(request: web.Request) -> web.Response:
 
 
 async def scaling(request: web.Request) -> web.Response:
-    """GET /scaling: a decision of an hour ago and one of just now; the start of a replica."""
+    """GET /scaling: a decision of an hour ago and one of just now; the start of a replica; a short window."""
     told = {"number": 1, "ready": 1, "starting": 0, "outstanding": 9, "queue_wait_p95_s": 0.5, "arrival_rps": 20.0}
     told |= {"target": 2, "reason": "queue wait"}
     starts = [{"age_s": 0.001, "start_s": 2.5}]
     return web.json_response(
-        {"policy": "fake", "decisions": [{**told, "age_s": age_s} for age_s in (3600.0, 0.001)], "starts": starts}
+        {
+            "policy": "fake",
+            "window_s": 0.25,
+            "decisions": [{**told, "age_s": age_s} for age_s in (3600.0, 0.001)],
+            "starts": starts,
+        }
     )
 
 
