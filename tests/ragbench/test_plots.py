@@ -1,5 +1,6 @@
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -344,6 +345,14 @@ def test_points_of_different_machines_are_never_joined(tmp_path):
     both = Study("both", summary, tmp_path)
     assert [line.label for line in lines(both)] == ["mine, one", "mine, other"]
     assert "one and on other" in _texts(plots.FIGURES["latency"](both))
+
+
+@pytest.mark.parametrize("column", ["hostname", "code"])
+def test_points_of_different_nodes_or_code_are_never_joined(study, column):
+    summary = study.summary.assign(**{column: ["one", "other"] * (len(study.summary) // 2)})
+    found = lines(replace(study, summary=summary))
+    assert len(found) == 2 * len(lines(study))
+    assert all(line.points[column].nunique() == 1 for line in found)
 
 
 def test_many_settings_show_the_largest_and_the_caption_says_so(tmp_path):
