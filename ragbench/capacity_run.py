@@ -141,7 +141,7 @@ def load_of(rows: Sequence[Row], summary: Mapping[str, Any], *, slo: Slo, tolera
     verdict, reason = summary["verdict"], summary["verdict_reason"]
     if verdict == "contaminated":
         return load if load.kept else replace(load, reason=f"{load.reason}, but {reason}", is_service=False)
-    if not summary["requests"]:
+    if not rows:
         return replace(load, reason=reason, is_service=False)
     if verdict == "valid":
         return load
