@@ -5,7 +5,7 @@ one that also needs rows which are not kept stays as it was measured, if its num
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,8 @@ import pandas as pd  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from ragbench import plots  # noqa: E402
+from ragbench.calibration import figures as calibration  # noqa: E402
+from ragbench.calibration.report import load as load_calibration  # noqa: E402
 from ragbench.paths import RetrievalPaths, StudyPaths  # noqa: E402
 from ragbench.plots import retrieval  # noqa: E402
 from ragbench.plots.capacity import capacity  # noqa: E402
@@ -51,18 +53,32 @@ class Redrawn:
     is_whole: bool
 
 
+def room(folder: Path) -> Path:
+    """Where the figures of a reference lie."""
+    return folder if is_calibration(folder) else folder / "figures"
+
+
+def is_calibration(folder: Path) -> bool:
+    """Whether `ragbench calibrate` wrote there."""
+    return (folder / "calibration.json").is_file()
+
+
 def names(folder: Path) -> list[str]:
-    """The figures that lie in `folder`."""
-    return sorted(path.stem for path in (folder / "figures").glob("*.png"))
+    """The figures that lie in a reference."""
+    return sorted(path.stem for path in room(folder).glob("*.png"))
 
 
 def redrawn(folder: Path, name: str) -> Redrawn:
-    """A figure of a reference. Raises KeyError for one that today's code does not draw."""
+    """A figure of a reference; none where today's code has no such figure."""
+    if is_calibration(folder):
+        draw = calibration.FIGURES.get(name)
+        return Redrawn(draw(load_calibration(folder)) if draw else None, is_whole=True)
     if RetrievalPaths(folder).roofline.is_file():
-        return Redrawn(retrieval.FIGURES[name](load_results(folder)), is_whole=True)
+        drawn_by = retrieval.FIGURES.get(name)
+        return Redrawn(drawn_by(load_results(folder)) if drawn_by else None, is_whole=True)
     measured = load_study(folder)
     study = Kept(measured.name, measured.summary, measured.folder)
-    figure = SWEEP[name](study)
+    figure = SWEEP[name](study) if name in SWEEP else None
     return Redrawn(figure, is_whole=not study.lacking)
 
 
@@ -77,10 +93,9 @@ def redraw(folder: Path, tell: Callable[[str], None]) -> None:
     """Draw every figure of a reference again, in place."""
     wanted = names(folder)
     wanted += [other for name, other in ALONGSIDE.items() if name in wanted and other not in wanted]
-    figures = folder / "figures"
+    figures = room(folder)
     for name in wanted:
-        known: Mapping[str, object] = retrieval.FIGURES if RetrievalPaths(folder).roofline.is_file() else SWEEP
-        found = redrawn(folder, name) if name in known else Redrawn(None, is_whole=True)
+        found = redrawn(folder, name)
         if shows_less(found, plots.drawn_path(figures, name)):
             tell(f"{folder.name}: {name} is kept as it was measured: its rows are not")
         elif found.figure is None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from ragbench.calibration import stall
 from ragbench.calibration.queues import MOST_OUTSIDE, OFF, Cell, worst
@@ -12,6 +12,8 @@ from ragbench.calibration.rates import Sent, highest_clean_rps
 from ragbench.calibration.stall import Seen
 from ragbench.csv_table import write_table
 from ragbench.records import write_atomic
+
+_T = TypeVar("_T", Sent, Cell, Seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,28 @@ def write(found: Calibration, folder: Path, *, about: dict[str, Any]) -> list[Pa
     claims = [asdict(claim) for claim in found.claims]
     write_atomic(folder / "calibration.json", json.dumps({"claims": claims, **about}, indent=2) + "\n")
     return [*written, folder / "calibration.json"]
+
+
+def load(folder: Path) -> Calibration:
+    """What `write` wrote there."""
+    sent: dict[int, list[Sent]] = {}
+    for one in _rows(folder / "rates.csv", Sent):
+        sent.setdefault(one.processes, []).append(one)
+    opened, closed = _rows(folder / "stall.csv", Seen)
+    return Calibration(sent, _rows(folder / "queues.csv", Cell), (opened, closed))
+
+
+def _rows(path: Path, kind: type[_T]) -> list[_T]:
+    types = get_type_hints(kind)
+    with path.open(encoding="utf-8", newline="") as file:
+        return [kind(**{name: _value(types[name], cell) for name, cell in row.items()}) for row in csv.DictReader(file)]
+
+
+def _value(kind: Any, cell: str) -> Any:
+    """A cell by the type of its field; an empty one of a figure that may be absent is None."""
+    if kind is str:
+        return cell
+    return None if not cell else int(cell) if kind is int else float(cell)
 
 
 def _csv(rows: Sequence[Any]) -> str:
