@@ -1,11 +1,10 @@
 """capacity.csv: a row per configuration, where its capacity lies and whether that is resolved. Writes no file."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragbench.capacity import Found, Probe
+from ragbench.csv_table import Table, csv_text
 from ragbench.points import Configuration
 from ragbench.slo import Slo
 
@@ -24,26 +23,23 @@ class Outcome:
     probes: tuple[Probe, ...]
 
 
-def capacity_csv(outcomes: Sequence[Outcome], *, arrival: str, slo: Slo, before: str = "") -> str:
+def capacity_csv(outcomes: Sequence[Outcome], *, arrival: str, slo: Slo, before: Table | None = None) -> str:
     """The outcomes as CSV text. `probes`: rates tried; `points`: loads fired for them.
 
     `before`: the file as it was; what it has of other configurations, arrivals and promises stays in it.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
     found_again = {(outcome.configuration.name, arrival, str(slo)) for outcome in outcomes}
-    for row in csv.DictReader(io.StringIO(before)):
-        if (row["configuration"], row["arrival"], row["slo"]) not in found_again:
-            writer.writerow([row[name] for name in COLUMNS])
-    for outcome in outcomes:
-        found, ends = outcome.found, (outcome.found.capacity_rps, outcome.found.low_rps, outcome.found.high_rps)
-        writer.writerow(
-            [
-                *(outcome.configuration.name, outcome.configuration.design, arrival, str(slo)),
-                *("" if end is None else f"{end:g}" for end in ends),
-                *("true" if found.resolved else "false", found.reason),
-                *(len(outcome.probes), sum(len(probe.votes) for probe in outcome.probes)),
-            ]
-        )
-    return text.getvalue()
+    kept = [row for _, row in before.records()] if before is not None else []
+    others = [row for row in kept if (row["configuration"], row["arrival"], row["slo"]) not in found_again]
+    rows = [[row[name] for name in COLUMNS] for row in others]
+    return csv_text(COLUMNS, [*rows, *(_cells(outcome, arrival, slo) for outcome in outcomes)])
+
+
+def _cells(outcome: Outcome, arrival: str, slo: Slo) -> list[object]:
+    found = outcome.found
+    return [
+        *(outcome.configuration.name, outcome.configuration.design, arrival, str(slo)),
+        *(None if end is None else f"{end:g}" for end in (found.capacity_rps, found.low_rps, found.high_rps)),
+        *(found.resolved, found.reason),
+        *(len(outcome.probes), sum(len(probe.votes) for probe in outcome.probes)),
+    ]

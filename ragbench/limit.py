@@ -3,14 +3,13 @@
 Knows the bare pipeline by its command line, which times batches of a size and writes a CSV row for each; runs nothing.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from ragbench.config import StudyError, command_mistakes, refuse
+from ragbench.csv_table import RecordError, csv_text, read_table
 from ragbench.points import Configuration
 
 _BATCH = "max_batch_size"
@@ -45,21 +44,28 @@ def bare_argv(bare: str, configuration: Configuration, *, duration_s: float, out
 
 
 def bare_rps(path: Path) -> float:
-    """Requests/s over all runs of the file that the bare command wrote."""
-    with path.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    return sum(int(row["batch_size"]) for row in rows) / sum(float(row["total_s"]) for row in rows)
+    """Requests/s over all runs of the file that the bare command wrote. Raises RecordError."""
+    table = read_table(path)
+    table.check_columns(("batch_size", "total_s"))
+    batches, times_s = table.column("batch_size"), table.column("total_s")
+    try:
+        return sum(int(size or "") for size in batches) / sum(float(total_s or "") for total_s in times_s)
+    except (ValueError, ZeroDivisionError) as error:
+        raise RecordError(f"{path}: wanted a number in each of batch_size, total_s ({error})") from error
 
 
 def limit_csv(turns: Sequence[Turn]) -> str:
     """A row a turn."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["configuration", _BATCH, "users", "seed", "bare_rps", "served_rps", "ratio"])
-    for turn in turns:
-        figures = (f"{turn.bare_rps:.2f}", f"{turn.served_rps:.2f}", f"{turn.ratio:.4f}")
-        table.writerow([turn.configuration, turn.max_batch_size, turn.users, turn.seed, *figures])
-    return text.getvalue()
+    return csv_text(
+        ["configuration", _BATCH, "users", "seed", "bare_rps", "served_rps", "ratio"],
+        (
+            [
+                *(turn.configuration, turn.max_batch_size, turn.users, turn.seed),
+                *(f"{turn.bare_rps:.2f}", f"{turn.served_rps:.2f}", f"{turn.ratio:.4f}"),
+            ]
+            for turn in turns
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

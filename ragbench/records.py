@@ -3,8 +3,6 @@
 Times are seconds from the schedule's origin; an absent value is an empty cell. What the figures mean is in stats.py.
 """
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,10 +11,14 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
+from ragbench.csv_table import Cells, RecordError, csv_text, read_table
+from ragbench.text_file import parse_json, read_text
 from ragbench.unwritten import naming
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ragbench.csv_frame import Kind
 
 Status = Literal[
     "ok",
@@ -78,10 +80,6 @@ _WHOLE_COLUMNS = {
     *("ready", "starting", "draining", "outstanding", "target"),
 }
 _TRUTH_COLUMNS = {"slo_met"}
-
-
-class RecordError(ValueError):
-    """A results file cannot be used: it is missing, or its columns are not those expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,27 +183,27 @@ START_COLUMNS = tuple(item.name for item in fields(Start))
 
 def requests_csv(rows: Iterable[Row]) -> str:
     """The rows as CSV text; due times to the nanosecond as in schedule.csv, measured ones to the microsecond."""
-    return _csv(REQUEST_COLUMNS, ([_due(v) if i == 2 else _cell(v) for i, v in enumerate(astuple(r))] for r in rows))
+    return csv_text(REQUEST_COLUMNS, ([_due(v) if i == 2 else v for i, v in enumerate(astuple(r))] for r in rows))
 
 
 def replicas_csv(counts: Iterable[ReplicaCount]) -> str:
     """The replica counts as CSV text."""
-    return _csv(REPLICA_COLUMNS, ([_cell(value) for value in astuple(count)] for count in counts))
+    return csv_text(REPLICA_COLUMNS, map(astuple, counts))
 
 
 def telemetry_csv(samples: Iterable[Sample]) -> str:
     """The samples as CSV text."""
-    return _csv(TELEMETRY_COLUMNS, ([_cell(value) for value in astuple(sample)] for sample in samples))
+    return csv_text(TELEMETRY_COLUMNS, map(astuple, samples))
 
 
 def scaling_csv(decisions: Iterable[Decision]) -> str:
     """The decisions as CSV text."""
-    return _csv(DECISION_COLUMNS, ([_cell(value) for value in astuple(decision)] for decision in decisions))
+    return csv_text(DECISION_COLUMNS, map(astuple, decisions))
 
 
 def starts_csv(starts: Iterable[Start]) -> str:
     """The starts as CSV text."""
-    return _csv(START_COLUMNS, ([_cell(value) for value in astuple(start)] for start in starts))
+    return csv_text(START_COLUMNS, map(astuple, starts))
 
 
 def summary_csv(manifests: Iterable[Mapping[str, Any]]) -> str:
@@ -214,7 +212,7 @@ def summary_csv(manifests: Iterable[Mapping[str, Any]]) -> str:
     settings = dict.fromkeys(name for manifest in points for name in manifest["point"]["settings"])
     columns = (*SUMMARY_FRONT, *settings, *SUMMARY_REST)
     rows = [dict(manifest["point"]["settings"]) | dict(manifest["summary"]) for manifest in points]
-    return _csv(columns, ([_cell(row.get(column)) for column in columns] for row in rows))
+    return csv_text(columns, ([row.get(column) for column in columns] for row in rows))
 
 
 def _sort_key(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -228,27 +226,8 @@ def _sort_key(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
     return (point["design"], settings, offered is None, point["arrival"], offered or 0.0, users or 0, point["seed"])
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def _due(value: float) -> str:
     return f"{value:.9f}"
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.6g}" if 0 < abs(value) < 0.001 else f"{value:.6f}".rstrip("0").rstrip(".")
-    # A NUL inside a cell ends the file for some readers.
-    return str(value).replace("\0", "\ufffd")
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -257,7 +236,7 @@ def write_atomic(path: Path, text: str) -> None:
     try:
         with naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Answers may hold lone surrogates, which UTF-8 cannot.
+            # A page may hold lone surrogates of an answer, which UTF-8 cannot; csv_text has spelt those of a table.
             with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
                 file.write(text)
                 file.flush()
@@ -271,7 +250,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 def copy_text(source: Path, path: Path) -> None:
     """Write the text of `source` as `write_atomic` does; an error is then about `path`, which shutil leaves open."""
-    write_atomic(path, source.read_text(encoding="utf-8"))
+    write_atomic(path, read_text(source))
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -282,7 +261,7 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 def read_manifest(path: Path) -> dict[str, Any] | None:
     """The manifest at `path`, or None where there is no whole one."""
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = parse_json(read_text(path))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) and {"point", "summary"} <= manifest.keys() else None
@@ -325,15 +304,18 @@ def _read(path: Path, kind: type[_T], *, newer: Sequence[str] = ()) -> list[_T]:
     Of the columns, `newer` may be missing; those fields then keep their defaults.
     """
     readers = {item.name: _reader(item.type) for item in fields(kind)}  # type: ignore[arg-type]
-    _check_columns(path, [name for name in readers if name not in newer])
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        header = next(lines)
-        places = [(name, header.index(name), reader) for name, reader in readers.items() if name in header]
+    table = read_table(path)
+    table.check_columns(name for name in readers if name not in newer)
+    places = [(name, table.columns.index(name), reader) for name, reader in readers.items() if name in table.columns]
+
+    def value(line: int, cells: Cells) -> _T:
+        told = ((name, cells[at], reader) for name, at, reader in places)
         try:
-            return [kind(**{name: read(line[at]) if line[at] else None for name, at, read in places}) for line in lines]
-        except (ValueError, IndexError) as error:
-            raise RecordError(f"{path}, line {lines.line_num}: {error}") from error
+            return kind(**{name: None if cell is None else reader(cell) for name, cell, reader in told})
+        except ValueError as error:
+            raise RecordError(f"{path}, line {line}: {error}") from error
+
+    return [value(line, cells) for line, cells in table.rows]
 
 
 def _reader(kind: Any) -> Callable[[str], Any]:
@@ -368,31 +350,14 @@ def load_scaling(path: Path) -> "pd.DataFrame":
 
 def _load(path: Path, columns: Sequence[str], *, newer: Sequence[str] = ()) -> "pd.DataFrame":
     """The file with typed `columns`; of these, `newer` may be missing and are then empty."""
-    import pandas as pd  # noqa: PLC0415  half a second to import, and measuring does not need it
+    from ragbench.csv_frame import load_frame  # noqa: PLC0415  pandas, half a second that measuring does not need
 
-    _check_columns(path, [column for column in columns if column not in newer])
-    types = {column: _column_type(column) for column in columns}
-    try:
-        # "NA" and "null" are answers like any other; only an empty cell is absent.
-        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
-    except ValueError as error:
-        raise RecordError(f"{path} has a cell of the wrong type: {error}") from error
-    return table.assign(**{column: float("nan") for column in newer if column not in table})
+    return load_frame(path, {column: _kind(column) for column in columns}, newer=newer)
 
 
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    if not path.is_file():
-        raise RecordError(f"there is no {path}")
-    with path.open(encoding="utf-8", newline="") as file:
-        present = next(csv.reader(file), [])
-    missing = [column for column in columns if column not in present]
-    if missing:
-        raise RecordError(f"{path} lacks the columns {', '.join(missing)}")
-
-
-def _column_type(column: str) -> str:
+def _kind(column: str) -> "Kind":
     if column in _TEXT_COLUMNS:
-        return "str"
+        return "text"
     if column in _TRUTH_COLUMNS:
-        return "boolean"
-    return "int64" if column in _WHOLE_COLUMNS else "float64"
+        return "truth"
+    return "whole" if column in _WHOLE_COLUMNS else "number"

@@ -4,9 +4,7 @@ Understood are a column of seconds (`offset_s`, `timestamp`, BurstGPT's `Timesta
 columns and in `TIMESTAMP` (Azure's LLM inference traces); and a column of output tokens by its usual names.
 """
 
-import csv
 import hashlib
-import io
 import math
 import os
 from collections.abc import Collection, Sequence
@@ -18,8 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ragbench.csv_table import Cells, RecordError, parse_csv
+from ragbench.text_file import decoded
+
 TIME_COLUMNS = ("offset_s", "timestamp", "time_s")
 LENGTH_COLUMNS = ("generatedtokens", "response tokens", "output_tokens", "max_new_tokens")
+_MOST_LETTERS = 80  # of a cell, in a message
 
 
 class TraceError(ValueError):
@@ -56,16 +58,16 @@ def read_trace(path: str) -> Trace:
 @lru_cache(maxsize=4)
 def _read(path: str, mtime_ns: int, size: int) -> Trace:
     del mtime_ns, size  # only tell a changed file from the one read before
-    raw = Path(path).read_bytes()
     try:
-        lines = list(csv.reader(io.StringIO(raw.decode("utf-8-sig"))))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TraceError(f"{path} is no CSV: {error}") from error
-    header = [name.strip().lower() for name in lines[0]] if lines else []
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise TraceError(f"no trace at {path!r}: {error.strerror}") from error
+    lines = _lines(path, raw)
+    header = [(name or "").strip().lower() for name in lines[0][1]] if lines else []
     time_column = _column(header, TIME_COLUMNS)
     if time_column is None:
         raise TraceError(f"{path} has no column of times; wanted one of {', '.join(TIME_COLUMNS)} in its first line")
-    cells = [(number, line) for number, line in enumerate(lines[1:], start=2) if line]
+    cells = lines[1:]
     times = np.array([_time(path, number, line, time_column) for number, line in cells])
     order = np.argsort(times, kind="stable")
     if len(times) < 2 or times[order[-1]] <= times[order[0]]:
@@ -76,20 +78,35 @@ def _read(path: str, mtime_ns: int, size: int) -> Trace:
     return Trace(times[order] - times[order[0]], ordered, hashlib.sha256(raw).hexdigest())
 
 
+def _lines(path: str, raw: bytes) -> list[tuple[int, Cells]]:
+    try:
+        text = decoded(raw, name=path)
+    except ValueError as error:
+        raise TraceError(str(error)) from error
+    try:
+        return parse_csv(text)
+    except RecordError as error:
+        raise TraceError(f"{path} is no CSV: {error}") from error
+
+
 def _column(header: Sequence[str], names: Collection[str]) -> int | None:
     return next((header.index(name) for name in names if name in header), None)
 
 
-def _time(path: str, number: int, line: Sequence[str], column: int) -> float:
+def _time(path: str, number: int, line: Cells, column: int) -> float:
     """Seconds; dates and times count from 1970, and as UTC where they name no zone."""
-    text = line[column].strip() if column < len(line) else ""
+    text = _cell(line, column)
     try:
         seconds = float(text)
     except ValueError:
         seconds = _date_time(text)
     if not math.isfinite(seconds):
-        raise TraceError(f"{path}:{number}: {text!r} is neither a number of seconds nor a date and time")
+        raise TraceError(f"{path}:{number}: {_shown(text)} is neither a number of seconds nor a date and time")
     return seconds
+
+
+def _cell(line: Cells, column: int) -> str:
+    return (line[column] or "").strip() if column < len(line) else ""
 
 
 def _date_time(text: str) -> float:
@@ -100,12 +117,16 @@ def _date_time(text: str) -> float:
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
-def _length(path: str, number: int, line: Sequence[str], column: int) -> int:
-    text = line[column].strip() if column < len(line) else ""
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}...")
+
+
+def _length(path: str, number: int, line: Cells, column: int) -> int:
+    text = _cell(line, column)
     try:
         tokens = float(text)
     except ValueError:
         tokens = math.nan
     if not (tokens >= 0 and tokens.is_integer()):
-        raise TraceError(f"{path}:{number}: {text!r} is not a number of output tokens")
+        raise TraceError(f"{path}:{number}: {_shown(text)} is not a number of output tokens")
     return max(1, int(tokens))  # failed requests of public traces have none

@@ -17,6 +17,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 import pandas as pd  # noqa: E402
 
+from ragbench.csv_frame import frame_csv  # noqa: E402
 from ragbench.hardware import this_machine  # noqa: E402
 
 TABLES = ("growth", "power", "coverage", "agreement", "capacity")
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     print(text)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / f"{options.name}.csv").write_text(table.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+    (options.out / f"{options.name}.csv").write_text(frame_csv(table), encoding="utf-8")
     (options.out / f"{options.name}.md").write_text(text, encoding="utf-8")
 
 

@@ -1,7 +1,5 @@
 """What a calibration found: its verdicts, its files. Measures nothing."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -12,6 +10,7 @@ from ragbench.calibration import stall
 from ragbench.calibration.queues import MOST_OUTSIDE, OFF, Cell, worst
 from ragbench.calibration.rates import Sent, highest_clean_rps
 from ragbench.calibration.stall import Seen
+from ragbench.csv_table import csv_text
 from ragbench.records import write_atomic
 
 
@@ -100,13 +99,9 @@ def write(found: Calibration, folder: Path, *, about: dict[str, Any]) -> list[Pa
 
 
 def _csv(rows: Sequence[Any]) -> str:
-    text = io.StringIO()
     names = [item.name for item in fields(rows[0])]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    for row in rows:
-        values = (getattr(row, name) for name in names)
-        writer.writerow(
-            f"{value:.6g}" if isinstance(value, float) else "" if value is None else value for value in values
-        )
-    return text.getvalue()
+    return csv_text(names, ([_cell(getattr(row, name)) for name in names] for row in rows))
+
+
+def _cell(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -12,6 +12,7 @@ import typer
 from ragbench.arrival_checks import CHECKS, DURATION_S, LAWS, RATE_RPS, Check, check
 from ragbench.arrivals import ARRIVALS, Span, Times, parse_arrival, poisson
 from ragbench.commands.common import say, terminal
+from ragbench.csv_table import csv_text
 from ragbench.known_bad import KNOWN_BAD
 from ragbench.records import write_atomic
 from ragbench.terminal import Bar, Table, Terminal, Text, styled
@@ -87,7 +88,7 @@ def _written(path: Path, seed: int) -> Path:
     n = round(RATE_RPS * DURATION_S)
     times = poisson(10 * RATE_RPS, Span(requests=n + 1000), np.random.default_rng(seed))
     with naming(path):
-        path.write_text("\n".join(["offset_s", *(f"{time:.9f}" for time in times)]) + "\n")
+        path.write_text(csv_text(["offset_s"], ([f"{time:.9f}"] for time in times)), encoding="utf-8")
     return path
 
 
@@ -119,13 +120,15 @@ def _verdict(line: Line, least_p: float) -> Text:
 
 
 def _csv(lines: Sequence[Line], least_p: float) -> str:
-    rows = ["arrival,is_control,seed,check,p,deviation,passed"]
-    for line in lines:
-        for seed, checks in enumerate(line.found):
-            for found in checks:
-                p, deviation = ("" if x is None else f"{x:.6g}" for x in (found.p, found.deviation))
-                passed = str(found.passed(least_p)).lower()
-                rows.append(
-                    f'"{line.name}",{str(line.is_control).lower()},{seed},{found.name},{p},{deviation},{passed}'
-                )
-    return "\n".join(rows) + "\n"
+    columns = ("arrival", "is_control", "seed", "check", "p", "deviation", "passed")
+    rows = (
+        [
+            *(line.name, line.is_control, seed, found.name),
+            *(None if figure is None else f"{figure:.6g}" for figure in (found.p, found.deviation)),
+            found.passed(least_p),
+        ]
+        for line in lines
+        for seed, checks in enumerate(line.found)
+        for found in checks
+    )
+    return csv_text(columns, rows)

@@ -12,10 +12,11 @@ from ragbench.capacity_run import Plan, Searcher, Watching, first_points, search
 from ragbench.commands.common import ResultsOption, StudyArgument, say, surroundings, terminal
 from ragbench.commands.status_line import StatusLine
 from ragbench.config import StudyError
+from ragbench.csv_table import read_table
 from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.paths import StudyPaths
 from ragbench.points import Configuration, Point
-from ragbench.records import Row, write_atomic
+from ragbench.records import Row, copy_text, write_atomic
 from ragbench.slo import Slo, parse_slo
 from ragbench.study_file import find_study, load_study
 from ragbench.sweep import locked, rebuild_summary
@@ -50,12 +51,12 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
     def keep(outcome: Outcome) -> None:
         outcomes.append(outcome)
         file = paths.root / "capacity.csv"
-        before = file.read_text(encoding="utf-8") if file.is_file() else ""
+        before = read_table(file) if file.is_file() else None
         write_atomic(file, capacity_csv(outcomes, arrival=arrival, slo=plan.slo, before=before))
 
     try:
         with locked(paths), StatusLine() as line:
-            write_atomic(paths.study_toml, source.read_text(encoding="utf-8"))
+            copy_text(source, paths.study_toml)
             questions = load_questions(loaded.workload.questions)
             searcher = Searcher(plan, paths, questions, around=surroundings(source), watching=_Shown(line))
             try:

@@ -12,6 +12,7 @@ from ragbench.compare import Cell, Comparison, frame
 from ragbench.compare import compare as compared
 from ragbench.config import StudyError
 from ragbench.crossover import crossovers
+from ragbench.csv_frame import frame_csv
 from ragbench.gate import Gate, judge, parse_gates
 from ragbench.pairs import make_pairs
 from ragbench.records import write_atomic
@@ -43,7 +44,7 @@ def compare(
     comparison = compared(pairs)
     table = frame(comparison)
     if out is not None:
-        write_atomic(out, table.to_csv(index=False) if out.suffix == ".csv" else as_text(table))
+        write_atomic(out, frame_csv(table) if out.suffix == ".csv" else as_text(table))
     if as_json:
         print(as_text(table), end="")
     else:

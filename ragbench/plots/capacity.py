@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ragbench.csv_frame import Kind, load_frame
 from ragbench.paths import StudyPaths
 from ragbench.plots import rendered, write
 from ragbench.plots.lines import Line, lines
@@ -18,6 +19,12 @@ from ragbench.records import RecordError
 from ragbench.slo import PERCENTILES
 
 FILE = "capacity.csv"
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("configuration", "design", "arrival", "slo", "reason"), "text"),
+    **dict.fromkeys(("capacity_rps", "low_rps", "high_rps"), "number"),
+    "resolved": "truth",
+    **dict.fromkeys(("probes", "points"), "whole"),
+}
 THROUGHPUT = "throughput_rps"
 
 
@@ -26,7 +33,7 @@ def load_capacity(folder: Path) -> pd.DataFrame:
     path = folder / FILE
     if not path.is_file():
         raise RecordError(f"there is no {path}; `ragbench capacity` writes it")
-    return pd.read_csv(path, dtype={"configuration": str, "design": str, "reason": str, "slo": str})
+    return load_frame(path, _KINDS)
 
 
 @styled

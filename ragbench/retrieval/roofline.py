@@ -1,19 +1,23 @@
 """What each device does at best: bytes/s of a copy, FLOP/s of a matrix product by dtype. Measured elsewhere."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragbench.records import RecordError
+from ragbench.csv_table import RecordError, csv_text, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ragbench.csv_frame import Kind
+
 COLUMNS = ("device", "name", "threads", "copy_gb_per_s", "dtype", "matmul_gflop_per_s")
-_TEXTS = ("device", "name", "dtype")
+_KINDS: "Mapping[str, Kind]" = {
+    **dict.fromkeys(("device", "name", "dtype"), "text"),
+    "threads": "count",
+    **dict.fromkeys(("copy_gb_per_s", "matmul_gflop_per_s"), "number"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,35 +48,39 @@ class Rates:
 
 def rates_csv(found: Iterable[Rates]) -> str:
     """The rates as CSV text, a row per device and dtype."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for one in found:
-        for dtype, rate in one.matmul_gflop_per_s.items():
-            threads = "" if one.threads is None else one.threads
-            writer.writerow((one.device, one.name, threads, f"{one.copy_gb_per_s:.6g}", dtype, f"{rate:.6g}"))
-    return text.getvalue()
+    return csv_text(
+        COLUMNS,
+        (
+            (one.device, one.name, one.threads, f"{one.copy_gb_per_s:.6g}", dtype, f"{rate:.6g}")
+            for one in found
+            for dtype, rate in one.matmul_gflop_per_s.items()
+        ),
+    )
 
 
 def read_rates(path: Path) -> list[Rates]:
-    """The rates of a roofline.csv; none where it is not there."""
-    found: dict[str, dict[str, Any]] = {}
-    with path.open(encoding="utf-8", newline="") if path.is_file() else io.StringIO() as file:
-        for line in csv.DictReader(file):
-            threads = int(line["threads"]) if line["threads"] else None
+    """The rates of a roofline.csv; none where it is not there. Raises RecordError."""
+    if not path.is_file():
+        return []
+    table = read_table(path)
+    table.check_columns(COLUMNS)
+    found: dict[str | None, dict[str, Any]] = {}
+    try:
+        for _, line in table.records():
+            threads = None if line["threads"] is None else int(line["threads"])
             one = found.setdefault(line["device"], {**line, "threads": threads, "matmul_gflop_per_s": {}})
             one["matmul_gflop_per_s"][line["dtype"]] = line["matmul_gflop_per_s"]
-    return [Rates.told(one) for one in found.values()]
+        return [Rates.told(one) for one in found.values()]
+    except ValueError as error:
+        raise RecordError(f"{path}: {error}") from error
 
 
 def load_rates(path: Path) -> "pd.DataFrame":
     """roofline.csv with typed columns; no rows where it is not there. Raises RecordError."""
     import pandas as pd  # noqa: PLC0415  half a second to import, and measuring does not need it
 
+    from ragbench.csv_frame import load_frame  # noqa: PLC0415
+
     if not path.is_file():
         return pd.DataFrame(columns=list(COLUMNS))
-    table = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, "str"))
-    missing = [name for name in COLUMNS if name not in table]
-    if missing:
-        raise RecordError(f"{path} lacks the columns {', '.join(missing)}")
-    return table
+    return load_frame(path, _KINDS)

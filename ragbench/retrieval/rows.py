@@ -4,19 +4,19 @@ Times are seconds, memory MiB, work bytes and floating point operations; an abse
 figures mean is decided by the process that measures them.
 """
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragbench.records import RecordError
+from ragbench.csv_table import RecordError, Table, csv_text, read_table
 from ragbench.retrieval.cells import SETTINGS, TEXT_SETTINGS, Cell
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ragbench.csv_frame import Kind
 
 STATUSES = ("ok", "skipped", "failed")
 MEASURED = (
@@ -69,57 +69,56 @@ def _one_line(text: object) -> str | None:
 
 def rows_csv(rows: Iterable[Row]) -> str:
     """The rows as CSV text, figures to eight digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        about = {"status": row.status, "reason": row.reason, "hardware": row.hardware}
-        values = {**asdict(row.cell), **about, **row.measured}
-        writer.writerow(_told(values.get(name)) for name in COLUMNS)
-    return text.getvalue()
+    return csv_text(COLUMNS, map(_cells, rows))
 
 
-def _told(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.8g}" if isinstance(value, float) else str(value)
+def _cells(row: Row) -> list[object]:
+    about = {"status": row.status, "reason": row.reason, "hardware": row.hardware}
+    values = {**asdict(row.cell), **about, **row.measured}
+    cells = [values.get(name) for name in COLUMNS]
+    return [f"{cell:.8g}" if isinstance(cell, float) else cell for cell in cells]
 
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of a file; none where it is not there. Raises RecordError where it cannot be read."""
     if not path.is_file():
         return []
-    _check_columns(path)
-    with path.open(encoding="utf-8", newline="") as file:
-        try:
-            return [_row(line) for line in csv.DictReader(file)]
-        except (TypeError, ValueError) as error:
-            raise RecordError(f"{path}: {error}") from error
+    table = _table(path)
+    try:
+        return [_row(line) for _, line in table.records()]
+    except (TypeError, ValueError) as error:
+        raise RecordError(f"{path}: {error}") from error
 
 
-def _row(line: Mapping[str, str]) -> Row:
-    settings = {n: (line[n] if n in _TEXTS else int(line[n])) if line[n] else None for n in ("grid", *SETTINGS)}
-    measured = {name: float(line[name]) for name in MEASURED if line[name]}
-    return Row(Cell(**settings), line["status"], line["reason"] or None, measured, line["hardware"])  # type: ignore[arg-type]
+def _row(line: Mapping[str, str | None]) -> Row:
+    told = {name: cell for name, cell in line.items() if cell is not None}
+    settings = {name: None if name not in told else _setting(name, told[name]) for name in ("grid", *SETTINGS)}
+    measured = {name: float(told[name]) for name in MEASURED if name in told}
+    return Row(Cell(**settings), told.get("status", ""), told.get("reason"), measured, told.get("hardware", ""))  # type: ignore[arg-type]
+
+
+def _setting(name: str, cell: str) -> str | int:
+    return cell if name in _TEXTS else int(cell)
 
 
 def load_rows(path: Path) -> "pd.DataFrame":
     """The file with typed columns. Raises RecordError."""
-    import pandas as pd  # noqa: PLC0415  half a second to import, and measuring does not need it
+    from ragbench.csv_frame import load_frame  # noqa: PLC0415  pandas, half a second that measuring does not need
 
-    _check_columns(path)
-    types = {name: "str" if name in _TEXTS else "float64" if name in MEASURED else "Int64" for name in COLUMNS}
-    try:
-        return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])[list(COLUMNS)]
-    except ValueError as error:
-        raise RecordError(f"{path} has a cell of the wrong type: {error}") from error
+    _check(path)
+    return load_frame(path, {name: _kind(name) for name in COLUMNS})[list(COLUMNS)]
 
 
-def _check_columns(path: Path) -> None:
+def _kind(column: str) -> "Kind":
+    return "text" if column in _TEXTS else "number" if column in MEASURED else "count"
+
+
+def _table(path: Path) -> Table:
+    table = read_table(path)
+    table.check_columns(COLUMNS)
+    return table
+
+
+def _check(path: Path) -> None:
     if not path.is_file():
         raise RecordError(f"there is no {path}; `ragbench retrieval` writes it")
-    with path.open(encoding="utf-8", newline="") as file:
-        present = next(csv.reader(file), [])
-    missing = [name for name in COLUMNS if name not in present]
-    if missing:
-        raise RecordError(f"{path} lacks the columns {', '.join(missing)}")
