@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ragbench.text_file import decoded
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -77,9 +79,9 @@ def foreign_lines(data: bytes, *, name: str) -> list[list[str]]:
 
 def _decoded(data: bytes, name: str) -> TextIO:
     try:
-        return io.StringIO(data.decode("utf-8-sig"), newline="")
-    except UnicodeDecodeError as error:
-        raise RecordError(f"{name}: not UTF-8: {error}") from error
+        return io.StringIO(decoded(data, name=name), newline="")
+    except ValueError as error:
+        raise RecordError(str(error)) from error
 
 
 def read_dicts(path: Path, needed: Sequence[str] = ()) -> list[dict[str, str | None]]:

@@ -5,7 +5,6 @@ Nothing here knows HTTP or time.
 
 import hashlib
 import itertools
-import json
 import re
 import string
 from collections import Counter
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ragbench.paths import SHIPPED_QUESTIONS
+from ragbench.text_file import parse_json, read_text
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -68,9 +68,9 @@ def read_questions(path: Path) -> tuple[Question, ...]:
     questions = []
     seen: set[str] = set()
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise QuestionsError(f"{path}: wanted UTF-8: {error}") from error
+        lines = read_text(path).split("\n")
+    except ValueError as error:
+        raise QuestionsError(str(error)) from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -86,8 +86,8 @@ def read_questions(path: Path) -> tuple[Question, ...]:
 
 def _question(line: str, *, where: str) -> Question:
     try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        entry = parse_json(line)
+    except ValueError as error:
         raise QuestionsError(f"{where}: not JSON ({error})") from error
     if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("id", "query")):
         raise QuestionsError(f'{where}: wants {{"id": text, "query": text, "answers": [...], "documents": [...]}}')

@@ -10,7 +10,7 @@ from ragbench.calibration import stall
 from ragbench.calibration.queues import MOST_OUTSIDE, OFF, Cell, worst
 from ragbench.calibration.rates import Sent, highest_clean_rps
 from ragbench.calibration.stall import Seen
-from ragbench.csv_table import write_table
+from ragbench.csv_table import read_dicts, write_table
 from ragbench.records import write_atomic
 
 _T = TypeVar("_T", Sent, Cell, Seen)
@@ -111,14 +111,13 @@ def load(folder: Path) -> Calibration:
 
 def _rows(path: Path, kind: type[_T]) -> list[_T]:
     types = get_type_hints(kind)
-    with path.open(encoding="utf-8", newline="") as file:
-        return [kind(**{name: _value(types[name], cell) for name, cell in row.items()}) for row in csv.DictReader(file)]
+    return [kind(**{name: _value(types[name], cell) for name, cell in row.items()}) for row in read_dicts(path)]
 
 
-def _value(kind: Any, cell: str) -> Any:
+def _value(kind: Any, cell: str | None) -> Any:
     """A cell by the type of its field; an empty one of a figure that may be absent is None."""
     if kind is str:
-        return cell
+        return cell or ""
     return None if not cell else int(cell) if kind is int else float(cell)
 
 

@@ -133,7 +133,7 @@ def main():
         if given.mode == "no-rates":
             sys.exit("no device here")
         return tell_rates(given.threads)
-    job = json.loads(Path(given.job).read_text())
+    job = json.loads(Path(given.job).read_text(encoding="utf-8"))
     mode = given.mode if given.at in ("", job["metric"]) else "normal"
     tell(progress=f"measuring {job['metric']}")
     print(f"log of {job['metric']}", file=sys.stderr)
