@@ -103,6 +103,13 @@ def test_the_files_hold_the_claims(tmp_path):
     assert told["hardware"] == "this one"
 
 
+def test_the_files_can_be_read_back(tmp_path):
+    unknown = replace(CELL, p95_low_s=None, p95_high_s=None)
+    found = calibration(cells=[CELL, unknown])
+    report.write(found, tmp_path, about={})
+    assert report.load(tmp_path) == found
+
+
 def test_the_queues_are_judged_after_the_warm_up():
     """400 requests at 20/s, solved one by one; those due in the first tenth of the 20 s do not count."""
     due, service = queues._due(0.6 / 0.03, 20.0, 3), 0.03
