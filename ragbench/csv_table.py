@@ -150,7 +150,7 @@ def _kind(cells: Cells) -> str:
         return "truth"
     for kind, read in (("whole", int), ("real", float)):
         if all(_reads(read, each) for each in known):
-            return kind
+            return "real" if None in cells else kind
     return "text"
 
 
@@ -175,14 +175,12 @@ def _reals(cells: Cells) -> "pd.Series[Any]":
 
 
 def _wholes(cells: Cells) -> "pd.Series[Any]":
-    """Whole numbers; real ones where some are absent, Python's own where 64 bits do not hold them."""
+    """Whole numbers, absent ones too; Python's own where 64 bits do not hold them."""
     import pandas as pd  # noqa: PLC0415
 
-    if None in cells:
-        return _reals(cells)
-    values = [int(str(each)) for each in cells]
-    fits = all(-(2**63) <= value < 2**63 for value in values)
-    return pd.Series(values, dtype="int64" if fits else "object")
+    values = [None if each is None else int(each) for each in cells]
+    fits = all(value is None or -(2**63) <= value < 2**63 for value in values)
+    return pd.Series(values, dtype=("Int64" if None in values else "int64") if fits else "object")
 
 
 def _truths(cells: Cells) -> "pd.Series[Any]":

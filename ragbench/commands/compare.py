@@ -57,7 +57,10 @@ def compare(
 
 def _as_csv(table: pd.DataFrame) -> str:
     rows = table.astype(object).where(table.notna(), None)
-    return write_table(list(table.columns), rows.itertuples(index=False))
+    exact = (
+        [f"{each:.9g}" if isinstance(each, float) else each for each in row] for row in rows.itertuples(index=False)
+    )
+    return write_table(list(table.columns), exact)
 
 
 def as_text(table: pd.DataFrame) -> str:

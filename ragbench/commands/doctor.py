@@ -43,4 +43,6 @@ def _table(findings: Sequence[Finding]) -> Table:
 
 
 def _csv(findings: Sequence[Finding]) -> str:
-    return write_table(("check", "status", "seen", "advice"), map(astuple, findings))
+    return write_table(
+        ("check", "status", "seen", "advice"), ([each or None for each in astuple(one)] for one in findings)
+    )
