@@ -178,9 +178,14 @@ def _wholes(cells: Cells) -> "pd.Series[Any]":
     """Whole numbers, absent ones too; Python's own where 64 bits do not hold them."""
     import pandas as pd  # noqa: PLC0415
 
-    values = [None if each is None else int(each) for each in cells]
+    values = [None if each is None else _whole(each) for each in cells]
     fits = all(value is None or -(2**63) <= value < 2**63 for value in values)
     return pd.Series(values, dtype=("Int64" if None in values else "int64") if fits else "object")
+
+
+def _whole(text: str) -> int:
+    """A whole number, also as other programs write it: 10.0. Raises ValueError."""
+    return int(text.removesuffix(".0"))
 
 
 def _truths(cells: Cells) -> "pd.Series[Any]":
