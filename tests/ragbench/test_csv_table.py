@@ -87,7 +87,7 @@ def test_files_of_other_forms_are_one_line(tmp_path):
     path = tmp_path / "x.csv"
     for data, told in (
         (b"a,b\n1\n", r"x.csv, line 2: 1 cells, wanted 2"),
-        (b"a\n\xff\n", r"x.csv: not UTF-8: "),
+        (b"a\n\xff\n", r"x.csv is not UTF-8: line 2"),
         (b"", r"x.csv lacks the columns a"),
     ):
         path.write_bytes(data)
@@ -116,7 +116,8 @@ def test_cells_of_unknown_columns_decide_their_type(tmp_path):
 
 
 def test_no_other_file_of_the_harness_writes_or_reads_tables():
-    allowed = {ROOT / "ragbench" / "csv_table.py"}
+    # drawn.py keeps numbers of figures to its own digits, and labels that no service sent.
+    allowed = {ROOT / "ragbench" / "csv_table.py", ROOT / "ragbench" / "plots" / "drawn.py"}
     pattern = re.compile(r"^import csv|\bcsv\.(?:reader|writer|Dict)|read_csv\(|\.to_csv\(", re.MULTILINE)
     found = [path for path in (ROOT / "ragbench").rglob("*.py") if pattern.search(path.read_text(encoding="utf-8"))]
     assert set(found) <= allowed
