@@ -35,11 +35,15 @@ class StudyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is asked. `questions`: a shipped set or a path; `k`: documents wanted per question."""
+    """What is asked. `questions`: a shipped set or a path; `k`: documents wanted per question.
+
+    `same_answers`: one text for all questions is what the service should give, and no error that came with status 200.
+    """
 
     questions: str = "facts"
     k: int = 2
     max_new_tokens: int | None = None
+    same_answers: bool = False
 
     def __post_init__(self) -> None:
         refuse(

@@ -112,10 +112,12 @@ def offered(summary: Mapping[str, Any]) -> str:
 
 def told(summary: Mapping[str, Any]) -> str:
     """A point's summary in one line."""
-    p50, p99 = summary["latency_p50_s"], summary["latency_p99_s"]
-    latency = f", p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms" if p50 is not None else ""
+    found = [(name, summary[f"latency_{name}_s"]) for name in ("p50", "p99")]
+    latency = "".join(f", {name} {value * 1000:.0f} ms" for name, value in found if value is not None)
     lost = summary["requests"] - summary["completed"]
     reason = f" ({summary['verdict_reason']})" if summary["verdict"] != "valid" else ""
+    if not summary["requests"]:
+        return f"{summary['verdict']} ({summary['verdict_reason']})"
     rate = summary["offered_rps"]
     asked = f"requests/s from {offered(summary)}" if rate is None else f"of {rate:g} requests/s"
     return f"{summary['verdict']}, {summary['throughput_rps']:.1f} {asked}{latency}, {lost} not ok{reason}"

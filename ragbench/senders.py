@@ -19,7 +19,7 @@ from ragbench.paths import PACKAGE
 from ragbench.records import Row
 from ragbench.schedule import Request, Turns
 from ragbench.sender import Job, job_line, read_row
-from ragbench.spawn import tied
+from ragbench.spawn import signal_group, tied
 
 READY_S = 60.0
 _LEAD_S = 0.1  # from setting the origin to the first due time: all must have read it by then
@@ -164,7 +164,7 @@ class _Sender:
         """End it where it still runs, for a reason."""
         if self._process.returncode is None and not self._done:
             self._fault = fault
-            self._process.kill()
+            signal_group(self._process.pid, signal.SIGKILL)
 
     async def reaped(self) -> None:
         """Return when it has ended; by now it has done its work or has been killed."""

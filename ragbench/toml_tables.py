@@ -27,8 +27,10 @@ class HalfRead(StudyError):
 def read_toml(path: Path) -> Table:
     """The tables of a file. Raises StudyError where it is no TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise StudyError([f"{path}: wanted UTF-8: {error}"]) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise StudyError([f"{path}: not TOML: {error}"]) from error
 
 

@@ -67,15 +67,18 @@ def read_questions(path: Path) -> tuple[Question, ...]:
     """All questions of a JSONL file, in order. Raises QuestionsError naming the file and the line."""
     questions = []
     seen: set[str] = set()
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            question = _question(line, where=f"{path}:{number}")
-            if question.id in seen:
-                raise QuestionsError(f"{path}:{number}: the id {question.id!r} is there twice")
-            seen.add(question.id)
-            questions.append(question)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise QuestionsError(f"{path}: wanted UTF-8: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        question = _question(line, where=f"{path}:{number}")
+        if question.id in seen:
+            raise QuestionsError(f"{path}:{number}: the id {question.id!r} is there twice")
+        seen.add(question.id)
+        questions.append(question)
     if not questions:
         raise QuestionsError(f"{path} holds no questions")
     return tuple(questions)
@@ -84,7 +87,7 @@ def read_questions(path: Path) -> tuple[Question, ...]:
 def _question(line: str, *, where: str) -> Question:
     try:
         entry = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise QuestionsError(f"{where}: not JSON ({error})") from error
     if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("id", "query")):
         raise QuestionsError(f'{where}: wants {{"id": text, "query": text, "answers": [...], "documents": [...]}}')

@@ -15,6 +15,7 @@ from ragbench.commands.common import say, terminal
 from ragbench.known_bad import KNOWN_BAD
 from ragbench.records import write_atomic
 from ragbench.terminal import Bar, Table, Terminal, Text, styled
+from ragbench.unwritten import naming
 
 _SPAN = Span(duration_s=DURATION_S)
 _RISK = 0.01  # that any of a table of good arrivals is rejected by bad luck
@@ -85,7 +86,8 @@ def _shipped(name: str, seed: int, scratch: Path) -> Draw:
 def _written(path: Path, seed: int) -> Path:
     n = round(RATE_RPS * DURATION_S)
     times = poisson(10 * RATE_RPS, Span(requests=n + 1000), np.random.default_rng(seed))
-    path.write_text("\n".join(["offset_s", *(f"{time:.9f}" for time in times)]) + "\n")
+    with naming(path):
+        path.write_text("\n".join(["offset_s", *(f"{time:.9f}" for time in times)]) + "\n")
     return path
 
 

@@ -19,7 +19,8 @@ from ragbench.commands.common import say, terminal
 from ragbench.commands.status_line import StatusLine
 from ragbench.config import StudyError, command_mistakes, refuse
 from ragbench.descriptors import allow_files
-from ragbench.hardware import git_state, this_machine
+from ragbench.git import code_origin
+from ragbench.hardware import this_machine
 from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.launch import LaunchError
 from ragbench.workload import load_questions
@@ -129,8 +130,8 @@ def _tell(table: str, tallies: Sequence[Tally], out: Path) -> None:
 
 
 def _circumstances(terms: Terms, capacity_rps: float) -> Circumstances:
-    commit, is_changed = git_state(Path(__file__).parent)
-    told = f"{(commit or 'unknown')[:7]}{' with changes' if is_changed else ''}"
+    code = code_origin()
+    told = f"{(code.commit or 'unknown')[:7]}{' with changes' if code.dirty else ''}"
     command = shlex.join(["ragbench", *sys.argv[1:]])
     fleet = ["python" if word == sys.executable else word for word in terms.fleet]
     return Circumstances(str(this_machine()), told, command, fleet, capacity_rps, terms.duration_s)

@@ -6,13 +6,12 @@ from typing import Annotated
 
 import typer
 
-from ragbench.commands.common import ResultsOption, is_made, say, say_where, terminal
+from ragbench.commands.common import ResultsOption, is_made, say, say_where, surroundings, terminal
 from ragbench.commands.job_lines import JobLines
 from ragbench.commands.status_line import StatusLine
 from ragbench.config import StudyError
 from ragbench.hardware import usable_cores
 from ragbench.interrupts import Interrupted, run_until_done
-from ragbench.measure import look_around
 from ragbench.paths import RetrievalPaths
 from ragbench.records import RecordError
 from ragbench.retrieval.console import grid_tables
@@ -38,7 +37,7 @@ def retrieval(
     source = find_study(study)
     loaded = load_study(source)
     paths = RetrievalPaths(results / loaded.name)
-    around = look_around()
+    around = surroundings(source)
     try:
         plan = make_plan(
             loaded, paths, hardware=str(around.hardware), cores=usable_cores(), grids=grid or (), redo=redo

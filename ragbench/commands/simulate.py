@@ -1,6 +1,5 @@
 """`ragbench simulate`: a measured study again in virtual time, or a what-if fitted to it."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ from ragbench.commands.common import FolderArgument, results_folder, terminal
 from ragbench.commands.status_line import StatusLine
 from ragbench.config import StudyError
 from ragbench.paths import StudyPaths
-from ragbench.records import read_manifests, write_atomic
+from ragbench.records import copy_text, read_manifests, write_atomic
 from ragbench.simulator.agreement import Agreement, agreement_csv, told
 from ragbench.simulator.alone import read_batches
 from ragbench.simulator.replay import Fitted, choose, fits, replay
@@ -53,7 +52,7 @@ def _replay(paths: StudyPaths, target: StudyPaths, batches: Sequence[Batch]) -> 
             paths, target, on_point=lambda name: line.show(f"simulating {name}"), batches=batches
         )
     if paths.study_toml.is_file():
-        shutil.copyfile(paths.study_toml, target.study_toml)
+        copy_text(paths.study_toml, target.study_toml)
     write_atomic(target.root / "agreement.csv", agreement_csv(agreements))
     terminal.print(_fits_table(fitted))
     terminal.print(_agreement_table(agreements))

@@ -37,7 +37,8 @@ def test_expected_time_counts_loads_warmups_and_starts():
 
 def test_told():
     assert told(SUMMARY) == "valid, 20.0 of 20 requests/s, p50 12 ms, p99 500 ms, 2 not ok"
-    failed = SUMMARY | {"verdict": "failed", "verdict_reason": "it died", "latency_p50_s": None, "throughput_rps": 0.0}
+    failed = SUMMARY | {"verdict": "failed", "verdict_reason": "it died", "latency_p50_s": None, "latency_p99_s": None}
+    failed |= {"throughput_rps": 0.0}
     assert told(failed) == "failed, 0.0 of 20 requests/s, 2 not ok (it died)"
 
 
