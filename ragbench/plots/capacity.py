@@ -68,7 +68,7 @@ def capacity(study: Study) -> Figure | None:
     for row, drawn in zip(grid, (column, THROUGHPUT), strict=True):
         log_axis(row[0])
         row[0].set_ylabel(named(drawn).replace(" (", "\n("))
-    band = Patch(facecolor=GREY, alpha=0.25, label="the bracket: passed at its left end, failed at its right")
+    band = Patch(facecolor=GREY, alpha=0.25, label="the bracket: the capacity lies in it")
     handles = [*line_handles(shown), band, *mark_handles(shown, column)]
     notes = [f"{arrivals_told(arrival)}; promise: {promise}. Dashed: the promise above, all that was offered below."]
     return finish(figure, study, "Capacity", handles=handles, notes=notes)
