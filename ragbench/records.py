@@ -3,14 +3,16 @@
 Times are seconds from the schedule's origin; an absent value is an empty cell. What the figures mean is in stats.py.
 """
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+
+from ragbench.csv_table import RecordError, read_frame, read_table, write_table
+from ragbench.unwritten import naming
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,24 +39,37 @@ SCALING_COLUMNS = (
 SUMMARY_FRONT = ("point", "configuration", "design")
 SUMMARY_REST = (
     *("arrival", "offered_rps", "concurrency", "seed", "source", "verdict", "verdict_reason"),
-    *("requests", "completed", "rejected", "timed_out", "failed", "unsent"),
+    *("requests", "completed", "rejected", "timed_out", "failed", "unsent", "answered_share"),
     *("duration_s", "window_start_s", "window_end_s"),
-    *("sent_rps", "throughput_rps", "throughput_low_rps", "throughput_high_rps"),
+    *("sent_rps", "due_rps", "throughput_rps", "throughput_low_rps", "throughput_high_rps"),
     *("goodput_rps", "attainment", "slo_met"),
     *("latency_mean_s", "latency_mean_low_s", "latency_mean_high_s"),
     *("latency_p50_s", "latency_p50_low_s", "latency_p50_high_s", "latency_p90_s"),
     *("latency_p95_s", "latency_p95_low_s", "latency_p95_high_s"),
-    *("latency_p99_s", "latency_p99_low_s", "latency_p99_high_s", "latency_max_s"),
+    *("latency_p99_s", "latency_p99_low_s", "latency_p99_high_s", "latency_max_s", "latency_note"),
     *("latency_from_sent_mean_s", "latency_from_sent_p50_s", "latency_from_sent_p95_s", "latency_from_sent_p99_s"),
-    *("send_lag_p95_s", "send_lag_p99_s", "in_flight_mean", "in_flight_max", "little_residual"),
+    *("send_lag_p95_s", "send_lag_p99_s", "in_flight_mean", "in_flight_max"),
     *("queue_s", "embed_s", "retrieve_s", "generate_s", "unaccounted_s"),
     *("batch_size", "replicas", "exact_match", "f1", "recall_at_k"),
     *SCALING_COLUMNS,
-    *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware"),
+    *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware", "hostname", "code"),
 )
-NEWER_SUMMARY_COLUMNS = ("f1", *SCALING_COLUMNS)
+NEWER_TELEMETRY_COLUMNS = ("throttled_share",)
+NEWER_SUMMARY_COLUMNS = ("f1", "due_rps", *SCALING_COLUMNS, "answered_share", "latency_note", "hostname", "code")
 _TEXT_COLUMNS = {
-    *("point", "configuration", "design", "arrival", "source", "verdict", "verdict_reason", "hardware"),
+    *(
+        "point",
+        "configuration",
+        "design",
+        "arrival",
+        "source",
+        "verdict",
+        "verdict_reason",
+        "latency_note",
+        "hardware",
+        "hostname",
+        "code",
+    ),
     *("question", "status", "close_reason", "replica", "result", "error", "reason"),
 }
 _WHOLE_COLUMNS = {
@@ -62,10 +77,6 @@ _WHOLE_COLUMNS = {
     *("ready", "starting", "draining", "outstanding", "target"),
 }
 _TRUTH_COLUMNS = {"slo_met"}
-
-
-class RecordError(ValueError):
-    """A results file cannot be used: it is missing, or its columns are not those expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +130,9 @@ class Sample:
     """What a point cost its machine, once a second. The fields are the columns of telemetry.csv; None: not known.
 
     `..._cpu_cores`: cores' worth of CPU used since the sample before. `other`: everything on the cores we may run on,
-    less the client and the server with their children. `gpu_energy_j` counts up from an origin of the driver's own.
+    less the client and the server with their children; under a CPU quota, of that what the quota misses.
+    `throttled_share`: of the quota's periods since then, those that ended with it used up.
+    `gpu_energy_j` counts up from an origin of the driver's own.
     """
 
     t_s: float
@@ -132,18 +145,23 @@ class Sample:
     gpu_memory_mib: float | None = None
     gpu_power_w: float | None = None
     gpu_energy_j: float | None = None
+    throttled_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a fleet's autoscaler knew at `t_s`, how many replicas it wanted, and why. The columns of scaling.csv."""
+    """What a fleet's autoscaler knew at `t_s`, how many replicas it wanted, and why. The columns of scaling.csv.
+
+    `queue_wait_p95_s` and `arrival_rps` are of a window of the last seconds; None where it reaches back to before the
+    load, or is not told: they then speak of another load too.
+    """
 
     t_s: float
     ready: int
     starting: int
     outstanding: int
-    queue_wait_p95_s: float
-    arrival_rps: float
+    queue_wait_p95_s: float | None
+    arrival_rps: float | None
     target: int
     reason: str
 
@@ -166,27 +184,31 @@ START_COLUMNS = tuple(item.name for item in fields(Start))
 
 def requests_csv(rows: Iterable[Row]) -> str:
     """The rows as CSV text; due times to the nanosecond as in schedule.csv, measured ones to the microsecond."""
-    return _csv(REQUEST_COLUMNS, ([_due(v) if i == 2 else _cell(v) for i, v in enumerate(astuple(r))] for r in rows))
+    return write_table(REQUEST_COLUMNS, (map(_exact, REQUEST_COLUMNS, astuple(row)) for row in rows))
+
+
+def _exact(column: str, value: object) -> object:
+    return f"{value:.9f}" if column == "due_s" else value
 
 
 def replicas_csv(counts: Iterable[ReplicaCount]) -> str:
     """The replica counts as CSV text."""
-    return _csv(REPLICA_COLUMNS, ([_cell(value) for value in astuple(count)] for count in counts))
+    return write_table(REPLICA_COLUMNS, map(astuple, counts))
 
 
 def telemetry_csv(samples: Iterable[Sample]) -> str:
     """The samples as CSV text."""
-    return _csv(TELEMETRY_COLUMNS, ([_cell(value) for value in astuple(sample)] for sample in samples))
+    return write_table(TELEMETRY_COLUMNS, map(astuple, samples))
 
 
 def scaling_csv(decisions: Iterable[Decision]) -> str:
     """The decisions as CSV text."""
-    return _csv(DECISION_COLUMNS, ([_cell(value) for value in astuple(decision)] for decision in decisions))
+    return write_table(DECISION_COLUMNS, map(astuple, decisions))
 
 
 def starts_csv(starts: Iterable[Start]) -> str:
     """The starts as CSV text."""
-    return _csv(START_COLUMNS, ([_cell(value) for value in astuple(start)] for start in starts))
+    return write_table(START_COLUMNS, map(astuple, starts))
 
 
 def summary_csv(manifests: Iterable[Mapping[str, Any]]) -> str:
@@ -195,7 +217,7 @@ def summary_csv(manifests: Iterable[Mapping[str, Any]]) -> str:
     settings = dict.fromkeys(name for manifest in points for name in manifest["point"]["settings"])
     columns = (*SUMMARY_FRONT, *settings, *SUMMARY_REST)
     rows = [dict(manifest["point"]["settings"]) | dict(manifest["summary"]) for manifest in points]
-    return _csv(columns, ([_cell(row.get(column)) for column in columns] for row in rows))
+    return write_table(columns, ([row.get(column) for column in columns] for row in rows))
 
 
 def _sort_key(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -209,39 +231,27 @@ def _sort_key(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
     return (point["design"], settings, offered is None, point["arrival"], offered or 0.0, users or 0, point["seed"])
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _due(value: float) -> str:
-    return f"{value:.9f}"
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.6g}" if 0 < abs(value) < 0.001 else f"{value:.6f}".rstrip("0").rstrip(".")
-    # A NUL inside a cell ends the file for some readers.
-    return str(value).replace("\0", "\ufffd")
-
-
 def write_atomic(path: Path, text: str) -> None:
-    """Write `text` under a temporary name and rename it, so that `path` is either old or whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `text` under a temporary name and rename it, so that `path` is either old or whole. OSErrors name it."""
     temporary = path.with_name(f".{path.name}.partial")
-    # Answers may hold lone surrogates, which UTF-8 cannot.
-    with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Answers may hold lone surrogates, which UTF-8 cannot.
+            with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def copy_text(source: Path, path: Path) -> None:
+    """Write the text of `source` as `write_atomic` does; an error is then about `path`, which shutil leaves open."""
+    write_atomic(path, source.read_text(encoding="utf-8"))
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -276,7 +286,7 @@ def read_replicas(path: Path) -> list[ReplicaCount]:
 
 def read_telemetry(path: Path) -> list[Sample]:
     """The samples of a telemetry.csv. Raises RecordError where it cannot be read."""
-    return _read(path, Sample)
+    return _read(path, Sample, newer=NEWER_TELEMETRY_COLUMNS)
 
 
 def read_scaling(path: Path) -> list[Decision]:
@@ -295,18 +305,19 @@ def _read(path: Path, kind: type[_T], *, newer: Sequence[str] = ()) -> list[_T]:
     Of the columns, `newer` may be missing; those fields then keep their defaults.
     """
     readers = {item.name: _reader(item.type) for item in fields(kind)}  # type: ignore[arg-type]
-    _check_columns(path, [name for name in readers if name not in newer])
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        header = next(lines)
-        places = [(name, header.index(name), reader) for name, reader in readers.items() if name in header]
+    header, lines = read_table(path, [name for name in readers if name not in newer])
+    places = [(name, header.index(name), read) for name, read in readers.items() if name in header]
+    found = []
+    for number, cells in lines:
         try:
-            return [kind(**{name: read(line[at]) if line[at] else None for name, at, read in places}) for line in lines]
-        except (ValueError, IndexError) as error:
-            raise RecordError(f"{path}, line {lines.line_num}: {error}") from error
+            given = {name: None if cells[at] is None else read(cells[at]) for name, at, read in places}
+        except ValueError as error:
+            raise RecordError(f"{path}, line {number}: {error}") from error
+        found.append(kind(**given))
+    return found
 
 
-def _reader(kind: Any) -> Callable[[str], Any]:
+def _reader(kind: Any) -> Callable[[Any], Any]:
     """What turns a cell of a field of this type (float, int | None, Status) into its value."""
     return next((number for number in (int, float) if number in (kind, *get_args(kind))), str)
 
@@ -328,7 +339,7 @@ def load_replicas(path: Path) -> "pd.DataFrame":
 
 def load_telemetry(path: Path) -> "pd.DataFrame":
     """telemetry.csv with typed columns. Raises RecordError naming what is missing."""
-    return _load(path, TELEMETRY_COLUMNS)
+    return _load(path, TELEMETRY_COLUMNS, newer=NEWER_TELEMETRY_COLUMNS)
 
 
 def load_scaling(path: Path) -> "pd.DataFrame":
@@ -338,31 +349,14 @@ def load_scaling(path: Path) -> "pd.DataFrame":
 
 def _load(path: Path, columns: Sequence[str], *, newer: Sequence[str] = ()) -> "pd.DataFrame":
     """The file with typed `columns`; of these, `newer` may be missing and are then empty."""
-    import pandas as pd  # noqa: PLC0415  half a second to import, and measuring does not need it
-
-    _check_columns(path, [column for column in columns if column not in newer])
     types = {column: _column_type(column) for column in columns}
-    try:
-        # "NA" and "null" are answers like any other; only an empty cell is absent.
-        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
-    except ValueError as error:
-        raise RecordError(f"{path} has a cell of the wrong type: {error}") from error
+    table = read_frame(path, types, needed=[column for column in columns if column not in newer])
     return table.assign(**{column: float("nan") for column in newer if column not in table})
-
-
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    if not path.is_file():
-        raise RecordError(f"there is no {path}")
-    with path.open(encoding="utf-8", newline="") as file:
-        present = next(csv.reader(file), [])
-    missing = [column for column in columns if column not in present]
-    if missing:
-        raise RecordError(f"{path} lacks the columns {', '.join(missing)}")
 
 
 def _column_type(column: str) -> str:
     if column in _TEXT_COLUMNS:
-        return "str"
+        return "text"
     if column in _TRUTH_COLUMNS:
-        return "boolean"
-    return "int64" if column in _WHOLE_COLUMNS else "float64"
+        return "truth"
+    return "whole" if column in _WHOLE_COLUMNS else "real"

@@ -6,17 +6,18 @@ from typing import Annotated
 
 import pandas as pd
 import typer
-from rich.table import Table
 
 from ragbench.commands.common import say, terminal
 from ragbench.compare import Cell, Comparison, frame
 from ragbench.compare import compare as compared
 from ragbench.config import StudyError
 from ragbench.crossover import crossovers
+from ragbench.csv_table import write_table
 from ragbench.gate import Gate, judge, parse_gates
 from ragbench.pairs import make_pairs
 from ragbench.records import write_atomic
 from ragbench.sides import METRICS, parse_side
+from ragbench.terminal import Table
 from ragbench.wording import footnotes, sentences, signed, span
 
 SideArgument = Annotated[
@@ -43,7 +44,7 @@ def compare(
     comparison = compared(pairs)
     table = frame(comparison)
     if out is not None:
-        write_atomic(out, table.to_csv(index=False) if out.suffix == ".csv" else as_text(table))
+        write_atomic(out, _as_csv(table) if out.suffix == ".csv" else as_text(table))
     if as_json:
         print(as_text(table), end="")
     else:
@@ -54,6 +55,14 @@ def compare(
         raise typer.Exit(1)
 
 
+def _as_csv(table: pd.DataFrame) -> str:
+    rows = table.astype(object).where(table.notna(), None)
+    exact = (
+        [repr(float(each)) if isinstance(each, float) else each for each in row] for row in rows.itertuples(index=False)
+    )
+    return write_table(list(table.columns), exact)
+
+
 def as_text(table: pd.DataFrame) -> str:
     """The table as JSON, a record a row; absent cells are null."""
     return json.dumps(json.loads(table.to_json(orient="records", double_precision=9)), indent=2) + "\n"
@@ -62,7 +71,7 @@ def as_text(table: pd.DataFrame) -> str:
 def _print(comparison: Comparison) -> None:
     terminal.print(_table(comparison))
     for line in [*sentences(comparison), *map(str, crossovers(comparison)), *footnotes(comparison)]:
-        terminal.print(line, soft_wrap=True, markup=False, highlight=False)
+        terminal.print(line, soft_wrap=True)
 
 
 def _table(comparison: Comparison) -> Table:

@@ -8,23 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ragbench.csv_table import read_frame
 from ragbench.paths import StudyPaths
-from ragbench.plots import rendered, write
+from ragbench.plots import save
 from ragbench.plots.lines import Line, lines
+from ragbench.plots.marks import draw_due, draw_line, due_handle, line_handles, mark_handles
 from ragbench.plots.study import Study, load_study
-from ragbench.plots.style import (
-    GREY,
-    arrivals_told,
-    draw_line,
-    finish,
-    line_handles,
-    log_axis,
-    mark_handles,
-    named,
-    page,
-    rate_axis,
-    styled,
-)
+from ragbench.plots.style import GREY, arrivals_told, finish, log_axis, named, page, rate_axis, styled
 from ragbench.records import RecordError
 from ragbench.slo import PERCENTILES
 
@@ -37,7 +27,7 @@ def load_capacity(folder: Path) -> pd.DataFrame:
     path = folder / FILE
     if not path.is_file():
         raise RecordError(f"there is no {path}; `ragbench capacity` writes it")
-    return pd.read_csv(path, dtype={"configuration": str, "design": str, "reason": str, "slo": str})
+    return read_frame(path, dict.fromkeys(("configuration", "design", "arrival", "slo", "reason"), "text"))
 
 
 @styled
@@ -60,17 +50,16 @@ def capacity(study: Study) -> Figure | None:
         for axes, drawn in zip(grid[:, place], (column, THROUGHPUT), strict=True):
             _draw(axes, line, arrival, drawn, bracket=_bracket(line, brackets))
         grid[0, place].set_title(_title(line, brackets))
-        rates = np.array(sorted(line.at(arrival)["offered_rps"].unique()))
-        grid[1, place].plot(rates, rates, color=GREY, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
+        draw_due(grid[1, place], line.at(arrival))
         grid[1, place].set_xlabel(named("offered_rps"))
         if limit_s is not None:
             grid[0, place].axhline(limit_s, color=GREY, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1, gid="promise")
     for row, drawn in zip(grid, (column, THROUGHPUT), strict=True):
         log_axis(row[0])
         row[0].set_ylabel(named(drawn).replace(" (", "\n("))
-    band = Patch(facecolor=GREY, alpha=0.25, label="the bracket: passed at its left end, failed at its right")
-    handles = [*line_handles(shown), band, *mark_handles(shown, column)]
-    notes = [f"{arrivals_told(arrival)}; promise: {promise}. Dashed: the promise above, all that was offered below."]
+    band = Patch(facecolor=GREY, alpha=0.25, label="the bracket: the capacity lies in it")
+    handles = [*line_handles(shown), band, due_handle(study.summary), *mark_handles(shown, column)]
+    notes = [f"{arrivals_told(arrival)}; promise, dashed above: {promise}."]
     return finish(figure, study, "Capacity", handles=handles, notes=notes)
 
 
@@ -110,11 +99,6 @@ def _promised(slo: str) -> tuple[str, float | None]:
 
 
 def save_capacity(folder: Path) -> list[Path]:
-    """Write the figure into the folder's `figures/` as PNG and SVG; none where there is nothing to show."""
+    """Write the figure into the folder's `figures/`, as `save` does; none where there is nothing to show."""
     study = load_study(folder)
-    figure = capacity(study)
-    if figure is None:
-        return []
-    figures = StudyPaths(study.folder).figures
-    figures.mkdir(exist_ok=True)
-    return [write(figures / f"capacity.{kind}", rendered(figure, kind)) for kind in ("png", "svg")]
+    return save(study, {"capacity": capacity}, StudyPaths(study.folder).figures)

@@ -12,6 +12,7 @@ DESIGN_COLOURS = {"baseline": "#0072B2", "batched": "#D55E00", "scaled": "#009E7
 OTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#333333", "#8C510A", "#6A3D9A", "#999999", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
+ORIGINS = ("hardware", "hostname", "code")
 SIMULATED, SIMULATED_DASH = "simulated", (0, (1, 1))
 MOST_LINES = 8
 
@@ -48,12 +49,13 @@ def lines(study: Study) -> list[Line]:
     """Every line of the study, designs in order, each design's settings ascending.
 
     A design keeps its hue, marker and width in every figure; its largest settings have the full colour and a whole
-    line, smaller ones are paler and dashed. Machines are told apart like settings: their points never share a line.
+    line, smaller ones are paler and dashed. Machines and states of the code are told apart like settings: their points
+    never share a line.
     """
     found: list[Line] = []
     for index, design in enumerate(designs(study)):
         rows = study.summary[study.summary["design"] == design]
-        varied = [name for name in [*study.settings, "hardware"] if rows[name].nunique(dropna=False) > 1]
+        varied = [name for name in [*study.settings, *ORIGINS] if rows[name].nunique(dropna=False) > 1]
         choices = _by_settings(design, rows, varied)
         for below, (label, points) in enumerate(reversed(choices)):
             colour = tint(colours(study)[design], 0.55 * below / max(len(choices) - 1, 1))
@@ -107,8 +109,8 @@ def _told(name: str, value: object) -> str:
 
 
 def one_each(study: Study) -> list[Line]:
-    """One line per design and machine: the one with the largest settings, for figures that would drown in all."""
-    last = {(line.design, str(line.points["hardware"].iloc[0]), line.is_simulated): line for line in lines(study)}
+    """One line per design, machine and code: that of the largest settings, for figures that would drown in all."""
+    last = {(line.design, *map(str, line.points.iloc[0][[*ORIGINS]]), line.is_simulated): line for line in lines(study)}
     return list(last.values())
 
 
@@ -126,22 +128,28 @@ def left_out(study: Study, shown: list[Line]) -> str:
     return f"Of several settings, shown: {'; '.join(chosen)}." if chosen else ""
 
 
-def repeats(rows: pd.DataFrame, column: str, *, by: str = "offered_rps") -> pd.DataFrame:
-    """Repeats of one line joined by load: `mean`, `low` and `high` over seeds, and `is_valid` where all were.
+def runs(rows: pd.DataFrame, column: str, *, by: str = "offered_rps") -> pd.DataFrame:
+    """The runs of one line, each on its own, by load and seed: `load`, `seed`, `value`, `verdict`, `answered_share`.
 
-    A valid load with one seed has the ends of its interval within the run for `low` and `high`, where that is known. A
-    load at which no seed has a value (a failed point) keeps its row, with `mean` absent.
+    Runs are never joined: a mean of percentiles is no percentile of anything. `low` and `high` are the interval within
+    the run, of a valid one alone, and NaN at a load with several runs, whose spread is there to see. A run without a
+    value keeps its row; one that drew no request has none.
     """
-    groups = rows.groupby(by, sort=True)
-    values = groups[column]
-    joined = pd.DataFrame({"mean": values.mean(), "low": values.min(), "high": values.max()})
-    joined = joined.assign(is_valid=groups["verdict"].agg(lambda verdicts: bool((verdicts == "valid").all())))
-    alone = (groups.size() == 1) & joined["is_valid"]
+    known = rows[rows["requests"] != 0].sort_values([by, "seed"], kind="stable").reset_index(drop=True)
+    table = known[["seed", "verdict"]].assign(
+        load=known[by].astype(float), value=known[column].astype(float), answered_share=answered_share(known)
+    )
+    has_interval = (known.groupby(by)["seed"].transform("size") == 1) & (known["verdict"] == "valid")
     for end in ("low", "high"):
-        if bound(column, end) in rows:
-            known = groups[bound(column, end)].mean().where(alone)
-            joined[end] = known.fillna(joined[end])
-    return joined
+        ends = known[bound(column, end)] if bound(column, end) in known else pd.Series(float("nan"), known.index)
+        table[end] = ends.astype(float).where(has_interval)
+    return table
+
+
+def answered_share(rows: pd.DataFrame) -> pd.Series:
+    """Ok answers over requests scheduled, 0..1: the column, or where older results lack it what it is made of."""
+    counted = rows["completed"] / rows["requests"].where(rows["requests"] > 0)
+    return rows["answered_share"].fillna(counted) if "answered_share" in rows else counted
 
 
 def bound(column: str, end: str) -> str:

@@ -26,7 +26,7 @@ def qa(name: str, question: str, *answers: str) -> dict[str, Any]:
 
 def write(path: Path, *paragraphs: dict[str, Any]) -> Path:
     articles = [{"title": "one", "paragraphs": paragraphs[:1]}, {"title": "other", "paragraphs": paragraphs[1:]}]
-    path.write_text(json.dumps({"version": "1.1", "data": articles}))
+    path.write_text(json.dumps({"version": "1.1", "data": articles}), encoding="utf-8")
     return path
 
 
@@ -144,7 +144,7 @@ def test_a_folder_and_what_is_not_text_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Is a directory"):
         squad.read(tmp_path, 10)
     (tmp_path / "latin.json").write_bytes(b'{"data": "\xe9"}')
-    with pytest.raises(ModelError, match=r"latin.json: not JSON \('utf-8' codec can't decode"):
+    with pytest.raises(ModelError, match=r"latin.json: wanted UTF-8: 'utf-8' codec can't decode"):
         squad.read(tmp_path / "latin.json", 10)
 
 
@@ -152,7 +152,7 @@ def test_the_hubs_rows_give_the_same_as_the_json(small: Path, tmp_path: Path, mo
     rows = [
         {"id": entry["id"], "context": paragraph["context"], "question": entry["question"]}
         | {"answers": {key: [answer[key] for answer in entry["answers"]] for key in ("text", "answer_start")}}
-        for article in json.loads(small.read_text())["data"]
+        for article in json.loads(small.read_text(encoding="utf-8"))["data"]
         for paragraph in article["paragraphs"]
         for entry in paragraph["qas"]
     ]
