@@ -26,6 +26,7 @@ from ragbench.commands.run import plan, run
 from ragbench.commands.simulate import simulate
 from ragbench.config import StudyError
 from ragbench.interrupts import Interrupted, interruptible
+from ragbench.terminal import tolerate
 from ragbench.unwritten import line_of
 from ragbench.workload import QuestionsError
 
@@ -59,6 +60,8 @@ for command in COMMANDS:
 
 def main() -> None:
     """Run the command line; mistakes of the user are lines, not tracebacks."""
+    tolerate(sys.stdout)
+    tolerate(sys.stderr)
     try:
         with interruptible():
             app()

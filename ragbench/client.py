@@ -23,6 +23,7 @@ from ragbench.connection_errors import LONGEST_ERROR, in_words, is_out_of_files,
 from ragbench.records import Decision, ReplicaCount, Row, Start, Status
 from ragbench.scaling import NOTHING_TOLD, Scaling
 from ragbench.schedule import Request
+from ragbench.text_file import parse_told
 from ragbench.workload import Question, exact_match, f1, recall_at_k
 
 Clock = Callable[[], float]
@@ -34,6 +35,7 @@ _KEEP_IDLE_S = 2.0
 _CHECK_S = 10.0
 # Of one header: more than any server allows by default, so that a long trace or cookie spoils no answer.
 _LONGEST_HEADER = 1 << 16
+_MOST_COUNTED = 2**53
 _STAGES = {"queue": "queue_s", "embed": "embed_s", "retrieve": "retrieve_s", "generate": "generate_s"}
 _TIMING_ENTRY = re.compile(r'(?:[^,"]|"[^"]*")+')
 _DESCRIPTION = re.compile(r'desc\s*=\s*"[^"]*"', re.IGNORECASE)
@@ -179,8 +181,8 @@ class Client:
     async def _fetch(self, path: str) -> dict[str, Any] | None:
         try:
             async with asyncio.timeout(5.0), self._session.get(self._address.at(path)) as response:
-                told = json.loads(await response.read()) if response.status == 200 else None
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError):
+                told = parse_told(await response.read()) if response.status == 200 else None
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             return None
         return told if isinstance(told, dict) else None
 
@@ -293,7 +295,14 @@ def _finite(value: object) -> float:
     return float(value)
 
 
-_READERS: Mapping[Any, Callable[[Any], Any]] = {float: _finite, float | None: _finite, int: int, str: str}
+def _count(value: Any) -> int:
+    """A whole number that a float holds too, in which figures are computed. Raises ValueError, TypeError."""
+    if not 0 <= int(value) <= _MOST_COUNTED:
+        raise ValueError(f"no count: {value!r}")
+    return int(value)
+
+
+_READERS: Mapping[Any, Callable[[Any], Any]] = {float: _finite, float | None: _finite, int: _count, str: str}
 _UNSEEN: dict[str, Any] = {"queue_wait_p95_s": None, "arrival_rps": None}
 
 
@@ -335,13 +344,15 @@ def _milliseconds(text: str) -> float | None:
 def _recall(documents: object, gold: Sequence[str]) -> float | None:
     if not isinstance(documents, list):
         return None
-    return recall_at_k([str(document.get("id")) for document in documents if isinstance(document, dict)], gold)
+    ids = [document.get("id") for document in documents if isinstance(document, dict)]
+    return recall_at_k([str(name) for name in ids if isinstance(name, str | int)], gold)
 
 
 def _usage(usage: object) -> dict[str, int | None]:
     counts = usage if isinstance(usage, dict) else {}
     names = ("prompt_tokens", "completion_tokens")
-    return {name: counts.get(name) if type(counts.get(name)) is int else None for name in names}
+    told = {name: counts.get(name) for name in names}
+    return {name: n if type(n) is int and 0 <= n <= _MOST_COUNTED else None for name, n in told.items()}
 
 
 def _refusal(answer: Answer) -> str:
@@ -358,9 +369,9 @@ def _detail(body: bytes) -> str:
     """The `detail` of an error answer, or the start of its body."""
     try:
         told = json.loads(body)
+        return str(told["detail"]) if isinstance(told, dict) and "detail" in told else _text(body)
     except (ValueError, RecursionError):
         return _text(body)
-    return str(told["detail"]) if isinstance(told, dict) and "detail" in told else _text(body)
 
 
 def _text(body: bytes) -> str:

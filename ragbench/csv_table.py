@@ -23,6 +23,8 @@ _QUOTED = re.compile(r'[,"\r\n\0]')
 _ESCAPED = re.compile(r"\\(?=[eu])|[\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\u([0-9a-f]{4})")
 _EMPTY = r"\e"
+_WHOLE = re.compile(r"-?[0-9]+")
+_REAL = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 
 csv.field_size_limit(sys.maxsize)  # an answer may be longer than the 131,072 characters of csv's own limit
 
@@ -142,24 +144,15 @@ def _rows(lines: Any, name: str, width: int) -> Iterator[tuple[int, Cells]]:
 
 
 def _kind(cells: Cells) -> str:
-    """What all cells that are there can be read as."""
+    """What all cells that are there are, as `cell` writes it: a setting may be the text nan, or 1_000."""
     known = [each for each in cells if each is not None]
     if not known:
         return "real"
     if all(each in ("true", "false") for each in known):
         return "truth"
-    for kind, read in (("whole", int), ("real", float)):
-        if all(_reads(read, each) for each in known):
-            return "real" if None in cells else kind
-    return "text"
-
-
-def _reads(read: Callable[[str], object], text: str) -> bool:
-    try:
-        read(text)
-    except ValueError:
-        return False
-    return text.strip() == text and "_" not in text
+    if all(_WHOLE.fullmatch(each) for each in known):
+        return "real" if None in cells else "whole"
+    return "real" if all(_REAL.fullmatch(each) for each in known) else "text"
 
 
 def _texts(cells: Cells) -> "pd.Series[Any]":

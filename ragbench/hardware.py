@@ -157,7 +157,7 @@ def _gpu() -> str | None:
 def _output(argv: Sequence[str]) -> str | None:
     """What a command prints, stripped; None where it is absent, fails or takes longer than 10 s."""
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(argv, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

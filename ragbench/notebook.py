@@ -5,6 +5,7 @@ Measures nothing and draws nothing.
 
 import ast
 import math
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from IPython.display import HTML, Image, Markdown, display
 
 from ragbench import plots, tables
 from ragbench.plots.study import Study
+from ragbench.terminal import plain
 from ragbench.verdicts import rules_table
 
 INJECTED = "# Parameters"
 PIXELS_AN_INCH = 100
+_MARKUP = re.compile(r"[\\`*_\[\]<>&$#|~]")
 
 
 def check_parameters() -> None:
@@ -56,9 +59,13 @@ def _assigned(cell: str) -> list[str]:
 
 def about(study: Study) -> Markdown:
     """The study in two lines: its title, its machine, its points and their verdicts."""
-    return Markdown(
-        f"**{study.title}** (`{study.name}`), on {', '.join(study.hardware)}.\n\n{tables.summarised(study)}"
-    )
+    machines = ", ".join(map(as_words, study.hardware))
+    return Markdown(f"**{as_words(study.title)}** (`{study.name}`), on {machines}.\n\n{tables.summarised(study)}")
+
+
+def as_words(text: str) -> str:
+    """A text of others for Markdown: it is shown as it is, and nothing in it is markup."""
+    return _MARKUP.sub(lambda found: f"&#{ord(found.group())};", " ".join(plain(text).split()))
 
 
 def show(files: Sequence[Path], name: str, *, known: Collection[str] | None = None) -> Image | Markdown:
@@ -103,4 +110,4 @@ def _told(value: object) -> str:
         return ""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
-    return str(value)
+    return plain(str(value))

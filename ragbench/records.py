@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from ragbench.csv_table import RecordError, read_frame, read_table, write_table
+from ragbench.text_file import parse_json, read_text
 from ragbench.unwritten import naming
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 def read_manifest(path: Path) -> dict[str, Any] | None:
     """The manifest at `path`, or None where there is no whole one."""
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = parse_json(read_text(path))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) and {"point", "summary"} <= manifest.keys() else None

@@ -40,13 +40,13 @@ class Job:
 
 
 def job_line(job: Job) -> bytes:
-    """A job as a line of JSON."""
-    return msgspec.json.encode(job) + b"\n"
+    """A job as a line of JSON. A question may hold a lone surrogate, which json can spell and msgspec cannot."""
+    return json.dumps(msgspec.to_builtins(job)).encode() + b"\n"
 
 
 def read_job(line: bytes) -> Job:
     """The job of such a line."""
-    return msgspec.json.decode(line, type=Job)
+    return msgspec.convert(json.loads(line), type=Job)
 
 
 def row_line(row: Row) -> bytes:

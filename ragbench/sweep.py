@@ -152,7 +152,9 @@ class _Runner:
         return True
 
     def _fail(self, points: Sequence[Point], reason: str) -> None:
-        log = self._paths.live_log.read_text(errors="replace") if self._paths.live_log.exists() else ""
+        log = (
+            self._paths.live_log.read_text(encoding="utf-8", errors="replace") if self._paths.live_log.exists() else ""
+        )
         for point in points:
             self._write(unmeasured(point, self._questions, failure=reason), log=log)
 
@@ -195,7 +197,7 @@ def _schedule_difference(manifest: dict[str, Any], point: Point, questions: Ques
 def locked(paths: StudyPaths) -> Iterator[None]:
     """Hold the study's folder. Raises StudyError where another run holds it."""
     paths.root.mkdir(parents=True, exist_ok=True)
-    with paths.lock.open("w") as lock:
+    with paths.lock.open("wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -4,6 +4,7 @@ Services, paths and names bring text that nobody here wrote, so no other module 
 import-linter contract). A style of our own is put on with `styled`. What is shown is decided by the callers.
 """
 
+import io
 import re
 from collections.abc import Iterable, Iterator
 from typing import IO, Any, Self, TypeVar
@@ -14,7 +15,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Bar", "Spinner", "Table", "Terminal", "Text", "plain", "styled"]
+__all__ = ["Bar", "Spinner", "Table", "Terminal", "Text", "plain", "styled", "tolerate"]
 
 _T = TypeVar("_T")
 
@@ -30,6 +31,12 @@ def plain(text: str) -> str:
 def styled(text: str, style: str | None = None) -> Text:
     """`text` in one of our own styles, for a cell or a line. The text itself stays plain."""
     return Text(plain(text), style=style or "")
+
+
+def tolerate(stream: IO[str]) -> None:
+    r"""Let `stream` show what its encoding cannot write as \u2192, where it would raise UnicodeEncodeError."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
 
 
 class Terminal(Console):

@@ -4,10 +4,14 @@ Every fault is a ValueError whose message is one line.
 """
 
 import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["decoded", "parse_json", "read_text"]
+__all__ = ["decoded", "parse_json", "parse_told", "read_text"]
+
+MOST_NESTED = 100
 
 
 def read_text(path: Path) -> str:
@@ -32,3 +36,29 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+
+
+def parse_told(text: str | bytes) -> Any:
+    """The JSON of a service, such that it can be written again: NaN and infinity, which JSON has not, are None.
+
+    Raises ValueError, also where it is nested more than MOST_NESTED deep: json writes less depth than it reads.
+    """
+    try:
+        told = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    level: list[object] = [told]
+    for _ in range(MOST_NESTED):
+        level = [inner for outer in level for inner in _inside(outer)]
+    if level:
+        raise ValueError("it is nested too deep")
+    return told
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def _inside(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

@@ -33,7 +33,7 @@ def read_toml(path: Path) -> Table:
         raise StudyError([str(error)]) from error
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also whole numbers of more digits than Python reads
         raise StudyError([f"{path}: not TOML: {error}"]) from error
 
 

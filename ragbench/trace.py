@@ -57,7 +57,10 @@ def read_trace(path: str) -> Trace:
 @lru_cache(maxsize=4)
 def _read(path: str, mtime_ns: int, size: int) -> Trace:
     del mtime_ns, size  # only tell a changed file from the one read before
-    raw = Path(path).read_bytes()
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise TraceError(f"no trace at {path!r}: {error.strerror}") from error
     try:
         lines = foreign_lines(raw, name=path)
     except RecordError as error:

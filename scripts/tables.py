@@ -52,7 +52,7 @@ def page(title: str, table: pd.DataFrame, notes: Sequence[str], *, command: str,
 
 def _commit() -> str:
     told = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False
     )
     return told.stdout.strip() or "unknown"
 

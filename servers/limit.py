@@ -133,8 +133,8 @@ def _print_table(runs: Sequence[Run], floors: dict[int, dict[str, float]]) -> No
 def _keep(path: Path, runs: Sequence[Run], floors: dict[int, dict[str, float]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.tmp")
-    with aside.open("w", newline="") as file:
-        table = csv.writer(file)
+    with aside.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
         seen: dict[int, int] = {}
         for run in runs:

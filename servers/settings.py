@@ -171,7 +171,7 @@ def _from_file(path: str | None) -> dict[str, Any]:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise SettingsError(f"--config {path}: wanted UTF-8: {error}") from error
-    except (OSError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"--config {path}: {error}") from error
     return {key: value for key, value in values.items() if f"{ENV_PREFIX}{key.upper()}" not in os.environ}
 

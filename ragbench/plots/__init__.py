@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter
 
 from ragbench.paths import StudyPaths
 from ragbench.plots.arrivals import arrivals
@@ -22,6 +24,7 @@ from ragbench.plots.study import Study, load_study
 from ragbench.plots.style import DPI, RC
 from ragbench.plots.throughput import throughput
 from ragbench.plots.users import users
+from ragbench.terminal import plain
 from ragbench.unwritten import naming
 
 __all__ = ["DPI", "FIGURES", "Study", "drawn_path", "keep", "load_study", "remove", "rendered", "save", "save_all"]
@@ -85,8 +88,21 @@ def rendered(figure: Figure, kind: str) -> bytes:
     """A figure as the bytes of a "png" or "svg" file; the same figure gives the same bytes."""
     sink = io.BytesIO()
     with mpl.rc_context(RC):
+        _make_texts_plain(figure)
         figure.savefig(sink, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return sink.getvalue()
+
+
+def _make_texts_plain(figure: Figure) -> None:
+    """Spell what no font can draw and no SVG can hold: control characters and lone surrogates in names of others."""
+    for axes in figure.axes:
+        for formatter in (axes.xaxis.get_major_formatter(), axes.yaxis.get_major_formatter()):
+            if isinstance(formatter, FixedFormatter):
+                formatter.seq = [plain(label) for label in formatter.seq]
+    for text in figure.findobj(Text):
+        shown = plain(text.get_text())
+        if shown != text.get_text():
+            text.set_text(shown)
 
 
 def write(path: Path, content: bytes) -> Path:

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle, StepPatch
 from numpy.typing import NDArray
 
+from ragbench.csv_table import read_frame, write_table
+
 COLUMNS = ("panel", "title", "kind", "series", "vertex", "x", "y")
 MOST_VERTICES = 200  # of a series; of a longer one as many are kept, evenly spaced by number
 DIGITS = 6
@@ -34,14 +36,21 @@ def drawn(figure: Figure) -> pd.DataFrame:
 
 def drawn_csv(figure: Figure) -> str:
     """`drawn` as CSV text."""
-    return drawn(figure).to_csv(index=False, float_format=f"%.{DIGITS}g", lineterminator="\n")
+    return write_table(COLUMNS, (map(_cell, row) for row in drawn(figure).itertuples(index=False)))
 
 
 def read_drawn(path: Path) -> pd.DataFrame:
     """The numbers that `drawn_csv` wrote."""
-    return pd.read_csv(
-        path, dtype={"title": str, "kind": str, "series": str}, keep_default_na=False, na_values={"x": [""], "y": [""]}
-    )
+    texts = ("title", "kind", "series")
+    frame = read_frame(path, {**dict.fromkeys(texts, "text"), "x": "real", "y": "real"}, needed=COLUMNS)
+    return frame.fillna(dict.fromkeys(texts, ""))
+
+
+def _cell(value: object) -> object:
+    """No title and no vertex are empty cells."""
+    if isinstance(value, float):
+        return None if np.isnan(value) else f"{value:.{DIGITS}g}"
+    return None if value == "" else value
 
 
 def difference(one: pd.DataFrame, other: pd.DataFrame) -> str | None:

@@ -1,7 +1,6 @@
 """A study's results as the figures see them: the summary, and the rows of one point. Draws nothing, writes nothing."""
 
 import functools
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import pandas as pd
 
 from ragbench import records
 from ragbench.paths import PACKAGE, StudyPaths
-from ragbench.text_file import read_text
+from ragbench.toml_tables import read_toml
 
 CHECKOUT = PACKAGE.parent
 _Drawn = TypeVar("_Drawn")
@@ -92,8 +91,8 @@ def open_loop(draw: Callable[[Study], _Drawn | None]) -> Callable[[Study], _Draw
 
 def title_of(study_toml: Path, *, default: str) -> str:
     """The title in a study's file; `default` where there is none."""
-    settings = tomllib.loads(read_text(study_toml)) if study_toml.is_file() else {}
-    return str(settings.get("study", {}).get("title", default))
+    head = read_toml(study_toml).get("study", {}) if study_toml.is_file() else {}
+    return str(head.get("title", default)) if isinstance(head, dict) else default
 
 
 def load_study(folder: str | Path) -> Study:

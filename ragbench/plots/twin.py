@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ragbench.plots import rendered, write
 from ragbench.plots.lines import DESIGN_COLOURS
-from ragbench.plots.style import DPI, GREY, RC, log_axis, rate_axis
+from ragbench.plots.style import GREY, RC, log_axis, rate_axis
 
 LATENCIES = {"p50": ("latency_p50_s", "simulated_p50_s"), "p95": ("latency_p95_s", "simulated_p95_s")}
 
@@ -50,8 +51,7 @@ def _curves(axes: Axes, points: pd.DataFrame, measured: str, simulated: str, *, 
 def draw_timeline(moments: Sequence[Mapping[str, float]], path: Path, *, title: str, note: str = "") -> None:
     """A scenario over time as PNG: load, latency, replicas. `moments` as in timeline.csv."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(RC):
-        timeline_figure(pd.DataFrame(moments), title=title, note=note).savefig(path, dpi=DPI)
+    write(path, rendered(timeline_figure(pd.DataFrame(moments), title=title, note=note), "png"))
 
 
 def timeline_figure(moments: pd.DataFrame, *, title: str, note: str = "") -> Figure:

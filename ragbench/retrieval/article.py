@@ -6,6 +6,7 @@ from pathlib import Path
 from IPython.display import Image, Markdown, display
 
 from ragbench import notebook
+from ragbench.notebook import as_words
 from ragbench.paths import RetrievalPaths
 from ragbench.plots.retrieval import FIGURES, save_all
 from ragbench.retrieval.findings import FINDINGS
@@ -26,8 +27,9 @@ class Article:
         """Its title, its machine, how many cells came to what, and the rates of each device."""
         results = self.results
         statuses = ", ".join(f"{n} {status}" for status, n in results.cells["status"].value_counts().items())
-        rates = [f"- {each}" for each in read_rates(RetrievalPaths(results.folder).roofline)]
-        told = f"**{results.title}** (`{results.name}`), on {', '.join(results.hardware)}. {len(results.cells)} cells"
+        rates = [f"- {as_words(str(each))}" for each in read_rates(RetrievalPaths(results.folder).roofline)]
+        machines = ", ".join(map(as_words, results.hardware))
+        told = f"**{as_words(results.title)}** (`{results.name}`), on {machines}. {len(results.cells)} cells"
         return Markdown("\n".join([f"{told}: {statuses}.", "", *rates]))
 
     def figure(self, name: str) -> Image | Markdown:

@@ -108,7 +108,7 @@ def _keep(vectors: np.ndarray, files: Files, *, about: dict[str, object]) -> Non
     try:
         with aside.open("wb") as file:
             np.save(file, vectors, allow_pickle=False)
-        note.write_text(json.dumps({"sha256": _sha256(aside), **about}))
+        note.write_text(json.dumps({"sha256": _sha256(aside), **about}), encoding="utf-8")
         aside.replace(files.vectors)
         note.replace(files.note)
         files.part.unlink()

@@ -21,7 +21,7 @@ from ragbench.client import (
     server_timing,
 )
 from ragbench.config import Workload
-from ragbench.records import Decision, Start
+from ragbench.records import Decision, Start, read_manifest, write_manifest
 from ragbench.scaling import Scaling
 from ragbench.schedule import Request
 from ragbench.workload import Question
@@ -391,13 +391,52 @@ def test_a_window_of_unknown_length_may_reach_back_to_any_load(window_s):
     "odd",
     [
         *({"age_s": None}, {"age_s": float("nan")}, {"arrival_rps": float("inf")}, {"target": None}, {"ready": "two"}),
-        *({"queue_wait_p95_s": "0.1"}, {"age_s": -5.0}),
+        *({"queue_wait_p95_s": "0.1"}, {"age_s": -5.0}, {"ready": 10**400}, {"outstanding": -1}, {"target": 1e300}),
     ],
 )
 def test_a_decision_that_cannot_be_read_is_left_out(odd):
     told = read_scaling({"decisions": [DECISION | odd, DECISION, None, {}, 5], "starts": None}, now_s=10.0)
     assert [one.t_s for one in told.decisions] == [9.0]
     assert told.starts == ()
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (
+            '{"a": NaN, "b": [-Infinity, 1e999, 2.5], "c": "\\ud800"}',
+            {"a": None, "b": [None, None, 2.5], "c": "\ud800"},
+        ),
+        ('{"a": ' + "[" * 500 + "]" * 500 + "}", None),
+        ('{"a": ' + "[" * 100_000, None),
+        ('{"a": ' + "9" * 5000 + "}", None),
+    ],
+    ids=["numbers that JSON has not", "deep", "too deep to read", "a long number"],
+)
+async def test_what_a_service_tells_can_be_written_down(body, told, tmp_path):
+    async def info(request):
+        return web.Response(text=body)
+
+    async with serving(web.get("/info", info)) as client:
+        found = await client.info()
+    assert found == told
+    write_manifest(tmp_path / "manifest.json", {"point": {}, "summary": {}, "server_info": found})
+    assert read_manifest(tmp_path / "manifest.json")["server_info"] == found
+
+
+def test_counts_that_no_figure_could_be_computed_of_are_absent():
+    usage = {"prompt_tokens": 10**400, "completion_tokens": 7}
+    answer = Answer(200, {}, json.dumps({"result": "x", "usage": usage}).encode())
+    told = read_answer(answer, Question("q", "?"))
+    assert (told["prompt_tokens"], told["completion_tokens"]) == (None, 7)
+
+
+@pytest.mark.parametrize("depth", range(850, 1000, 10))
+def test_an_answer_nested_deep_is_a_row(depth):
+    deep = "[" * depth + "]" * depth
+    question = Question("q", "?", documents=("a",))
+    for status, body in ((200, f'{{"result": "x", "documents": [{{"id": {deep}}}]}}'), (500, f'{{"detail": {deep}}}')):
+        assert read_answer(Answer(status, {}, body.encode()), question)["http_status"] == status
 
 
 async def test_a_service_that_tells_nothing():

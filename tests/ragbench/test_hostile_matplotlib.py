@@ -1,47 +1,134 @@
+"""Figures are the same whatever matplotlib's settings are, and a $ in a name is a $."""
+
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib as mpl
+import pandas as pd
 import pytest
 
 from ragbench import plots
+from ragbench.calibration import figures as calibration
+from ragbench.calibration import report
+from ragbench.plots import retrieval
+from ragbench.plots.twin import timeline_figure, twin
+from ragbench.retrieval.results import load_results
 from tests.ragbench.results_fixture import write_study
+from tests.ragbench.retrieval.results_fixture import write_results
 
-HOSTILE = {"text.usetex": True, "figure.facecolor": "black", "axes.facecolor": "#101010", "font.size": 40.0}
-HOSTILE |= {"axes.prop_cycle": mpl.cycler(color=["red"]), "savefig.dpi": 30.0, "svg.fonttype": "path"}
-
-
-@pytest.fixture
-def study(tmp_path):
-    return write_study(tmp_path / "small", designs={"baseline": [{}]}, arrivals=("ideal",), rates=(20,))
-
-
-@pytest.mark.parametrize("name", ["latency", "throughput"])
-def test_figures_do_not_depend_on_the_settings_of_matplotlib(study, name):
-    draw = plots.FIGURES[name]
-    before = plots.rendered(draw(plots.load_study(study)), "png")
-    with mpl.rc_context(HOSTILE):
-        assert plots.rendered(draw(plots.load_study(study)), "png") == before
-
-
-def test_a_dollar_in_a_title_is_a_dollar(study):
-    title = "from $1 to $x_{"
-    (study / "study.toml").write_text(f'[study]\ntitle = "{title}"\n', encoding="utf-8")
-    figure = plots.FIGURES["latency"](plots.load_study(study))
-    figure.suptitle(title)
-    assert plots.rendered(figure, "png")  # mathtext would raise
+RESULTS = Path(__file__).parents[2] / "results"
+HOSTILE = {
+    "text.usetex": True,
+    "figure.facecolor": "black",
+    "axes.facecolor": "#101010",
+    "savefig.facecolor": "black",
+    "font.size": 40.0,
+    "lines.linestyle": ":",
+    "axes.prop_cycle": mpl.cycler(color=["red"]),
+    "savefig.dpi": 30.0,
+    "savefig.bbox": "tight",
+    "xtick.labelcolor": "red",
+    "svg.fonttype": "none",
+}
+TITLE = "from $1 to $x_{"
 
 
-def test_a_matplotlibrc_of_the_user_leaves_the_report_as_it_is(study, tmp_path):
-    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfigure.facecolor: black\n", encoding="utf-8")
-    code = f"from ragbench import plots; plots.save_all({str(study)!r})"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc")},
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = write_study(
+        tmp_path_factory.mktemp("small") / "small",
+        designs={"batched": [{"mode": "$x_{"}], "scaled": [{}]},
+        arrivals=("poisson",),
+        rates=(20, 40),
+        users=(2,),
     )
-    assert done.returncode == 0, done.stderr
+    (folder / "study.toml").write_text(f'[study]\ntitle = "{TITLE}"\n', encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    return load_results(write_results(tmp_path_factory.mktemp("r") / "small"))
+
+
+def moments():
+    return pd.DataFrame(
+        [
+            {"t_s": t, "offered_rps": 5.0, "answered_share": 0.5, "latency_p50_s": 0.1, "latency_p95_s": 0.2 + t}
+            | {"ready": 1, "starting": 1}
+            for t in range(5)
+        ]
+    )
+
+
+def agreement():
+    row = {"design": "batched $x_{", "arrival": "poisson", "verdict": "valid"}
+    figures = dict.fromkeys(("latency_p50_s", "simulated_p50_s", "latency_p95_s", "simulated_p95_s"), 0.1)
+    return pd.DataFrame([row | figures | {"offered_rps": rate} for rate in (10.0, 20.0)])
+
+
+def calibrated():
+    return report.load(RESULTS / "reference-calibration")
+
+
+def same_under_hostile_settings(draw):
+    figure = draw()
+    if figure is None:
+        pytest.skip("nothing to show")
+    before = plots.rendered(figure, "svg")
+    with mpl.rc_context(HOSTILE):
+        assert plots.rendered(draw(), "svg") == before
+
+
+@pytest.mark.parametrize("name", plots.FIGURES)
+def test_figures_of_a_study(study, name):
+    same_under_hostile_settings(lambda: plots.FIGURES[name](plots.load_study(study)))
+
+
+@pytest.mark.parametrize("name", retrieval.FIGURES)
+def test_figures_of_a_retrieval_study(measured, name):
+    same_under_hostile_settings(lambda: retrieval.FIGURES[name](measured))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [lambda: timeline_figure(moments(), title=TITLE), lambda: twin(agreement())],
+    ids=["timeline", "twin"],
+)
+def test_figures_of_the_simulator(draw):
+    same_under_hostile_settings(draw)
+
+
+def test_figures_of_a_calibration(tmp_path):
+    def drawn(folder):
+        files = calibration.save(calibrated(), folder)
+        return {path.name: path.read_bytes() for path in files if path.suffix == ".svg"}
+
+    before = drawn(tmp_path / "a")
+    assert before
+    with mpl.rc_context(HOSTILE):
+        assert drawn(tmp_path / "b") == before
+
+
+def test_a_dollar_in_a_title_is_a_dollar():
+    figure = timeline_figure(moments(), title=TITLE)
+    assert plots.rendered(figure, "png")  # mathtext would raise
+    assert TITLE in figure.get_suptitle()
+
+
+def test_a_matplotlibrc_of_the_user_leaves_the_figures_as_they_are(study, tmp_path):
+    rc = tmp_path / "matplotlibrc"
+    rc.write_text("text.usetex: True\nfigure.facecolor: black\naxes.edgecolor: red\n", encoding="utf-8")
+    code = (
+        "import sys; from ragbench import plots; "
+        "sys.stdout.buffer.write(plots.rendered(plots.FIGURES['latency'](plots.load_study(sys.argv[1])), 'svg'))"
+    )
+    argv = [sys.executable, "-c", code, str(study)]
+    one, other = (
+        subprocess.run(argv, capture_output=True, timeout=120, check=True, env=os.environ | more, cwd=where).stdout
+        for more, where in (({}, study), ({"MATPLOTLIBRC": str(rc)}, tmp_path))
+    )
+    assert one == other
+    assert one.startswith(b"<?xml")

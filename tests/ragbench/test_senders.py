@@ -6,8 +6,8 @@ from ragbench.arrivals import Span
 from ragbench.config import Workload
 from ragbench.descendants import descendants
 from ragbench.records import Row
-from ragbench.schedule import Turns, make_schedule, shares
-from ragbench.sender import read_row, row_line
+from ragbench.schedule import Request, Turns, make_schedule, shares
+from ragbench.sender import Job, job_line, read_job, read_row, row_line
 from ragbench.senders import fire_from
 from ragbench.workload import Question
 
@@ -39,6 +39,16 @@ def test_a_row_survives_the_way():
     row = Row(3, "q\udc80", 0.1 + 0.2, 1 / 3, None, status="reset", error='a "line"\nand more', exact_match=1.0)
     assert read_row(row_line(row)) == row
     assert row_line(row).count(b"\n") == 1
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\0", "\r\n", "\u2028"])
+def test_a_job_survives_the_way(text):
+    question = Question(f"q{text}", f"Say {text}?", (text,))
+    share = (Request(0, 0.1 + 0.2, question), Request(1, 1.0, question, 8))
+    for each in (share, Turns(3, Span(duration_s=2.5), seed=2**70, questions=(question,))):
+        line = job_line(Job("http://x", Workload(), 1.0, each))
+        assert line.count(b"\n") == 1
+        assert read_job(line) == Job("http://x", Workload(), 1.0, each)
 
 
 async def test_two_processes_send_one_schedule(elsewhere):

@@ -110,3 +110,16 @@ def test_an_empty_key_is_an_error_and_no_open_door(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RAG_API_KEY", "")
     with pytest.raises(SettingsError, match="api_key"):
         load(Settings, [], prog="test")
+
+
+def test_a_file_is_utf_8_with_or_without_a_byte_order_mark(tmp_path, capsys):
+    file = tmp_path / "c.toml"
+    text = "port = 4021  # größer\n"
+    file.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert load(Settings, ["--config", str(file)], prog="x").port == 4021
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"--config .*c\.toml: wanted UTF-8"):
+        load(Settings, ["--config", str(file)], prog="x")
+    file.write_text(f"port = {'9' * 5000}\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"--config .*c\.toml: "):
+        load(Settings, ["--config", str(file)], prog="x")

@@ -37,7 +37,7 @@ def write(folder: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarra
             written.add(_file(folder, name, sums[name]))
             aside.replace(_file(folder, name, sums[name]))
         written.add(note)
-        note.write_text(json.dumps({"form": _FORM, "about": dict(about), "sha256": sums}, indent=1))
+        note.write_text(json.dumps({"form": _FORM, "about": dict(about), "sha256": sums}, indent=1), encoding="utf-8")
         note.replace(folder / _ABOUT)
     finally:
         for path in (before | written) - _files_of(folder):
@@ -47,7 +47,7 @@ def write(folder: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarra
 def read(folder: Path, *, mapped: bool = False) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What `write` was given. `mapped`: the arrays stay on disk, mapped to memory. Raises StoreError."""
     try:
-        note = json.loads((folder / _ABOUT).read_text())
+        note = json.loads((folder / _ABOUT).read_bytes())
         form, about, sums = note["form"], note["about"], note["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{folder}: no index is there ({_ABOUT} is missing or damaged: {error})") from error
@@ -82,7 +82,7 @@ def _file(folder: Path, name: str, sha256: str) -> Path:
 def _files_of(folder: Path) -> set[Path]:
     """Those of the index that is there; none where there is none."""
     try:
-        sums = json.loads((folder / _ABOUT).read_text())["sha256"]
+        sums = json.loads((folder / _ABOUT).read_bytes())["sha256"]
         files = {_file(folder, name, sha256) for name, sha256 in sums.items()}
         return {path for path in files if path.parent == folder}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
