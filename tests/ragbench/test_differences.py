@@ -79,8 +79,14 @@ def test_two_seeds_do_not_tell_how_starts_differ():
 def test_cells_lend_each_other_how_much_their_seeds_differ():
     odd, even = (Estimate(0.1, 0.01, 40.0, 3, excess, True) for excess in (7.0, 1.0))
     alone, together = differences([odd])[0], differences([odd, even, even])[0]
-    assert alone.starts_error == pytest.approx(math.sqrt(0.0001 * (7 - 1.1**2)))
-    assert together.starts_error == pytest.approx(math.sqrt(0.0001 * ((2 * 7 + 4 * 3) / 6 - 1.1**2)))
+    assert alone.error == together.error == pytest.approx(0.011)
+    assert alone.starts_error == pytest.approx(0.011 * math.sqrt((42 / 1.21 + 4) / 10 - 1))
+    assert together.starts_error == pytest.approx(0.011 * math.sqrt((26 / 1.21 + 4) / 10 - 1))
+
+
+def test_equal_starts_add_nothing():
+    estimate = Estimate(0.1, 0.01, 40.0, 3, 1.1**2, True)
+    assert [each.starts_error for each in differences([estimate] * 3)] == pytest.approx([0.0] * 3)
 
 
 def test_an_interval_is_students_and_bonferronis():
@@ -131,4 +137,5 @@ def test_a_tail_has_as_many_degrees_as_blocks_that_hold_some_of_it():
     spell[100:104] = 5.0  # one spell
     assert degrees_beyond([(spell, spell)] * 4, (4.0, 4.0), is_paired=True) == 3
     assert degrees_beyond([(spell, spell)], (4.0, 4.0), is_paired=True) == 1
-    assert degrees_beyond([(spell, calm)] * 4, (1.0, 1.0), is_paired=True) > 20
+    assert degrees_beyond([(calm, spell)] * 4, (1.0, 4.0), is_paired=True) == 3
+    assert degrees_beyond([(calm, calm)] * 4, (1.0, 1.0), is_paired=True) > 20
