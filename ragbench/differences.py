@@ -28,10 +28,11 @@ METHODS: dict[tuple[bool, bool], Method] = {  # by whether seeds show how starts
 
 ALPHA = 0.05  # of all intervals of a comparison together
 FEWEST_SEEDS = 3  # to see how starts differ
-# Degrees of freedom that the other cells of a comparison lend to how much one cell's seeds differ, and as many for starts
-# being equal. Three seeds tell little: without them they show fewer of the differences that are there than two do.
-_LENT = 4.0
-_WIDER = 1.1  # errors from blocks are too small, by 12% in the median of figures and rates between equal queues
+# A few seeds say little of how starts differ. Degrees of freedom that the other cells of a comparison add to it, and the
+# assumption that starts are equal. Without the latter, three seeds showed up to 4% fewer differences than two; with more
+# of it, more comparisons of equal servers whose starts differ show one. `scripts/tables.py power` prints both.
+_SHARED = 2.0
+_EQUAL = 4.0
 _TIMES = 500
 _FEWEST_TIMES = 200
 _MOST_DRAWN = 20_000_000  # values drawn in all; beyond that, fewer resamples
@@ -117,12 +118,14 @@ def estimates(
     assert not is_paired or all(len(a) == len(b) for a, b in runs), "what belongs together has one length"
     lengths = [_lengths(a, b, is_paired=is_paired) for a, b in runs]
     blocks = np.array([min(len(a) / of_a, len(b) / of_b) for (a, b), (of_a, of_b) in zip(runs, lengths, strict=True)])
-    degrees = float(blocks.sum()) - len(runs)
-    if min(sum(map(len, side)) for side in zip(*runs, strict=True)) < FEWEST_VALUES or degrees < FEWEST_BLOCKS - 1:
+    free = float(blocks.sum()) - len(runs)
+    if min(sum(map(len, side)) for side in zip(*runs, strict=True)) < FEWEST_VALUES or free < FEWEST_BLOCKS - 1:
         return []
+    # Of one run: with those of all, 10% of comparisons of equal queues over 5 seeds and 7 rates showed a difference.
+    degrees = max(1.0, free / len(runs))
     together, alone = _redrawn(runs, lengths, statistics, is_paired=is_paired, rng=rng)
     own = _log_ratios(runs, _once(runs), statistics)[0]
-    errors = _deviations(together) * math.sqrt(blocks.sum() / degrees)
+    errors = _deviations(together) * math.sqrt(blocks.sum() / free)
     excess = _excess(
         np.array([_log_ratios([run], _once([run]), statistics)[0] for run in runs]),
         np.array([_deviations(each) for each in alone]) * np.sqrt(blocks / np.maximum(blocks - 1, 1))[:, None],
@@ -133,22 +136,6 @@ def estimates(
         else None
         for ratio, error, more in zip(own, errors, excess, strict=True)
     ]
-
-
-def degrees_beyond(runs: Sequence[Both], figures: tuple[float, float], *, is_paired: bool) -> float:
-    """How many blocks hold a value beyond the figure of its side, less one, on the side where fewer do.
-
-    What is known of a tail is known from these: requests beyond a percentile come in a few busy spells.
-    """
-    lengths = [_lengths(a, b, is_paired=is_paired) for a, b in runs]
-    held = (
-        sum(
-            len(np.unique(np.flatnonzero(run[side] > figure) // of[side]))
-            for run, of in zip(runs, lengths, strict=True)
-        )
-        for side, figure in enumerate(figures)
-    )
-    return max(1.0, min(held) - 1.0)
 
 
 def _lengths(a: Floats, b: Floats, *, is_paired: bool) -> tuple[int, int]:
@@ -227,14 +214,13 @@ def differences(found: Sequence[Estimate]) -> list[Difference]:
 
 def _difference(estimate: Estimate, shared: float) -> Difference:
     is_pooled = estimate.seeds >= FEWEST_SEEDS
-    error = estimate.error * (_WIDER if is_pooled else 1.0)  # fewer seeds have so few blocks that t makes up for it
     return Difference(
         estimate.log_ratio,
-        error,
+        estimate.error,
         estimate.degrees,
         METHODS[is_pooled, estimate.is_paired],
         resolution=estimate.resolution,
-        starts_error=error * math.sqrt(_of_starts(estimate, shared)) if is_pooled else 0.0,
+        starts_error=estimate.error * math.sqrt(_of_starts(estimate, shared)) if is_pooled else 0.0,
         seeds=estimate.seeds,
     )
 
@@ -243,5 +229,5 @@ def _of_starts(estimate: Estimate, shared: float) -> float:
     """The variance that starts add to that within the runs, as its multiple."""
     degrees = estimate.seeds - 1
     own = shared if estimate.excess is None else estimate.excess
-    seen = (degrees * own + _LENT * shared) / _WIDER**2
-    return max(0.0, (seen + _LENT) / (degrees + 2 * _LENT) - 1)
+    excess = (degrees * own + _SHARED * shared + _EQUAL) / (degrees + _SHARED + _EQUAL)
+    return max(0.0, excess - 1)

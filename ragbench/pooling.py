@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ragbench.differences import Estimate, degrees_beyond, estimates
+from ragbench.differences import Estimate, estimates
 from ragbench.intervals import Floats
 from ragbench.pairs import OVERLOADED, Pair
 from ragbench.resampling import means, quantiles
@@ -93,17 +93,8 @@ def _latencies(pair: Pair, waits: Values, metrics: Sequence[str], rng: np.random
     for metric, a, b, estimate in zip(metrics, *figures, told or [None] * len(metrics), strict=True):
         is_enough = bool(told) and fewest * (1 - LATENCIES[metric]) >= FEWEST_IN_TAIL
         why_not = TOO_FEW if not is_enough else "" if estimate else UNANSWERED
-        known = _in_tail(estimate, waits, (a, b)) if is_enough and estimate else None
-        found[metric] = Pooled(pair, metric, a, b, known, why_not)
+        found[metric] = Pooled(pair, metric, a, b, estimate if is_enough else None, why_not)
     return found
-
-
-def _in_tail(estimate: Estimate, waits: Values, figures: tuple[float, float]) -> Estimate:
-    """With no more degrees of freedom than the tail has, where the blocks of several seeds would lend it more."""
-    if estimate.seeds == 1:
-        return estimate
-    beyond = degrees_beyond(waits, figures, is_paired=estimate.is_paired)
-    return replace(estimate, degrees=min(estimate.degrees, beyond))
 
 
 def _quantiles(values: Floats, shares: Sequence[float]) -> list[float]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ragbench.differences import Difference, Estimate, degrees_beyond, differences, estimates, percent
+from ragbench.differences import Difference, Estimate, differences, estimates, percent
 from ragbench.resampling import means, quantiles
 
 
@@ -51,7 +51,7 @@ def test_more_runs_together_say_more_than_one(more):
     runs = _runs(more)
     one, all_ = (_estimate(some, is_paired=False) for some in (runs[:1], runs))
     assert all_.error == pytest.approx(one.error / math.sqrt(more), rel=0.3)
-    assert all_.degrees > 0.6 * more * one.degrees
+    assert all_.degrees == pytest.approx(one.degrees, rel=0.3)  # of the error no more is known
 
 
 def test_the_figure_of_several_runs_is_that_of_all_requests_together():
@@ -76,17 +76,12 @@ def test_two_seeds_do_not_tell_how_starts_differ():
     assert (estimate.excess, found.starts_error, found.method) == (None, 0.0, "within the runs")
 
 
-def test_cells_lend_each_other_how_much_their_seeds_differ():
+def test_cells_lend_each_other_how_much_their_seeds_differ_and_equal_starts_are_the_rule():
     odd, even = (Estimate(0.1, 0.01, 40.0, 3, excess, True) for excess in (7.0, 1.0))
     alone, together = differences([odd])[0], differences([odd, even, even])[0]
-    assert alone.error == together.error == pytest.approx(0.011)
-    assert alone.starts_error == pytest.approx(0.011 * math.sqrt((42 / 1.21 + 4) / 10 - 1))
-    assert together.starts_error == pytest.approx(0.011 * math.sqrt((26 / 1.21 + 4) / 10 - 1))
-
-
-def test_equal_starts_add_nothing():
-    estimate = Estimate(0.1, 0.01, 40.0, 3, 1.1**2, True)
-    assert [each.starts_error for each in differences([estimate] * 3)] == pytest.approx([0.0] * 3)
+    assert alone.starts_error == pytest.approx(0.01 * math.sqrt((2 * 7 + 2 * 7 + 4) / 8 - 1))
+    assert together.starts_error == pytest.approx(0.01 * math.sqrt((2 * 7 + 2 * 3 + 4) / 8 - 1))
+    assert [each.starts_error for each in differences([even] * 3)] == [0.0] * 3
 
 
 def test_an_interval_is_students_and_bonferronis():
@@ -129,13 +124,3 @@ def test_a_figure_that_is_zero_or_not_there_has_no_ratio():
     assert _estimate([(np.zeros(100), np.ones(100))], means, is_paired=True) is None
     some = np.where(np.arange(100) % 2 == 0, np.inf, 1.0)
     assert _estimate([(np.ones(100), some)], is_paired=True) is None
-
-
-def test_a_tail_has_as_many_degrees_as_blocks_that_hold_some_of_it():
-    calm = np.random.default_rng(2).uniform(1, 2, 200)
-    spell = calm.copy()
-    spell[100:104] = 5.0  # one spell
-    for is_paired in (True, False):
-        assert degrees_beyond([(calm, spell)] * 4, (1.5, 4.0), is_paired=is_paired) == 3
-        assert degrees_beyond([(spell, calm)], (4.0, 1.5), is_paired=is_paired) == 1
-        assert degrees_beyond([(calm, calm)] * 4, (1.5, 1.5), is_paired=is_paired) > 20
