@@ -15,6 +15,7 @@ LEVEL = 0.95
 GROWN_SHARE = 0.02  # of the requests due in the window, gained in flight over it
 GROWN_LEAST = 4.0
 LATENCY_QUANTILES = (0.5, 0.9, 0.99)  # where a slow replica of many hides from the lower ones
+BEHIND = 0.99  # of chance, for what is sent less what ends; at 0.975, 1% of queues at 95% load were called growing
 SURE = 0.999  # of chance, for what falls short by the count alone
 _EARLY = 0.25  # quantile of the latencies, by which an answer of a pipeline that still fills is no debt
 
@@ -67,7 +68,7 @@ class Growth:
         """
         return (
             self.gained > max(GROWN_LEAST, GROWN_SHARE * self.due)
-            and _is_above_zero(self.behind, 0.5 + LEVEL / 2)
+            and _is_above_zero(self.behind, BEHIND)
             and self.in_flight.is_rising()
             and self.risen is not None
         )
