@@ -1,8 +1,8 @@
 """Batches that a pipeline was timed in with no server round it, as `python -m servers.limit --out` keeps them."""
 
-import csv
 from pathlib import Path
 
+from ragbench.csv_table import read_dicts
 from ragbench.simulator.service_times import STAGES, Batch, FitError
 
 __all__ = ["read_batches"]
@@ -10,11 +10,10 @@ __all__ = ["read_batches"]
 
 def read_batches(path: Path) -> list[Batch]:
     """A batch a row; of its columns those that are wanted are `batch_size` and the stages. Raises FitError, OSError."""
-    with path.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
+    rows = read_dicts(path)
     try:
         return [
-            Batch(int(row["batch_size"]), tuple(float(row[stage]) for stage in STAGES), others=0.0, is_rested=False)
+            Batch(int(row["batch_size"] or ""), tuple(float(row[s] or "") for s in STAGES), others=0.0, is_rested=False)
             for row in rows
         ]
     except (KeyError, TypeError, ValueError) as error:
