@@ -127,9 +127,9 @@ def test_percentiles_have_intervals_only_where_fifty_independent_answers_lie_bey
 
 
 def test_intervals_hold_their_figures_and_lie_within_what_was_seen():
-    due, done = random_queue(0.3, 10_000, rng=np.random.default_rng(2))
+    due, done = random_queue(0.3, 15_000, rng=np.random.default_rng(2))
     summary = summarise(rows_of(due, done), offered_rps=100.0)
-    assert 5000 <= summary.independent_answers <= 6000
+    assert 5000 <= summary.independent_answers <= 9000
     for name in ("latency_mean", "latency_p50", "latency_p95", "latency_p99"):
         low, figure, high = (getattr(summary, f"{name}{end}_s") for end in ("_low", "", "_high"))
         assert low < figure < high <= summary.latency_max_s
