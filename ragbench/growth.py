@@ -15,9 +15,7 @@ LEVEL = 0.95
 GROWN_SHARE = 0.02  # of the requests due in the window, gained in flight over it
 GROWN_LEAST = 4.0
 LATENCY_QUANTILES = (0.5, 0.9, 0.99)  # where a slow replica of many hides from the lower ones
-# How sure it must be that more is sent than ends: less where that is much for a Poisson stream, in standard deviations.
-# By 0.975 alone, up to 1% of queues at 95% load were called growing; by 0.995 alone, a tenth fewer of those at 120%.
-BEHIND, BEHIND_BY_MUCH, MUCH = 0.995, 0.975, 2.4
+BEHIND = 0.995  # of chance, for what is sent less what ends; by 0.975, 1% of queues at 95% load were called growing
 SURE = 0.999  # of chance, for what falls short by the count alone
 _EARLY = 0.25  # quantile of the latencies, by which an answer of a pipeline that still fills is no debt
 
@@ -70,15 +68,10 @@ class Growth:
         """
         return (
             self.gained > max(GROWN_LEAST, GROWN_SHARE * self.due)
-            and self._falls_behind()
+            and _is_above_zero(self.behind, BEHIND)
             and self.in_flight.is_rising()
             and self.risen is not None
         )
-
-    def _falls_behind(self) -> bool:
-        gained = float(np.sum(self.behind))
-        is_much = gained > MUCH * np.sqrt(max(1.0, 2 * self.due - gained))  # as many as were due, and as ended
-        return _is_above_zero(self.behind, BEHIND_BY_MUCH if is_much else BEHIND)
 
     @property
     def risen(self) -> float | None:

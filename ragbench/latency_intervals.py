@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
-from scipy.stats import beta, rankdata, t
+from scipy.stats import beta, t
 
 from ragbench.intervals import Floats, Interval, autocovariance
 
 FEWEST_BEYOND = 50  # independent answers beyond a quantile, without which it has no interval
 FIGURES: Mapping[str, float] = MappingProxyType({"mean": 0.5, "p50": 0.5, "p95": 0.95, "p99": 0.99})
-# Both were chosen on M/M/1 at 30 to 90% load, with 300 to 10,000 requests; `scripts/tables.py coverage` judges them.
+# Both were chosen on M/M/1 at 30 to 90% load, with 300 to 10,000 requests; `scripts/tables.py coverage` judges them
+# on runs of other seeds.
 _CAUTION = 6.0  # tau x (1 + this / root of the independent answers)
 _UPWARD = 1.3  # a mean misses what a longer run would show above it, seldom below
-_ROUGH = 3.0  # independent answers for a degree of freedom, since tau is estimated as well
 _TAIL = 0.025  # left out at each end of a 95% interval
 
 
@@ -75,11 +75,9 @@ def _mean(latencies_s: Floats, worth: float) -> Interval | None:
     mean = float(np.mean(answered)) if answered.size > 1 else 0.0
     if mean <= 0:
         return None
-    tau = max(correlation_time(answered), correlation_time(rankdata(answered)))
-    effective = len(answered) / (tau * _caution(worth))
-    degrees = max(effective / _ROUGH, 2.0)
+    effective = len(answered) / (correlation_time(answered) * _caution(worth))
     error = float(np.std(answered, ddof=1)) / mean / math.sqrt(effective)
-    half = float(t.ppf(1 - _TAIL, degrees)) * error
+    half = float(t.ppf(1 - _TAIL, max(effective - 1, 1.0))) * error
     return Interval(
         max(mean * math.exp(-half), float(answered.min())), min(mean * math.exp(_UPWARD * half), float(answered.max()))
     )
