@@ -15,8 +15,8 @@ def too_short(requests: Sequence[float]) -> list[str]:
     within = [(1 - WARM_UP_SHARE) * count for count in requests]
     short = {figure: sum(count < needed(figure) for count in within) for figure in FIGURES}
     return [
-        f"latency {figure}: no interval in {count} of {len(within)} points, "
-        f"which needs at least {needed(figure):,.0f} requests after the first tenth"
+        f"latency {figure}: no interval in {count} of {len(within)} points; it needs at least "
+        f"{needed(figure):,.0f} requests after the first tenth, more where a queue is busy"
         for figure, count in short.items()
         if count
     ]

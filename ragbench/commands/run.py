@@ -97,7 +97,7 @@ def plan(study: StudyArgument, results: ResultsOption = Path("results")) -> None
     )
     every = [point for launch in expand(loaded) for point in launch.points]
     for line in too_short([point.offered_rps * point.expected_s for point in every if point.offered_rps is not None]):
-        say(line)
+        terminal.print(line, soft_wrap=True)
 
 
 def _planned(name: str, results: Path, redo: Redo | None) -> tuple[Path, Study, StudyPaths, Plan]:

@@ -8,8 +8,10 @@ def row(worth, *, verdict="valid", lows=(None, None, None, None)):
 
 def test_before_measuring_the_number_of_requests_says_what_stays_empty():
     assert too_short([300, 300, 2000]) == [
-        "latency p95: no interval in 2 of 3 points, which needs at least 1,000 requests after the first tenth",
-        "latency p99: no interval in 3 of 3 points, which needs at least 5,000 requests after the first tenth",
+        "latency p95: no interval in 2 of 3 points; it needs at least 1,000 requests after the first tenth, more where "
+        "a queue is busy",
+        "latency p99: no interval in 3 of 3 points; it needs at least 5,000 requests after the first tenth, more where "
+        "a queue is busy",
     ]
     assert too_short([100_000]) == []
 

@@ -10,7 +10,7 @@ sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 from statistics_tables import coverage
 
 
-def test_coverage_counts_what_is_shown_and_what_holds():
+def test_coverage_counts_what_is_shown():
     cells = coverage.cells(0.3, 1000, runs=30)
     assert [cell["figure"] for cell in cells] == ["mean", "p50", "p95", "p99"]
     assert [cell["shown"] for cell in cells] == [30, 30, 0, 0]

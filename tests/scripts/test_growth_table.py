@@ -20,7 +20,7 @@ def test_a_table_queue_of_one_server_has_its_mean():
     assert np.mean(done - due) == pytest.approx(1.5, rel=0.1)
 
 
-def test_growth_finds_a_slow_replica_that_the_rule_before_did_not():
+def test_growth_finds_a_slow_replica():
     found = growth.cell("one slow replica of three", 1.5, 1000, runs=30)
     assert found["before"] <= 0.1
     assert found["after"] >= 0.9
