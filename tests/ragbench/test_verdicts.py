@@ -161,6 +161,12 @@ def test_saturated_when_the_queue_grows_to_the_end_or_requests_time_out():
     assert judge(rows, is_closed=True)[0] == "saturated"
 
 
+def test_saturated_when_far_fewer_end_than_are_due_though_too_few_to_see_latencies_rise():
+    one_a_second = [ok(i, i / 30, 1.0 + i - i / 30) for i in range(600)]
+    assert judge(one_a_second) == ("saturated", "of 540 requests due in the window, only 18 ended in it")
+    assert judge(one_a_second, is_closed=True)[0] == "valid"
+
+
 def test_what_explains_the_rest_comes_first():
     late = [Row(r.request, "q", r.due_s, r.due_s + 0.5, r.done_s, r.latency_s, 0.5, "ok", 200) for r in overloaded()]
     both = {"other_cpu_cores": 1.0, "cores": 2}
