@@ -3,7 +3,8 @@
 import csv
 from pathlib import Path
 
-from ragbench.simulator.service_times import STAGES, Batch, FitError
+from ragbench.simulator.batches import STAGES, Batch, Moment
+from ragbench.simulator.service_times import FitError
 
 __all__ = ["read_batches"]
 
@@ -14,7 +15,7 @@ def read_batches(path: Path) -> list[Batch]:
         rows = list(csv.DictReader(lines))
     try:
         return [
-            Batch(int(row["batch_size"]), tuple(float(row[stage]) for stage in STAGES), others=0.0, is_rested=False)
+            Batch(Moment(int(row["batch_size"]), 0, 0.0, 0), Moment(int(row["batch_size"]), 0, 0.0, 0), tuple(float(row[stage]) for stage in STAGES))
             for row in rows
         ]
     except (KeyError, TypeError, ValueError) as error:

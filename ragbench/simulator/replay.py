@@ -22,9 +22,10 @@ from ragbench.records import (
 )
 from ragbench.schedule import Request
 from ragbench.simulator.agreement import Agreement, Pair, agree, latencies
+from ragbench.simulator.batches import Batch
 from ragbench.simulator.designs import DESIGNS
 from ragbench.simulator.run import run
-from ragbench.simulator.service_times import Batch, FitError, ServiceTimes, fit
+from ragbench.simulator.service_times import FitError, ServiceTimes, fit
 from ragbench.slo import Slo
 from ragbench.stats import summarise
 from ragbench.workload import Question
