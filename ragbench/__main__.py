@@ -1,6 +1,7 @@
 """The command line. Each command is a file in commands/; exit codes are decided there and here.
 
-0: done. 1: measured, but a point failed or a load was not sent as asked. 2: the request makes no sense.
+0: done. 1: measured, but a service gave no usable answers, or a load was not sent as asked.
+2: the request makes no sense.
 130 and 143: interrupted by Ctrl-C and SIGTERM.
 """
 
@@ -24,7 +25,8 @@ from ragbench.commands.retrieval import retrieval
 from ragbench.commands.run import plan, run
 from ragbench.commands.simulate import simulate
 from ragbench.config import StudyError
-from ragbench.interrupts import Interrupted
+from ragbench.interrupts import Interrupted, interruptible
+from ragbench.unwritten import line_of
 from ragbench.workload import QuestionsError
 
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -58,16 +60,18 @@ for command in COMMANDS:
 def main() -> None:
     """Run the command line; mistakes of the user are lines, not tracebacks."""
     try:
-        app()
+        with interruptible():
+            app()
     except StudyError as error:
         for mistake in error.mistakes:
             say(mistake)
     except QuestionsError as error:
         say(str(error))
     except OSError as error:
-        if error.filename is None:
+        line = line_of(error)
+        if line is None:
             raise
-        say(f"{error.filename}: {error.strerror}")
+        say(line)
     except Interrupted as interruption:
         say(str(interruption))
         sys.exit(interruption.exit_code)

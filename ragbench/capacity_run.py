@@ -25,6 +25,7 @@ from ragbench.points import Configuration, Point, expand
 from ragbench.records import Row, read_manifest, read_rows
 from ragbench.schedule import schedule_csv, sha256
 from ragbench.slo import Slo
+from ragbench.telemetry import throttling
 from ragbench.workload import QuestionSet
 
 MOST_TRIES = 3
@@ -111,8 +112,10 @@ def vote(rows: Sequence[Row], summary: Mapping[str, Any], *, tolerance: float) -
     was kept beside another busy program was kept.
     """
     verdict, reason = summary["verdict"], summary["verdict_reason"]
-    if verdict in ("failed", "saturated", "client_limited"):
+    if verdict in ("failed", "failing", "saturated", "shedding", "client_limited"):
         return Vote(False, f"{verdict}: {reason}", is_service=verdict != "client_limited")
+    if not summary["requests"]:
+        return Vote(False, "no request was drawn", is_service=False)
     window = Window(summary["window_start_s"], summary["window_end_s"])
     # A schedule may ask for more than its rate by luck: who answers the rate itself has not fallen behind it.
     behind = min(_behind(rows, window), 1 - summary["throughput_rps"] / summary["offered_rps"])
@@ -188,6 +191,8 @@ class Searcher:
         measured = await measure(point, service, self._questions, on_row=on_row)
         log = service.new_log()
         manifest = write_point(measured, self._paths, log=log, questions=self._questions, around=self._around)
+        if (line := throttling(measured.telemetry)) is not None:
+            self._watching.note(line)
         if measured.failure is not None:
             await running.stop()
         return measured.rows, manifest["summary"]

@@ -4,20 +4,22 @@ When to send is decided in load.py.
 """
 
 import asyncio
-import errno
 import json
 import math
-import os
 import re
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
+from urllib.parse import urljoin
 
 import aiohttp
 
+from ragbench.address import Address, speaks_tls
 from ragbench.config import Workload
+from ragbench.connection_errors import LONGEST_ERROR, in_words, is_out_of_files, lost, unanswered
 from ragbench.records import Decision, ReplicaCount, Row, Start, Status
 from ragbench.scaling import NOTHING_TOLD, Scaling
 from ragbench.schedule import Request
@@ -29,12 +31,14 @@ _T = TypeVar("_T", Decision, Start)
 # Servers close idle connections (uvicorn after 5 s); a request sent at that very moment would fail for no fault of its
 # own, so ours are closed first.
 _KEEP_IDLE_S = 2.0
-_LONGEST_ERROR = 300
+_CHECK_S = 10.0
+# Of one header: more than any server allows by default, so that a long trace or cookie spoils no answer.
+_LONGEST_HEADER = 1 << 16
 _STAGES = {"queue": "queue_s", "embed": "embed_s", "retrieve": "retrieve_s", "generate": "generate_s"}
 _TIMING_ENTRY = re.compile(r'(?:[^,"]|"[^"]*")+')
 _DESCRIPTION = re.compile(r'desc\s*=\s*"[^"]*"', re.IGNORECASE)
-_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
 _NO_FILES = "the client had no file descriptor left for a connection: raise `ulimit -n`, or use more processes"
+_NO_SUCH_PATH = (404, 405, 410)
 _STATUS_OF_CODE: dict[int, Status] = {429: "rejected", 503: "rejected", 504: "timeout"}
 
 
@@ -49,11 +53,12 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: status, headers by lower-case name, whole body."""
+    """What came back: status, headers by lower-case name, whole body; and which URL was asked, where that is known."""
 
     http_status: int
     headers: Mapping[str, str]
     body: bytes
+    url: str | None = None
 
 
 OnAnswer = Callable[[Request, Answer], None]  # what a row does not keep of an answer
@@ -78,7 +83,8 @@ class Client:
     ) -> None:
         self._session = session
         self._on_answer = on_answer
-        self.url = url.rstrip("/").removesuffix("/rag")
+        self.url = url
+        self._address = Address.of(url)
         self._workload = workload
         self._timeout_s = timeout_s
         # A service that drops what it has seen would otherwise take a request for that of an earlier point or run.
@@ -127,26 +133,30 @@ class Client:
             async with (
                 asyncio.timeout(left_s),
                 self._session.post(
-                    f"{self.url}/rag", data=prepared.body, headers=prepared.headers, allow_redirects=False
+                    self._address.at("/rag"), data=prepared.body, headers=prepared.headers, allow_redirects=False
                 ) as response,
             ):
                 http_status = response.status
-                return Answer(http_status, _merged(response.headers), await response.read())
+                return Answer(http_status, _merged(response.headers), await response.read(), self._address.at("/rag"))
         except TimeoutError:
             return {"status": "timeout", "error": f"no answer within {self._timeout_s:g} s of being due"}
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            if _errno(error) in _OUT_OF_FILES:
+            if is_out_of_files(error):
                 return None
             cut_off = "" if http_status is None else "the answer was cut off: "
-            return {"status": _lost(error, http_status), "http_status": http_status, "error": cut_off + _told(error)}
+            return {"status": lost(error, http_status), "http_status": http_status, "error": cut_off + in_words(error)}
 
     async def check(self) -> None:
         """Raise ServiceError where nothing answers HTTP at all; any status will do."""
+        asked = self._session.get(self._address.at("/health"), allow_redirects=False)
         try:
-            async with asyncio.timeout(10.0), self._session.get(f"{self.url}/health"):
+            async with asyncio.timeout(_CHECK_S), asked:
                 return
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise ServiceError(f"nothing answers at {self.url}: {_told(error)}") from error
+            why = unanswered(error, self._address.base)
+            if not isinstance(error, aiohttp.ClientConnectorError) and await speaks_tls(self._address):
+                why = f"what answers at {self._address.base} speaks TLS: write https://"
+            raise ServiceError(why) from error
 
     async def info(self) -> dict[str, Any] | None:
         """GET /info: the settings in force; None where the service does not tell."""
@@ -168,7 +178,7 @@ class Client:
 
     async def _fetch(self, path: str) -> dict[str, Any] | None:
         try:
-            async with asyncio.timeout(5.0), self._session.get(f"{self.url}{path}") as response:
+            async with asyncio.timeout(5.0), self._session.get(self._address.at(path)) as response:
                 told = json.loads(await response.read()) if response.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError):
             return None
@@ -183,11 +193,20 @@ async def connect(
     timeout_s: float,
     deadline_s: float | None = None,
     on_answer: OnAnswer | None = None,
+    ca_file: str | None = None,
 ) -> AsyncIterator[Client]:
-    """A client whose connections are kept alive and not capped: an open loop must never wait for a free one."""
-    connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=_KEEP_IDLE_S)
+    """A client whose connections are kept alive and not capped: an open loop must never wait for a free one.
+
+    `ca_file` (PEM) is trusted instead of the authorities that the system knows.
+    """
+    trust = True if ca_file is None else ssl.create_default_context(cafile=ca_file)
+    connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=_KEEP_IDLE_S, ssl=trust)
     session = aiohttp.ClientSession(
-        connector=connector, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=None),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        max_line_size=_LONGEST_HEADER,
+        max_field_size=_LONGEST_HEADER,
     )
     async with session:
         yield Client(
@@ -200,15 +219,15 @@ def read_answer(answer: Answer, question: Question) -> dict[str, Any]:
     told = {"http_status": answer.http_status, **read_headers(answer.headers)}
     if answer.http_status != 200:
         status = _STATUS_OF_CODE.get(answer.http_status, "http_error")
-        return told | {"status": status, "error": f"{answer.http_status}: {_detail(answer.body)}"[:_LONGEST_ERROR]}
+        return told | {"status": status, "error": _refusal(answer)}
     try:
         body = json.loads(answer.body)
     except (ValueError, RecursionError):
-        return told | {"status": "bad_answer", "error": f"not JSON: {_text(answer.body)}"[:_LONGEST_ERROR]}
+        return told | {"status": "bad_answer", "error": f"not JSON: {_text(answer.body)}"[:LONGEST_ERROR]}
     if not isinstance(body, dict) or not isinstance(body.get("result"), str):
         return told | {
             "status": "bad_answer",
-            "error": f"no text under 'result': {_text(answer.body)}"[:_LONGEST_ERROR],
+            "error": f"no text under 'result': {_text(answer.body)}"[:LONGEST_ERROR],
         }
     return told | {
         "status": "ok",
@@ -311,6 +330,16 @@ def _usage(usage: object) -> dict[str, int | None]:
     return {name: counts.get(name) if type(counts.get(name)) is int else None for name in names}
 
 
+def _refusal(answer: Answer) -> str:
+    """The error of an answer that is not 200: where it sends us, or what it says; of a wrong path, which was asked."""
+    code = answer.http_status
+    moved_to = answer.headers.get("location") if 300 <= code < 400 else None
+    if moved_to is not None:
+        return f"{code}: it redirects to {urljoin(answer.url or '', moved_to)}"[:LONGEST_ERROR]
+    asked = f"POST {answer.url}: " if answer.url and code in _NO_SUCH_PATH else ""
+    return f"{code}: {asked}{_detail(answer.body)}"[:LONGEST_ERROR]
+
+
 def _detail(body: bytes) -> str:
     """The `detail` of an error answer, or the start of its body."""
     try:
@@ -321,26 +350,4 @@ def _detail(body: bytes) -> str:
 
 
 def _text(body: bytes) -> str:
-    return body[:_LONGEST_ERROR].decode(errors="replace") or "(empty)"
-
-
-def _lost(error: BaseException, http_status: int | None) -> Status:
-    """How an exchange failed: before a connection, before an answer, within one, or by an answer that is no HTTP."""
-    if http_status is not None:
-        return "truncated"
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):
-        return "connection_error"
-    return "reset" if isinstance(error, OSError | aiohttp.ServerDisconnectedError) else "bad_answer"
-
-
-def _errno(error: BaseException) -> int | None:
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.errno
-    return error.errno if isinstance(error, OSError) else None
-
-
-def _told(error: BaseException) -> str:
-    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
-    if number is not None and number > 0:
-        return os.strerror(number)  # the rest repeats the address
-    return (str(error) or type(error).__name__)[:_LONGEST_ERROR]
+    return body[:LONGEST_ERROR].decode(errors="replace") or "(empty)"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 
+from ragbench.address import ca_file_mistakes, url_mistakes
 from ragbench.arrivals import ArrivalError, Span, parse_arrival
 from ragbench.records import SUMMARY_FRONT, SUMMARY_REST
 from ragbench.slo import Slo
@@ -34,11 +35,15 @@ class StudyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is asked. `questions`: a shipped set or a path; `k`: documents wanted per question."""
+    """What is asked. `questions`: a shipped set or a path; `k`: documents wanted per question.
+
+    `same_answers`: one text for all questions is what the service should give, and no error that came with status 200.
+    """
 
     questions: str = "facts"
     k: int = 2
     max_new_tokens: int | None = None
+    same_answers: bool = False
 
     def __post_init__(self) -> None:
         refuse(
@@ -120,6 +125,7 @@ class Load:
 class Design:
     """One design under test: a command that prints a ready line, or the URL of a service that already runs.
 
+    `ca_file`: the certificates (PEM) to trust at an https URL, instead of those that the system trusts.
     `settings` maps each name to its values in the order given; more than one value is a sweep.
     """
 
@@ -128,9 +134,17 @@ class Design:
     command: str | None = None
     url: str | None = None
     settings: Mapping[str, tuple[Value, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    ca_file: str | None = None
 
     def __post_init__(self) -> None:
-        refuse([*name_mistakes("design", self.name), *self._target_mistakes(), *self._setting_mistakes()])
+        refuse(
+            [
+                *name_mistakes("design", self.name),
+                *self._target_mistakes(),
+                *self._trust_mistakes(),
+                *self._setting_mistakes(),
+            ]
+        )
 
     def _target_mistakes(self) -> list[str]:
         if (self.command is None) == (self.url is None):
@@ -138,9 +152,14 @@ class Design:
             return [f"exactly one of command and url is needed, got {got}"]
         if self.command is not None:
             return command_mistakes(self.command)
-        if self.url is not None and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", self.url):
-            return [f'url must look like "http://127.0.0.1:8000", got {self.url!r}']
-        return []
+        return [] if self.url is None else url_mistakes(self.url)
+
+    def _trust_mistakes(self) -> list[str]:
+        if self.ca_file is None:
+            return []
+        if self.url is None or not self.url.lower().startswith("https:"):
+            return [f"ca_file is for a url that begins with https://, got {self.url or self.command!r}"]
+        return ca_file_mistakes(self.ca_file)
 
     def _setting_mistakes(self) -> list[str]:
         mistakes = []

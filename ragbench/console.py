@@ -1,20 +1,22 @@
 """What the commands print: rich tables of points, of a plan and of one load. No figure is computed here."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.table import Table
-
 from ragbench.points import Launch, Point
 from ragbench.progress import minutes, offered
 from ragbench.stats import Summary
 from ragbench.sweep import Plan
+from ragbench.terminal import Table, styled
 
 _STYLES = {
     "valid": "green",
     "saturated": "yellow",
+    "shedding": "yellow",
+    "failing": "red",
     "client_limited": "magenta",
     "contaminated": "magenta",
     "failed": "red",
@@ -26,23 +28,34 @@ def points_table(manifests: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title=f"points: {len(manifests)}")
     table.add_column("point", no_wrap=True)
     table.add_column("verdict")
-    for column in ("load", "throughput/s", "goodput/s", "p50 ms", "p95 ms", "p99 ms", "batch", "exact", "F1", "not ok"):
+    for column in (
+        "load",
+        "throughput/s",
+        "goodput/s",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "batch",
+        "exact",
+        "F1",
+        "answered",
+    ):
         table.add_column(column, justify="right")
     for manifest in manifests:
         row = manifest["summary"]
         table.add_row(
             row["point"],
-            f"[{_STYLES[row['verdict']]}]{row['verdict']}[/]",
+            styled(row["verdict"], _STYLES[row["verdict"]]),
             offered(row),
-            f"{row['throughput_rps']:.1f}",
-            f"{row['goodput_rps']:.1f}",
+            _scaled(row["throughput_rps"], 1),
+            _scaled(row["goodput_rps"], 1),
             _scaled(row["latency_p50_s"], 1000),
             _scaled(row["latency_p95_s"], 1000),
             _scaled(row["latency_p99_s"], 1000),
             _scaled(row["batch_size"], 1),
             _scaled(row["exact_match"], 1, digits=2),
             _scaled(row.get("f1"), 1, digits=2),
-            str(row["requests"] - row["completed"]),
+            _share(row.get("answered_share")),
         )
     return table
 
@@ -113,6 +126,11 @@ def _figure(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:.1f}"
     return str(value)
+
+
+def _share(value: float | None) -> str:
+    """In percent, never rounded up to 100."""
+    return "" if value is None else f"{math.floor(value * 1000) / 10:g}%"
 
 
 def _scaled(value: float | None, factor: float, *, digits: int = 1) -> str:

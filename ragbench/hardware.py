@@ -1,4 +1,4 @@
-"""On what a point was measured: machine, GPU, SLURM job, git commit, versions. What is not there is None or absent."""
+"""On what a point was measured: machine, GPU, SLURM job, versions. What is not there is None or absent."""
 
 import importlib.metadata
 import os
@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ragbench.cgroup import smallest_quota
 from ragbench.nvml import Gpus
 
 _CPUS = Path("/sys/devices/system/cpu")
 _CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _PACKAGES = (
     *("ragbench", "aiohttp", "numpy", "fastapi", "uvicorn", "pydantic"),
     *("torch", "transformers", "sentence-transformers", "tokenizers", "faiss-cpu", "cupy-cuda12x", "numba"),
@@ -28,7 +28,8 @@ class Hardware:
     """The machine. `cores`: those this process may use; `memory_gib`: all of it. None: not told here.
 
     `governor`: what sets the clock of those cores; `load_average`: of the minute before the look; `open_files`: how
-    many this process may have (soft limit). Clocks are the highest the GPUs may run at; one value a GPU.
+    many this process may have (soft limit); `cpu_quota_cores`: what its control group may use. Clocks are the highest
+    the GPUs may run at; one value a GPU.
     """
 
     cpu: str
@@ -42,6 +43,7 @@ class Hardware:
     clock_source: str | None = None
     load_average: float | None = None
     open_files: int | None = None
+    cpu_quota_cores: float | None = None
     gpu_driver: str | None = None
     gpu_sm_clock_mhz: tuple[float, ...] | None = None
     gpu_memory_clock_mhz: tuple[float, ...] | None = None
@@ -70,6 +72,7 @@ def this_machine() -> Hardware:
         clock_source=text_of(_CLOCKSOURCE),
         load_average=round(os.getloadavg()[0], 2),
         open_files=open_files(),
+        cpu_quota_cores=None if (quota := smallest_quota()) is None else round(quota.cores, 3),
         gpu_driver=gpus.driver,
         gpu_sm_clock_mhz=gpus.sm_clock_mhz,
         gpu_memory_clock_mhz=gpus.memory_clock_mhz,
@@ -86,12 +89,8 @@ def own_cores() -> set[int]:
 
 def usable_cores() -> int:
     """How many cores' worth of CPU this process may use: the affinity mask, and a container's quota if there is one."""
-    cores = len(own_cores())
-    try:
-        quota, period = _QUOTA.read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+    cores, quota = len(own_cores()), smallest_quota()
+    return cores if quota is None else max(1, min(cores, int(quota.cores)))
 
 
 def governor(cpus: Path = _CPUS) -> str | None:
@@ -122,13 +121,6 @@ def slurm(environment: Mapping[str, str]) -> dict[str, Any] | None:
     restarts = environment.get("SLURM_RESTART_COUNT", "0")
     node = environment.get("SLURMD_NODENAME") or environment.get("SLURM_JOB_NODELIST")
     return {"job_id": job, "node": node, "restart_count": int(restarts) if restarts.isdigit() else 0}
-
-
-def git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """(commit, whether files differ from it) of the repository that `folder` is in; (None, None) outside one."""
-    commit = _output(["git", "-C", str(folder), "rev-parse", "HEAD"])
-    changes = _output(["git", "-C", str(folder), "status", "--porcelain"])
-    return (commit, bool(changes)) if commit is not None and changes is not None else (None, None)
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ import shutil
 import signal
 from asyncio.subprocess import Process
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -147,11 +147,11 @@ class Server:
     async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[int]:
         """SIGTERM to the group, `grace_s` to end, then SIGKILL to whatever is left, reaped and checked to be gone.
 
-        Cancelled while it waits, it kills at once.
+        Cancelled while it waits, it kills at once; in a task that was cancelled before, it hurries.
         """
         self._members |= family(self.pid)
         try:
-            await self._ask_to_end(grace_s)
+            await self._ask_to_end(hurried(grace_s))
         finally:
             self._members |= family(self.pid)
             if not self._exit.done():
@@ -177,12 +177,16 @@ class Server:
             await asyncio.sleep(0.05)
 
     async def _keep_stdout(self, stdout: int) -> None:
-        """Append stdout to the log, which stderr goes to by itself, and pick the ready line out of it."""
+        """Append stdout to the log, which stderr goes to by itself, and pick the ready line out of it.
+
+        What no longer fits on the disk is not kept; a server that is read no more would stand still.
+        """
         pending = b""
         async with aclosing(chunks(stdout)) as printed:
             with self._log.open("ab", buffering=0) as log:
                 async for chunk in printed:
-                    log.write(chunk)
+                    with suppress(OSError):
+                        log.write(chunk)
                     if not self._port.done():
                         *lines, pending = (pending + chunk).split(b"\n")
                         pending = pending[-_LONGEST_LINE:]
@@ -192,6 +196,12 @@ class Server:
         port = next((port for port in map(ready_port, lines) if port is not None), None)
         if port is not None:
             self._port.set_result(port)
+
+
+def hurried(grace_s: float) -> float:
+    """How long to wait for a server's end: no longer than HURRIED_GRACE_S in a task that has been cancelled."""
+    task = asyncio.current_task()
+    return min(grace_s, HURRIED_GRACE_S) if task is not None and task.cancelling() else grace_s
 
 
 def ready_port(line: bytes) -> int | None:

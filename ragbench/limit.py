@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from ragbench.config import StudyError
+from ragbench.config import StudyError, command_mistakes, refuse
 from ragbench.points import Configuration
 
 _BATCH = "max_batch_size"
@@ -35,6 +35,7 @@ class Turn:
 
 def bare_argv(bare: str, configuration: Configuration, *, duration_s: float, out: Path, python: str) -> list[str]:
     """The command that times the pipeline of `design`, in batches as large as it takes. Raises StudyError."""
+    refuse([f"--bare: {mistake}" for mistake in command_mistakes(bare)])
     size = configuration.settings.get(_BATCH)
     if not isinstance(size, int):
         raise StudyError([f"settings of {configuration.name}: {_BATCH} is needed, for the bare pipeline's batches"])

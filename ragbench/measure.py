@@ -18,10 +18,12 @@ import psutil
 
 from ragbench import telemetry
 from ragbench.arrivals import CLOSED, ArrivalError, parse_arrival, step_up_s
+from ragbench.checkout import SHOWN, code_sha256
 from ragbench.client import Client, Clock, connect
 from ragbench.config import StudyError
 from ragbench.family import family
-from ragbench.hardware import Hardware, git_state, slurm, this_machine, usable_cores, versions
+from ragbench.git import Origin, code_origin, study_origin
+from ragbench.hardware import Hardware, slurm, this_machine, usable_cores, versions
 from ragbench.launch import Server, Service
 from ragbench.listener import listener
 from ragbench.load import OnRow, Watcher, Work, beside, fire, soon, watch_replicas
@@ -44,19 +46,27 @@ from ragbench.scaling import NOTHING_TOLD, Scaling
 from ragbench.schedule import Request, Turns, make_schedule, schedule_csv, sha256, shares
 from ragbench.senders import fire_from, soon_for_all
 from ragbench.stats import Summary, summarise
+from ragbench.unwritten import kept_elsewhere
 from ragbench.warmup import warm_up
 from ragbench.workload import QuestionSet
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What holds for every point of a run: machine, software, job."""
+    """What holds for every point of a run: machine, software, job. `problems`: what could not be seen, a line each.
+
+    `git_...` is of the code that runs, `study_git_...` of a study that lies in another repository.
+    """
 
     hardware: Hardware
     git_commit: str | None
     git_dirty: bool | None
+    code: str
     versions: dict[str, str]
     slurm: dict[str, Any] | None
+    study_git_commit: str | None = None
+    study_git_dirty: bool | None = None
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,13 +102,25 @@ class Measurement:
             slo=self.point.slo,
             failure=self.failure,
             cores=usable_cores(),
+            same_answers=self.point.workload.same_answers,
         )
 
 
-def look_around() -> Surroundings:
-    """The surroundings of this process now."""
-    commit, dirty = git_state(Path.cwd())
-    return Surroundings(this_machine(), commit, dirty, versions(), slurm(os.environ))
+def look_around(study: Path | None = None) -> Surroundings:
+    """The surroundings of this process now, and of the file `study`."""
+    code = code_origin()
+    other = Origin() if study is None else study_origin(study, code)
+    return Surroundings(
+        this_machine(),
+        code.commit,
+        code.dirty,
+        code_sha256(),
+        versions(),
+        slurm(os.environ),
+        study_git_commit=other.commit,
+        study_git_dirty=other.dirty,
+        problems=tuple(filter(None, (code.problem, other.problem))),
+    )
 
 
 def load_of(point: Point, questions: QuestionSet) -> tuple[Request, ...] | Turns:
@@ -136,7 +158,11 @@ async def measure(
     clocks: list[Clock] = []
     waits = point.load
     async with connect(
-        service.url, workload=point.workload, timeout_s=waits.timeout_s, deadline_s=waits.deadline_s
+        service.url,
+        workload=point.workload,
+        timeout_s=waits.timeout_s,
+        deadline_s=waits.deadline_s,
+        ca_file=point.configuration.ca_file,
     ) as client:
         info = await client.info()
         unready = await warm_up(client, point, service, questions)
@@ -173,6 +199,7 @@ def _work(
         workload=point.workload,
         timeout_s=point.load.timeout_s,
         deadline_s=point.load.deadline_s,
+        ca_file=point.configuration.ca_file,
         ended=service.ended(),
         on_row=on_row,
     )
@@ -221,7 +248,26 @@ def unmeasured(
 def write_point(
     measurement: Measurement, paths: StudyPaths, *, log: str, questions: QuestionSet, around: Surroundings
 ) -> dict[str, Any]:
-    """Put the point's folder together under a hidden name, manifest last, and rename it into place. -> the manifest."""
+    """Put the point's folder together under a hidden name, manifest last, and rename it into place. -> the manifest.
+
+    Where that fails, as on a full disk, the point is kept elsewhere: raises StudyError, which says where.
+    """
+
+    def write(there: StudyPaths) -> dict[str, Any]:
+        return _put_together(measurement, there, log=log, questions=questions, around=around)
+
+    name = measurement.point.name
+    try:
+        return write(paths)
+    except OSError as error:
+        shutil.rmtree(paths.partial(name).folder, ignore_errors=True)
+        told = kept_elsewhere(error, lambda folder: write(StudyPaths(folder)), what=name, into=paths.root)
+        raise StudyError(told) from error
+
+
+def _put_together(
+    measurement: Measurement, paths: StudyPaths, *, log: str, questions: QuestionSet, around: Surroundings
+) -> dict[str, Any]:
     point = measurement.point
     aside = paths.partial(point.name)
     shutil.rmtree(aside.folder, ignore_errors=True)
@@ -240,12 +286,16 @@ def write_point(
     manifest = {
         "point": point.as_dict(),
         "seed": point.seed,
-        "slo": None if point.slo is None else point.slo.as_dict(),  # by which the summary below judges
+        "slo": None if point.slo is None else point.slo.as_dict(),  # by which the summary below judges,
+        "same_answers": point.workload.same_answers,  # and whether one text for all questions is no fault
         "schedule_sha256": sha256(schedule),
         "trace": trace_of(point),
         "questions_sha256": questions.sha256,
         "git_commit": around.git_commit,
         "git_dirty": around.git_dirty,
+        "code_sha256": around.code,
+        "study_git_commit": around.study_git_commit,
+        "study_git_dirty": around.study_git_dirty,
         "versions": around.versions,
         "hardware": around.hardware.as_dict(),
         "slurm": around.slurm,
@@ -253,7 +303,7 @@ def write_point(
         "server_info": measurement.server_info,
         "caches": measurement.caches,
         "started_at": measurement.started_at,
-        "summary": summary_row(measurement, hardware=str(around.hardware)),
+        "summary": summary_row(measurement, around),
     }
     write_manifest(aside.manifest, manifest)
     final = paths.point(point.name).folder
@@ -262,7 +312,7 @@ def write_point(
     return manifest
 
 
-def summary_row(measurement: Measurement, *, hardware: str) -> dict[str, Any]:
+def summary_row(measurement: Measurement, around: Surroundings) -> dict[str, Any]:
     """The point's row of summary.csv, without the settings columns."""
     point = measurement.point
     return {
@@ -274,7 +324,9 @@ def summary_row(measurement: Measurement, *, hardware: str) -> dict[str, Any]:
         "concurrency": point.concurrency,
         "seed": point.seed,
         **asdict(measurement.summary),
-        "hardware": hardware,
+        "hardware": str(around.hardware),
+        "hostname": around.hardware.hostname,
+        "code": around.code[:SHOWN],
     }
 
 

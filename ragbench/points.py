@@ -30,6 +30,7 @@ class Configuration:
     swept: tuple[str, ...] = ()
     command: str | None = None
     url: str | None = None
+    ca_file: str | None = None
 
     @property
     def name(self) -> str:
@@ -89,6 +90,7 @@ class Point:
             "design": self.configuration.design,
             "command": self.configuration.command,
             "url": self.configuration.url,
+            "ca_file": self.configuration.ca_file,
             "settings": dict(self.configuration.settings),
             "arrival": self.arrival,
             "offered_rps": self.offered_rps,
@@ -153,7 +155,10 @@ def _configurations(design: Design) -> Iterator[tuple[Configuration, Load]]:
     swept = tuple(name for name, values in design.settings.items() if len(values) > 1)
     for values in itertools.product(*design.settings.values()):
         settings = dict(zip(design.settings, values, strict=True))
-        yield Configuration(design.name, settings, swept, command=design.command, url=design.url), design.load
+        configuration = Configuration(
+            design.name, settings, swept, command=design.command, url=design.url, ca_file=design.ca_file
+        )
+        yield configuration, design.load
 
 
 def _check_traces(points: Sequence[Point]) -> None:

@@ -8,12 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn
-from rich.progress import Progress as RichProgress
-
 from ragbench.points import Configuration, Point
 from ragbench.records import Row
+from ragbench.terminal import Bar, Terminal
 
 _START_S = 5.0  # first guesses, replaced by what is seen: a server's start,
 _POINT_S = 1.0  # and a warm-up
@@ -37,8 +34,8 @@ def minutes(seconds: float) -> str:
 class Progress:
     """Told what happens, it tells the user: a live bar where `console` is a terminal, plain lines otherwise."""
 
-    def __init__(self, points: Sequence[Point], *, starts: int, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+    def __init__(self, points: Sequence[Point], *, starts: int, console: Terminal | None = None) -> None:
+        self._console = console or Terminal(stderr=True)
         self._total = len(points)
         self._done = 0
         self._left_s = {point.name: point.expected_s for point in points}
@@ -48,28 +45,18 @@ class Progress:
         self._point_began_s = self._began_s
         self._statuses: Counter[str] = Counter()
         self._what = "getting ready"
-        self._bar = RichProgress(
-            BarColumn(bar_width=20),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TextColumn("{task.description}"),
-            console=self._console,
-            refresh_per_second=2,
-            transient=True,
-        )
-        self._task = self._bar.add_task(self._what, total=self._total)
+        self._bar = Bar(self._what, total=self._total, console=self._console)
 
     def __enter__(self) -> "Progress":
-        if self._console.is_terminal:
-            self._bar.start()
+        self._bar.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._console.is_terminal:
-            self._bar.stop()
+        self._bar.__exit__(*exception)
 
     def note(self, text: str) -> None:
         """A line to keep."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
     def starting(self, configuration: Configuration) -> None:
         """A server is being started."""
@@ -97,7 +84,7 @@ class Progress:
         """A point is written."""
         self._done += 1
         self._left_s.pop(point.name, None)
-        self._bar.update(self._task, completed=self._done)
+        self._bar.advance()
         self.note(f"[{self._done}/{self._total}] {point.name}: {told(summary)}")
 
     def left_s(self) -> float:
@@ -114,7 +101,7 @@ class Progress:
         return max(0.0, loads_left_s * (1 + overhead) - running_s)
 
     def _show(self, text: str) -> None:
-        self._bar.update(self._task, description=text)
+        self._bar.show(text)
 
 
 def offered(summary: Mapping[str, Any]) -> str:
@@ -125,10 +112,12 @@ def offered(summary: Mapping[str, Any]) -> str:
 
 def told(summary: Mapping[str, Any]) -> str:
     """A point's summary in one line."""
-    p50, p99 = summary["latency_p50_s"], summary["latency_p99_s"]
-    latency = f", p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms" if p50 is not None else ""
+    found = [(name, summary[f"latency_{name}_s"]) for name in ("p50", "p99")]
+    latency = "".join(f", {name} {value * 1000:.0f} ms" for name, value in found if value is not None)
     lost = summary["requests"] - summary["completed"]
     reason = f" ({summary['verdict_reason']})" if summary["verdict"] != "valid" else ""
+    if not summary["requests"]:
+        return f"{summary['verdict']} ({summary['verdict_reason']})"
     rate = summary["offered_rps"]
     asked = f"requests/s from {offered(summary)}" if rate is None else f"of {rate:g} requests/s"
     return f"{summary['verdict']}, {summary['throughput_rps']:.1f} {asked}{latency}, {lost} not ok{reason}"

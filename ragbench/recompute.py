@@ -29,17 +29,22 @@ _KEPT = ("point", "configuration", "design", "arrival", "offered_rps", "concurre
 
 
 def recompute(
-    paths: StudyPaths, *, slo: Slo | None = None, on_point: Callable[[str], None] | None = None
+    paths: StudyPaths,
+    *,
+    slo: Slo | None = None,
+    same_answers: bool | None = None,
+    on_point: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Compute every whole point again, in its manifest and in summary.csv. -> the manifests.
 
-    `slo` is asked of all points; without it, each keeps the one it was measured with. `on_point` is told each name.
+    `slo` is asked of all points, and `same_answers` holds for all; without them, each keeps what it was judged by.
+    `on_point` is told each name.
     Raises RecordError where the rows of a point cannot be read; points before it are then computed, summary.csv is not.
     """
     manifests = []
     for manifest in read_manifests(paths.root):
         point = paths.point(manifest["point"]["name"])
-        manifests.append(_again(manifest, point, slo))
+        manifests.append(_again(manifest, point, slo, same_answers))
         write_manifest(point.manifest, manifests[-1])
         if on_point is not None:
             on_point(manifest["point"]["name"])
@@ -47,16 +52,18 @@ def recompute(
     return manifests
 
 
-def _again(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None) -> dict[str, Any]:
+def _again(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, same_answers: bool | None) -> dict[str, Any]:
     before = manifest["summary"]
     own = manifest["point"].get("slo")
     asked = slo or (Slo.of(own) if own else None)
-    row = {name: before.get(name) for name in _KEPT} | asdict(_summary(manifest, paths, asked))
-    judged_by = asked.as_dict() if asked else None
-    return manifest | {"slo": judged_by, "summary": row | {"hardware": before.get("hardware")}}
+    alike = bool(manifest.get("same_answers")) if same_answers is None else same_answers
+    row = {name: before.get(name) for name in _KEPT} | asdict(_summary(manifest, paths, asked, same_answers=alike))
+    machine = {name: before.get(name) for name in ("hardware", "hostname", "code")}
+    judged_by = {"slo": asked.as_dict() if asked else None, "same_answers": alike}
+    return manifest | judged_by | {"summary": row | machine}
 
 
-def _summary(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None) -> Summary:
+def _summary(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, *, same_answers: bool) -> Summary:
     point, before = manifest["point"], manifest["summary"]
     return summarise(
         read_rows(paths.requests),
@@ -74,6 +81,7 @@ def _summary(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None) -> Su
         # Why a server died is in no row; the same reason comes out where the rows do tell.
         failure=before.get("verdict_reason") if before.get("verdict") == "failed" else None,
         cores=(manifest.get("hardware") or {}).get("cores"),
+        same_answers=same_answers,
         source=before.get("source", "measured"),
     )
 

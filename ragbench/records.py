@@ -8,9 +8,12 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+
+from ragbench.unwritten import naming
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,24 +40,37 @@ SCALING_COLUMNS = (
 SUMMARY_FRONT = ("point", "configuration", "design")
 SUMMARY_REST = (
     *("arrival", "offered_rps", "concurrency", "seed", "source", "verdict", "verdict_reason"),
-    *("requests", "completed", "rejected", "timed_out", "failed", "unsent"),
+    *("requests", "completed", "rejected", "timed_out", "failed", "unsent", "answered_share"),
     *("duration_s", "window_start_s", "window_end_s"),
-    *("sent_rps", "throughput_rps", "throughput_low_rps", "throughput_high_rps"),
+    *("sent_rps", "due_rps", "throughput_rps", "throughput_low_rps", "throughput_high_rps"),
     *("goodput_rps", "attainment", "slo_met"),
     *("latency_mean_s", "latency_mean_low_s", "latency_mean_high_s"),
     *("latency_p50_s", "latency_p50_low_s", "latency_p50_high_s", "latency_p90_s"),
     *("latency_p95_s", "latency_p95_low_s", "latency_p95_high_s"),
-    *("latency_p99_s", "latency_p99_low_s", "latency_p99_high_s", "latency_max_s"),
+    *("latency_p99_s", "latency_p99_low_s", "latency_p99_high_s", "latency_max_s", "latency_note"),
     *("latency_from_sent_mean_s", "latency_from_sent_p50_s", "latency_from_sent_p95_s", "latency_from_sent_p99_s"),
-    *("send_lag_p95_s", "send_lag_p99_s", "in_flight_mean", "in_flight_max", "little_residual"),
+    *("send_lag_p95_s", "send_lag_p99_s", "in_flight_mean", "in_flight_max"),
     *("queue_s", "embed_s", "retrieve_s", "generate_s", "unaccounted_s"),
     *("batch_size", "replicas", "exact_match", "f1", "recall_at_k"),
     *SCALING_COLUMNS,
-    *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware"),
+    *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware", "hostname", "code"),
 )
-NEWER_SUMMARY_COLUMNS = ("f1", *SCALING_COLUMNS)
+NEWER_TELEMETRY_COLUMNS = ("throttled_share",)
+NEWER_SUMMARY_COLUMNS = ("f1", "due_rps", *SCALING_COLUMNS, "answered_share", "latency_note", "hostname", "code")
 _TEXT_COLUMNS = {
-    *("point", "configuration", "design", "arrival", "source", "verdict", "verdict_reason", "hardware"),
+    *(
+        "point",
+        "configuration",
+        "design",
+        "arrival",
+        "source",
+        "verdict",
+        "verdict_reason",
+        "latency_note",
+        "hardware",
+        "hostname",
+        "code",
+    ),
     *("question", "status", "close_reason", "replica", "result", "error", "reason"),
 }
 _WHOLE_COLUMNS = {
@@ -119,7 +135,9 @@ class Sample:
     """What a point cost its machine, once a second. The fields are the columns of telemetry.csv; None: not known.
 
     `..._cpu_cores`: cores' worth of CPU used since the sample before. `other`: everything on the cores we may run on,
-    less the client and the server with their children. `gpu_energy_j` counts up from an origin of the driver's own.
+    less the client and the server with their children; under a CPU quota, of that what the quota misses.
+    `throttled_share`: of the quota's periods since then, those that ended with it used up.
+    `gpu_energy_j` counts up from an origin of the driver's own.
     """
 
     t_s: float
@@ -132,6 +150,7 @@ class Sample:
     gpu_memory_mib: float | None = None
     gpu_power_w: float | None = None
     gpu_energy_j: float | None = None
+    throttled_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,15 +252,26 @@ def _cell(value: object) -> str:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write `text` under a temporary name and rename it, so that `path` is either old or whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `text` under a temporary name and rename it, so that `path` is either old or whole. OSErrors name it."""
     temporary = path.with_name(f".{path.name}.partial")
-    # Answers may hold lone surrogates, which UTF-8 cannot.
-    with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Answers may hold lone surrogates, which UTF-8 cannot.
+            with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def copy_text(source: Path, path: Path) -> None:
+    """Write the text of `source` as `write_atomic` does; an error is then about `path`, which shutil leaves open."""
+    write_atomic(path, source.read_text(encoding="utf-8"))
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -276,7 +306,7 @@ def read_replicas(path: Path) -> list[ReplicaCount]:
 
 def read_telemetry(path: Path) -> list[Sample]:
     """The samples of a telemetry.csv. Raises RecordError where it cannot be read."""
-    return _read(path, Sample)
+    return _read(path, Sample, newer=NEWER_TELEMETRY_COLUMNS)
 
 
 def read_scaling(path: Path) -> list[Decision]:
@@ -328,7 +358,7 @@ def load_replicas(path: Path) -> "pd.DataFrame":
 
 def load_telemetry(path: Path) -> "pd.DataFrame":
     """telemetry.csv with typed columns. Raises RecordError naming what is missing."""
-    return _load(path, TELEMETRY_COLUMNS)
+    return _load(path, TELEMETRY_COLUMNS, newer=NEWER_TELEMETRY_COLUMNS)
 
 
 def load_scaling(path: Path) -> "pd.DataFrame":

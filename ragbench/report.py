@@ -3,11 +3,18 @@
 Decides nothing about the figures or the text: those are in plots and in notebooks/.
 """
 
+import asyncio
 import sys
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial as bound
 from html import escape
 from pathlib import Path
 from string import Template
+from threading import Thread
+from typing import TypeVar
 
 import nbformat
 import papermill
@@ -15,6 +22,7 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from ragbench.descendants import none_outlives
 from ragbench.kernel import CHECKOUT, own_kernel
 from ragbench.paths import StudyPaths
 from ragbench.plots import load_study
@@ -22,6 +30,8 @@ from ragbench.records import write_atomic
 
 NOTEBOOK = CHECKOUT / "notebooks" / "sweep.ipynb"
 CELL_DEADLINE_S = 600
+_CLEAN_UP_S = 3.0
+T = TypeVar("T")
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -80,15 +90,18 @@ def _executed(paths: StudyPaths, source: Path) -> nbformat.NotebookNode:
     partial = paths.notebooks / f"{source.stem}.partial.ipynb"
     with tempfile.TemporaryDirectory(prefix="ragbench-kernel-") as scratch:
         try:
-            notebook = papermill.execute_notebook(
-                source,
-                partial,
-                parameters={"study": ".."},
-                cwd=paths.notebooks,
-                kernel_name="python3",
-                progress_bar=sys.stderr.isatty(),
-                execution_timeout=CELL_DEADLINE_S,
-                kernel_manager_class=own_kernel(Path(scratch)),
+            notebook = _beside(
+                bound(
+                    papermill.execute_notebook,
+                    source,
+                    partial,
+                    parameters={"study": ".."},
+                    cwd=paths.notebooks,
+                    kernel_name="python3",
+                    progress_bar=sys.stderr.isatty(),
+                    execution_timeout=CELL_DEADLINE_S,
+                    kernel_manager_class=own_kernel(Path(scratch)),
+                )
             )
         except PapermillExecutionError as error:
             code = error.source.strip().splitlines()[-1]
@@ -100,6 +113,31 @@ def _executed(paths: StudyPaths, source: Path) -> nbformat.NotebookNode:
     # Paths of this machine do not belong into what is passed on.
     notebook.metadata.papermill.update(input_path=source.name, output_path=source.name)
     return notebook
+
+
+def _beside(work: Callable[[], T]) -> T:
+    """The result of `work`, on a thread: on the main one nbclient takes SIGINT and SIGTERM for itself.
+
+    What `work` has started and left, as when a signal ends the wait for it, is killed.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+        finally:
+            with suppress(RuntimeError):  # raised where there is none
+                asyncio.get_event_loop().close()  # jupyter_core opens one a thread, and leaves it open
+
+    thread = Thread(target=run, name="notebook", daemon=True)
+    thread.start()
+    try:
+        with none_outlives():
+            return done.result()
+    finally:
+        thread.join(_CLEAN_UP_S)
 
 
 def _body(notebook: nbformat.NotebookNode) -> str:

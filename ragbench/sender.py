@@ -36,6 +36,7 @@ class Job:
     timeout_s: float
     share: tuple[Request, ...] | Turns
     deadline_s: float | None = None
+    ca_file: str | None = None
 
 
 def job_line(job: Job) -> bytes:
@@ -81,7 +82,9 @@ async def run(job: Job) -> None:
         told.write(b"".join(held))
         held.clear()
 
-    service = connect(job.url, workload=job.workload, timeout_s=job.timeout_s, deadline_s=job.deadline_s)
+    service = connect(
+        job.url, workload=job.workload, timeout_s=job.timeout_s, deadline_s=job.deadline_s, ca_file=job.ca_file
+    )
     async with service as client:
         with suppress(ServiceError):  # then the rows will say so
             await client.check()

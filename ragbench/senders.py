@@ -19,7 +19,7 @@ from ragbench.paths import PACKAGE
 from ragbench.records import Row
 from ragbench.schedule import Request, Turns
 from ragbench.sender import Job, job_line, read_row
-from ragbench.spawn import tied
+from ragbench.spawn import signal_group, tied
 
 READY_S = 60.0
 _LEAD_S = 0.1  # from setting the origin to the first due time: all must have read it by then
@@ -33,13 +33,14 @@ async def soon_for_all() -> float:
     return asyncio.get_running_loop().time() + _LEAD_S
 
 
-async def fire_from(
+async def fire_from(  # noqa: PLR0913  what a client takes, and what a load takes
     shares: Sequence[tuple[Request, ...] | Turns],
     *,
     url: str,
     workload: Workload,
     timeout_s: float,
     deadline_s: float | None = None,
+    ca_file: str | None = None,
     origin: Origin = soon_for_all,
     ended: Awaitable[None] | None = None,
     on_row: OnRow | None = None,
@@ -48,7 +49,7 @@ async def fire_from(
     senders: list[_Sender] = []
     try:
         for number, share in enumerate(shares, start=1):
-            job = Job(url, workload, timeout_s, share, deadline_s)
+            job = Job(url, workload, timeout_s, share, deadline_s, ca_file)
             senders.append(await _Sender.start(f"sender {number} of {len(shares)}", job, on_row=on_row))
         async with asyncio.TaskGroup() as tasks:
             hearing = [tasks.create_task(one.hear()) for one in senders]
@@ -163,7 +164,7 @@ class _Sender:
         """End it where it still runs, for a reason."""
         if self._process.returncode is None and not self._done:
             self._fault = fault
-            self._process.kill()
+            signal_group(self._process.pid, signal.SIGKILL)
 
     async def reaped(self) -> None:
         """Return when it has ended; by now it has done its work or has been killed."""

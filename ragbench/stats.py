@@ -9,18 +9,21 @@ Definitions, each per point:
 - `requests`, `completed`, `rejected`, `timed_out`, `failed`, `unsent`: over the whole point; the last five add up to
   the first.
 - `sent_rps`: requests sent / the time they were sent over, from gaps as for `duration_s`; over the whole point.
+- `due_rps`: requests due in the window, less the one that ends it, / its length: what the schedule drew of the rate.
 - `throughput_rps`: ok answers that ended in the window / its length. `goodput_rps`: of those, the ones within the
   SLO's limit for a request. Without an SLO the two are equal.
 - `attainment`: requests due in the window that were ok and within that limit / all requests due in the window. A
   request that failed, was refused or never left counts below the line. `slo_met`: whether those requests keep the SLO.
-- latencies, stages, `batch_size`, send lags: over the ok answers (lags: over all requests) due in the window; from when
-  each was due, `latency_from_sent_...` from when it was sent. Percentiles by linear interpolation, never averaged.
+- `answered_share`: ok answers / requests, of the whole point.
+- latencies: of the requests due in the window, from when each was due, `latency_from_sent_...` from when it was sent. A
+  request without an ok answer is infinitely late. Percentiles by linear interpolation, never averaged; one that falls
+  among such requests is absent, as is the maximum where there is one, and `latency_note` says so.
+- means (`latency_mean_s`, `latency_from_sent_mean_s`, stages, `batch_size`): over the ok answers due in the window;
+  absent where the verdict is `failed` or `failing`. Send lags: over all requests due in the window that were sent.
 - `..._low_...`, `..._high_...`: 95% intervals by block bootstrap within the point; absent where it is too short to say.
   A percentile's is given where at least 5 answers lie beyond it. They speak of this run: what a longer run, or another
   seed, would show of slower swings they cannot know.
 - `in_flight_mean`, `in_flight_max`: requests sent and not ended, over the window.
-- `little_residual`: (L - lambda W) / L over the window: L `in_flight_mean`, lambda from the requests that ended in it,
-  W their mean time from being sent. Near 0 where stamps and counts agree and no queue grew.
 - `unaccounted_s`: mean of (latency from sent - the four stages) over answers that report stages.
 - `exact_match`, `f1`, `recall_at_k`: means over all ok answers that report them.
 - `replica_seconds`: replicas that were ready, starting or draining, integrated over `duration_s`;
@@ -29,9 +32,10 @@ Definitions, each per point:
   replicas, and to when as many were ready as ever in the point.
 - `cold_start_s`: mean time from being started to ready, of the replicas that became ready in the point.
 - `reversals_per_min`: how often per minute the autoscaler's changes turned from up to down or back.
-- `..._cpu_cores`: means over the samples of telemetry from the window's start.
+- `..._cpu_cores`: means over time of the samples of telemetry from the window's start.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -44,14 +48,13 @@ from ragbench.intervals import Interval, bootstrap, bootstrap_all
 from ragbench.records import ReplicaCount, Row, Sample
 from ragbench.scaling import NOTHING_TOLD, Scaling, scaling_figures
 from ragbench.slo import Slo
-from ragbench.verdicts import Evidence, Verdict, judge
+from ragbench.verdicts import ERRORS, NO_MEANS, Evidence, Verdict, judge
 
 Source = Literal["measured", "simulated"]
 
 _FEWEST_BEYOND = 5  # answers past a percentile, without which its interval is a guess
 _MOST_SLICES = 500  # of the window, in which ended requests are counted
 _STAGES = ("queue_s", "embed_s", "retrieve_s", "generate_s")
-_FAILED = ("http_error", "connection_error", "reset", "truncated", "bad_answer")
 _SEED = 20_040_417  # of the resamples: the same rows give the same intervals
 
 
@@ -68,14 +71,16 @@ class Summary:
     timed_out: int
     failed: int
     unsent: int
+    answered_share: float | None
     duration_s: float
     window_start_s: float
     window_end_s: float
     sent_rps: float | None
-    throughput_rps: float
+    due_rps: float | None
+    throughput_rps: float | None
     throughput_low_rps: float | None
     throughput_high_rps: float | None
-    goodput_rps: float
+    goodput_rps: float | None
     attainment: float | None
     slo_met: bool | None
     latency_mean_s: float | None
@@ -92,6 +97,7 @@ class Summary:
     latency_p99_low_s: float | None
     latency_p99_high_s: float | None
     latency_max_s: float | None
+    latency_note: str | None
     latency_from_sent_mean_s: float | None
     latency_from_sent_p50_s: float | None
     latency_from_sent_p95_s: float | None
@@ -100,7 +106,6 @@ class Summary:
     send_lag_p99_s: float | None
     in_flight_mean: float | None
     in_flight_max: int
-    little_residual: float | None
     queue_s: float | None
     embed_s: float | None
     retrieve_s: float | None
@@ -135,12 +140,13 @@ def summarise(  # noqa: PLR0913  each is something else that is known of a point
     slo: Slo | None = None,
     failure: str | None = None,
     cores: float | None = None,
+    same_answers: bool = False,
     source: Source = "measured",
 ) -> Summary:
     """The figures of one point: an open loop at `offered_rps`, or a closed one of `concurrency` users.
 
     `failure` says why the point failed, where the harness already knows it; `cores` how many the machine lends us;
-    `step_up_s` when the offered rate stepped up, where it did.
+    `step_up_s` when the offered rate stepped up, where it did; `same_answers` that one text for all is no fault.
     """
     columns = Columns.of(rows)
     fallback_s = 1 / offered_rps if offered_rps else 1.0
@@ -154,8 +160,10 @@ def summarise(  # noqa: PLR0913  each is something else that is known of a point
         other_cpu_cores=cpu["other"],
         cores=cores,
         is_closed=concurrency is not None,
+        same_answers=same_answers,
     )
     verdict, reason = judge(evidence)
+    has_means = verdict not in NO_MEANS
     within = window.holds(columns.due_s)
     limit_s = slo.limit_s if slo else np.inf
     good = int(np.count_nonzero(columns.is_ok & (columns.latency_s <= limit_s)))
@@ -173,9 +181,10 @@ def summarise(  # noqa: PLR0913  each is something else that is known of a point
         **_counts(columns),
         **_rates(columns, window, limit_s=limit_s, fallback_s=fallback_s),
         **_promises(columns, within, slo),
-        **_latencies(columns, within),
+        **_latencies(columns, within, has_means=has_means),
         **_queue(columns, window),
-        **_stages(columns, within),
+        **_stages(columns, within, has_means=has_means),
+        **_quality(columns),
         **scaling_figures(replicas, scaling, duration_s=length_s, good=good, step_up_s=step_up_s),
     )
 
@@ -188,18 +197,24 @@ def _counts(columns: Columns) -> dict[str, Any]:
         "completed": count["ok"],
         "rejected": count["rejected"],
         "timed_out": count["timeout"],
-        "failed": sum(count[status] for status in _FAILED),
+        "failed": sum(count[status] for status in ERRORS),
         "unsent": count["unsent"],
+        "answered_share": count["ok"] / len(columns) if len(columns) else None,
     }
 
 
 def _rates(columns: Columns, window: Window, *, limit_s: float, fallback_s: float) -> dict[str, Any]:
-    """Requests per second: sent, answered, answered in time."""
+    """Requests per second: sent, due, answered, answered in time. Absent where none was scheduled."""
+    if not len(columns):
+        names = ("sent_rps", "due_rps", "throughput_rps", "throughput_low_rps", "throughput_high_rps", "goodput_rps")
+        return dict.fromkeys(names)
     sent = np.sort(columns.starts_s)
+    due = (columns.due_s >= window.start_s) & (columns.due_s < window.end_s)
     ended = columns.is_ok & window.holds(columns.done_s)
     interval = _rate_interval(columns.done_s[ended], window)
     return {
         "sent_rps": len(sent) / _span_s(sent, fallback=fallback_s) if len(sent) else None,
+        "due_rps": float(np.count_nonzero(due) / window.length_s),
         "throughput_rps": float(np.count_nonzero(ended) / window.length_s),
         "throughput_low_rps": interval.low if interval else None,
         "throughput_high_rps": interval.high if interval else None,
@@ -227,53 +242,86 @@ def _promises(columns: Columns, within: Truths, slo: Slo | None) -> dict[str, An
     return {"attainment": float(np.mean(in_time)), "slo_met": slo.met(latencies) if slo else None}
 
 
-def _latencies(columns: Columns, within: Truths) -> dict[str, Any]:
+def _latencies(columns: Columns, within: Truths, *, has_means: bool) -> dict[str, Any]:
     """From due, with their intervals, and from sent; and how late requests left."""
-    answered = within & columns.is_ok
-    from_due, from_sent = columns.latency_s[answered], columns.from_sent_s[answered]
+    from_due, from_sent = (
+        _with_unanswered(columns, values)[within] for values in (columns.latency_s, columns.from_sent_s)
+    )
+    answered = np.isfinite(from_due)
+    percentiles = {f"latency_p{p}_s": _percentile(from_due, p) for p in (50, 90, 95, 99)}
     figures = {
-        "latency_mean_s": _mean(from_due),
-        "latency_p90_s": _percentile(from_due, 90),
+        "latency_mean_s": _mean(from_due[answered]) if has_means else None,
         "latency_max_s": _percentile(from_due, 100),
-        "latency_from_sent_mean_s": _mean(from_sent),
-        **{f"latency_p{p}_s": _percentile(from_due, p) for p in (50, 95, 99)},
+        "latency_note": _note(percentiles, from_due),
+        "latency_from_sent_mean_s": _mean(from_sent[answered]) if has_means else None,
+        **percentiles,
         **{f"latency_from_sent_p{p}_s": _percentile(from_sent, p) for p in (50, 95, 99)},
         **{f"send_lag_p{p}_s": _percentile(columns.send_lag_s[within], p) for p in (95, 99)},
     }
-    return figures | _latency_intervals(from_due)
+    return figures | _latency_intervals(from_due, has_mean=has_means)
 
 
-def _latency_intervals(latencies_s: Floats) -> dict[str, Any]:
-    """Of the mean and the percentiles, kept within what was seen at all."""
+def _with_unanswered(columns: Columns, values_s: Floats) -> Floats:
+    """The latencies of all requests, infinite for one that got no ok answer."""
+    return np.where(columns.is_ok, values_s, np.inf)
+
+
+def _note(percentiles: dict[str, float | None], latencies_s: Floats) -> str | None:
+    """Why percentiles are absent of a point in which requests were due."""
+    absent = [name.removeprefix("latency_").removesuffix("_s") for name, value in percentiles.items() if value is None]
+    if not absent or not latencies_s.size:
+        return None
+    unanswered = int(np.count_nonzero(np.isinf(latencies_s)))
+    verb = "falls" if len(absent) == 1 else "fall"
+    return f"{', '.join(absent)} {verb} among the {unanswered} of {len(latencies_s)} requests that got no answer"
+
+
+def _latency_intervals(latencies_s: Floats, *, has_mean: bool) -> dict[str, Any]:
+    """Of the mean of the answered and of the percentiles of all, kept within what was seen at all.
+
+    Absent where an end falls among the unanswered.
+    """
+    answered = latencies_s[np.isfinite(latencies_s)]
+    most_s = float(answered.max()) if answered.size else 0.0
 
     def figures(drawn: Floats) -> Floats:
-        return np.column_stack([drawn.mean(axis=1), *np.percentile(drawn, (50, 95, 99), axis=1)])
+        is_answered = drawn <= most_s
+        counts = np.count_nonzero(is_answered, axis=1)
+        mean = np.divide(
+            np.sum(drawn, axis=1, where=is_answered), counts, where=counts > 0, out=np.full(len(drawn), most_s)
+        )
+        return np.column_stack([mean, *np.percentile(drawn, (50, 95, 99), axis=1)])
 
-    drawn = bootstrap_all(latencies_s, figures, rng=np.random.default_rng(_SEED))
+    # An infinite value cannot be resampled; any value above the largest answered one stands for it.
+    late = np.where(np.isfinite(latencies_s), latencies_s, 2 * most_s)
+    drawn = bootstrap_all(late, figures, rng=np.random.default_rng(_SEED)) if answered.size else None
     found: Sequence[Interval | None] = drawn or [None] * 4
     told: dict[str, Any] = {}
     for name, beyond, interval in zip(("mean", "p50", "p95", "p99"), (0.5, 0.5, 0.05, 0.01), found, strict=True):
-        known = interval is not None and len(latencies_s) * beyond >= _FEWEST_BEYOND
-        told[f"latency_{name}_low_s"] = max(interval.low, float(latencies_s.min())) if interval and known else None
-        told[f"latency_{name}_high_s"] = min(interval.high, float(latencies_s.max())) if interval and known else None
+        known = interval is not None and len(late) * beyond >= _FEWEST_BEYOND
+        if name == "mean":
+            known = known and has_mean
+        elif interval is not None and answered.size < len(late):
+            known = known and interval.high <= most_s
+        told[f"latency_{name}_low_s"] = max(interval.low, float(answered.min())) if interval and known else None
+        told[f"latency_{name}_high_s"] = min(interval.high, most_s) if interval and known else None
     return told
 
 
 def _queue(columns: Columns, window: Window) -> dict[str, Any]:
-    """Requests under way, and Little's law on them."""
+    """Requests under way."""
     starts, ends = columns.starts_s, columns.ends_s
     mean = float(mean_in_flight(starts, ends, np.array([window.start_s, window.end_s]))[0])
-    ended = window.holds(columns.done_s) & ~np.isnan(columns.sent_s)
-    spent = float(np.sum(columns.from_sent_s[ended])) / window.length_s
     return {
         "in_flight_mean": mean if len(starts) else None,
         "in_flight_max": most_in_flight(starts, ends, low=window.start_s, high=window.end_s),
-        "little_residual": (mean - spent) / mean if mean > 0 else None,
     }
 
 
-def _stages(columns: Columns, within: Truths) -> dict[str, Any]:
-    """Where the time went, and what came of it."""
+def _stages(columns: Columns, within: Truths, *, has_means: bool) -> dict[str, Any]:
+    """Where the time went."""
+    if not has_means:
+        return dict.fromkeys((*_STAGES, "unaccounted_s", "batch_size"))
     answered = within & columns.is_ok
     stages = {name: columns.column(name)[answered] for name in _STAGES}
     told = np.column_stack(list(stages.values()))
@@ -283,6 +331,12 @@ def _stages(columns: Columns, within: Truths) -> dict[str, Any]:
         **{name: _mean(values) for name, values in stages.items()},
         "unaccounted_s": _mean(rest),
         "batch_size": _mean(columns.column("batch_size")[answered]),
+    }
+
+
+def _quality(columns: Columns) -> dict[str, Any]:
+    """What the answers were worth."""
+    return {
         "exact_match": _mean(columns.column("exact_match")[columns.is_ok]),
         "f1": _mean(columns.column("f1")[columns.is_ok]),
         "recall_at_k": _mean(columns.column("recall_at_k")[columns.is_ok]),
@@ -290,9 +344,17 @@ def _stages(columns: Columns, within: Truths) -> dict[str, Any]:
 
 
 def _sampled(samples: Sequence[Sample], whose: str, window: Window) -> float | None:
-    """Mean CPU use from the window's start; over all samples where none came after it."""
-    late = [sample for sample in samples if sample.t_s > window.start_s] or samples
-    return _mean(np.array([getattr(sample, f"{whose}_cpu_cores") for sample in late], dtype=np.float64))
+    """Mean CPU use over the time from the window's start; over all of it where no sample came after that.
+
+    A sample stands for the time since the one before.
+    """
+    values = np.array([getattr(sample, f"{whose}_cpu_cores") for sample in samples], dtype=np.float64)
+    times_s = np.array([0.0, *(sample.t_s for sample in samples)])
+    spans_s = np.diff(np.maximum(times_s, window.start_s))
+    if not spans_s.any():
+        spans_s = np.diff(times_s)
+    known = ~np.isnan(values) & (spans_s > 0)
+    return float(np.average(values[known], weights=spans_s[known])) if known.any() else None
 
 
 def _span_s(times: Floats, *, fallback: float) -> float:
@@ -307,7 +369,13 @@ def _mean(values: Floats) -> float | None:
 
 
 def _percentile(values: Floats, percent: float) -> float | None:
-    return _figure(values, lambda known: float(np.percentile(known, percent)))
+    """By linear interpolation; absent where a value that it needs is infinite."""
+    ordered = np.sort(values[~np.isnan(values)])
+    if not ordered.size:
+        return None
+    place = round((len(ordered) - 1) * percent / 100, 9)
+    low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
+    return float(low + (high - low) * (place % 1)) if np.isfinite(high) else None
 
 
 def _figure(values: Floats, figure: Callable[[Floats], float]) -> float | None:

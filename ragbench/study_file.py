@@ -161,7 +161,7 @@ def _slo(table: object) -> Slo:
 
 
 _STUDY: dict[str, Reader] = {"name": text, "title": text, "seeds": list_of(whole), "slo": _slo}
-_WORKLOAD: dict[str, Reader] = {"questions": text, "k": whole, "max_new_tokens": whole}
+_WORKLOAD: dict[str, Reader] = {"questions": text, "k": whole, "max_new_tokens": whole, "same_answers": truth}
 _LOAD: dict[str, Reader] = {
     "arrivals": list_of(text),
     "rates": list_of(number),
@@ -175,6 +175,6 @@ _LOAD: dict[str, Reader] = {
     "deadline_s": number,
     "restart": truth,
 }
-_DESIGN: dict[str, Reader] = {"command": text, "url": text, "settings": _settings, "load": _as_is}
+_DESIGN: dict[str, Reader] = {"command": text, "url": text, "ca_file": text, "settings": _settings, "load": _as_is}
 
 assert list(_LOAD) == field_names(Load), "every field of Load is readable from a study"

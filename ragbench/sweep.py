@@ -4,10 +4,9 @@ How one point is measured is in measure.py; what the user sees meanwhile is in p
 """
 
 import fcntl
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,21 +17,26 @@ from ragbench.measure import Measurement, Surroundings, measure, schedule_of, tr
 from ragbench.paths import StudyPaths
 from ragbench.points import Launch, Point, expand
 from ragbench.progress import Progress
-from ragbench.records import read_manifest, read_manifests, summary_csv, write_atomic
+from ragbench.records import copy_text, read_manifest, read_manifests, summary_csv, write_atomic
 from ragbench.schedule import schedule_csv, sha256
+from ragbench.telemetry import throttling
+from ragbench.verdicts import NOT_MEASURED
 from ragbench.workload import QuestionSet, load_questions
 
-Redo = Literal["changed", "all"]
+Redo = Literal["changed", "invalid", "all"]
 _SINCE: dict[str, Any] = {"processes": 1, "restart": False}  # settings that older manifests lack, as they were then
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run would do: the launches left with the points left in each, and what is skipped or in the way."""
+    """What a run would do: the launches left with the points left in each, and what is skipped or in the way.
+
+    `again`: measured before, to be measured again.
+    """
 
     launches: tuple[Launch, ...]
     whole: tuple[Point, ...]
-    failed: tuple[Point, ...]  # measured before, to be measured again
+    again: tuple[Point, ...]
     changed: dict[str, str]  # point name -> which setting differs
     others: tuple[str, ...]  # whole points in the folder that the study does not have
 
@@ -46,7 +50,7 @@ def make_plan(study: Study, paths: StudyPaths, *, redo: Redo | None = None) -> P
     """Compare the study with what lies in its folder. Raises StudyError."""
     questions = load_questions(study.workload.questions)
     launches = expand(study)
-    whole, failed, changed = [], [], {}
+    whole, again, changed = [], [], {}
     for point in (point for launch in launches for point in launch.points):
         manifest = read_manifest(paths.point(point.name).manifest)
         if manifest is None or redo == "all":
@@ -54,15 +58,16 @@ def make_plan(study: Study, paths: StudyPaths, *, redo: Redo | None = None) -> P
         difference = _difference(manifest, point, questions)
         if difference:
             changed[point.name] = difference
-        elif manifest["summary"].get("verdict") == "failed":
-            failed.append(point)
+        elif manifest["summary"].get("verdict") in ("failed", *(NOT_MEASURED if redo == "invalid" else ())):
+            again.append(point)
         else:
             whole.append(point)
-    skipped = {point.name for point in whole} | (set() if redo else changed.keys())
+    skipped = {point.name for point in whole} | (set() if redo == "changed" else changed.keys())
     left = (Launch(x.configuration, tuple(p for p in x.points if p.name not in skipped)) for x in launches)
     names = {point.name for launch in launches for point in launch.points}
     others = [m["point"]["name"] for m in read_manifests(paths.root) if m["point"]["name"] not in names]
-    return Plan(tuple(launch for launch in left if launch.points), tuple(whole), tuple(failed), changed, tuple(others))
+    launches_left = tuple(launch for launch in left if launch.points)
+    return Plan(launches_left, tuple(whole), tuple(again), changed, tuple(others))
 
 
 async def run(
@@ -71,13 +76,20 @@ async def run(
     """Measure every point of `plan`. Cancelled, it stops the server whole and drops the unfinished point."""
     runner = _Runner(paths, load_questions(study.workload.questions), around, progress)
     with locked(paths):
-        shutil.copyfile(study_file, paths.study_toml)
+        copy_text(study_file, paths.study_toml)
         try:
             for launch in plan.launches:
                 await runner.run_launch(launch)
-        finally:
-            paths.live_log.unlink(missing_ok=True)
-            rebuild_summary(paths)
+        except BaseException:
+            with suppress(OSError):  # the news is what ended the run
+                _tidy(paths)
+            raise
+        _tidy(paths)
+
+
+def _tidy(paths: StudyPaths) -> None:
+    paths.live_log.unlink(missing_ok=True)
+    rebuild_summary(paths)
 
 
 def rebuild_summary(paths: StudyPaths) -> list[dict[str, Any]]:
@@ -148,6 +160,8 @@ class _Runner:
         manifest = write_point(measurement, self._paths, log=log, questions=self._questions, around=self._around)
         rebuild_summary(self._paths)
         self._progress.point_ends(measurement.point, manifest["summary"])
+        if (line := throttling(measurement.telemetry)) is not None:
+            self._progress.note(line)
 
     async def _stop(self, service: Service) -> None:
         left = await service.stop()

@@ -4,13 +4,14 @@ Whether the others took too much is decided in verdicts.py.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
 import psutil
 
+from ragbench.cgroup import Counters, Quota, smallest_quota
 from ragbench.hardware import own_cores
 from ragbench.nvml import Gpus
 from ragbench.records import Sample
@@ -22,6 +23,7 @@ _FIRST_S, _EVERY_S = 0.5, 1.0
 _LEAST_S = 0.25  # the kernel counts CPU in hundredths of a second: a sample over less says little
 _REFRESH_S = 3.0  # walking all processes costs milliseconds
 _MIB = 2**20
+THROTTLED_SHARE = 0.01
 
 
 async def watch(server: Members | None, clock: Callable[[], float], samples: list[Sample]) -> None:
@@ -98,24 +100,31 @@ class Meter:
         self._refreshed_s = 0.0
         self._busy_s = 0.0
         self._used_s: dict[Whose, float] = {}
+        self._quota = binding_quota()
+        self._counters: Counters | None = None
 
     def begin(self, clock: Callable[[], float]) -> None:
         """The first look."""
         self._look_for_members(clock())
         self._account.open(self._families)
-        self._keep(clock(), busy_s())
+        self._keep(clock(), busy_s(), self._counted())
 
     def sample(self, clock: Callable[[], float]) -> Sample:
         """What was used since the last look."""
         if clock() - self._refreshed_s >= _REFRESH_S:
             self._look_for_members(clock())
         self._account.book(self._families)
-        t_s, busy = clock(), busy_s()
+        t_s, busy, counters = clock(), busy_s(), self._counted()
         span_s = max(t_s - self.t_s, 1e-9)
         used = {whose: (s - self._used_s[whose]) / span_s for whose, s in self._account.used_s.items()}
         other = (busy - self._busy_s) / span_s - sum(used.values())
+        if self._quota is not None:
+            group = _group_cores(self._counters, counters, span_s)
+            inside = None if group is None else group - sum(used.values())
+            other = harmful(other, inside=inside, mask=len(own_cores()), quota=self._quota.cores)
+        throttled = _throttled_share(self._counters, counters)
         is_known = busy > 0.0  # some sandboxes show a machine that was never busy
-        self._keep(t_s, busy)
+        self._keep(t_s, busy, counters)
         has_server = self._server is not None
         return Sample(
             t_s=t_s,
@@ -124,16 +133,59 @@ class Meter:
             server_cpu_cores=used["server"] if has_server else None,
             server_memory_mib=_memory_mib(self._families["server"]) if has_server else None,
             other_cpu_cores=max(0.0, other) if is_known else None,
+            throttled_share=throttled,
             **self._gpus.now(),
         )
 
-    def _keep(self, t_s: float, busy: float) -> None:
+    def _keep(self, t_s: float, busy: float, counters: Counters | None) -> None:
         self.t_s, self._busy_s, self._used_s = t_s, busy, dict(self._account.used_s)
+        self._counters = counters
+
+    def _counted(self) -> Counters | None:
+        return None if self._quota is None else self._quota.counters()
 
     def _look_for_members(self, t_s: float) -> None:
         server = set() if self._server is None else self._server()
         client = {self._self, *self._self.children(recursive=True)} - server
         self._families, self._refreshed_s = {"client": client, "server": server}, t_s
+
+
+def binding_quota() -> Quota | None:
+    """The CPU quota, where it allows less than the cores this process may run on."""
+    quota = smallest_quota()
+    return quota if quota is not None and quota.cores < len(own_cores()) else None
+
+
+def harmful(others: float, *, inside: float | None, mask: int, quota: float) -> float:
+    """Of the cores' worth of CPU that others use on the `mask` cores we may run on, what a quota of ours misses.
+
+    Whoever is `inside` our group takes from the quota; whoever is outside does so only where the rest of the cores is
+    too little for him. None: that nobody is inside is not known, and assumed.
+    """
+    inside = max(0.0, inside or 0.0)
+    outside = max(0.0, others - inside)
+    return inside + max(0.0, outside - (mask - quota))
+
+
+def throttling(samples: Sequence[Sample]) -> str | None:
+    """A line on the CPU quota, where it held up more than THROTTLED_SHARE of its periods in the mean; else None."""
+    shares = [sample.throttled_share for sample in samples if sample.throttled_share is not None]
+    share = sum(shares) / len(shares) if shares else 0.0
+    if share <= THROTTLED_SHARE:
+        return None
+    return f"the CPU quota was used up in {share:.0%} of its periods: the figures hold the pauses until the next ones"
+
+
+def _group_cores(before: Counters | None, now: Counters | None, span_s: float) -> float | None:
+    if before is None or now is None or before.used_s is None or now.used_s is None:
+        return None
+    return (now.used_s - before.used_s) / span_s
+
+
+def _throttled_share(before: Counters | None, now: Counters | None) -> float | None:
+    if before is None or now is None or now.periods <= before.periods:
+        return None
+    return (now.throttled - before.throttled) / (now.periods - before.periods)
 
 
 def busy_s() -> float:

@@ -2,9 +2,11 @@
 
 The order is that of what explains what. Of a point that failed there is nothing to say. Another program's load makes
 sends late and queues long, so it is told before either. A load that was not sent as asked says nothing about how the
-service would have done, so that comes before the queue. What is left is the service's own doing.
+service would have done, so that comes before the queue. What is left is the service's own doing: it gave errors,
+it fell behind, or it refused work. Errors come first, since a service that fails fast has no queue to show.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -13,18 +15,29 @@ import numpy as np
 
 from ragbench.columns import Columns, Window
 from ragbench.growth import growth
+from ragbench.records import Status
 
-Verdict = Literal["valid", "client_limited", "saturated", "failed", "contaminated"]
+Verdict = Literal["failed", "contaminated", "client_limited", "failing", "saturated", "shedding", "valid"]
+
+ERRORS: tuple[Status, ...] = ("http_error", "reset", "connection_error", "truncated", "bad_answer")
+NOT_MEASURED: tuple[Verdict, ...] = ("failed", "contaminated", "client_limited")  # worth measuring again
+NO_MEANS: tuple[Verdict, ...] = ("failed", "failing")  # what a few lucky requests took says nothing of the service
 
 LATE_S = 0.001
 LATE_SHARE = 0.01  # of the median latency
-TIMED_OUT_SHARE = 0.05
+UNANSWERED_SHARE = 0.01  # more than this of all requests, by one kind of failure, is the service's verdict
+FEWEST_UNANSWERED = 2  # errors and refusals: one alone is an accident
+SAME_TEXT_SHARE, FEWEST_QUESTIONS = 0.5, 20
+LONGEST_SHOWN = 60  # characters of an answer in a reason
 OTHER_CORES, OTHER_SHARE = 0.25, 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a verdict goes by. `failure`: why the point failed, where the harness knows."""
+    """What a verdict goes by.
+
+    `failure`: why the point failed, where the harness knows. `same_answers`: one text for all questions is no fault.
+    """
 
     columns: Columns
     window: Window
@@ -32,6 +45,7 @@ class Evidence:
     other_cpu_cores: float | None = None
     cores: float | None = None
     is_closed: bool = False
+    same_answers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +70,7 @@ def _failed(evidence: Evidence) -> str | None:
     if evidence.failure is not None:
         return evidence.failure
     columns = evidence.columns
-    if not len(columns):
-        return "nothing was scheduled"
-    if columns.is_ok.any():
+    if not len(columns) or columns.is_ok.any():
         return None
     first = next((row.error for row in columns.rows if row.error), "no reason given")
     return f"none of {len(columns)} requests got an ok answer; the first: {first}"
@@ -88,13 +100,40 @@ def _client_limited(evidence: Evidence) -> str | None:
     return f"one in twenty requests left {late_s * 1000:.1f} ms late or more; {limit_s * 1000:.1f} ms are allowed"
 
 
+def _failing(evidence: Evidence) -> str | None:
+    columns = evidence.columns
+    counts = {status: columns.statuses[status] for status in ERRORS if columns.statuses[status]}
+    if _is_more(sum(counts.values()), columns, fewest=FEWEST_UNANSWERED):
+        kinds = ", ".join(f"{n} {status}" for status, n in counts.items())
+        first = next((row.error for row in columns.rows if row.status in ERRORS and row.error), "no reason given")
+        return f"{sum(counts.values())} of {len(columns)} requests failed ({kinds}); the first: {first}"
+    return None if evidence.same_answers else _one_text(columns)
+
+
+def _one_text(columns: Columns) -> str | None:
+    """Why the answers look like one error text that came with status 200."""
+    told = {(row.question, row.result) for row in columns.rows if row.status == "ok" and row.result is not None}
+    questions = len({question for question, _ in told})
+    if questions < FEWEST_QUESTIONS:
+        return None
+    text, times = Counter(result for _, result in told).most_common(1)[0]
+    if times <= SAME_TEXT_SHARE * questions:
+        return None
+    shown = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+    return f"{times} of {questions} different questions got one answer, {shown!r} (meant so? same_answers = true)"
+
+
+def _is_more(count: int, columns: Columns, *, fewest: int = 1) -> bool:
+    return count >= fewest and count > UNANSWERED_SHARE * len(columns)
+
+
 def _saturated(evidence: Evidence) -> str | None:
     columns = evidence.columns
+    timed_out = columns.statuses["timeout"]
+    if _is_more(timed_out, columns):
+        return f"{timed_out} of {len(columns)} requests timed out"
     if evidence.is_closed:
         return None
-    timed_out = columns.statuses["timeout"]
-    if timed_out >= TIMED_OUT_SHARE * len(columns):
-        return f"{timed_out} of {len(columns)} requests timed out"
     grown = growth(columns, evidence.window)
     if grown is None or not grown.lasts_to_the_end():
         return None
@@ -105,14 +144,24 @@ def _saturated(evidence: Evidence) -> str | None:
     )
 
 
+def _shedding(evidence: Evidence) -> str | None:
+    columns = evidence.columns
+    rejected = columns.statuses["rejected"]
+    if not _is_more(rejected, columns, fewest=FEWEST_UNANSWERED):
+        return None
+    return f"{rejected} of {len(columns)} requests were refused"
+
+
 def _valid(evidence: Evidence) -> str:
-    rejected = evidence.columns.statuses["rejected"]
+    if not len(evidence.columns):
+        return "no request was drawn"
     told = ["sent on time" if not evidence.is_closed else "closed loop: each user waited for each answer"]
     if not evidence.is_closed:
         judged = growth(evidence.columns, evidence.window) is not None
         told.append("no growth to the end" if judged else f"{len(evidence.columns)} requests: too few to judge growth")
-    if rejected:
-        told.append(f"{rejected / len(evidence.columns):.0%} rejected")
+    unanswered = len(evidence.columns) - int(np.count_nonzero(evidence.columns.is_ok))
+    if unanswered:
+        told.append(f"{unanswered} of {len(evidence.columns)} requests without an answer")
     return "; ".join(told)
 
 
@@ -131,10 +180,22 @@ RULES: tuple[Rule, ...] = (
         _client_limited,
     ),
     Rule(
+        "failing",
+        f"more than {UNANSWERED_SHARE:.0%} of the requests, and at least {FEWEST_UNANSWERED}, are "
+        f"{', '.join(ERRORS[:-1])} or {ERRORS[-1]}; or one text answers more than half of at least {FEWEST_QUESTIONS} "
+        "different questions, unless the study says `same_answers = true`",
+        _failing,
+    ),
+    Rule(
         "saturated",
-        f"{TIMED_OUT_SHARE:.0%} or more timed out, or requests in flight and latency both grew to the end; "
-        "never in a closed loop",
+        f"more than {UNANSWERED_SHARE:.0%} of the requests timed out; or, in an open loop, requests in flight and "
+        "latency both grew to the end",
         _saturated,
+    ),
+    Rule(
+        "shedding",
+        f"more than {UNANSWERED_SHARE:.0%} of the requests, and at least {FEWEST_UNANSWERED}, were rejected",
+        _shedding,
     ),
     Rule("valid", "none of these", _valid),
 )

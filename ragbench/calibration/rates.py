@@ -56,10 +56,12 @@ class Sent:
         return [fault for fault, is_so in told.items() if is_so]
 
 
-async def rising(processes: int, *, first_s: float, each_s: float, tell: Tell) -> list[Sent]:
+async def rising(
+    processes: int, *, first_s: float, each_s: float, rising_rps: Sequence[float] = RISING_RPS, tell: Tell
+) -> list[Sent]:
     """The first rate for `first_s`, then each higher one for `each_s` until the client is the limit."""
     found: list[Sent] = []
-    for rate in (FIRST_RPS, *RISING_RPS):
+    for rate in (FIRST_RPS, *rising_rps):
         duration_s = each_s if found else first_s
         tell(f"{processes} client process{'es' if processes > 1 else ''} at {rate:g}/s for {duration_s:g} s")
         for _ in range(_TRIES):

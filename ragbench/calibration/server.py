@@ -2,7 +2,7 @@
 
 `python -m ragbench.calibration.server --service exponential --mean-s 0.02`. It keeps its queue in its own clock (an
 answer is due when the work before it and its own are done) and computes nothing meanwhile, so its cost does not enter
-its times. It reads no body: any question gets the same answer.
+its times. It reads no body and no id: it numbers the requests as they arrive, and answers each with its number.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import json
 import os
 import signal
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import httptools
@@ -21,7 +21,6 @@ from ragbench.loop import loop_factory
 
 SERVICES = ("null", "deterministic", "exponential", "batch")
 MOST_DRAWN = 100_000  # service times drawn beforehand; later requests take them from the start again
-_BODY = b'{"query": "", "result": "known"}'
 
 Answer = Callable[[float, float, int], None]  # (queue_s, service_s, batch_size): the answer is due now
 
@@ -43,17 +42,18 @@ class Null:
 
 
 class Queue:
-    """One server, first come first served. Request `number` takes `service_s[number]`."""
+    """One server, first come first served. Request `number` takes `service_s[number]`, and `stalls_s[number]` more."""
 
-    def __init__(self, service_s: list[float]) -> None:
+    def __init__(self, service_s: list[float], stalls_s: Mapping[int, float] | None = None) -> None:
         self._service_s = service_s
+        self._stalls_s = stalls_s or {}
         self._free_s = 0.0
 
     def submit(self, number: int, answer: Answer) -> None:
         """See the class."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        service_s = self._service_s[number % len(self._service_s)]
+        service_s = self._service_s[number % len(self._service_s)] + self._stalls_s.get(number, 0.0)
         start_s = max(now, self._free_s)
         self._free_s = start_s + service_s
         loop.call_at(self._free_s, answer, start_s - now, service_s, 1)
@@ -89,16 +89,29 @@ class Batches:
         self._begin(start_s + service_s)
 
 
+class Count:
+    """Numbers requests from 0 as they arrive, on whatever connection; the first `warmup_requests` have no number."""
+
+    def __init__(self, warmup_requests: int) -> None:
+        self._next = -warmup_requests
+
+    def take(self) -> int | None:
+        """The number of the request that has just arrived."""
+        number, self._next = self._next, self._next + 1
+        return number if number >= 0 else None
+
+
 class Connection(asyncio.Protocol):
     """One connection of one client, which asks one thing at a time."""
 
-    def __init__(self, work: Work, info: bytes) -> None:
+    def __init__(self, work: Work, count: Count, info: bytes) -> None:
         self._work = work
+        self._count = count
         self._info = info
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._path = b""
-        self._number = 0
+        self._number: int | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Of asyncio."""
@@ -118,15 +131,10 @@ class Connection(asyncio.Protocol):
         """Of httptools."""
         self._path = url
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Of httptools."""
-        if name.lower() == b"x-request-id" and value[:1] == b"r" and value[1:].isdigit():
-            self._number = int(value[1:])
-
     def on_message_complete(self) -> None:
         """Of httptools."""
         if self._path == b"/rag":
-            self._work.submit(self._number, self._answer)
+            self._ask()
         elif self._path in (b"/health", b"/ready"):
             self._write(200, b'{"ready": true}')
         elif self._path == b"/info":
@@ -134,9 +142,19 @@ class Connection(asyncio.Protocol):
         else:
             self._write(404, b'{"detail": "there is no such path"}')
 
+    def _ask(self) -> None:
+        """A warm-up request takes no service, so that the load finds the queue empty and its numbers unshifted."""
+        self._number = self._count.take()
+        if self._number is None:
+            self._answer(0.0, 0.0, 1)
+        else:
+            self._work.submit(self._number, self._answer)
+
     def _answer(self, queue_s: float, service_s: float, batch_size: int) -> None:
         told = f"queue;dur={queue_s * 1e3:.3f}, generate;dur={service_s * 1e3:.3f}"
-        self._write(200, _BODY, f"Server-Timing: {told}\r\nX-Batch-Size: {batch_size}\r\n")
+        result = "warm-up" if self._number is None else f"request {self._number}"
+        body = f'{{"query": "", "result": "{result}"}}'.encode()
+        self._write(200, body, f"Server-Timing: {told}\r\nX-Batch-Size: {batch_size}\r\n")
 
     def _write(self, status: int, body: bytes, headers: str = "") -> None:
         assert self._transport is not None
@@ -157,9 +175,8 @@ def work(options: argparse.Namespace) -> Work:
     if kind == "null":
         return Null()
     drawn = service_times(kind, mean_s, n=MOST_DRAWN, seed=options.seed).tolist()
-    if options.stall_at_request is not None:
-        drawn[options.stall_at_request] += options.stall_s
-    return Queue(drawn)
+    stalls_s = {} if options.stall_at_request is None else {options.stall_at_request: options.stall_s}
+    return Queue(drawn, stalls_s)
 
 
 async def serve(options: argparse.Namespace) -> None:
@@ -170,7 +187,8 @@ async def serve(options: argparse.Namespace) -> None:
         loop.add_signal_handler(number, stop.set)
     behind = work(options)
     info = json.dumps({"design": "calibration", "settings": vars(options)}).encode()
-    server = await loop.create_server(lambda: Connection(behind, info), "127.0.0.1", options.port, backlog=1024)
+    count = Count(options.warmup_requests)
+    server = await loop.create_server(lambda: Connection(behind, count, info), "127.0.0.1", options.port, backlog=1024)
     port = server.sockets[0].getsockname()[1]
     print(json.dumps({"ready": True, "port": port, "pid": os.getpid()}), flush=True)
     await stop.wait()
@@ -188,7 +206,10 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--max-batch-size", type=_whole(1), default=32, help="batch: the most in one")
     flags.add_argument("--seed", type=int, default=1, help="of the service times")
     flags.add_argument(
-        "--stall-at-request", type=_whole(0, MOST_DRAWN - 1), help="the number of a request that takes --stall-s longer"
+        "--warmup-requests", type=_whole(0), default=0, help="so many come first, are answered at once and not numbered"
+    )
+    flags.add_argument(
+        "--stall-at-request", type=_whole(0), help="the number, from 0, of a request that takes --stall-s longer"
     )
     flags.add_argument("--stall-s", type=_positive, default=1.0)
     flags.add_argument("--port", type=int, default=8000, help="0 is any free one")

@@ -13,7 +13,8 @@ from ragbench.study_file import parse_study
 from ragbench.workload import Question, QuestionSet
 
 _QUESTIONS = QuestionSet((Question("calibration", "Which animals can hover in the air?"),), sha256="none")
-_SERVER = "python -m ragbench.calibration.server"
+_WARMUP_REQUESTS = 4
+_SERVER = f"python -m ragbench.calibration.server --warmup-requests {_WARMUP_REQUESTS}"
 
 
 async def measured(
@@ -38,7 +39,8 @@ def _point(flags: str, *, arrival: str, rate: float | None, seed: int, **load: A
     study = parse_study(
         {
             "study": {"seeds": [seed]},
-            "load": {"warmup_requests": 4, "timeout_s": 20.0, **open_loop, **load},
+            "load": {"warmup_requests": _WARMUP_REQUESTS, "timeout_s": 20.0, **open_loop, **load},
+            "workload": {"same_answers": True},
             "designs": {"calibration": {"command": f"{_SERVER} {flags}"}},
         },
         default_name="calibration",

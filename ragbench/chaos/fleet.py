@@ -14,7 +14,7 @@ import aiohttp
 import psutil
 
 from ragbench.family import family, still_running
-from ragbench.launch import HURRIED_GRACE_S, Server, start
+from ragbench.launch import HURRIED_GRACE_S, Server, hurried, start
 
 READY_TIMEOUT_S = 120.0
 _GRACE_S = 15.0
@@ -88,7 +88,7 @@ class Fleet:
         self._members |= family(self._server.pid)
         try:
             os.killpg(self._server.pid, signal.SIGTERM)
-            async with asyncio.timeout(_GRACE_S):
+            async with asyncio.timeout(hurried(_GRACE_S)):
                 await self._server.ended()
             await self._settle()
         except (ProcessLookupError, TimeoutError):

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.table import Table
-
 from ragbench.chaos.tally import Tally
 from ragbench.records import write_atomic
+from ragbench.terminal import Table
 
 COLUMNS = (
     *("scenario", "sent", "answered", "rejected", "retried", "lost", "duplicated", "late", "refused"),

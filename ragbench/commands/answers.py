@@ -3,13 +3,13 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from ragbench.answers import Told, answers_csv, compare_answers
 from ragbench.commands.common import FolderArgument, results_folder, terminal
 from ragbench.config import StudyError
 from ragbench.points import configuration_label
 from ragbench.records import Row, read_manifests, read_rows, write_atomic
+from ragbench.terminal import Table
 
 
 def answers(
@@ -28,8 +28,8 @@ def answers(
     told = compare_answers(rows)
     if told[0].questions == 0:
         raise StudyError([f"{paths.root}: there is no question that every design answered"])
-    terminal.print(_table(told))
     write_atomic(paths.root / "answers.csv", answers_csv(told))
+    terminal.print(_table(told))
     terminal.print(f"table: {paths.root / 'answers.csv'}", soft_wrap=True)
     if any(one.different or one.unsteady for one in told):
         raise typer.Exit(1)

@@ -8,15 +8,14 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 from ragbench.arrival_checks import CHECKS, DURATION_S, LAWS, RATE_RPS, Check, check
 from ragbench.arrivals import ARRIVALS, Span, Times, parse_arrival, poisson
 from ragbench.commands.common import say, terminal
 from ragbench.known_bad import KNOWN_BAD
 from ragbench.records import write_atomic
+from ragbench.terminal import Bar, Table, Terminal, Text, styled
+from ragbench.unwritten import naming
 
 _SPAN = Span(duration_s=DURATION_S)
 _RISK = 0.01  # that any of a table of good arrivals is rejected by bad luck
@@ -57,11 +56,11 @@ def arrivals(
     with tempfile.TemporaryDirectory() as scratch:
         total = len(ARRIVALS) + len(KNOWN_BAD)
         drawn = _lines(seeds, Path(scratch))
-        lines = list(track(drawn, total=total, transient=True, description="drawing", console=Console(stderr=True)))
+        lines = list(Bar("drawing", total=total, console=Terminal(stderr=True)).over(drawn))
     least_p = _RISK / (total * len(CHECKS) * seeds)
-    terminal.print(_table(lines, seeds, least_p))
     if out is not None:
         write_atomic(out, _csv(lines, least_p))
+    terminal.print(_table(lines, seeds, least_p))
     wrong = [line.name for line in lines if not line.stands(least_p)]
     if wrong:
         say(f"not as they should be: {', '.join(wrong)}")
@@ -87,7 +86,8 @@ def _shipped(name: str, seed: int, scratch: Path) -> Draw:
 def _written(path: Path, seed: int) -> Path:
     n = round(RATE_RPS * DURATION_S)
     times = poisson(10 * RATE_RPS, Span(requests=n + 1000), np.random.default_rng(seed))
-    path.write_text("\n".join(["offset_s", *(f"{time:.9f}" for time in times)]) + "\n")
+    with naming(path):
+        path.write_text("\n".join(["offset_s", *(f"{time:.9f}" for time in times)]) + "\n")
     return path
 
 
@@ -111,11 +111,11 @@ def _table(lines: Sequence[Line], seeds: int, least_p: float) -> Table:
     return table
 
 
-def _verdict(line: Line, least_p: float) -> str:
+def _verdict(line: Line, least_p: float) -> Text:
     """In a word, what the checks make of it, and whether that is as it should be."""
     if line.is_control:
-        return "[green]rejected[/]" if line.stands(least_p) else "[red]NOT REJECTED[/]"
-    return "[green]as named[/]" if line.stands(least_p) else "[red]NOT AS NAMED[/]"
+        return styled("rejected", "green") if line.stands(least_p) else styled("NOT REJECTED", "red")
+    return styled("as named", "green") if line.stands(least_p) else styled("NOT AS NAMED", "red")
 
 
 def _csv(lines: Sequence[Line], least_p: float) -> str:

@@ -1,39 +1,32 @@
 """`ragbench calibrate`: the harness measured against servers whose answers are known."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.status import Status
-from rich.table import Table
 
-from ragbench.calibration import figures, queues, rates, report, stall
+from ragbench.calibration import figures, queues, report, run, stall
 from ragbench.calibration.report import Calibration
-from ragbench.commands.common import say, terminal
+from ragbench.commands.common import say, surroundings, terminal
+from ragbench.commands.status_line import StatusLine
 from ragbench.interrupts import run_until_done
-from ragbench.measure import look_around, now_utc
+from ragbench.measure import now_utc
+from ragbench.terminal import Table, styled
 
 _RATES = ("asked_rps", "sent_rps", "gap_cv", "send_lag_p50_s", "send_lag_p95_s", "send_lag_p99_s", "send_lag_max_s")
 
 
 def calibrate(
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("results/calibration"),
-    quick: Annotated[bool, typer.Option("--quick", help="Shorter loads: a minute instead of two; wider.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Shorter loads: a minute instead of four.")] = False,
 ) -> None:
     """Prove on this machine that the load named is the load sent, and that known queues are measured as they are."""
     out.mkdir(parents=True, exist_ok=True)  # before minutes are spent
-    around = look_around()
-    console = Console(stderr=True)
-    with console.status("calibrating") as status:
-        found = run_until_done(_measured(quick, _teller(console, status)))
-    for table in _tables(found):
-        terminal.print(table)
-    for claim in found.claims:
-        mark = "[green]holds[/]" if claim.holds else "[red]FAILS[/]"
-        terminal.print(f"{mark}  {claim.text}", soft_wrap=True, highlight=False)
+    around = surroundings()
+    with StatusLine("calibrating") as line:
+        lengths = run.QUICK if quick else run.WHOLE
+        found = run_until_done(run.calibrated(lengths, tell=line.tell))
     about = {
         "quick": quick,
         "measured_at": now_utc(),
@@ -44,32 +37,15 @@ def calibrate(
     }
     report.write(found, out, about=about)
     figures.save(found, out)
+    for table in _tables(found):
+        terminal.print(table)
+    for claim in found.claims:
+        mark = styled("holds", "green") if claim.holds else styled("FAILS", "red")
+        terminal.print(mark, f" {claim.text}", soft_wrap=True)
     terminal.print(f"figures: {out}", soft_wrap=True)
     if not all(claim.holds for claim in found.claims):
         say(f"not all holds on this machine as it is now ({around.hardware}): is something else running?")
         raise typer.Exit(1)
-
-
-async def _measured(quick: bool, tell: Callable[[str], None]) -> Calibration:
-    sent = {
-        1: await rates.rising(1, first_s=5.0 if quick else 20.0, each_s=1.0 if quick else 2.0, tell=tell),
-        2: await rates.rising(2, first_s=1.0 if quick else 2.0, each_s=1.0 if quick else 2.0, tell=tell),
-    }
-    tell("six queues of known mean and p95, at once")
-    cells = await queues.six(duration_s=15.0 if quick else 40.0)
-    tell("a stall of one second, in open and in closed loop")
-    return Calibration(sent, cells, await stall.both(duration_s=6.0 if quick else 10.0))
-
-
-def _teller(console: Console, status: Status) -> Callable[[str], None]:
-    """Progress: a spinner on a terminal, lines elsewhere."""
-
-    def tell(text: str) -> None:
-        status.update(text)
-        if not console.is_terminal:
-            say(text)
-
-    return tell
 
 
 def _tables(found: Calibration) -> list[Table]:
@@ -109,7 +85,7 @@ def _queues_table(found: Calibration) -> Table:
             f"{cell.mean_off:+.1%}",
             *tails,
             _with_interval(cell.p95_s, cell.p95_low_s, cell.p95_high_s),
-            "yes" if cell.is_inside else "[red]no[/]",
+            "no interval" if not cell.has_interval else "yes" if cell.is_inside else styled("no", "red"),
         )
     return table
 

@@ -4,23 +4,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from ragbench.arrivals import ArrivalError, parse_arrival
 from ragbench.capacity import Probe, Search
 from ragbench.capacity_file import Outcome, capacity_csv
 from ragbench.capacity_run import Plan, Searcher, Watching, first_points, search_all
-from ragbench.commands.common import ResultsOption, StudyArgument, say, terminal
+from ragbench.commands.common import ResultsOption, StudyArgument, say, surroundings, terminal
 from ragbench.commands.status_line import StatusLine
 from ragbench.config import StudyError
 from ragbench.interrupts import Interrupted, run_until_done
-from ragbench.measure import look_around
 from ragbench.paths import StudyPaths
 from ragbench.points import Configuration, Point
 from ragbench.records import Row, write_atomic
 from ragbench.slo import Slo, parse_slo
 from ragbench.study_file import find_study, load_study
 from ragbench.sweep import locked, rebuild_summary
+from ragbench.terminal import Table
 from ragbench.workload import load_questions
 
 
@@ -58,7 +57,7 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
         with locked(paths), StatusLine() as line:
             write_atomic(paths.study_toml, source.read_text(encoding="utf-8"))
             questions = load_questions(loaded.workload.questions)
-            searcher = Searcher(plan, paths, questions, around=look_around(), watching=_Shown(line))
+            searcher = Searcher(plan, paths, questions, around=surroundings(source), watching=_Shown(line))
             try:
                 run_until_done(search_all(searcher, points, on_outcome=keep))
             finally:
@@ -67,8 +66,9 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
     except Interrupted as interruption:
         say(f"{interruption}; whole probes are kept, the same command goes on from them: see {paths.root}")
         raise typer.Exit(interruption.exit_code) from None
+    figures = _draw(paths)
     terminal.print(_table(outcomes))
-    _draw(paths)
+    _say_where(paths, figures)
     if not all(outcome.found.resolved for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -97,13 +97,16 @@ def _table(outcomes: list[Outcome]) -> Table:
     return table
 
 
-def _draw(paths: StudyPaths) -> None:
+def _draw(paths: StudyPaths) -> list[Path]:
     from ragbench.plots.capacity import save_capacity  # noqa: PLC0415  measuring does not need matplotlib
 
-    files = save_capacity(paths.root)
+    return save_capacity(paths.root)
+
+
+def _say_where(paths: StudyPaths, figures: list[Path]) -> None:
     for what, path in {"probes": paths.summary, "capacity": paths.root / "capacity.csv"}.items():
         terminal.print(f"{what + ':':10}{path}", soft_wrap=True)
-    for path in files[:1]:
+    for path in figures[:1]:
         terminal.print(f"{'figure:':10}{path}", soft_wrap=True)
 
 

@@ -17,9 +17,10 @@ from ragbench.chaos.stage import Terms
 from ragbench.chaos.tally import Tally
 from ragbench.commands.common import say, terminal
 from ragbench.commands.status_line import StatusLine
-from ragbench.config import StudyError
+from ragbench.config import StudyError, command_mistakes, refuse
 from ragbench.descriptors import allow_files
-from ragbench.hardware import git_state, this_machine
+from ragbench.git import code_origin
+from ragbench.hardware import this_machine
 from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.launch import LaunchError
 from ragbench.workload import load_questions
@@ -129,22 +130,20 @@ def _tell(table: str, tallies: Sequence[Tally], out: Path) -> None:
 
 
 def _circumstances(terms: Terms, capacity_rps: float) -> Circumstances:
-    commit, is_changed = git_state(Path(__file__).parent)
-    told = f"{(commit or 'unknown')[:7]}{' with changes' if is_changed else ''}"
+    code = code_origin()
+    told = f"{(code.commit or 'unknown')[:7]}{' with changes' if code.dirty else ''}"
     command = shlex.join(["ragbench", *sys.argv[1:]])
     fleet = ["python" if word == sys.executable else word for word in terms.fleet]
     return Circumstances(str(this_machine()), told, command, fleet, capacity_rps, terms.duration_s)
 
 
 def _argv(command: str) -> list[str]:
+    refuse([f"--command and --replica: {mistake}" for mistake in command_mistakes(command)])
     words = shlex.split(command)
-    if not words:
-        raise StudyError(["--command and --replica must not be empty"])
     return [sys.executable, *words[1:]] if words[0] == "python" else words
 
 
 def _begin(line: StatusLine, text: str) -> None:
-    """Something begins: in the line, or, where nobody sees that, as a line of its own."""
+    """Something begins, of which requests will be counted."""
     line.begin(text)
-    if not line.is_shown:
-        say(text)
+    line.tell(text)

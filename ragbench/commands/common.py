@@ -7,22 +7,32 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ragbench.config import StudyError
+from ragbench.measure import Surroundings, look_around
 from ragbench.paths import RetrievalPaths, StudyPaths
 from ragbench.records import read_manifests
+from ragbench.terminal import Terminal, plain
+from ragbench.unwritten import line_of
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of one in studies/.")]
 ResultsOption = Annotated[Path, typer.Option(help="The folder that holds a folder per study.")]
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The results folder of a study.")]
 
-terminal = Console(width=None if sys.stdout.isatty() else 160)
+terminal = Terminal(width=None if sys.stdout.isatty() else 160)
 
 
 def say(line: str) -> None:
     """A line on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    print(plain(line), file=sys.stderr, flush=True)
+
+
+def surroundings(study: Path | None = None) -> Surroundings:
+    """What surrounds this process and the file `study`; what could not be seen is told in a line."""
+    around = look_around(study)
+    for problem in around.problems:
+        say(problem)
+    return around
 
 
 def counted(n: int) -> str:
@@ -55,8 +65,9 @@ def is_made(make: Callable[[], None], *, again: str) -> bool:
     """Whether a report could be made; a failure is told, with the command that tries again."""
     try:
         make()
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        line = line_of(error) if isinstance(error, OSError) else None
+        say(traceback.format_exc().rstrip() if line is None else line)
         say(f"the report could not be made; the results are whole. Again: {again}")
         return False
     return True

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import pandas as pd
 import typer
-from rich.table import Table
 
 from ragbench.commands.common import say, terminal
 from ragbench.compare import Cell, Comparison, frame
@@ -17,6 +16,7 @@ from ragbench.gate import Gate, judge, parse_gates
 from ragbench.pairs import make_pairs
 from ragbench.records import write_atomic
 from ragbench.sides import METRICS, parse_side
+from ragbench.terminal import Table
 from ragbench.wording import footnotes, sentences, signed, span
 
 SideArgument = Annotated[
@@ -62,7 +62,7 @@ def as_text(table: pd.DataFrame) -> str:
 def _print(comparison: Comparison) -> None:
     terminal.print(_table(comparison))
     for line in [*sentences(comparison), *map(str, crossovers(comparison)), *footnotes(comparison)]:
-        terminal.print(line, soft_wrap=True, markup=False, highlight=False)
+        terminal.print(line, soft_wrap=True)
 
 
 def _table(comparison: Comparison) -> Table:

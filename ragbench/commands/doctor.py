@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 from ragbench.commands.common import ResultsOption, terminal
 from ragbench.doctor import Finding
 from ragbench.environment import checks
 from ragbench.records import write_atomic
+from ragbench.terminal import Bar, Table, Terminal, styled
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -26,10 +24,10 @@ def doctor(
 ) -> None:
     """Check the machine and the installation, and say what to do about each fault. Exit code 1: something fails."""
     todo = checks(results)
-    findings = [check() for check in track(todo, transient=True, description="looking", console=Console(stderr=True))]
-    terminal.print(_table(findings))
+    findings = [check() for check in Bar("looking", total=len(todo), console=Terminal(stderr=True)).over(todo)]
     if out is not None:
         write_atomic(out, _csv(findings))
+    terminal.print(_table(findings))
     if any(finding.status == "fail" for finding in findings):
         raise typer.Exit(1)
 
@@ -40,14 +38,9 @@ def _table(findings: Sequence[Finding]) -> Table:
     for column in ("check", "", "seen", "what to do"):
         table.add_column(column, overflow="fold")
     for finding in findings:
-        status = f"[{_COLOURS[finding.status]}]{finding.status}[/]"
-        table.add_row(finding.name, status, _text(finding.seen), _text(finding.advice))
+        status = styled(finding.status, _COLOURS[finding.status])
+        table.add_row(finding.name, status, finding.seen, finding.advice)
     return table
-
-
-def _text(told: str) -> str:
-    """Brackets are styles to rich."""
-    return told.replace("[", r"\[")
 
 
 def _csv(findings: Sequence[Finding]) -> str:

@@ -1,29 +1,28 @@
 """`ragbench limit`: a design beside its own pipeline with no server round it, in turns."""
 
-import asyncio
 import dataclasses
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from ragbench.commands.common import ResultsOption, StudyArgument, say, terminal
+from ragbench.child import hear
+from ragbench.commands.common import ResultsOption, StudyArgument, say, surroundings, terminal
 from ragbench.config import Study, StudyError
 from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.limit import Turn, bare_argv, bare_rps, limit_csv, medians
-from ragbench.measure import look_around
 from ragbench.paths import StudyPaths
 from ragbench.points import Launch, expand
 from ragbench.progress import Progress
 from ragbench.records import read_manifests, write_atomic
-from ragbench.spawn import tied
 from ragbench.study_file import find_study, load_study
 from ragbench.sweep import Plan, make_plan
 from ragbench.sweep import run as run_sweep
+from ragbench.terminal import Table
 
 _DURATION_S = 5.0
 _LONGEST_S = 1800.0
@@ -43,7 +42,7 @@ def limit(
     commands = {_bare_file(launch, paths): _bare_argv(bare, launch, paths) for launch in expand(loaded)}
     blocks = [dataclasses.replace(loaded, seeds=(seed,)) for seed in loaded.seeds]
     plans = [_plan(block, paths) for block in blocks]
-    around = look_around()
+    around = surroundings(source)
     try:
         for block, plan in zip(blocks, plans, strict=True):
             for launch in _to_time(block, plan, paths):
@@ -92,25 +91,19 @@ def _to_time(block: Study, plan: Plan, paths: StudyPaths) -> list[Launch]:
 
 
 async def _time_bare(argv: Sequence[str], out: Path) -> None:
-    """Run it to its end; cancelled, it is killed. Raises StudyError where it cannot be run or wrote nothing."""
+    """Run it to its end; cancelled, none of it is left. Raises StudyError where it cannot be run or wrote nothing."""
     if shutil.which(argv[0]) is None:
         raise StudyError([f"--bare: there is no command {argv[0]!r} here or on PATH"])
     write_atomic(out, "")
-    process = await asyncio.create_subprocess_exec(
-        *tied(argv), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, start_new_session=True
-    )
-    try:
-        async with asyncio.timeout(_LONGEST_S):
-            _, err = await process.communicate()
-    except TimeoutError as error:
-        raise StudyError([f"--bare: {' '.join(argv)} was not done after {_LONGEST_S:g} s"]) from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0 or not _has_text(out):
-        said = err.decode(errors="replace").strip()[-500:]
-        raise StudyError([f"--bare: {' '.join(argv)} ended with status {process.returncode}: {said}"])
+    with tempfile.TemporaryDirectory(prefix="ragbench-limit-") as scratch:
+        log = Path(scratch) / "bare.log"
+        try:
+            code = await hear(argv, log=log, timeout_s=_LONGEST_S, on_line=lambda _: None)
+        except TimeoutError as error:
+            raise StudyError([f"--bare: {' '.join(argv)} was not done after {_LONGEST_S:g} s"]) from error
+        said = log.read_text(encoding="utf-8", errors="replace").strip()[-500:]
+    if code != 0 or not _has_text(out):
+        raise StudyError([f"--bare: {' '.join(argv)} ended with status {code}: {said}"])
 
 
 def _has_text(file: Path) -> bool:

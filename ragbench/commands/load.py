@@ -7,18 +7,22 @@ import typer
 
 from ragbench import console
 from ragbench.arrivals import ARRIVALS
-from ragbench.commands.common import say, terminal
+from ragbench.commands.common import say, surroundings, terminal
 from ragbench.config import StudyError
 from ragbench.descriptors import allow_files
 from ragbench.interrupts import run_until_done
 from ragbench.launch import Remote
-from ragbench.measure import Measurement, look_around, measure, write_point
+from ragbench.measure import Measurement, measure, write_point
 from ragbench.paths import StudyPaths
 from ragbench.points import Point, expand
 from ragbench.progress import Progress
 from ragbench.slo import parse_slo
 from ragbench.study_file import parse_study
+from ragbench.telemetry import throttling
+from ragbench.verdicts import Verdict
 from ragbench.workload import load_questions
+
+BROKEN: tuple[Verdict, ...] = ("failed", "failing", "client_limited")  # saturated and shedding are answers
 
 
 def load(  # noqa: PLR0913, PLR0917  an option each
@@ -35,6 +39,10 @@ def load(  # noqa: PLR0913, PLR0917  an option each
     k: Annotated[int, typer.Option(help="Documents wanted per question.")] = 2,
     questions: Annotated[str, typer.Option(help="A shipped set or a JSONL file.")] = "facts",
     warmup_requests: Annotated[int, typer.Option(help="Asked before, and not counted.")] = 8,
+    same_answers: Annotated[
+        bool, typer.Option("--same-answers", help="One text for all questions is no error.")
+    ] = False,
+    ca_file: Annotated[Path | None, typer.Option(help="Certificates (PEM) to trust, instead of the system's.")] = None,
     out: Annotated[Path | None, typer.Option(help="A folder to write the rows to.")] = None,
 ) -> None:
     """Fire one load at a service that runs already, and print what came of it."""
@@ -44,7 +52,7 @@ def load(  # noqa: PLR0913, PLR0917  an option each
     point = _single_point(
         {
             "study": {"seeds": [seed], "slo": _limits(slo)},
-            "workload": {"questions": questions, "k": k},
+            "workload": {"questions": questions, "k": k, "same_answers": same_answers},
             "load": {
                 "arrivals": None if rate is None else [arrival],
                 "rates": None if rate is None else [rate],
@@ -55,7 +63,7 @@ def load(  # noqa: PLR0913, PLR0917  an option each
                 "timeout_s": timeout_s,
                 "processes": processes,
             },
-            "designs": {"service": {"url": url}},
+            "designs": {"service": {"url": url} | ({"ca_file": str(ca_file)} if ca_file else {})},
         }
     )
     asked = load_questions(questions)
@@ -70,13 +78,21 @@ def load(  # noqa: PLR0913, PLR0917  an option each
     if measurement.failure is not None:
         say(measurement.failure)
         raise typer.Exit(1)
+    if not measurement.rows:
+        raise StudyError(
+            [f"nothing was scheduled: {point.name} drew no request; ask for a longer load or a higher rate"]
+        )
     summary = measurement.summary
+    if out is not None:
+        write_point(measurement, StudyPaths(out), log="", questions=asked, around=surroundings())
     terminal.print(console.load_table(summary, title=point.name))
     if out is not None:
-        write_point(measurement, StudyPaths(out), log="", questions=asked, around=look_around())
         terminal.print(f"rows: {StudyPaths(out).point(point.name).folder}", soft_wrap=True)
-    if summary.unsent or summary.verdict == "client_limited":
-        say(f"the load was not sent as asked: {summary.verdict_reason}")
+    if (line := throttling(measurement.telemetry)) is not None:
+        say(line)
+    if summary.verdict != "valid":
+        say(f"{summary.verdict}: {summary.verdict_reason}")
+    if summary.verdict in BROKEN:
         raise typer.Exit(1)
 
 

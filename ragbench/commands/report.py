@@ -1,11 +1,8 @@
 """`ragbench summarise` and `ragbench report`: from results that lie there already."""
 
-import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from ragbench import console
 from ragbench.commands.common import FolderArgument, build_report, results_folder, say, say_where, terminal
@@ -14,6 +11,7 @@ from ragbench.recompute import recompute
 from ragbench.records import RecordError, read_manifests
 from ragbench.slo import parse_slo
 from ragbench.sweep import rebuild_summary
+from ragbench.terminal import Bar, Terminal
 
 SloOption = Annotated[
     list[str] | None,
@@ -27,9 +25,8 @@ def summarise(folder: FolderArgument, slo: SloOption = None) -> None:
     names = [manifest["point"]["name"] for manifest in read_manifests(paths.root)]
     try:
         asked = parse_slo(slo or [])
-        with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-            task = progress.add_task("points", total=len(names))
-            manifests = recompute(paths, slo=asked, on_point=lambda _: progress.advance(task))
+        with Bar("points", total=len(names), console=Terminal(stderr=True)) as bar:
+            manifests = recompute(paths, slo=asked, on_point=lambda _: bar.advance())
     except (RecordError, ValueError) as error:
         raise StudyError([str(error)]) from error
     terminal.print(console.points_table(manifests))

@@ -6,13 +6,12 @@ from typing import Annotated
 
 import typer
 
-from ragbench.commands.common import ResultsOption, is_made, say, say_where, terminal
+from ragbench.commands.common import ResultsOption, is_made, say, say_where, surroundings, terminal
 from ragbench.commands.job_lines import JobLines
 from ragbench.commands.status_line import StatusLine
 from ragbench.config import StudyError
 from ragbench.hardware import usable_cores
 from ragbench.interrupts import Interrupted, run_until_done
-from ragbench.measure import look_around
 from ragbench.paths import RetrievalPaths
 from ragbench.records import RecordError
 from ragbench.retrieval.console import grid_tables
@@ -38,7 +37,7 @@ def retrieval(
     source = find_study(study)
     loaded = load_study(source)
     paths = RetrievalPaths(results / loaded.name)
-    around = look_around()
+    around = surroundings(source)
     try:
         plan = make_plan(
             loaded, paths, hardware=str(around.hardware), cores=usable_cores(), grids=grid or (), redo=redo
@@ -55,9 +54,9 @@ def retrieval(
     except Interrupted as interruption:
         say(f"{interruption}; whole jobs are kept in {paths.summary}. To go on: {again}")
         raise typer.Exit(interruption.exit_code) from None
+    reported = report and is_made(lambda: _write_report(paths), again=again)
     for table in grid_tables(paths.summary):
         terminal.print(table)
-    reported = report and is_made(lambda: _write_report(paths), again=again)
     say_where(paths, reported=reported)
     failed = sum(row.status == "failed" for row in rows)
     if failed:
@@ -84,7 +83,7 @@ def _print_rates(study: Study, plan: Plan, paths: RetrievalPaths) -> None:
     threads = usable_cores()
     rates = run_until_done(measure_rates(study, paths, threads=threads)) if plan.jobs else read_rates(paths.roofline)
     for each in rates:
-        terminal.print(f"roofline, {each}", soft_wrap=True, highlight=False)
+        terminal.print(f"roofline, {each}", soft_wrap=True)
 
 
 def _write_report(paths: RetrievalPaths) -> None:

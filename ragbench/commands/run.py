@@ -1,9 +1,11 @@
 """`ragbench run` and `ragbench plan`: measure what a study names, or say what that would be."""
 
 import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -15,13 +17,14 @@ from ragbench.commands.common import (
     counted,
     say,
     say_where,
+    surroundings,
     terminal,
 )
 from ragbench.config import Study, StudyError
 from ragbench.descriptors import allow_files
-from ragbench.hardware import git_state
 from ragbench.interrupts import Interrupted, run_until_done
-from ragbench.measure import look_around
+from ragbench.measure import Surroundings
+from ragbench.mixing import strangers
 from ragbench.paths import StudyPaths
 from ragbench.points import expand
 from ragbench.progress import Progress, expected_s, minutes
@@ -30,12 +33,14 @@ from ragbench.records import read_manifests
 from ragbench.study_file import find_study, load_study
 from ragbench.sweep import Plan, make_plan, rebuild_summary
 from ragbench.sweep import run as run_sweep
+from ragbench.verdicts import NO_MEANS, NOT_MEASURED
 
 
 class Redo(StrEnum):
     """Which whole points to measure again."""
 
     changed = "changed"
+    invalid = "invalid"
     all = "all"
 
 
@@ -43,32 +48,36 @@ def run(
     study: StudyArgument,
     results: ResultsOption = Path("results"),
     report: Annotated[bool, typer.Option(help="End with figures and report.html.")] = True,
-    redo: Annotated[Redo | None, typer.Option(help="Measure whole points again: those changed since, or all.")] = None,
+    redo: Annotated[
+        Redo | None,
+        typer.Option(help="Measure whole points again: changed since, invalid (spoiled or failed), or all."),
+    ] = None,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="Go on beside points of another machine or of other code.")
+    ] = False,
 ) -> None:
     """Measure every point of STUDY that is not whole yet, and report."""
     path, loaded, paths, plan = _planned(study, results, redo)
-    if plan.changed and redo is None:
+    if plan.changed and redo not in (Redo.changed, Redo.all):
         _refuse_changed(paths, plan)
-    _say_skipped(paths, plan, redo)
+    around = surroundings(path)
+    _refuse_mixed(paths, plan, around, mixed=mixed)
+    _say_skipped(paths, plan, redo, around)
     allow_files(plan.points)
     _judge_kept(loaded, paths, plan)
-    around = look_around()
     try:
         with Progress(plan.points, starts=len(plan.launches)) as progress:
             run_until_done(run_sweep(loaded, path, paths, plan=plan, around=around, progress=progress))
     except Interrupted as interruption:
         whole = len(rebuild_summary(paths))
-        again = shlex.join(["python", "-m", "ragbench", "run", study, "--results", str(results)])
-        say(f"{interruption}; kept: {counted(whole)}. To go on: {again}")
+        say(f"{interruption}; kept: {counted(whole)}. To go on: {_command(study, results)}")
         raise typer.Exit(interruption.exit_code) from None
     manifests = rebuild_summary(paths)
-    terminal.print(console.points_table(manifests))
-    failed = sum(manifest["summary"]["verdict"] == "failed" for manifest in manifests)
     reported = report and build_report(paths)
+    terminal.print(console.points_table(manifests))
     say_where(paths, reported=reported)
-    if failed:
-        say(f"{failed} of {counted(len(manifests))} failed: see verdict_reason in {paths.summary} and each server.log")
-    if failed or (report and not reported):
+    is_good = _say_verdicts(manifests, paths, again=_command(study, results))
+    if not is_good or (report and not reported):
         raise typer.Exit(1)
 
 
@@ -92,13 +101,57 @@ def _planned(name: str, results: Path, redo: Redo | None) -> tuple[Path, Study, 
     return path, study, paths, make_plan(study, paths, redo=redo.value if redo else None)
 
 
+def _command(study: str, results: Path) -> str:
+    return shlex.join(["python", "-m", "ragbench", "run", study, "--results", str(results)])
+
+
+def _say_verdicts(manifests: Sequence[Mapping[str, Any]], paths: StudyPaths, *, again: str) -> bool:
+    """Say what is wrong with points and how to measure again what was spoiled. -> whether every service did answer."""
+    counts = Counter(manifest["summary"]["verdict"] for manifest in manifests)
+    for verdict in NO_MEANS:
+        if counts[verdict]:
+            told = f"{counts[verdict]} of {counted(len(manifests))} {verdict}"
+            say(f"{told}: see verdict_reason in {paths.summary} and each server.log")
+    spoiled = {verdict: counts[verdict] for verdict in NOT_MEASURED if counts[verdict]}
+    if spoiled:
+        told = ", ".join(f"{n} {verdict}" for verdict, n in spoiled.items())
+        say(f"{told}; to measure them again: {again} --redo invalid")
+    return not any(counts[verdict] for verdict in NO_MEANS)
+
+
 def _judge_kept(study: Study, paths: StudyPaths, plan: Plan) -> None:
-    """Compute kept points again where they were judged by another SLO than the study has now."""
+    """Compute kept points again where the study now judges them by something else."""
     kept = {point.name for point in plan.whole}
-    judged_by = [m.get("slo") for m in read_manifests(paths.root) if m["point"]["name"] in kept]
-    if study.slo is not None and any(slo != study.slo.as_dict() for slo in judged_by):
+    manifests = [manifest for manifest in read_manifests(paths.root) if manifest["point"]["name"] in kept]
+    if study.slo is not None and any(manifest.get("slo") != study.slo.as_dict() for manifest in manifests):
         recompute(paths, slo=study.slo)
         say(f"judged again by the slo of the study: {study.slo}")
+    alike = study.workload.same_answers
+    if any(bool(manifest.get("same_answers")) != alike for manifest in manifests):
+        recompute(paths, same_answers=alike)
+        say(f"judged again with same_answers = {str(alike).lower()}")
+
+
+def _refuse_mixed(paths: StudyPaths, plan: Plan, around: Surroundings, *, mixed: bool) -> None:
+    """Raise StudyError where points would come to lie beside some of another machine or of other code, unasked."""
+    kept = {point.name for point in plan.whole}
+    manifests = [manifest for manifest in read_manifests(paths.root) if manifest["point"]["name"] in kept]
+    machine = around.hardware
+    found = (
+        strangers(manifests, hardware=str(machine), hostname=machine.hostname, code=around.code) if plan.points else []
+    )
+    if not found:
+        return
+    if mixed:
+        for line in found:
+            say(f"kept all the same (--mixed): {line}")
+        return
+    raise StudyError(
+        [
+            *(f"points in {paths.root} {line}" for line in found),
+            "go on with --mixed (never pooled), measure all again with --redo all, or write elsewhere with --results",
+        ]
+    )
 
 
 def _refuse_changed(paths: StudyPaths, plan: Plan) -> NoReturn:
@@ -111,16 +164,16 @@ def _refuse_changed(paths: StudyPaths, plan: Plan) -> NoReturn:
     )
 
 
-def _say_skipped(paths: StudyPaths, plan: Plan, redo: Redo | None) -> None:
+def _say_skipped(paths: StudyPaths, plan: Plan, redo: Redo | None, around: Surroundings) -> None:
     if plan.whole:
         names = {point.name for point in plan.whole}
         commits = {m["git_commit"] for m in read_manifests(paths.root) if m["point"]["name"] in names}
         measured = ", ".join(sorted(str(commit)[:9] for commit in commits))
-        now, dirty = git_state(Path.cwd())
+        now, dirty = around.git_commit, around.git_dirty
         here = f"{str(now)[:9]}{' with changes' if dirty else ''}"
         say(f"kept: {counted(len(plan.whole))} (code then: {measured}; now: {here}); --redo all measures them again")
-    if plan.failed:
-        say(f"failed last time and measured again: {counted(len(plan.failed))}")
+    if plan.again:
+        say(f"not usable last time and measured again: {counted(len(plan.again))}")
     if plan.changed and redo is not None:
         name, difference = next(iter(plan.changed.items()))
         say(f"changed and measured again: {counted(len(plan.changed))}, e.g. {name}: {difference}")

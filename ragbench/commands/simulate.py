@@ -1,24 +1,23 @@
 """`ragbench simulate`: a measured study again in virtual time, or a what-if fitted to it."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from ragbench.commands.common import FolderArgument, results_folder, terminal
+from ragbench.commands.status_line import StatusLine
 from ragbench.config import StudyError
 from ragbench.paths import StudyPaths
-from ragbench.records import read_manifests, write_atomic
+from ragbench.records import copy_text, read_manifests, write_atomic
 from ragbench.simulator.agreement import Agreement, agreement_csv, told
 from ragbench.simulator.alone import read_batches
 from ragbench.simulator.replay import Fitted, choose, fits, replay
 from ragbench.simulator.scenario import Scenario, read_scenario, tell
 from ragbench.simulator.scenario_file import summary_of, write
 from ragbench.simulator.service_times import Batch, FitError
+from ragbench.terminal import Table
 
 
 def simulate(
@@ -48,12 +47,12 @@ def simulate(
 
 
 def _replay(paths: StudyPaths, target: StudyPaths, batches: Sequence[Batch]) -> None:
-    with Console(stderr=True).status("simulating") as status:
+    with StatusLine("simulating") as line:
         agreements, fitted = replay(
-            paths, target, on_point=lambda name: status.update(f"simulating {name}"), batches=batches
+            paths, target, on_point=lambda name: line.show(f"simulating {name}"), batches=batches
         )
     if paths.study_toml.is_file():
-        shutil.copyfile(paths.study_toml, target.study_toml)
+        copy_text(paths.study_toml, target.study_toml)
     write_atomic(target.root / "agreement.csv", agreement_csv(agreements))
     terminal.print(_fits_table(fitted))
     terminal.print(_agreement_table(agreements))
@@ -63,8 +62,9 @@ def _replay(paths: StudyPaths, target: StudyPaths, batches: Sequence[Batch]) -> 
 
 def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario, batches: Sequence[Batch]) -> None:
     fitted = choose(fits(paths, batches=batches), scenario.design)
-    with Console(stderr=True).status(f"simulating: {scenario.title}"):
+    with StatusLine(f"simulating: {scenario.title}"):
         what = tell(scenario, design=fitted.info["design"], settings=fitted.info["settings"], times=fitted.times)
+    written = write(what, scenario, folder)
     summary = summary_of(what, scenario)
     table = Table(title=scenario.title, show_header=False)
     table.add_column()
@@ -72,7 +72,7 @@ def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario, batches: Seque
     for name, value in summary.items():
         table.add_row(name, f"{value:.4g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}")
     terminal.print(table)
-    for path in write(what, scenario, folder):
+    for path in written:
         terminal.print(f"written: {path}", soft_wrap=True)
 
 

@@ -1,35 +1,20 @@
 """What a long command does now, as one line of the terminal that changes; nothing where there is no terminal."""
 
-from rich.status import Status
-
-from ragbench.commands.common import terminal
+from ragbench.commands.common import say, terminal
+from ragbench.terminal import Spinner
 
 __all__ = ["StatusLine"]
 
 _EVERY = 20  # requests between two changes of the line
 
 
-class StatusLine:
+class StatusLine(Spinner):
     """A context manager: the line is there for as long as the block runs."""
 
-    def __init__(self) -> None:
-        self._status = Status("getting ready", console=terminal) if terminal.is_terminal else None
+    def __init__(self, text: str = "getting ready") -> None:
+        super().__init__(text, console=terminal)
         self._what = ""
         self._rows = 0
-
-    def __enter__(self) -> "StatusLine":
-        if self._status:
-            self._status.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._status:
-            self._status.stop()
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether anybody sees it."""
-        return self._status is not None
 
     def begin(self, what: str) -> None:
         """Something begins, of which requests will be counted."""
@@ -42,7 +27,8 @@ class StatusLine:
         if self._rows % _EVERY == 0:
             self.show(f"{self._what} | {self._rows} requests")
 
-    def show(self, text: str) -> None:
-        """Say that."""
-        if self._status:
-            self._status.update(text)
+    def tell(self, text: str) -> None:
+        """Show this, or say it as a line where nobody would see it."""
+        self.show(text)
+        if not self.is_shown:
+            say(text)

@@ -14,12 +14,14 @@ from ragbench.plots.arrivals import arrivals
 from ragbench.plots.batches import batches
 from ragbench.plots.distribution import distribution
 from ragbench.plots.latency import latency
+from ragbench.plots.overload import overload
 from ragbench.plots.replicas import replicas
 from ragbench.plots.stages import stages
 from ragbench.plots.study import Study, load_study
 from ragbench.plots.style import DPI, RC
 from ragbench.plots.throughput import throughput
 from ragbench.plots.users import users
+from ragbench.unwritten import naming
 
 __all__ = ["DPI", "FIGURES", "Study", "load_study", "rendered", "save", "save_all"]
 
@@ -29,6 +31,7 @@ _Drawn = TypeVar("_Drawn")
 FIGURES: dict[str, Callable[[Study], Figure | None]] = {
     "latency": latency,
     "throughput": throughput,
+    "overload": overload,
     "batches": batches,
     "arrivals": arrivals,
     "stages": stages,
@@ -73,6 +76,7 @@ def rendered(figure: Figure, kind: str) -> bytes:
 def write(path: Path, content: bytes) -> Path:
     """Write a figure's bytes aside and rename them, so that `path` is either old or whole."""
     part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    with naming(path):
+        part.write_bytes(content)
+        os.replace(part, path)
     return path

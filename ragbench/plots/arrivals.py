@@ -8,9 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ragbench.plots.lines import MARKERS, Line, left_out, one_each, repeats, tint
+from ragbench.plots.lines import MARKERS, Line, bound, left_out, one_each, runs, tint
+from ragbench.plots.marks import edge_crosses, hollow, mark_shares
 from ragbench.plots.study import Study, open_loop
 from ragbench.plots.style import GREY, arrivals_told, finish, log_axis, named, panels, styled, wrapped
+from ragbench.ratios import Estimate, ratio
 
 COLUMN = "latency_p95_s"
 WIDTH = 0.5  # of a rate's place, over which its arrival processes are spread
@@ -22,7 +24,8 @@ PALEST = 0.55
 def arrivals(study: Study) -> Figure | None:
     """p95 latency at each rate, a mark per arrival process, a panel per design; None with one arrival process.
 
-    With exactly two processes each valid pair is headed by the second's latency over the first's.
+    With exactly two processes a pair that is valid is headed by the second's latency over the first's, with its
+    interval; a pair without intervals has no ratio.
     """
     shown = [line for line in one_each(study) if line.points[COLUMN].notna().any()]
     if len(study.arrivals) < 2 or not shown:
@@ -33,12 +36,15 @@ def arrivals(study: Study) -> Figure | None:
         axes.set_title(wrapped(line.label), color=line.colour, fontweight="bold")
         axes.set_xlabel(named("offered_rps"))
     log_axis(grid.flat[0])
-    grid.flat[0].set_ylim(top=grid.flat[0].get_ylim()[1] * 1.6)
+    grid.flat[0].set_ylim(top=grid.flat[0].get_ylim()[1] * 2)
     for axes in grid[:, 0]:
         axes.set_ylabel(named(COLUMN))
     handles = [_handle(arrivals_told(name), **look) for name, look in _looks(study.arrivals, GREY).items()]
-    if any((line.points["verdict"] != "valid").any() for line in shown):
-        handles.append(_handle("hollow: not valid", marker="o", color=GREY, markerfacecolor="white"))
+    verdicts = [name for line in shown for name in line.points["verdict"] if name != "valid"]
+    if verdicts:
+        handles.append(_handle(hollow(verdicts), marker="o", color=GREY, markerfacecolor="white"))
+    if any(line.points[COLUMN].isna().any() for line in shown):
+        handles.append(_handle("at the edge: no value, too few were answered", marker="x", color=GREY))
     return finish(figure, study, _title(study), handles=handles, notes=_notes(study, shown))
 
 
@@ -49,9 +55,9 @@ def _title(study: Study) -> str:
 
 def _notes(study: Study, shown: list[Line]) -> list[str]:
     first, last = study.arrivals[0], study.arrivals[-1]
-    ratio = f"Above a pair: {last} over {first}, where both are valid." if len(study.arrivals) == 2 else ""
-    bars = "Bars: range over seeds." if study.summary["seed"].nunique() > 1 else "Bars: 95% intervals within the run."
-    return [ratio, bars, left_out(study, shown)]
+    told = f"Above a pair: {last} over {first} with its 95% interval, where both are valid and have one."
+    bars = "A mark is a run." if study.summary["seed"].nunique() > 1 else "Bars: 95% intervals within the run."
+    return [told if len(study.arrivals) == 2 else "", bars, left_out(study, shown)]
 
 
 def _looks(processes: list[str], colour: str | tuple[float, ...]) -> dict[str, dict[str, Any]]:
@@ -64,32 +70,46 @@ def _looks(processes: list[str], colour: str | tuple[float, ...]) -> dict[str, d
 
 
 def _marks(axes: Axes, line: Line, processes: list[str]) -> None:
-    rates = sorted(line.points["offered_rps"].unique())
+    rates = sorted(float(rate) for rate in line.points["offered_rps"].unique())
     offsets = np.linspace(-WIDTH / 2, WIDTH / 2, len(processes))
-    joined = {name: repeats(line.at(name), COLUMN).reindex(rates) for name in processes}
     for (name, look), offset in zip(_looks(processes, line.colour).items(), offsets, strict=True):
-        points = joined[name]
-        places = np.arange(len(rates)) + offset
-        valid = points["is_valid"].eq(True).to_numpy()
-        axes.vlines(places, points["low"], points["high"], color=look["color"], linewidth=1.2)
-        for which, face, gid in ((valid, look["color"], "valid"), (~valid, "white", "not valid")):
-            mean = points["mean"][which]
-            axes.plot(places[which], mean, linestyle="", markersize=6, markerfacecolor=face, gid=gid, **look)
+        shown = runs(line.at(name), COLUMN)
+        shown["load"] = [rates.index(load) + offset for load in shown["load"]]
+        known = shown.dropna(subset="value")
+        axes.vlines(*known[["load", "low", "high"]].dropna().to_numpy().T, color=look["color"], linewidth=1.2)
+        for gid, rows in known.groupby((known["verdict"] == "valid").map({True: "valid", False: "not valid"})):
+            face = look["color"] if gid == "valid" else "white"
+            axes.plot(rows["load"], rows["value"], linestyle="", markersize=6, markerfacecolor=face, gid=gid, **look)
+        edge_crosses(axes, shown[shown["value"].isna()], edge=1.0, colour=look["color"])
+        mark_shares(axes, known, colour=look["color"])
     if len(processes) == 2:
-        _ratios(axes, *joined.values())
+        _ratios(axes, line, processes, rates)
     axes.set_xticks(np.arange(len(rates)), [f"{rate:g}" for rate in rates])
     axes.set_xlim(-0.6, len(rates) - 0.4)
     axes.grid(visible=False, axis="x")
 
 
-def _ratios(axes: Axes, first: pd.DataFrame, second: pd.DataFrame) -> None:
-    """Head each pair of marks with the ratio of their means; a queue that only grew has none worth telling."""
-    ratios = (second["mean"] / first["mean"]).where(first["is_valid"].eq(True) & second["is_valid"].eq(True))
-    tops = np.fmax(first["high"], second["high"])
-    for place, (ratio, top) in enumerate(zip(ratios, tops, strict=True)):
-        if not pd.isna(ratio):
-            told = f"\N{MULTIPLICATION SIGN}{ratio:.1f}"
-            axes.annotate(told, (place, top), (0, 6), textcoords="offset points", ha="center", fontsize=7)
+def _ratios(axes: Axes, line: Line, processes: list[str], rates: list[float]) -> None:
+    """Head each pair of marks with the ratio and its interval, where both sides are valid and have an interval."""
+    for place, rate in enumerate(rates):
+        both = [estimates(line.at(name, rate)) for name in processes]
+        seeds = sorted(both[0].keys() & both[1].keys())
+        if not seeds or any(known is None for side in both for known in side.values()):
+            continue
+        found = ratio(*([known for seed in seeds if (known := side[seed]) is not None] for side in both))
+        told = f"\N{MULTIPLICATION SIGN}{found.value:.2g}\n{found.low:.2g} to {found.high:.2g}"
+        top = max(known.high for side in both for known in side.values() if known is not None)
+        axes.annotate(told, (place, top), (0, 5), textcoords="offset points", ha="center", fontsize=6, gid="ratio")
+
+
+def estimates(points: pd.DataFrame) -> dict[int, Estimate | None]:
+    """The p95 of each seed with its interval; None where the run is not valid or too short for one."""
+    columns = [bound(COLUMN, "low"), COLUMN, bound(COLUMN, "high")]
+    found: dict[int, Estimate | None] = {}
+    for seed, verdict, low, value, high in points[["seed", "verdict", *columns]].itertuples(index=False):
+        is_known = verdict == "valid" and low > 0 and high >= low
+        found[int(seed)] = Estimate(float(value), float(low), float(high)) if is_known else None
+    return found
 
 
 def _handle(label: str, **look: Any) -> Line2D:

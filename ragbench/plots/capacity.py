@@ -11,20 +11,9 @@ from matplotlib.patches import Patch
 from ragbench.paths import StudyPaths
 from ragbench.plots import rendered, write
 from ragbench.plots.lines import Line, lines
+from ragbench.plots.marks import draw_due, draw_line, due_handle, line_handles, mark_handles
 from ragbench.plots.study import Study, load_study
-from ragbench.plots.style import (
-    GREY,
-    arrivals_told,
-    draw_line,
-    finish,
-    line_handles,
-    log_axis,
-    mark_handles,
-    named,
-    page,
-    rate_axis,
-    styled,
-)
+from ragbench.plots.style import GREY, arrivals_told, finish, log_axis, named, page, rate_axis, styled
 from ragbench.records import RecordError
 from ragbench.slo import PERCENTILES
 
@@ -60,8 +49,7 @@ def capacity(study: Study) -> Figure | None:
         for axes, drawn in zip(grid[:, place], (column, THROUGHPUT), strict=True):
             _draw(axes, line, arrival, drawn, bracket=_bracket(line, brackets))
         grid[0, place].set_title(_title(line, brackets))
-        rates = np.array(sorted(line.at(arrival)["offered_rps"].unique()))
-        grid[1, place].plot(rates, rates, color=GREY, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
+        draw_due(grid[1, place], line.at(arrival))
         grid[1, place].set_xlabel(named("offered_rps"))
         if limit_s is not None:
             grid[0, place].axhline(limit_s, color=GREY, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1, gid="promise")
@@ -69,8 +57,8 @@ def capacity(study: Study) -> Figure | None:
         log_axis(row[0])
         row[0].set_ylabel(named(drawn).replace(" (", "\n("))
     band = Patch(facecolor=GREY, alpha=0.25, label="the bracket: passed at its left end, failed at its right")
-    handles = [*line_handles(shown), band, *mark_handles(shown, column)]
-    notes = [f"{arrivals_told(arrival)}; promise: {promise}. Dashed: the promise above, all that was offered below."]
+    handles = [*line_handles(shown), band, due_handle(study.summary), *mark_handles(shown, column)]
+    notes = [f"{arrivals_told(arrival)}; promise, dashed above: {promise}."]
     return finish(figure, study, "Capacity", handles=handles, notes=notes)
 
 

@@ -126,22 +126,28 @@ def left_out(study: Study, shown: list[Line]) -> str:
     return f"Of several settings, shown: {'; '.join(chosen)}." if chosen else ""
 
 
-def repeats(rows: pd.DataFrame, column: str, *, by: str = "offered_rps") -> pd.DataFrame:
-    """Repeats of one line joined by load: `mean`, `low` and `high` over seeds, and `is_valid` where all were.
+def runs(rows: pd.DataFrame, column: str, *, by: str = "offered_rps") -> pd.DataFrame:
+    """The runs of one line, each on its own, by load and seed: `load`, `seed`, `value`, `verdict`, `answered_share`.
 
-    A valid load with one seed has the ends of its interval within the run for `low` and `high`, where that is known. A
-    load at which no seed has a value (a failed point) keeps its row, with `mean` absent.
+    Runs are never joined: a mean of percentiles is no percentile of anything. `low` and `high` are the interval within
+    the run, of a valid one alone, and NaN at a load with several runs, whose spread is there to see. A run without a
+    value keeps its row; one that drew no request has none.
     """
-    groups = rows.groupby(by, sort=True)
-    values = groups[column]
-    joined = pd.DataFrame({"mean": values.mean(), "low": values.min(), "high": values.max()})
-    joined = joined.assign(is_valid=groups["verdict"].agg(lambda verdicts: bool((verdicts == "valid").all())))
-    alone = (groups.size() == 1) & joined["is_valid"]
+    known = rows[rows["requests"] != 0].sort_values([by, "seed"], kind="stable").reset_index(drop=True)
+    table = known[["seed", "verdict"]].assign(
+        load=known[by].astype(float), value=known[column].astype(float), answered_share=answered_share(known)
+    )
+    has_interval = (known.groupby(by)["seed"].transform("size") == 1) & (known["verdict"] == "valid")
     for end in ("low", "high"):
-        if bound(column, end) in rows:
-            known = groups[bound(column, end)].mean().where(alone)
-            joined[end] = known.fillna(joined[end])
-    return joined
+        ends = known[bound(column, end)] if bound(column, end) in known else pd.Series(float("nan"), known.index)
+        table[end] = ends.astype(float).where(has_interval)
+    return table
+
+
+def answered_share(rows: pd.DataFrame) -> pd.Series:
+    """Ok answers over requests scheduled, 0..1: the column, or where older results lack it what it is made of."""
+    counted = rows["completed"] / rows["requests"].where(rows["requests"] > 0)
+    return rows["answered_share"].fillna(counted) if "answered_share" in rows else counted
 
 
 def bound(column: str, end: str) -> str:

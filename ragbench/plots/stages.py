@@ -45,6 +45,7 @@ def stages(study: Study) -> Figure | None:
         axes.set_ylabel("share of latency_mean_s (%)")
     notes = [
         f"{arrivals_told(arrival)}; above each bar: latency_mean_s, starred where not valid.",
+        "Means over the answers of each run, and over seeds." if study.summary["seed"].nunique() > 1 else "",
         left_out(study, shown),
     ]
     return finish(figure, study, "Where the time goes", handles=_handles(), notes=notes)

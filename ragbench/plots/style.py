@@ -1,4 +1,4 @@
-"""How every figure looks: page, axes, marks, legend, caption. Leaves none of matplotlib's globals changed."""
+"""How every figure looks: page, axes, legend, caption. Leaves none of matplotlib's globals changed."""
 
 import functools
 import textwrap
@@ -7,14 +7,12 @@ from typing import Literal, TypeVar
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from ragbench.plots.lines import SIMULATED, Line, bound, repeats
+from ragbench.plots.lines import SIMULATED
 from ragbench.plots.study import Study
 
 DPI = 200
@@ -72,10 +70,10 @@ def page(
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
 
 
-def panels(count: int) -> tuple[Figure, np.ndarray]:
-    """A figure of `count` panels on one y axis, four to a row, and its axes; those left over are hidden."""
+def panels(count: int, *, sharey: Shared = "all") -> tuple[Figure, np.ndarray]:
+    """A figure of `count` panels, on one y axis unless told otherwise, four to a row; those left over are hidden."""
     columns = min(count, PANELS_A_ROW)
-    figure, grid = page(-(-count // columns), columns, panel_in=(2.5, 2.5), sharey="all")
+    figure, grid = page(-(-count // columns), columns, panel_in=(2.5, 2.5), sharey=sharey)
     for axes in grid.flat[count:]:
         axes.set_visible(False)
     return figure, grid
@@ -136,78 +134,6 @@ def arrivals_told(arrival: str) -> str:
     pairs = [pair.split("=", 1) for pair in parameters.split(",") if "=" in pair]
     told = [value.rsplit("/", 1)[-1] if key == "path" else f"{key} {value}" for key, value in pairs]
     return ", ".join([f"{name.replace('_', '-').capitalize()} arrivals", *told])
-
-
-def draw_line(axes: Axes, line: Line, arrival: str, column: str, *, by: str = "offered_rps") -> None:
-    """One line of `column` against load: mean over seeds with its range or interval; hollow where not valid.
-
-    A rate with nothing to put on a log axis (a failed point) is a cross at the edge: the top for a latency, else the
-    bottom.
-    """
-    joined = repeats(line.at(arrival), column, by=by).where(lambda table: table["mean"] > 0)
-    known = joined.dropna(subset="mean")
-    axes.plot(known.index, known["mean"], color=line.colour, linestyle=line.dash, linewidth=line.width, zorder=3)
-    ranged = known[known["low"] < known["high"]]
-    axes.vlines(ranged.index, ranged["low"], ranged["high"], color=line.colour, linewidth=1, zorder=3)
-    for valid, rows in known.groupby("is_valid"):
-        fill = line.colour if valid else "white"
-        axes.plot(
-            rows.index,
-            rows["mean"],
-            line.marker,
-            color=line.colour,
-            markersize=line.width + (1.8 if line.is_simulated else 3.6),
-            markerfacecolor=fill,
-            zorder=4,
-            gid="valid" if valid else "not valid",
-        )
-    for rate in joined.index[joined["mean"].isna()]:
-        edge = 1.0 if column.startswith("latency") else 0.0
-        place = axes.get_xaxis_transform()
-        axes.plot(rate, edge, "x", color=line.colour, transform=place, clip_on=False, zorder=5, gid="failed")
-
-
-def line_handles(lines: Sequence[Line], *, is_marked: bool = True) -> list[Artist]:
-    """Legend entries of the designs; without dashes and marks where a figure gives those no meaning."""
-    return [
-        Line2D(
-            [],
-            [],
-            color=line.colour,
-            linestyle=line.dash if is_marked else "-",
-            linewidth=line.width,
-            marker=line.marker if is_marked else "",
-            label=line.label,
-        )
-        for line in lines
-    ]
-
-
-def mark_handles(lines: Sequence[Line], *columns: str) -> list[Artist]:
-    """Legend entries for the marks that occur where `columns` are drawn: hollow, cross, range or interval."""
-    rows = pd.concat([line.points for line in lines])
-    missed = rows[rows["verdict"] != "valid"]
-    found: list[Artist] = []
-    placed = missed[columns[0]] > 0
-    if placed.any():
-        told = ", ".join(sorted(missed.loc[placed, "verdict"].unique()))
-        found.append(_mark("o", f"hollow: not valid ({told})", markerfacecolor="white"))
-    if not placed.all():
-        found.append(_mark("x", "at the edge: failed, no value"))
-    if rows["seed"].nunique() > 1:
-        found.append(_mark("|", "range over seeds; line: their mean", markersize=9))
-    elif _has_interval(rows[rows["verdict"] == "valid"], columns):
-        found.append(_mark("|", "95% interval within the run", markersize=9))
-    return found
-
-
-def _has_interval(rows: pd.DataFrame, columns: Sequence[str]) -> bool:
-    known = [bound(column, "low") for column in columns if bound(column, "low") in rows]
-    return bool(rows[known].notna().any(axis=None))
-
-
-def _mark(marker: str, label: str, **looks: str | float) -> Line2D:
-    return Line2D([], [], linestyle="", marker=marker, color=GREY, label=label, **looks)  # type: ignore[arg-type]
 
 
 def finish(

@@ -37,8 +37,7 @@ def twin(agreement: pd.DataFrame, *, arrival: str = "poisson") -> Figure:
 
 
 def _curves(axes: Axes, points: pd.DataFrame, measured: str, simulated: str, *, colour: str) -> None:
-    means = points.groupby("offered_rps")[simulated].mean()
-    axes.plot(means.index, means, color=colour, linestyle="--", gid="simulated")
+    axes.plot(points["offered_rps"], points[simulated], color=colour, linestyle="--", gid="simulated")
     for is_valid, face in ((True, colour), (False, "white")):
         shown = points[(points["verdict"] == "valid") == is_valid]
         axes.plot(

@@ -4,10 +4,8 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-from rich.table import Table
-
 from ragbench.retrieval.cells import TEXT_SETTINGS
+from ragbench.terminal import Table, Text, styled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +27,7 @@ def _table(heading: str, rows: "pd.DataFrame") -> Table:
     """Reasons stand under the table, each once, since they are longer than its cells."""
     reasons = rows["reason"].dropna().value_counts() if "reason" in rows else {}
     caption = "\n".join(f"{count} x {reason}" for reason, count in reasons.items())
-    table = Table(title=heading, title_justify="left", caption=escape(caption) or None, caption_justify="left")
+    table = Table(title=heading, title_justify="left", caption=caption or None, caption_justify="left")
     shown = rows.drop(columns="reason", errors="ignore")
     for column in shown.columns:
         table.add_column(column, justify="left" if column in _LEFT else "right", overflow="fold")
@@ -38,7 +36,7 @@ def _table(heading: str, rows: "pd.DataFrame") -> Table:
     return table
 
 
-def _cell(value: object) -> str:
+def _cell(value: object) -> str | Text:
     told = str(value)
     if value is None or told in ("<NA>", "nan"):
         return ""
@@ -46,4 +44,4 @@ def _cell(value: object) -> str:
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     if isinstance(value, Integral):
         return f"{int(value):,}"
-    return f"[{_STYLES[told]}]{told}[/]" if told in _STYLES else escape(told)
+    return styled(told, _STYLES.get(told))

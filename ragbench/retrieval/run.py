@@ -6,19 +6,18 @@ How a process is run and ended is in child.py; what is measured is its own affai
 import json
 import os
 import shlex
-import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from ragbench.child import argv_of, hear
 from ragbench.config import StudyError
 from ragbench.measure import Surroundings, now_utc
 from ragbench.paths import RetrievalPaths
-from ragbench.records import write_atomic, write_manifest
+from ragbench.records import copy_text, write_atomic, write_manifest
 from ragbench.retrieval.cells import Cell
-from ragbench.retrieval.child import argv_of, hear
 from ragbench.retrieval.jobs import Job
 from ragbench.retrieval.messages import read_message
 from ragbench.retrieval.plan import Plan
@@ -26,6 +25,7 @@ from ragbench.retrieval.roofline import Rates, rates_csv
 from ragbench.retrieval.rows import Row, rows_csv
 from ragbench.retrieval.study import Study
 from ragbench.sweep import locked
+from ragbench.unwritten import kept_elsewhere, naming
 
 RATES_TIMEOUT_S = 600.0
 
@@ -80,13 +80,21 @@ async def run(
     with locked(paths):
         if plan.jobs:
             paths.manifest.unlink(missing_ok=True)
-        shutil.copyfile(study_file, paths.study_toml)
+        copy_text(study_file, paths.study_toml)
         _write(paths, plan, rows)
         for number, job in enumerate(plan.jobs, start=1):
             told.job_begins(number, job)
             found = await _run_job(job, argv, paths, hardware=plan.hardware, doing=told.doing)
             rows |= {row.cell: row for row in found}
-            _write(paths, plan, rows)
+            try:
+                _write(paths, plan, rows)
+            except OSError as error:
+
+                def elsewhere(folder: Path, rows: dict[Cell, Row] = rows) -> None:
+                    _write(RetrievalPaths(folder), plan, rows)
+
+                told_lines = kept_elsewhere(error, elsewhere, what=str(job), into=paths.root)
+                raise StudyError(told_lines) from error
             told.job_ends(job, found)
         if plan.jobs and all(cell in rows for cell in plan.cells):
             write_manifest(paths.manifest, _manifest(study, rows, around, started_at=started_at))
@@ -158,7 +166,7 @@ def _ended(code: int) -> str:
 
 def _log(paths: RetrievalPaths, line: str) -> int:
     """Add a line to log.txt; -> where the file ends then."""
-    with paths.log.open("a", encoding="utf-8") as log:
+    with naming(paths.log), paths.log.open("a", encoding="utf-8") as log:
         log.write(f"[ragbench] {line}\n")
         return log.tell()
 
@@ -195,6 +203,8 @@ def _manifest(study: Study, rows: dict[Cell, Row], around: Surroundings, *, star
         "ended_at": now_utc(),
         "git_commit": around.git_commit,
         "git_dirty": around.git_dirty,
+        "study_git_commit": around.study_git_commit,
+        "study_git_dirty": around.study_git_dirty,
         "versions": around.versions,
         "slurm": around.slurm,
         "hardware": around.hardware.as_dict(),

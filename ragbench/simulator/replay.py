@@ -110,7 +110,7 @@ def replay(
             written.append(twin)
             load = manifest["summary"]["arrival"], manifest["point"]["offered_rps"]
             pairs.setdefault(load, []).append(_pair(manifest, measured, [rows for rows, _ in runs], twin, design.times))
-        most_rps = max(manifest["summary"]["throughput_rps"] for manifest in design.manifests)
+        most_rps = max(manifest["summary"]["throughput_rps"] or 0.0 for manifest in design.manifests)
         for (arrival, offered_rps), of_load in sorted(pairs.items()):
             agreement = agree(design.name, arrival, offered_rps, of_load, most_rps=most_rps)
             agreements += [agreement] if agreement else []

@@ -1,6 +1,5 @@
 """Settings to a loaded pipeline: device, dtype, threads, models, corpus, index. Runs nothing."""
 
-import hashlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +72,8 @@ def build(settings: Settings) -> Pipeline:
     documents = corpus.load(
         settings.corpus, path=settings.corpus_path, size=settings.corpus_size, seed=settings.corpus_seed
     )
-    embedder, key = _embedder(settings, chosen, device, dtype)
-    vectors = cached_vectors(documents, embedder, key=key, folder=settings.cache_dir or default_cache())
+    embedder = _embedder(settings, chosen, device, dtype)
+    vectors = cached_vectors(documents, embedder, key=embedder.key, folder=settings.cache_dir or default_cache())
     about = {
         "profile": chosen.name,
         "weights": settings.weights,
@@ -99,24 +98,16 @@ def build(settings: Settings) -> Pipeline:
     )
 
 
-def _embedder(settings: Settings, chosen: Profile, device: str, dtype: "torch.dtype") -> "tuple[Embedder, str]":
-    """The embedder and the key that its vectors are cached under."""
-    from servers.rag.embedding import DummyEncoder, Embedder, Encoder, SentenceEncoder  # noqa: PLC0415
+def _embedder(settings: Settings, chosen: Profile, device: str, dtype: "torch.dtype") -> "Embedder":
+    from servers.rag.embedding import DummyEncoder, Embedder, SentenceEncoder  # noqa: PLC0415
     from servers.rag.generation.decoder import load_tokenizer  # noqa: PLC0415
 
-    encoder: Encoder
     if settings.weights == "dummy" and chosen.embedder_config is not None:
-        encoder = DummyEncoder(
-            dict(chosen.embedder_config),
-            load_tokenizer(settings, chosen),
-            device=device,
-            dtype=dtype,
-            seed=settings.seed,
-        )
-        return Embedder(encoder, chosen), f"dummy {chosen.name} {dtype} seed {settings.seed}"
+        tokenizer = load_tokenizer(settings, chosen)
+        shape = dict(chosen.embedder_config)
+        return Embedder(DummyEncoder(shape, tokenizer, device=device, dtype=dtype, seed=settings.seed), chosen)
     source = settings.embedder or chosen.embedder
-    encoder = SentenceEncoder(source, device=device, dtype=dtype)
-    return Embedder(encoder, chosen), f"{_short(source)} {_weights_sum(source)} {dtype}"
+    return Embedder(SentenceEncoder(source, device=device, dtype=dtype), chosen)
 
 
 def _index(settings: Settings, vectors: "np.ndarray", device: str, threads: int) -> retrieval.Index:
@@ -158,11 +149,3 @@ def _require(field: str, value: str, valid: Iterable[str]) -> None:
 def _short(value: Any) -> Any:
     """Paths of the shipped models by their name alone, so that results do not carry a machine's folders."""
     return f"tiny/{Path(value).name}" if isinstance(value, str) and shipped(value) else value
-
-
-def _weights_sum(source: str) -> str:
-    """A checksum of a local folder's weights, so that old vectors do not meet retrained weights; "" for a hub id."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(source).rglob("*.safetensors")) if Path(source).is_dir() else []:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -1,22 +1,31 @@
 """Texts to unit vectors. Keeps none of them and searches nothing."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from servers.rag import fingerprint
 from servers.rag.models import Profile, missing
 
 __all__ = ["DummyEncoder", "Embedder", "Encoder"]
 
 BATCH = 64
+_DOCUMENT_PREFIX = ""  # the cards of the profiles' embedders want none
 
 
 class Encoder(Protocol):
-    """Texts (n) -> normalised vectors (n, d) f32."""
+    """Texts (n) -> normalised vectors (n, d) f32.
+
+    `made_by`: all that its vectors follow from; two encoders for which it is equal give equal vectors.
+    """
 
     module: torch.nn.Module
+    made_by: Mapping[str, object]
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Encode a batch."""
@@ -32,6 +41,12 @@ class SentenceEncoder:
             self.module = SentenceTransformer(source, device=device, model_kwargs={"dtype": dtype}).to(dtype).eval()
         except (OSError, ValueError) as error:
             raise missing("embedder", source, error) from error
+        self.made_by: Mapping[str, object] = {
+            "model": "a folder" if Path(source).is_dir() else source,
+            "weights": fingerprint.of_model(source, self.module),
+            "dtype": str(dtype),
+            "normalised": True,  # the pooling is among the model's files
+        }
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder."""
@@ -56,6 +71,15 @@ class DummyEncoder:
         tokenizer.padding_side = "right"  # padding before a text would move its positions
         self._max_tokens = config["max_position_embeddings"] - 2
         self._device = device
+        vocabulary = hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()[:32]
+        self.made_by: Mapping[str, object] = {
+            "model": config,
+            "weights": f"random, seed {seed}, on {torch.device(device).type} by torch {torch.__version__}",
+            "tokenizer": vocabulary,
+            "dtype": str(dtype),
+            "pooling": "mean",
+            "normalised": True,
+        }
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -85,10 +109,15 @@ class Embedder:
         """The encoder's model."""
         return self._encoder.module
 
+    @property
+    def key(self) -> str:
+        """Names what the documents' vectors follow from, for a cache of them."""
+        return json.dumps({**self._encoder.made_by, "document_prefix": _DOCUMENT_PREFIX}, sort_keys=True)
+
     def queries(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (n, d) f32 of questions."""
         return self._encoder.encode([self._prefix + text for text in texts])
 
     def documents(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (n, d) f32 of documents."""
-        return self._encoder.encode(texts)
+        return self._encoder.encode([_DOCUMENT_PREFIX + text for text in texts])

@@ -56,17 +56,21 @@ class Files:
         return self.folder / f"{self.name}.part"
 
 
-def default_cache() -> Path:
-    """Where vectors are kept unless told otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ragbench"
+def default_cache() -> Path | None:
+    """Where vectors are kept unless told otherwise; None for a user without a home folder."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return None if cache.startswith("~") else Path(cache) / "ragbench"
 
 
-def cached_vectors(corpus: Corpus, embedder: "Embedder", *, key: str, folder: Path) -> np.ndarray:
+def cached_vectors(corpus: Corpus, embedder: "Embedder", *, key: str, folder: Path | None) -> np.ndarray:
     """The corpus' vectors (n, d) f32: from `folder` if they are there and whole, otherwise computed and kept.
 
-    `key` names the encoder. Waits for another process that computes the same, as long as that one lives. A file that
-    fails its checksum is computed again; a folder that cannot be written costs the cache alone.
+    `key` is `Embedder.key`. Waits for another process that computes the same, as long as that one lives. A file that
+    fails its checksum is computed again; without a `folder` that can be written nothing is kept.
     """
+    if folder is None:
+        log.warning("vectors are not cached: there is no home folder; --cache-dir names another")
+        return _joined(_computed(corpus, embedder, done=0), rows=len(corpus))
     files = Files(folder, hashlib.sha256(f"{corpus.checksum} {key}".encode()).hexdigest()[:24])
     vectors = _kept(files)
     if vectors is not None:

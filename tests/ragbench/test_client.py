@@ -262,13 +262,73 @@ async def test_no_two_clients_name_a_request_alike_and_each_tells_its_deadline()
     assert deadlines == {"1", "0.25", None}
 
 
-async def test_a_redirect_is_not_followed():
+@pytest.mark.parametrize("location", ["/elsewhere?a=b", "https://other.example/rag"])
+async def test_a_redirect_is_not_followed_and_names_where_it_leads(location):
     async def rag(request):
-        raise web.HTTPTemporaryRedirect("/elsewhere")
+        raise web.HTTPTemporaryRedirect(location)
 
     async with serving(web.post("/rag", rag)) as client:
         row = await ask(client)
+        there = location if "other" in location else client.url.rstrip("/") + location
     assert (row.status, row.http_status) == ("http_error", 307)
+    assert row.error == f"307: it redirects to {there}"
+
+
+async def test_a_redirect_of_health_is_an_answer():
+    async def health(request):
+        raise web.HTTPFound("/health")  # to itself, for ever
+
+    async with serving(web.get("/health", health)) as client:
+        await client.check()
+
+
+async def test_a_wrong_path_names_the_url_that_was_asked():
+    async def only_get(request):
+        return web.Response()
+
+    async with serving(web.get("/v1/rag", only_get)) as client:
+        row = await ask(client)
+        url = client.url.rstrip("/")
+        async with connect(f"{url}/v1/rag?key=x", workload=Workload(), timeout_s=5.0) as other:
+            wrong = await ask(other)
+    assert (row.status, row.http_status, row.error) == ("http_error", 404, f"404: POST {url}/rag: 404: Not Found")
+    assert wrong.error == f"405: POST {url}/v1/rag?key=x: 405: Method Not Allowed"
+
+
+async def test_the_query_of_the_url_goes_with_every_request():
+    seen = []
+
+    async def rag(request):
+        seen.append(request.path_qs)
+        return web.json_response(GOOD)
+
+    async with (
+        serving(web.post("/v1/rag", rag)) as client,
+        connect(f"{client.url}v1?key=a%20b", workload=Workload(), timeout_s=5.0) as other,
+    ):
+        row = await ask(other)
+    assert (row.status, seen) == ("ok", ["/v1/rag?key=a%20b"])
+
+
+@pytest.mark.parametrize(("size", "status"), [(20_000, "ok"), (100_000, "bad_answer")])
+async def test_long_headers(size, status):
+    async def rag(request):
+        return web.json_response(GOOD, headers={"X-Trace": "y" * size})
+
+    async def health(request):
+        return web.Response(headers={"X-Trace": "y" * size})
+
+    async with serving(web.post("/rag", rag), web.get("/health", health)) as client:
+        row = await ask(client)
+        if status == "ok":
+            await client.check()
+        else:
+            with pytest.raises(
+                ServiceError, match=r"what answers at http://.* is not understood: .*Got more than 65536"
+            ):
+                await client.check()
+    assert row.status == status
+    assert row.error is None or row.error.startswith("the answer cannot be read as HTTP: Got more than 65536 bytes")
 
 
 async def test_nothing_at_the_address():

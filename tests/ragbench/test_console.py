@@ -1,11 +1,13 @@
 import io
+from typing import get_args
 
 import numpy as np
-from rich.console import Console
 
 from ragbench import console
 from ragbench.progress import told
 from ragbench.stats import summarise
+from ragbench.terminal import Terminal
+from ragbench.verdicts import Verdict
 from tests.ragbench.queues import rows_of
 
 OPEN = {
@@ -24,13 +26,14 @@ OPEN = {
     "f1": 0.75,
     "requests": 100,
     "completed": 98,
+    "answered_share": 0.98,
 }
 CLOSED = OPEN | {"point": "a-closed-8users-seed1", "verdict": "valid", "offered_rps": None, "concurrency": 8}
 
 
 def shown(table):
     text = io.StringIO()
-    Console(file=text, width=200).print(table)
+    Terminal(file=text, width=200).print(table)
     return text.getvalue()
 
 
@@ -41,7 +44,20 @@ def test_points_of_both_loops_have_their_load_and_their_verdict():
         if "seed1" in line
     )
     assert [cell.strip() for cell in one.split("│")[1:-1]] == [
-        *("a-ideal-40rps-seed1", "saturated", "40/s", "30.2", "20.0", "10.0", "20.0", "30.0", "", "1.00", "0.75", "2"),
+        *(
+            "a-ideal-40rps-seed1",
+            "saturated",
+            "40/s",
+            "30.2",
+            "20.0",
+            "10.0",
+            "20.0",
+            "30.0",
+            "",
+            "1.00",
+            "0.75",
+            "98%",
+        ),
     ]
     assert [cell.strip() for cell in other.split("│")[2:4]] == ["valid", "8 users"]
 
@@ -49,11 +65,11 @@ def test_points_of_both_loops_have_their_load_and_their_verdict():
 def test_a_point_of_before_f1_was_measured_can_be_shown():
     old = {name: value for name, value in OPEN.items() if name != "f1"}
     (line,) = (line for line in shown(console.points_table([{"summary": old}])).splitlines() if "seed1" in line)
-    assert [cell.strip() for cell in line.split("│")[-5:-1]] == ["", "1.00", "", "2"]
+    assert [cell.strip() for cell in line.split("│")[-5:-1]] == ["", "1.00", "", "98%"]
 
 
 def test_every_verdict_can_be_shown():
-    for verdict in ("valid", "saturated", "client_limited", "contaminated", "failed"):
+    for verdict in get_args(Verdict):
         assert verdict in shown(console.points_table([{"summary": OPEN | {"verdict": verdict}}]))
 
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from ragbench import hardware
+from ragbench.cgroup import Quota
 from ragbench.hardware import (
     Hardware,
-    git_state,
     governor,
     open_files,
     slurm,
@@ -17,7 +17,6 @@ from ragbench.hardware import (
     versions,
 )
 from ragbench.nvml import About
-from tests.needs import need
 
 
 def test_this_machine_can_be_written_down():
@@ -76,14 +75,10 @@ def test_open_files(monkeypatch, limits, told):
     assert open_files() == told
 
 
-@pytest.mark.parametrize(
-    ("quota", "cores"), [("max 100000", 6), ("200000 100000", 2), ("50000 100000", 1), ("900000 100000", 6)]
-)
+@pytest.mark.parametrize(("quota", "cores"), [(None, 6), (2.0, 2), (2.5, 2), (0.5, 1), (9.0, 6)])
 def test_usable_cores_are_those_of_the_mask_and_the_quota(monkeypatch, tmp_path, quota, cores):
     monkeypatch.setattr(hardware, "own_cores", lambda: set(range(6)))
-    monkeypatch.setattr(hardware, "_QUOTA", tmp_path / "cpu.max")
-    assert usable_cores() == 6
-    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(hardware, "smallest_quota", lambda: None if quota is None else Quota(quota, tmp_path))
     assert usable_cores() == cores
 
 
@@ -105,21 +100,6 @@ def test_slurm():
         "restart_count": 2,
     }
     assert slurm({"SLURM_JOB_ID": "7"}) == {"job_id": "7", "node": None, "restart_count": 0}
-
-
-def test_git_state(tmp_path):
-    need("git")
-    assert git_state(tmp_path) == (None, None)
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@t"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    (tmp_path / "a").write_text("1")
-    subprocess.run([*git, "add", "a"], check=True)
-    subprocess.run([*git, "commit", "-qm", "one"], check=True)
-    commit, dirty = git_state(tmp_path)
-    assert len(commit or "") == 40
-    assert dirty is False
-    (tmp_path / "b").write_text("new")
-    assert git_state(tmp_path) == (commit, True)
 
 
 def test_versions_name_what_is_there(monkeypatch):

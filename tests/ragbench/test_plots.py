@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 
 from ragbench import plots
 from ragbench.plots.distribution import common_rates, slower
-from ragbench.plots.lines import lines, one_each, repeats
+from ragbench.plots.lines import lines, one_each, runs
 from ragbench.plots.replicas import changes, in_flight
 from ragbench.plots.stages import shares
 from ragbench.plots.study import Study, locate
@@ -74,12 +74,12 @@ def test_figure_labels_axes_with_units_and_names_its_study_and_machine(study, na
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """Two studies of one name that differ in what a batch costs."""
+    """Two studies of one name that differ in what a batch costs; more is offered than they carry."""
     two = {"batched": [{"max_batch_size": 4}], "scaled": [{"max_batch_size": 8}]}
     places = [(tmp_path_factory.mktemp("pair") / "it", base_s) for base_s in (0.02, 0.05)]
     loads = {"rates": (5, 80), "users": (1, 16), "duration_s": 1}
     folders = [write_study(place, designs=two, base_s=base_s, **loads) for place, base_s in places]
-    return [plots.load_study(folder) for folder in folders]
+    return [_overloaded(plots.load_study(folder), rate=80, verdict="saturated") for folder in folders]
 
 
 @pytest.mark.parametrize("name", plots.FIGURES)
@@ -103,21 +103,38 @@ def test_odd_study_draws(tmp_path, odd):
     assert (figures["latency"] is None) == (odd in ("nothing answered", "closed loop only"))
     assert (figures["arrivals"] is None) == (len(study.arrivals) < 2 or odd == "nothing answered")
     assert (figures["users"] is None) == (odd != "closed loop only")
+    overloaded = study.open_loop.summary["verdict"].isin(["failed", "saturated"]).any()
+    assert (figures["overload"] is None) == (not overloaded)
     assert (figures["replicas"] is None) == (not any(v.startswith("scaled") for v in study.summary["design"]))
 
 
-def test_latency_draws_every_rate_of_every_design_at_its_mean_over_seeds(study):
+def test_latency_draws_every_run_and_never_a_mean_of_percentiles(study):
     figure = plots.FIGURES["latency"](study)
     assert len(figure.axes) == 4 * 2
     p99_poisson = figure.axes[7]
     assert p99_poisson.get_ylabel() == ""
     assert p99_poisson.get_xscale() == p99_poisson.get_yscale() == "log"
     rows = study.summary.query("arrival == 'poisson' and design == 'scaled' and offered_rps == 120")
-    expected = rows["latency_p99_s"].sum() / 2
+    one, other = rows["latency_p99_s"]
+    assert one != other
     drawn = _marks(p99_poisson, "valid") + _marks(p99_poisson, "not valid")
-    assert len(drawn) == 4 * 3
-    assert any(x == 120 and y == pytest.approx(expected) for x, y in drawn)
-    assert len(p99_poisson.collections) == 4  # the range over seeds, one set for each line
+    assert len(drawn) == 4 * 3 * 2  # lines, rates, seeds
+    assert {one, other} < {y for x, y in drawn if x == 120}
+    joined = [line.get_ydata()[-1] for line in p99_poisson.get_lines() if line.get_gid() is None]
+    assert {one, other} < set(joined)  # a line a seed, through its own runs
+    assert (one + other) / 2 not in joined
+    assert "a mark is a run, a line is a seed" in _legend(figure)
+
+
+@pytest.mark.parametrize("name", ["latency", "batches", "arrivals", "users"])
+def test_no_figure_joins_the_percentiles_of_seeds(study, name):
+    """Two seeds whose percentiles are 1 and 3 show 1 and 3, and nowhere 2."""
+    percentiles = [column for column in study.summary if re.match(r"latency_p\d+_s", column)]
+    told = study.summary.assign(**dict.fromkeys(percentiles, 2.0 * study.summary["seed"] - 1))
+    figure = plots.FIGURES[name](Study("three", told.assign(verdict="valid"), study.folder))
+    drawn = {float(y) for axes in figure.axes for line in axes.get_lines() for y in line.get_ydata()}
+    assert {1.0, 3.0} <= drawn
+    assert 2.0 not in drawn
 
 
 def test_points_that_are_not_valid_are_hollow_and_the_legend_says_so(study):
@@ -136,27 +153,113 @@ def test_failed_points_are_crosses_at_the_edge(tmp_path):
     study = plots.load_study(write_study(tmp_path / "it", failed=[("baseline", 120)]))
     for name, edge in (("latency", 1.0), ("throughput", 0.0)):
         figure = plots.FIGURES[name](study)
-        assert _marks(figure.axes[0], "failed") == [(120.0, edge)]
-        assert "failed, no value" in _legend(figure)
+        assert _marks(figure.axes[0], "no value") == [(120.0, edge)]
+        assert "at the edge: no value" in _legend(figure)
 
 
-def test_throughput_shows_the_line_of_no_loss(study):
-    axes = plots.FIGURES["throughput"](study).axes[0]
-    (equal,) = [line for line in axes.get_lines() if line.get_gid() == "y = x"]
-    assert list(equal.get_xdata()) == list(equal.get_ydata()) == [8.0, 150.0]
+def test_throughput_lies_over_what_was_due_not_over_the_rate(study):
+    """A Poisson point that drew 22.3/s of 30 and answered all of it has lost nothing."""
+    summary = study.summary.assign(verdict="valid", due_rps=study.summary["offered_rps"] * 0.74)
+    figure = plots.FIGURES["throughput"](Study("three", summary, study.folder))
+    due = [line.get_xydata().tolist() for line in figure.axes[0].get_lines() if line.get_gid() == "due_rps"]
+    assert due == [[[10.0, 7.4], [40.0, 29.6], [120.0, 88.8]]] * 2  # once a seed
+    assert "dashed: due_rps: all that was due" in _legend(figure)
 
 
-def test_arrivals_heads_each_pair_with_its_ratio_and_hollows_what_is_not_valid(study):
+def test_throughput_of_before_due_rps_says_that_a_seed_draws_more_or_less(study):
+    old = Study("three", study.summary.assign(due_rps=np.nan), study.folder)
+    figure = plots.FIGURES["throughput"](old)
+    assert {x for x, y in _marks(figure.axes[0], "due_rps") if x != y} == set()
+    assert "offered_rps, of which a seed draws more or less" in _legend(figure)
+
+
+def _pair(study, **columns):
+    """The study with p95 0.1 s under even arrivals and 0.25 s under Poisson ones, all valid."""
     summary = study.summary.assign(verdict="valid", latency_p95_s=0.1)
     summary.loc[summary["arrival"] == "poisson", "latency_p95_s"] = 0.25
+    ends = {"latency_p95_low_s": summary["latency_p95_s"] / 1.5, "latency_p95_high_s": summary["latency_p95_s"] * 1.5}
+    return summary.assign(**{**ends, **columns})
+
+
+def test_arrivals_heads_each_pair_with_its_ratio_and_interval_and_hollows_what_is_not_valid(study):
+    summary = _pair(study)
+    summary = summary[summary["seed"] == 1]
     summary.loc[(summary["design"] == "baseline") & (summary["offered_rps"] == 120), "verdict"] = "saturated"
     figure = plots.FIGURES["arrivals"](Study("three", summary, study.folder))
-    assert [text.get_text() for text in figure.axes[0].texts] == ["\N{MULTIPLICATION SIGN}2.5"] * 2
+    # Each end lies 1.5 times away, so that the ratio's are exp(sqrt(2) ln 1.5) = 1.77 times away.
+    assert [text.get_text() for text in figure.axes[0].texts] == ["\N{MULTIPLICATION SIGN}2.5\n1.4 to 4.4"] * 2
     assert len(figure.axes[1].texts) == 3
     assert [len(_marks(axes, "not valid")) for axes in figure.axes] == [2, 0, 0]
     assert [y for _, y in _marks(figure.axes[1], "valid")] == [0.1, 0.25] * 3
     assert figure.axes[0].get_yscale() == "log"
     assert not figure.axes[0].patches
+
+
+def test_two_seeds_make_the_interval_of_a_ratio_narrower(study):
+    figure = plots.FIGURES["arrivals"](Study("three", _pair(study), study.folder))
+    assert {text.get_text() for text in figure.axes[0].texts} == {"\N{MULTIPLICATION SIGN}2.5\n1.7 to 3.8"}
+    assert len(_marks(figure.axes[0], "valid")) == 2 * 3 * 2  # and each run has its mark
+
+
+def test_no_ratio_without_its_interval(study):
+    figure = plots.FIGURES["arrivals"](Study("three", _pair(study, latency_p95_low_s=np.nan), study.folder))
+    assert not [text for axes in figure.axes for text in axes.texts]
+
+
+def _overloaded(study, rate=120, **columns):
+    """The study's points at `rate` got too much; few were answered, and no p99 is known."""
+    summary = study.summary.assign(verdict="valid", answered_share=1.0, rejected=0)
+    much = summary["offered_rps"] == rate
+    for name, value in ({"verdict": "failing", "answered_share": 0.234, "latency_p99_s": np.nan} | columns).items():
+        summary.loc[much, name] = value
+    return Study(study.name, summary, study.folder)
+
+
+def test_the_share_answered_stands_beside_a_failing_point_and_what_is_infinite_at_the_top(study):
+    figure = plots.FIGURES["latency"](_overloaded(study))
+    p50, p99 = figure.axes[2], figure.axes[6]
+    assert {text.get_text() for text in p50.texts} == {"23%"}
+    assert {x for x, _ in _marks(p50, "not valid")} == {120.0}
+    assert set(_marks(p99, "no value")) == {(120.0, 1.0)}
+    assert {text.get_text() for text in p99.texts} == {"23%"}
+    gaps = [line.get_ydata() for line in p99.get_lines() if line.get_gid() is None]
+    assert all(np.isnan(ys[-1]) for ys in gaps)
+    assert "hollow: not valid (failing); %: share answered" in _legend(figure)
+    assert "at the edge: no value, too few were answered" in _legend(figure)
+
+
+def test_older_results_have_the_share_answered_from_their_counts(study):
+    failing = _overloaded(study)
+    old = failing.summary.drop(columns="answered_share").assign(completed=5, requests=20)
+    figure = plots.FIGURES["throughput"](Study("three", old, study.folder))
+    assert {text.get_text() for text in figure.axes[0].texts} == {"25%"}
+
+
+def test_overload_shows_goodput_answers_and_refusals_against_what_was_offered(study):
+    shed = _overloaded(study, verdict="shedding", rejected=150, goodput_rps=40.0, throughput_rps=70.0)
+    figure = plots.FIGURES["overload"](shed)
+    assert [axes.get_title() for axes in figure.axes] == ["baseline", "batched, max_batch_size 32", "scaled"]
+    first = figure.axes[0]
+    assert set(_marks(first, "goodput_rps, not valid")) == {(120.0, 40.0)}
+    assert set(_marks(first, "throughput_rps, not valid")) == {(120.0, 70.0)}
+    assert set(_marks(first, "rejected_rps, not valid")) == {(120.0, 50.0)}  # 150 in 3 s
+    assert {x for x, _ in _marks(first, "rejected_rps, valid")} == {10.0, 40.0}
+    assert {x for x, _ in _marks(first, "due_rps")} == {10.0, 40.0, 120.0}
+    assert "hollow: not valid (shedding)" in _legend(figure)
+
+
+def test_overload_is_drawn_of_a_failing_point_with_its_share_and_of_no_calm_study(study):
+    figure = plots.FIGURES["overload"](_overloaded(study))
+    assert {text.get_text() for text in figure.axes[0].texts} == {"23%"}
+    assert plots.FIGURES["overload"](Study("three", study.summary.assign(verdict="valid"), study.folder)) is None
+
+
+def test_a_point_that_drew_no_request_is_nowhere(study):
+    summary = study.summary.assign(verdict="valid")
+    summary.loc[summary["offered_rps"] == 10, ["requests", "latency_p95_s", "throughput_rps"]] = [0, np.nan, 0.0]
+    figure = plots.FIGURES["throughput"](Study("three", summary, study.folder))
+    assert not _marks(figure.axes[0], "no value")
+    assert {x for x, _ in _marks(figure.axes[0], "valid")} == {40.0, 120.0}
 
 
 def test_arrival_specs_are_titles_that_read():
@@ -175,7 +278,7 @@ def test_users_shows_the_closed_loop_alone_and_says_it_is_blind(study):
     assert {x for x, _ in _marks(throughput, "valid") + _marks(throughput, "not valid")} == {2.0, 8.0}
     assert latency.get_xlabel() == "concurrency (users)"
     rows = study.summary.query("concurrency == 8 and design == 'baseline'")
-    assert any(y == pytest.approx(rows["latency_p95_s"].mean()) for _, y in _marks(latency, "valid"))
+    assert {(8.0, y) for y in rows["latency_p95_s"]} < set(_marks(latency, "valid"))
     assert "a service that stalls is asked less" in _texts(figure).replace("\n", " ")
 
 
@@ -251,18 +354,25 @@ def test_many_settings_show_the_largest_and_the_caption_says_so(tmp_path):
     assert "Of several settings, shown: batched, max_batch_size 256." in _texts(figure).replace("\n", " ")
 
 
-def test_repeats_are_means_with_their_range_and_keep_failed_rates():
+def test_runs_are_never_joined_and_keep_what_has_no_value():
     rows = pd.DataFrame(
         {
-            "offered_rps": [10.0, 10.0, 20.0, 20.0],
-            "latency_mean_s": [1.0, 3.0, np.nan, np.nan],
-            "verdict": ["valid", "valid", "valid", "failed"],
+            "offered_rps": [10.0, 10.0, 20.0, 30.0],
+            "seed": [2, 1, 1, 1],
+            "latency_mean_s": [1.0, 3.0, np.nan, 4.0],
+            "latency_mean_low_s": [0.5, 2.5, np.nan, 3.5],
+            "latency_mean_high_s": [1.5, 3.5, np.nan, 4.5],
+            "verdict": ["valid", "saturated", "failed", "valid"],
+            "requests": 10,
+            "completed": [10, 9, 0, 10],
         }
     )
-    joined = repeats(rows, "latency_mean_s")
-    assert joined.loc[10.0].tolist() == [2.0, 1.0, 3.0, True]
-    assert np.isnan(joined.loc[20.0, "mean"])
-    assert not joined.loc[20.0, "is_valid"]
+    table = runs(rows, "latency_mean_s")
+    assert table["load"].tolist() == [10.0, 10.0, 20.0, 30.0]
+    assert table["value"].tolist()[:2] == [3.0, 1.0]
+    assert np.isnan(table["value"][2])
+    assert table["low"].dropna().tolist() == [3.5]  # two runs at 10/s show their spread
+    assert table["answered_share"].tolist() == [0.9, 1.0, 0.0, 1.0]
 
 
 def test_stage_shares_leave_what_no_stage_accounts_for_as_rest():

@@ -2,12 +2,12 @@ import io
 import tomllib
 
 import pytest
-from rich.console import Console
 
 from ragbench.points import expand
 from ragbench.progress import Progress, expected_s, minutes, told
 from ragbench.records import Row
 from ragbench.study_file import parse_study
+from ragbench.terminal import Terminal
 
 STUDY = "[load]\nrates = [20, 40]\nduration_s = 30\narrivals = ['ideal']\n[designs.a]\ncommand = 'x'\n"
 POINTS = expand(parse_study(tomllib.loads(STUDY), default_name="s"))[0].points
@@ -37,20 +37,20 @@ def test_expected_time_counts_loads_warmups_and_starts():
 
 def test_told():
     assert told(SUMMARY) == "valid, 20.0 of 20 requests/s, p50 12 ms, p99 500 ms, 2 not ok"
-    failed = SUMMARY | {"verdict": "failed", "verdict_reason": "it died", "latency_p50_s": None, "throughput_rps": 0.0}
+    failed = SUMMARY | {"verdict": "failed", "verdict_reason": "it died", "latency_p50_s": None, "latency_p99_s": None}
+    failed |= {"throughput_rps": 0.0}
     assert told(failed) == "failed, 0.0 of 20 requests/s, 2 not ok (it died)"
 
 
 def show(*, terminal):
     text = io.StringIO()
-    console = Console(file=text, force_terminal=terminal, width=200)
+    console = Terminal(file=text, force_terminal=terminal, width=200)
     with Progress(POINTS, starts=1, console=console) as progress:
         first = POINTS[0]
         progress.starting(first.configuration)
         progress.point_begins(first)
         progress.row(Row(0, "q", 0.0, status="ok"))
         progress.row(Row(1, "q", 0.0, status="timeout"))
-        progress._bar.refresh()
         progress.point_ends(first, SUMMARY)
     return text.getvalue()
 

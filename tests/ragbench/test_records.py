@@ -1,3 +1,4 @@
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +47,7 @@ HEADER = (
 SUMMARY_HEADER = f"point,configuration,design,max_batch_size,max_wait_s,{SUMMARY_HEADER_TAIL}"
 TELEMETRY_HEADER = (
     "t_s,client_cpu_cores,client_memory_mib,server_cpu_cores,server_memory_mib,other_cpu_cores,gpu_percent,"
-    "gpu_memory_mib,gpu_power_w,gpu_energy_j"
+    "gpu_memory_mib,gpu_power_w,gpu_energy_j,throttled_share"
 )
 
 
@@ -120,11 +121,11 @@ def test_the_summary_holds_the_settings_of_all_designs_in_a_steady_order(tmp_pat
     text = summary_csv(points)
     assert text == summary_csv(points[::-1])
     assert text.splitlines()[0] == SUMMARY_HEADER
-    assert [line.split(",")[:6] for line in text.splitlines()[1:]] == [
-        ["baseline-20.0", "baseline", "", "", "ideal", "20"],
-        ["batched-20.0", "batched", "8", "0.05", "ideal", "20"],
-        ["batched-60.0", "batched", "8", "0.05", "ideal", "60"],
-        ["batched-20.0", "batched", "32", "0.05", "ideal", "20"],
+    assert [line.split(",")[:7] for line in text.splitlines()[1:]] == [
+        ["baseline-20.0", "baseline", "baseline", "", "", "ideal", "20"],
+        ["batched-20.0", "batched", "batched", "8", "0.05", "ideal", "20"],
+        ["batched-60.0", "batched", "batched", "8", "0.05", "ideal", "60"],
+        ["batched-20.0", "batched", "batched", "32", "0.05", "ideal", "20"],
     ]
     write_atomic(tmp_path / "s.csv", text)
     assert load_summary(tmp_path / "s.csv")["max_batch_size"].tolist()[1:] == [8, 8, 32]
@@ -165,7 +166,7 @@ def test_rows_counts_and_samples_come_back_as_they_were_written(tmp_path):
     assert read_rows(tmp_path / "r.csv") == rows
     assert read_replicas(tmp_path / "c.csv") == counts
     assert read_telemetry(tmp_path / "t.csv") == samples
-    assert (tmp_path / "t.csv").read_text().splitlines() == [TELEMETRY_HEADER, "1,0.25,,,,,,,70.5,", "2,,,,,,,,,"]
+    assert (tmp_path / "t.csv").read_text().splitlines() == [TELEMETRY_HEADER, "1,0.25,,,,,,,70.5,,", "2,,,,,,,,,,"]
     assert load_telemetry(tmp_path / "t.csv")["gpu_power_w"].tolist()[0] == 70.5
 
 
@@ -222,7 +223,9 @@ def test_committed_requests_can_be_read(path):
 
 def test_small_settings_keep_their_value():
     assert (
-        summary_csv([manifest("a", 1.0, tiny=1e-9, on=True)]).splitlines()[1].startswith("a-1.0,a,1e-09,true,ideal,1,")
+        summary_csv([manifest("a", 1.0, tiny=1e-9, on=True)])
+        .splitlines()[1]
+        .startswith("a-1.0,a,a,1e-09,true,ideal,1,")
     )
 
 
@@ -241,7 +244,7 @@ def test_missing_columns_are_named(tmp_path):
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "x.csv"
     write_atomic(path, "old")
-    monkeypatch.setattr("os.fsync", lambda number: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("os.fsync", lambda number: (_ for _ in ()).throw(OSError(errno.ENOSPC, "disk full")))
     with pytest.raises(OSError, match="disk full"):
         write_atomic(path, "new, longer")
     assert path.read_text() == "old"

@@ -1,5 +1,5 @@
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -34,6 +34,7 @@ def test_figures_of_four_answers():
     assert (summary.requests, summary.completed, summary.rejected, summary.failed, summary.unsent) == (4, 4, 0, 0, 0)
     assert (summary.duration_s, summary.window_start_s, summary.window_end_s) == (2.0, 0.2, 1.5)
     assert summary.sent_rps == pytest.approx(1.9986676)  # four sends, gaps over 1.501 s
+    assert summary.due_rps == pytest.approx(2 / 1.3)  # 0.5 and 1.0; the one at 1.5 ends the window
     assert summary.throughput_rps == pytest.approx(2 / 1.3)  # ended at 0.7 and 1.3; 1.9 and 9 lie past the window
     assert summary.goodput_rps == summary.throughput_rps
     assert summary.attainment == 1.0
@@ -50,7 +51,6 @@ def test_figures_of_four_answers():
     # Under way from 0.2 to 1.5: the first throughout, the second 0.1995 s, the third 0.2995 s.
     assert summary.in_flight_mean == pytest.approx((1.3 + 0.1995 + 0.2995) / 1.3)
     assert summary.in_flight_max == 2
-    assert summary.little_residual == pytest.approx(1.3 / (1.3 + 0.1995 + 0.2995))  # the first did not end in it
     assert summary.queue_s == pytest.approx(0.03)
     assert summary.generate_s == pytest.approx(0.2)
     assert summary.unaccounted_s == pytest.approx(((0.1995 - 0.04) + (0.399 - 0.33)) / 2)
@@ -60,6 +60,16 @@ def test_figures_of_four_answers():
     assert summary.recall_at_k == pytest.approx(0.75)
     assert summary.latency_mean_low_s is summary.latency_p95_high_s is summary.throughput_low_rps is None
     assert (summary.source, summary.replicas, summary.verdict) == ("measured", 1, "valid")
+
+
+def test_what_was_due_is_what_was_drawn_not_the_rate():
+    """At 100/s, evenly spaced, 100/s were due; of a schedule that drew three quarters of that, 75/s."""
+    even = [ok(n, n / 100, 0.02) for n in range(300)]
+    assert summarise(even, offered_rps=100.0, duration_s=3.0).due_rps == pytest.approx(100.0, rel=0.005)
+    drawn = [row for row in even if row.request % 4]
+    assert summarise(drawn, offered_rps=100.0, duration_s=3.0).due_rps == pytest.approx(75.0, rel=0.005)
+    unanswered = [lost(row.request, row.due_s, "timeout") for row in drawn]
+    assert summarise(unanswered, offered_rps=100.0, duration_s=3.0).due_rps == pytest.approx(75.0, rel=0.005)
 
 
 def test_figures_do_not_depend_on_the_order_of_rows():
@@ -93,12 +103,6 @@ def test_a_backlog_worked_off_later_is_no_throughput():
     assert summary.completed == 200
     assert summary.throughput_rps == pytest.approx(50, rel=0.02)
     assert summary.in_flight_max == 101  # at 1.99 s: 200 sent, 99 ended
-    assert summary.little_residual > 0.4
-
-
-def test_littles_law_holds_where_no_queue_grows():
-    due, done = random_queue(0.7, 4000, rng=np.random.default_rng(5))
-    assert abs(summarise(rows_of(due, done), offered_rps=100.0).little_residual) < 0.02
 
 
 def test_a_load_by_count_lasts_its_mean_gap_times_its_number():
@@ -145,12 +149,18 @@ def test_replicas_is_the_highest_number_ready():
     assert summarise([ok(0, 0, 0.1)], offered_rps=1.0, replicas=counts).replicas == 3
 
 
-def test_cpu_is_the_mean_of_the_samples_from_the_windows_start():
-    samples = [Sample(0.1, 9.0, other_cpu_cores=9.0), Sample(1.0, 0.2, other_cpu_cores=0.1), Sample(2.0, 0.4)]
+def test_cpu_is_the_mean_over_time_from_the_windows_start():
+    """The window begins at 0.2 s: of the three samples that reach into it, 0.3, 0.5 and 1.2 s do."""
+    samples = [
+        Sample(0.1, 9.0, other_cpu_cores=9.0),
+        Sample(0.5, 1.0, other_cpu_cores=0.1),
+        Sample(1.0, 0.2, other_cpu_cores=0.9),
+        Sample(2.2, 0.4),
+    ]
     summary = summarise(FOUR, offered_rps=2.0, duration_s=2.0, telemetry=samples)
-    assert summary.client_cpu_cores == pytest.approx(0.3)
+    assert summary.client_cpu_cores == pytest.approx((0.3 + 0.1 + 0.48) / 2)
     assert summary.server_cpu_cores is None
-    assert summary.other_cpu_cores == pytest.approx(0.1)
+    assert summary.other_cpu_cores == pytest.approx((0.03 + 0.45) / 0.8)
     early = summarise(FOUR, offered_rps=2.0, duration_s=2.0, telemetry=samples[:1], cores=2)
     assert early.client_cpu_cores == 9.0
     assert (early.verdict, early.verdict_reason) == ("contaminated", "other programs used 9.00 of 2 cores meanwhile")
@@ -172,11 +182,57 @@ def test_a_point_without_an_answer_has_counts_and_no_figures():
     assert summary.latency_mean_s is summary.latency_p95_s is summary.queue_s is None
     assert (summary.attainment, summary.slo_met) == (0.0, False)
     nothing = summarise([], offered_rps=1.0, duration_s=1.0)
-    assert (nothing.verdict_reason, nothing.sent_rps, nothing.attainment) == ("nothing was scheduled", None, None)
+    assert (nothing.verdict, nothing.verdict_reason) == ("valid", "no request was drawn")
+    absent = (nothing.sent_rps, nothing.throughput_rps, nothing.goodput_rps, nothing.attainment, nothing.answered_share)
+    assert absent == (None,) * 5
+    assert nothing.latency_p50_s is nothing.latency_note is None
+
+
+def late_and_lost(n, unanswered, status="http_error"):
+    """n requests, of which the first `unanswered` by due time end without an answer, after the window's start."""
+    latencies = np.linspace(0.01, 0.02, n)
+    rows = [ok(i, i / 100, float(latency_s)) for i, latency_s in enumerate(latencies)]
+    first = n // 2
+    return [lost(row.request, row.due_s, status) if first <= row.request < first + unanswered else row for row in rows]
+
+
+def test_an_unanswered_request_is_later_than_every_answered_one():
+    few = summarise(late_and_lost(1000, 5), offered_rps=100.0)
+    without = summarise(late_and_lost(1000, 0), offered_rps=100.0)
+    assert few.latency_p99_s > without.latency_p99_s
+    assert few.latency_max_s is None
+    assert few.latency_note is None  # every percentile is there
+    assert few.answered_share == pytest.approx(0.995)
+    some = summarise(late_and_lost(1000, 60), offered_rps=100.0)
+    assert (some.latency_p95_s, some.latency_p99_s, some.latency_from_sent_p95_s) == (None, None, None)
+    assert some.latency_p90_s is not None
+    assert some.latency_note == "p95, p99 fall among the 60 of 900 requests that got no answer"
+
+
+def test_the_worse_a_service_the_later_its_percentiles():
+    tails = [summarise(late_and_lost(2000, n), offered_rps=100.0).latency_p50_s for n in (0, 100, 400, 800)]
+    assert tails == sorted(tails)
+    assert summarise(late_and_lost(2000, 950), offered_rps=100.0).latency_p50_s is None
+
+
+def test_an_interval_whose_end_falls_among_the_unanswered_is_absent():
+    summary = summarise(late_and_lost(1000, 40), offered_rps=100.0)
+    assert summary.latency_p95_s is not None
+    assert summary.latency_p95_high_s is None
+    assert summary.latency_p50_high_s is not None
+
+
+@pytest.mark.parametrize(("status", "verdict"), [("http_error", "failing"), ("rejected", "shedding")])
+def test_means_of_a_service_that_gives_errors_are_absent(status, verdict):
+    rows = [replace(row, queue_s=0.001, batch_size=2) for row in late_and_lost(1000, 60, status)]
+    summary = summarise(rows, offered_rps=100.0)
+    assert summary.verdict == verdict
+    means = (summary.latency_mean_s, summary.latency_from_sent_mean_s, summary.queue_s, summary.batch_size)
+    assert all(value is None for value in means) == (verdict == "failing")
 
 
 def test_the_summary_has_the_columns_of_the_file():
-    assert [item.name for item in fields(Summary)] == list(SUMMARY_REST[4:-1])
+    assert [item.name for item in fields(Summary)] == list(SUMMARY_REST[4:-3])
 
 
 def test_half_a_million_rows_take_seconds():

@@ -18,9 +18,11 @@ from ragbench.records import (
     load_requests,
     load_summary,
     load_telemetry,
+    read_manifest,
     read_manifests,
     read_scaling,
     read_starts,
+    write_manifest,
 )
 from ragbench.study_file import load_study
 from ragbench.sweep import make_plan, run
@@ -92,6 +94,8 @@ async def test_a_point_is_written_whole(tmp_path, watched):
         "seed",
         "git_commit",
         "git_dirty",
+        "study_git_commit",
+        "study_git_dirty",
         "versions",
         "hardware",
         "slurm",
@@ -309,7 +313,22 @@ async def test_failed_points_are_measured_again(tmp_path):
     path = write_study(tmp_path, '[designs.a]\ncommand = "FAKE --mode dies-at-start"\n')
     await sweep(path)
     _, plan = await sweep(path)
-    assert [point.name for point in plan.failed] == [point.name for point in plan.points] == ["a-ideal-200rps-seed1"]
+    assert [point.name for point in plan.again] == [point.name for point in plan.points] == ["a-ideal-200rps-seed1"]
+
+
+@pytest.mark.parametrize("verdict", ["contaminated", "client_limited"])
+async def test_points_that_were_spoiled_are_measured_again_on_demand(tmp_path, verdict):
+    path = write_study(tmp_path, ONE)
+    paths, _ = await sweep(path)
+    point = paths.point("a-ideal-200rps-seed1")
+    manifest = read_manifest(point.manifest)
+    write_manifest(point.manifest, manifest | {"summary": manifest["summary"] | {"verdict": verdict}})
+    assert make_plan(load_study(path), paths).points == []
+    plan = make_plan(load_study(path), paths, redo="invalid")
+    assert [found.name for found in plan.again] == [found.name for found in plan.points] == ["a-ideal-200rps-seed1"]
+    for kept in ("valid", "failing", "saturated", "shedding"):
+        write_manifest(point.manifest, manifest | {"summary": manifest["summary"] | {"verdict": kept}})
+        assert make_plan(load_study(path), paths, redo="invalid").points == []
 
 
 async def test_changed_points_wait_for_the_word(tmp_path):

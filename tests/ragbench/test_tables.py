@@ -1,4 +1,3 @@
-import pandas as pd
 import pytest
 
 from ragbench import plots, tables
@@ -18,12 +17,20 @@ def test_carried_stops_below_the_first_rate_that_was_not_valid_for_every_seed(st
         (summary["design"] == "scaled") & (summary["offered_rps"] == 10) & (summary["seed"] == 2), "verdict"
     ] = "saturated"
     summary.loc[(summary["design"] == "baseline") & (summary["offered_rps"] == 5), "verdict"] = "failed"
-    rows = tables.carried(Study("it", summary, study.folder)).set_index("design")
-    assert rows.loc["scaled", "carried_rps"] == 5
-    assert rows.loc["scaled", "latency_p95_s"] == 1.5
-    assert pd.isna(rows.loc["baseline", "carried_rps"])
-    assert pd.isna(rows.loc["baseline", "latency_p95_s"])
-    assert rows.loc["batched, max_batch_size 8", "carried_rps"] == 20
+    rows = tables.carried(Study("it", summary, study.folder)).set_index(["design", "seed"])
+    assert rows.loc["scaled", "carried_rps"].tolist() == [5, 5]
+    assert rows.loc["scaled", "latency_p95_s"].tolist() == [1.0, 2.0]  # each seed's own, and no mean of the two
+    assert rows.loc["baseline", "carried_rps"].isna().all()
+    assert rows.loc["baseline", "latency_p95_s"].isna().all()
+    assert rows.loc["batched, max_batch_size 8", "carried_rps"].tolist() == [20, 20]
+
+
+def test_carried_of_one_seed_has_a_row_a_design_and_the_share_answered(study):
+    summary = study.summary[study.summary["seed"] == 1].assign(verdict="valid", completed=9, requests=10)
+    rows = tables.carried(Study("it", summary, study.folder))
+    assert "seed" not in rows
+    assert rows["answered_share"].tolist() == [0.9] * 4
+    assert tables.points(Study("it", summary, study.folder))["answered_share"].tolist() == [0.9] * 12
 
 
 def test_points_has_every_point_once_in_the_order_of_the_figures(study):
@@ -51,13 +58,14 @@ def test_points_leaves_out_what_no_point_has_and_reasons_tell_of_those_not_valid
         "offered_rps": 5,
         "seed": 1,
         "verdict": "contaminated",
+        "answered_share": 1.0,
         "verdict_reason": "a backup ran",
     }
 
 
 def test_f1_is_shown_where_a_study_has_it(study):
     old = Study("it", study.summary.assign(f1=float("nan")), study.folder)
-    assert tables.carried(study)["f1"].tolist() == [1.0] * 4
+    assert tables.carried(study)["f1"].tolist() == [1.0] * 8
     assert "f1" in tables.points(study)
     assert "f1" not in tables.carried(old)
     assert "f1" not in tables.points(old)

@@ -3,15 +3,17 @@ import ctypes
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from ragbench import telemetry
+from ragbench.cgroup import Counters, Quota
 from ragbench.nvml import Gpus
-from ragbench.records import load_summary, load_telemetry
-from ragbench.telemetry import Account, Meter, busy_s, watch
+from ragbench.records import Sample, load_summary, load_telemetry
+from ragbench.telemetry import Account, Meter, busy_s, harmful, throttling, watch
 from tests.ragbench.running import ragbench, write_study
 
 BURN = "import time\nwhile time.process_time() < {s}: pass\n"
@@ -132,6 +134,66 @@ def test_a_machine_that_is_never_busy_is_not_believed(monkeypatch):
     meter = Meter(None)
     meter.begin(lambda: next(times))
     assert meter.sample(lambda: next(times)).other_cpu_cores is None
+
+
+@pytest.mark.parametrize(
+    ("others", "inside", "mask", "quota", "harm"),
+    [
+        (10.0, 0.0, 64, 2.0, 0.0),  # other containers of a large machine, which has cores left for us
+        (10.0, None, 64, 2.0, 0.0),
+        (63.0, 0.0, 64, 2.0, 1.0),  # they leave one core where our quota is two
+        (10.0, 0.7, 64, 2.0, 0.7),  # in our own container: they take from the quota
+        (63.0, 0.5, 64, 2.0, 1.0),
+        (0.4, -0.1, 4, 4.0, 0.4),  # as without a quota
+    ],
+)
+def test_others_count_as_far_as_they_take_from_the_quota(others, inside, mask, quota, harm):
+    assert harmful(others, inside=inside, mask=mask, quota=quota) == pytest.approx(harm)
+
+
+class Group:
+    """A quota of one core whose counters are given, a look at a time."""
+
+    cores = 1.0
+
+    def __init__(self, *looks):
+        self.looks = list(looks)
+
+    def counters(self):
+        return self.looks.pop(0)
+
+
+@pytest.mark.parametrize(("group_used_s", "other_cores"), [(0.0, 0.0), (3.0, 1.5)])
+def test_a_busy_machine_beside_a_quota_contaminates_by_what_the_group_misses(monkeypatch, group_used_s, other_cores):
+    """Others use 10 of 16 cores for 2 s."""
+    busy = iter([100.0, 120.0])
+    group = Group(Counters(5.0, 10, 0), Counters(5.0 + group_used_s, 30, 5))
+    monkeypatch.setattr(telemetry, "own_cores", lambda: set(range(16)))
+    monkeypatch.setattr(telemetry, "smallest_quota", lambda: group)
+    monkeypatch.setattr(telemetry, "busy_s", lambda: next(busy))
+    times = iter([0.0, 0.0, 2.0, 2.0])
+    meter = Meter(None)
+    meter.begin(lambda: next(times))
+    sample = meter.sample(lambda: next(times))
+    assert sample.other_cpu_cores == pytest.approx(other_cores, abs=0.1)
+    assert sample.throttled_share == 0.25
+
+
+def test_a_quota_of_all_cores_changes_nothing(monkeypatch):
+    monkeypatch.setattr(telemetry, "own_cores", lambda: {0, 1})
+    monkeypatch.setattr(telemetry, "smallest_quota", lambda: Quota(2.0, Path("none")))
+    assert telemetry.binding_quota() is None
+    monkeypatch.setattr(telemetry, "smallest_quota", lambda: Quota(1.5, Path("none")))
+    assert telemetry.binding_quota() == Quota(1.5, Path("none"))
+
+
+def test_a_quota_that_was_used_up_is_told():
+    assert throttling([]) is None
+    assert throttling([Sample(1.0)]) is None
+    assert throttling([Sample(1.0, throttled_share=0.0), Sample(2.0, throttled_share=0.02)]) is None
+    line = throttling([Sample(1.0, throttled_share=0.1), Sample(2.0), Sample(3.0, throttled_share=0.4)])
+    assert line is not None
+    assert line.startswith("the CPU quota was used up in 25% of its periods")
 
 
 async def samples_over(seconds):

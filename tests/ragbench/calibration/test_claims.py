@@ -27,7 +27,7 @@ def failing(found):
 
 def test_all_holds():
     assert failing(calibration()) == []
-    assert len(calibration().claims) == 6
+    assert len(calibration().claims) == 7
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,26 @@ def test_one_queue_of_six_may_miss_theory_and_no_more():
     unknown = replace(CELL, p95_low_s=None, p95_high_s=None)
     assert failing(calibration(cells=[CELL] * 4 + [unknown, missed])) == []
     assert failing(calibration(cells=[CELL] * 4 + [tail, missed]))[0].startswith(
-        "theory inside the 95% interval in 4 of"
+        "theory inside the 95% interval in 4 of the 6 queues"
+    )
+    short = replace(missed, mean_low_s=None, mean_high_s=None, p95_low_s=None, p95_high_s=None)
+    assert failing(calibration(cells=[CELL] * 3 + [short, missed, missed]))[0].startswith(
+        "theory inside the 95% interval in 3 of the 5 queues"
     )
 
 
 def test_a_mean_five_per_cent_off_is_told():
-    assert failing(calibration(cells=[CELL] * 5 + [replace(CELL, mean_s=0.0256, mean_high_s=0.03)])) == [
+    far = replace(CELL, mean_s=0.0256, mean_exact_s=0.0256, mean_high_s=0.03)
+    assert failing(calibration(cells=[CELL] * 5 + [far])) == [
         "means within 5% of theory: the worst is M/D/1 at 0.3, +5.3%"
     ]
+
+
+@pytest.mark.parametrize("change", [{"mean_exact_s": 0.0233}, {"p95_exact_s": 0.0399}])
+def test_a_queue_off_its_own_exact_solution_is_told(change):
+    (told,) = failing(calibration(cells=[CELL] * 5 + [replace(CELL, **change)]))
+    assert told.startswith("means and 95th percentiles within 5% of the same draw solved exactly: the worst is M/D/1 a")
+    assert told.endswith((", +5.2%", ", +5.3%"))
 
 
 def test_a_stall_that_the_open_loop_misses_is_told():
@@ -118,7 +130,8 @@ def test_the_figures_show_what_is_not_clean(tmp_path):
 
 async def test_a_rate_is_really_sent():
     said = []
-    found = (await rising(1, first_s=0.4, each_s=0.1, tell=said.append))[:1]
+    found = await rising(1, first_s=0.4, each_s=0.1, rising_rps=(), tell=said.append)
+    assert len(found) == 1
     assert said[0] == "1 client process at 500/s for 0.4 s"
     assert found[0].asked_rps == 500.0
     assert found[0].sent_rps == pytest.approx(500, rel=0.05)

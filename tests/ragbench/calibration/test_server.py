@@ -54,7 +54,7 @@ def test_the_flags_make_the_work():
 
 @pytest.mark.parametrize(
     "flags",
-    ["--mean-s 0", "--max-batch-size 0", "--max-batch-size 1.5", "--stall-at-request -1", "--stall-at-request 100000"],
+    ["--mean-s 0", "--max-batch-size 0", "--max-batch-size 1.5", "--stall-at-request -1", "--warmup-requests -1"],
 )
 def test_flags_that_make_no_sense_are_refused(flags):
     with pytest.raises(SystemExit):

@@ -17,6 +17,7 @@ from multidict import CIMultiDictProxy
 MODES = (
     *("normal", "slow", "bare", "never-ready", "dies-at-start", "dies-mid-load", "ignores-sigterm", "with-child"),
     *("garbage", "truncated", "refuses", "breaks", "hangs", "overloaded", "stalls"),
+    *("some-break", "some-reset", "some-refuse", "some-hang", "one-text"),
 )
 WARMUP, STALL_AFTER_S, STALL_S = 8, 0.5, 2.0
 
@@ -24,15 +25,16 @@ WARMUP, STALL_AFTER_S, STALL_S = 8, 0.5, 2.0
 class Fake:
     """One server in one mode. Serves requests one after another, `service_s` each."""
 
-    def __init__(self, mode: str, service_s: float) -> None:
+    def __init__(self, mode: str, service_s: float, share: float) -> None:
         self.mode = mode
+        self.share = share
         self.service_s = service_s
         self.asked = 0
         self.turn = asyncio.Lock()
         self.begun_s: float | None = None
         self.seen: set[str] = set()
 
-    async def rag(self, request: web.Request) -> web.StreamResponse:
+    async def rag(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911  a mode each
         """POST /rag in this mode."""
         self.asked += 1
         body = await request.json()
@@ -53,12 +55,27 @@ class Fake:
                 return web.json_response({"detail": "queue full"}, status=429, headers={"Retry-After": "1"})
             case "breaks":
                 return web.json_response({"detail": "inside"}, status=500)
+            case "some-break" if self.is_bad():
+                return web.json_response({"detail": "inside"}, status=500)
+            case "some-reset" if self.is_bad():
+                assert request.transport is not None
+                request.transport.abort()
+                return web.Response()
+            case "some-refuse" if self.is_bad():
+                return web.json_response({"detail": "queue full"}, status=429, headers={"Retry-After": "1"})
+            case "some-hang" if self.is_bad():
+                await asyncio.sleep(3600)
             case "hangs":
                 await asyncio.sleep(3600)
         async with self.turn:
             await asyncio.sleep(self.service_s)
         await self.stall()
         return self.answer(body, request.headers)
+
+    def is_bad(self) -> bool:
+        """Whether this request is of the share that goes wrong, spread evenly, past the warm-up."""
+        number = self.asked - WARMUP
+        return number > 0 and int(number * self.share) > int((number - 1) * self.share)
 
     async def stall(self) -> None:
         """In mode `stalls`: no answer for STALL_S, from STALL_AFTER_S after the first request past the warm-up."""
@@ -73,6 +90,8 @@ class Fake:
     def answer(self, body: dict, headers: CIMultiDictProxy[str]) -> web.Response:
         """The right answer, as its question asks for: the last word of the query. Its replica names its deadline."""
         result = body["query"].rstrip("?").split()[-1]
+        if self.mode == "one-text":
+            result = "Sorry, the model could not be reached."
         if self.mode == "bare":
             return web.json_response({"query": body["query"], "result": result})
         return web.json_response(
@@ -128,6 +147,7 @@ async def main() -> None:
     parser.add_argument("--mode", choices=MODES, default="normal")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--service-s", type=float, default=0.0)
+    parser.add_argument("--share", type=float, default=0.0, help="of the requests, in modes some-...")
     parser.add_argument("--replicas", action="store_true")
     parser.add_argument("--scaling", action="store_true")
     options, _ = parser.parse_known_args()
@@ -140,7 +160,7 @@ async def main() -> None:
     if options.mode == "with-child":
         child = subprocess.Popen(["sleep", "600"], start_new_session=True)
         print(f"child {child.pid}", file=sys.stderr, flush=True)
-    fake = Fake(options.mode, options.service_s)
+    fake = Fake(options.mode, options.service_s, options.share)
     application = web.Application()
     application.router.add_post("/rag", fake.rag)
     application.router.add_get("/info", info)

@@ -92,6 +92,17 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_alone(tmp_path: Path) -
     assert cached_vectors(CORPUS, Counting(), key="one", folder=blocked / "cache").tolist() == EXPECTED
 
 
+def test_without_a_home_folder_vectors_are_computed_and_not_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    folder = vectors.default_cache()
+    assert folder is None
+    assert cached_vectors(CORPUS, Counting(), key="one", folder=folder).tolist() == EXPECTED
+    assert caplog.messages == ["vectors are not cached: there is no home folder; --cache-dir names another"]
+
+
 def test_a_run_that_failed_is_gone_on_with(tmp_path: Path) -> None:
     interrupted(tmp_path)
     assert rest(tmp_path) == [88]

@@ -1,0 +1,137 @@
+"""How a run is marked in a figure against load, and what the legend says of the marks. Lays out no page."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from ragbench.plots.lines import Line, bound, runs
+from ragbench.plots.style import GREY
+from ragbench.verdicts import NO_MEANS, RULES
+
+DUE_LOOKS: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 2)), "marker": "_", "markersize": 8}
+SEED_WIDTH = 0.8
+Colour = str | tuple[float, ...]
+
+
+def draw_line(axes: Axes, line: Line, arrival: str, column: str, *, by: str = "offered_rps") -> None:
+    """One line of `column` against load: a mark a run, hollow where not valid, the runs of a seed joined.
+
+    A run with nothing to put on a log axis is a gap in the line and a cross at the edge: the top for a latency, which
+    is infinite where too few were answered, else the bottom. The share answered stands beside NO_MEANS.
+    """
+    shown = runs(line.at(arrival), column, by=by)
+    shown["value"] = shown["value"].where(shown["value"] > 0)
+    seeds = shown.groupby("seed")
+    for _, own in seeds:
+        width = line.width if len(seeds) == 1 else min(line.width, SEED_WIDTH)
+        axes.plot(own["load"], own["value"], color=line.colour, linestyle=line.dash, linewidth=width, zorder=3)
+    known = shown.dropna(subset="value")
+    axes.vlines(*known[["load", "low", "high"]].dropna().to_numpy().T, color=line.colour, linewidth=1, zorder=3)
+    for gid, rows in known.groupby((known["verdict"] == "valid").map({True: "valid", False: "not valid"})):
+        axes.plot(
+            rows["load"],
+            rows["value"],
+            line.marker,
+            color=line.colour,
+            markersize=line.width + (1.8 if line.is_simulated else 3.6),
+            markerfacecolor=line.colour if gid == "valid" else "white",
+            zorder=4,
+            gid=gid,
+        )
+    edge = 1.0 if column.startswith("latency") else 0.0
+    edge_crosses(axes, shown[shown["value"].isna()], edge=edge, colour=line.colour)
+    mark_shares(axes, known, colour=line.colour)
+
+
+def edge_crosses(axes: Axes, missing: pd.DataFrame, *, edge: float, colour: Colour) -> None:
+    """`runs` without a value, at this height of the panel, 0..1."""
+    place = axes.get_xaxis_transform()
+    for load, rows in missing.groupby("load"):
+        axes.plot(load, edge, "x", color=colour, transform=place, clip_on=False, zorder=5, gid="no value")
+        mark_shares(axes, rows.head(1).assign(value=edge), colour=colour, edge=edge)
+
+
+def mark_shares(axes: Axes, shown: pd.DataFrame, *, colour: Colour, edge: float | None = None) -> None:
+    """The share answered, beside each of the `runs` of NO_MEANS; `edge`: the values are heights of the panel."""
+    for run in shown[shown["verdict"].isin(NO_MEANS)].itertuples():
+        axes.annotate(
+            f"{run.answered_share:.0%}",
+            (run.load, run.value),
+            (4, -7 if edge else 3),
+            xycoords="data" if edge is None else axes.get_xaxis_transform(),
+            textcoords="offset points",
+            fontsize=6,
+            color=colour,
+            gid="answered_share",
+        )
+
+
+def draw_due(axes: Axes, points: pd.DataFrame) -> None:
+    """What was due in the window, dashed, a line per seed: where throughput lies if everything is answered.
+
+    `points`: rows of one arrival process. Of results from before `due_rps` it is the rate that was asked for.
+    """
+    due = points.assign(due_rps=points["due_rps"].fillna(points["offered_rps"])).sort_values(["offered_rps", "seed"])
+    for _, own in due.drop_duplicates(["offered_rps", "seed"]).groupby("seed"):
+        axes.plot(own["offered_rps"], own["due_rps"], **DUE_LOOKS, zorder=1, gid="due_rps")
+
+
+def due_handle(points: pd.DataFrame) -> Line2D:
+    """The legend entry of `draw_due`."""
+    is_known = points["due_rps"].notna().all()
+    told = "due_rps: all that was due" if is_known else "offered_rps, of which a seed draws more or less"
+    return Line2D([], [], **DUE_LOOKS, label=f"dashed: {told}")
+
+
+def line_handles(lines: Sequence[Line], *, is_marked: bool = True) -> list[Artist]:
+    """Legend entries of the designs; without dashes and marks where a figure gives those no meaning."""
+    return [
+        Line2D(
+            [],
+            [],
+            color=line.colour,
+            linestyle=line.dash if is_marked else "-",
+            linewidth=line.width,
+            marker=line.marker if is_marked else "",
+            label=line.label,
+        )
+        for line in lines
+    ]
+
+
+def mark_handles(lines: Sequence[Line], *columns: str) -> list[Artist]:
+    """Legend entries for the marks that occur where `columns` are drawn: hollow, cross, runs or intervals."""
+    rows = pd.concat([line.points for line in lines])
+    rows = rows[rows["requests"] != 0]
+    has_value = (rows[list(columns)] > 0).any(axis=1) & (rows["verdict"] != "valid")
+    found: list[Artist] = []
+    if has_value.any():
+        found.append(_mark("o", hollow(rows.loc[has_value, "verdict"]), markerfacecolor="white"))
+    if not (rows[list(columns)] > 0).all(axis=None):
+        found.append(_mark("x", "at the edge: no value, too few were answered"))
+    if rows["seed"].nunique() > 1:
+        found.append(_mark(".", "a mark is a run, a line is a seed"))
+    elif _has_interval(rows[rows["verdict"] == "valid"], columns):
+        found.append(_mark("|", "95% interval within the run", markersize=9))
+    return found
+
+
+def hollow(verdicts: Iterable[str]) -> str:
+    """What a hollow mark says: which verdicts, in the order of their rules, and what stands beside it."""
+    order = [rule.verdict for rule in RULES]
+    found = sorted(set(verdicts), key=lambda name: (order.index(name) if name in order else -1, name))
+    share = "; %: share answered" if set(found) & set(NO_MEANS) else ""
+    return f"hollow: not valid ({', '.join(found)}){share}"
+
+
+def _has_interval(rows: pd.DataFrame, columns: Sequence[str]) -> bool:
+    known = [bound(column, "low") for column in columns if bound(column, "low") in rows]
+    return bool(rows[known].notna().any(axis=None))
+
+
+def _mark(marker: str, label: str, **looks: str | float) -> Line2D:
+    return Line2D([], [], linestyle="", marker=marker, color=GREY, label=label, **looks)  # type: ignore[arg-type]

@@ -1,0 +1,67 @@
+"""Past capacity: what is answered in time, answered at all, and refused, as more is offered than can be carried."""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ragbench.plots.lines import Line, left_out, one_each, runs
+from ragbench.plots.marks import draw_due, due_handle, hollow, mark_shares
+from ragbench.plots.study import Study, open_loop
+from ragbench.plots.style import GREY, arrivals_told, finish, named, panels, styled, wrapped
+
+OVERLOADED = ("failed", "failing", "saturated", "shedding")
+# Light to dark: told apart without colour.
+LOOKS: dict[str, dict[str, Any]] = {
+    "goodput_rps": {"marker": "o", "color": "#1b4965", "label": "goodput_rps: answered within the SLO"},
+    "throughput_rps": {"marker": "s", "color": "#5fa8d3", "label": "throughput_rps: answered"},
+    "rejected_rps": {"marker": "^", "color": "#c1666b", "label": "rejected_rps: refused at once"},
+}
+
+
+@styled
+@open_loop
+def overload(study: Study) -> Figure | None:
+    """Goodput, answers and refusals per second against offered load, a panel per design that met more than it carries.
+
+    At the study's main arrival process. `rejected_rps` is `rejected` over `duration_s`. None where no design was.
+    """
+    arrival = study.main_arrival
+    shown = [line for line in one_each(study) if line.at(arrival)["verdict"].isin(OVERLOADED).any()]
+    if not shown:
+        return None
+    figure, grid = panels(len(shown), sharey="none")
+    for axes, line in zip(grid.flat, shown, strict=False):
+        _draw(axes, line, arrival)
+        axes.set_title(wrapped(line.label), color=line.colour, fontweight="bold")
+        axes.set_xlabel(named("offered_rps"))
+    for axes in grid[:, 0]:
+        axes.set_ylabel("requests per second (1/s)")
+    notes = [f"{arrivals_told(arrival)}; a mark is a run.", left_out(study, shown)]
+    return finish(figure, study, "Under more load than is carried", handles=_handles(study, shown), notes=notes)
+
+
+def _draw(axes: Axes, line: Line, arrival: str) -> None:
+    points = line.at(arrival)
+    points = points.assign(rejected_rps=points["rejected"] / points["duration_s"])
+    draw_due(axes, points)
+    for column, look in LOOKS.items():
+        table = runs(points, column)
+        for _, own in table.groupby("seed"):
+            axes.plot(own["load"], own["value"], color=look["color"], linewidth=1.2, zorder=3)
+        for gid, rows in table.groupby((table["verdict"] == "valid").map({True: "valid", False: "not valid"})):
+            face = look["color"] if gid == "valid" else "white"
+            looks = {"marker": look["marker"], "color": look["color"], "markerfacecolor": face, "linestyle": ""}
+            axes.plot(rows["load"], rows["value"], **looks, zorder=4, gid=f"{column}, {gid}")
+    mark_shares(axes, runs(points, "throughput_rps"), colour=LOOKS["throughput_rps"]["color"])
+    axes.set(xlim=(0, points["offered_rps"].max() * 1.1), ylim=(0, None))
+
+
+def _handles(study: Study, shown: list[Line]) -> list[Line2D]:
+    verdicts = [name for line in shown for name in line.points["verdict"] if name != "valid"]
+    return [
+        *(Line2D([], [], linewidth=1.2, **look) for look in LOOKS.values()),
+        due_handle(study.summary),
+        Line2D([], [], linestyle="", marker="o", color=GREY, markerfacecolor="white", label=hollow(verdicts)),
+    ]
