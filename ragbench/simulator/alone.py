@@ -15,7 +15,11 @@ def read_batches(path: Path) -> list[Batch]:
         rows = list(csv.DictReader(lines))
     try:
         return [
-            Batch(Moment(int(row["batch_size"]), 0, 0.0, 0), Moment(int(row["batch_size"]), 0, 0.0, 0), tuple(float(row[stage]) for stage in STAGES))
+            Batch(
+                Moment(int(row["batch_size"]), 0, 0.0, 0),
+                Moment(int(row["batch_size"]), 0, 0.0, 0),
+                tuple(float(row[stage]) for stage in STAGES),
+            )
             for row in rows
         ]
     except (KeyError, TypeError, ValueError) as error:

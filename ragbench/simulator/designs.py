@@ -26,7 +26,9 @@ class Design(Protocol):
 def baseline(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> Server:
     """One request at a time, in order of arrival, without a bound."""
     del settings
-    return Server(heap, times, policy=batching.SizeOrAge(1, 0.0), admission=None, rng=rng, machine=Machine(heap, times.slowdown))
+    return Server(
+        heap, times, policy=batching.SizeOrAge(1, 0.0), admission=None, rng=rng, machine=Machine(heap, times.slowdown)
+    )
 
 
 def batched(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> Server:
@@ -40,7 +42,13 @@ def scaled(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> 
     limits = scaling.Limits(*(settings[name] for name in ("min_replicas", "max_replicas", *_COOLDOWNS)))
     return Fleet(
         heap,
-        make_server=lambda: _batched(heap, times, settings, rng, machine=Machine(heap, times.slowdown) if settings.get("own_machines") else shared),
+        make_server=lambda: _batched(
+            heap,
+            times,
+            settings,
+            rng,
+            machine=Machine(heap, times.slowdown) if settings.get("own_machines") else shared,
+        ),
         route=routing.POLICIES[settings["routing"]],
         scaling=_made(scaling.POLICIES[settings["scaling"]], settings, limits=limits),
         replicas=limits.min_replicas,
