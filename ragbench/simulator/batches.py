@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ragbench.columns import Floats
 from ragbench.records import Row
 
 __all__ = ["IN_SHARE", "STAGES", "Batch", "Moment", "batches_of"]
@@ -169,18 +170,34 @@ def _moments(
     ok: Sequence[Row], runs: Sequence[_Run], at_s: Sequence[float], before: Sequence[_Run | None]
 ) -> list[Moment]:
     """Of each run, what it meets at its moment of `at_s`; its own requests are no crowd."""
-    network_s = np.array([max(0.0, _network_s(row)) for row in ok])
-    reached_s = np.sort(np.array([row.sent_s or 0.0 for row in ok]) + IN_SHARE * network_s)
-    left_s = np.sort(np.array([row.done_s or 0.0 for row in ok]) - (1 - IN_SHARE) * network_s)
+    everyone = _Stays.of(ok)
     starts_s, ends_s = np.array([run.start_s for run in runs]), np.array([run.end_s for run in runs])
     replicas = np.array([run.replica for run in runs])
     found = []
     for run, moment_s, earlier in zip(runs, at_s, before, strict=True):
         others = int(np.sum((replicas != run.replica) & (starts_s <= moment_s) & (ends_s > moment_s)))
-        held = int(np.searchsorted(reached_s, moment_s) - np.searchsorted(left_s, moment_s, side="right"))
-        size = run.rows[0].batch_size or 1
-        found.append(Moment(size, others, _idle_s(run, earlier), max(0, held - len(run.rows))))
+        crowd = everyone.held(moment_s) - _Stays.of(run.rows).held(moment_s)
+        found.append(Moment(run.rows[0].batch_size or 1, others, _idle_s(run, earlier), crowd))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Stays:
+    """When each request reached the service and left it, both in order; half of its network time lies before."""
+
+    reached_s: Floats
+    left_s: Floats
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "_Stays":
+        network_s = np.array([max(0.0, _network_s(row)) for row in rows])
+        sent_s = np.array([row.sent_s or 0.0 for row in rows])
+        done_s = np.array([row.done_s or 0.0 for row in rows])
+        return cls(np.sort(sent_s + IN_SHARE * network_s), np.sort(done_s - (1 - IN_SHARE) * network_s))
+
+    def held(self, moment_s: float) -> int:
+        """How many were there."""
+        return int(np.searchsorted(self.reached_s, moment_s) - np.searchsorted(self.left_s, moment_s))
 
 
 def _idle_s(run: _Run, before: _Run | None) -> float:

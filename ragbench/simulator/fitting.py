@@ -8,9 +8,9 @@ from typing import Any
 from ragbench.paths import StudyPaths
 from ragbench.points import configuration_label
 from ragbench.records import Row, read_manifests, read_rows
-from ragbench.simulator.batches import Batch
+from ragbench.simulator.batches import Batch, batches_of
 from ragbench.simulator.designs import DESIGNS
-from ragbench.simulator.service_times import FitError, ServiceTimes, fit
+from ragbench.simulator.service_times import FitError, ServiceTimes
 
 __all__ = ["Fits", "Fitted", "Manifest", "Measured", "choose", "fits"]
 
@@ -23,10 +23,11 @@ _FITTED_TO = ("valid", "saturated", "shedding")
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One open-loop point, and its requests."""
+    """One open-loop point, its requests, and the batches they ran in."""
 
     manifest: Manifest
     rows: Sequence[Row]
+    batches: Sequence[Batch]
 
     @property
     def name(self) -> str:
@@ -138,11 +139,16 @@ def _usable(paths: StudyPaths, manifests: Sequence[Manifest]) -> tuple[list[Meas
     reasons = []
     if len(opened) < len(manifests):
         reasons.append(f"{_points(len(manifests) - len(opened))} not simulated: in closed loop there is no schedule")
-    points = [Measured(one, read_rows(paths.point(one["point"]["name"]).requests)) for one in opened]
+    points = [_measured(paths, manifest) for manifest in opened]
     reasons += [f"{point.name} not simulated: no request was scheduled" for point in points if not point.rows]
     unfit = Counter(point.verdict for point in points if point.rows and not point.is_fitted_to)
     reasons += [f"{_points(count)} not fitted to: {verdict}" for verdict, count in unfit.items()]
     return [point for point in points if point.rows], reasons
+
+
+def _measured(paths: StudyPaths, manifest: Manifest) -> Measured:
+    rows = read_rows(paths.point(manifest["point"]["name"]).requests)
+    return Measured(manifest, rows, batches_of(rows))
 
 
 def _points(count: int) -> str:
@@ -150,5 +156,5 @@ def _points(count: int) -> str:
 
 
 def _times(points: Sequence[Measured], alone: Sequence[Batch]) -> ServiceTimes:
-    times = fit([point.rows for point in points if point.is_fitted_to])
+    times = ServiceTimes([batch for point in points if point.is_fitted_to for batch in point.batches])
     return times.with_batches(alone) if alone else times

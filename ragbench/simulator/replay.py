@@ -132,7 +132,7 @@ def _simulate(
             latencies(point.rows, window),
             None if without is None else pooled(shown),
             pooled(inside),
-            in_sample.speed(point.rows),
+            in_sample.speed(point.batches),
         ),
     )
 

@@ -1,28 +1,29 @@
 """How long a batch takes and what the network adds, drawn from the batches of a measured design.
 
 A batch drawn is a measured one that met much the same: of about the size, beside as many computing replicas, after as
-long a rest, in as large a crowd. It is scaled along fitted planes to what is wanted: so the noise is the measured noise,
+long a rest, in as large a crowd. It is scaled along fitted planes to what is wanted: so the noise is the measured one,
 and what lies between the sizes and the loads measured follows the planes.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import log, log1p, log2
 from random import Random
 
 import numpy as np
 from scipy.optimize import nnls
 
 from ragbench.columns import Floats
-from ragbench.records import Row
-from ragbench.simulator.batches import IN_SHARE, Batch, Moment, batches_of
+from ragbench.simulator.batches import IN_SHARE, Batch, Moment
 
-__all__ = ["Drawn", "FitError", "ServiceTimes", "fit"]
+__all__ = ["Drawn", "FitError", "ServiceTimes"]
 
 _LIKEST = 50
 _FEWEST = 5
 _IDLE_WEIGHT = 0.3
 _CROWD_WEIGHT = 0.3
 _SHORTEST_IDLE_S, _LONGEST_IDLE_S = 0.001, 0.1
+_LONGEST = 1e6  # steps
 _ALONE = Moment(1, 0, _LONGEST_IDLE_S, 0)
 
 
@@ -58,12 +59,13 @@ class ServiceTimes:
         self.a_s, self.b_s, self._c_s = _plane(batches)
         self._network = _network_plane(around)
         self._most_beside = max((batch.beside for batch in batches), default=0.0)
-        self._stages = _Likest(batches, lambda batch: batch.start, _beside)
-        self._networks = _Likest([batch for batch in around if batch.networks_s], lambda batch: batch.end)
+        self._stages = _Likest([self._by_the_plane(batch) for batch in batches], lambda batch: batch.start, _beside)
+        networks = [_by_the_plane(batch, self._network) for batch in around if batch.networks_s]
+        self._networks = _Likest(networks, lambda batch: batch.end)
         self._turns = _Likest([batch for batch in around if batch.turn_s is not None], lambda batch: batch.end)
         self._dispatches_s = [one.dispatch_s for one in around if one.dispatch_s is not None] or [0.0]
         alone = [one for batch in self._networks.like(_ALONE) for one in batch.networks_s]
-        self.way_in_s = IN_SHARE * float(np.median(alone)) if alone else 0.0
+        self.way_in_s = IN_SHARE * self._network(_ALONE) * float(np.median(alone)) if alone else 0.0
 
     def with_batches(self, batches: Sequence[Batch]) -> "ServiceTimes":
         """The same server round other batches, such as those of its pipeline alone."""
@@ -72,10 +74,10 @@ class ServiceTimes:
     def draw(self, start: Moment, rng: Random) -> Drawn:
         """A batch that starts so."""
         batch = rng.choice(self._stages.like(start))
-        scale = self.mean_s(start.size) / self.mean_s(batch.size, others=batch.beside)
+        mean_s = self.mean_s(start.size)
         turns = self._turns.like(start)
         return Drawn(
-            tuple(stage * scale for stage in batch.stages_s),
+            tuple(share * mean_s for share in batch.stages_s),
             rng.choice(self._dispatches_s) if start.idle_s > 0 else 0.0,
             (rng.choice(turns).turn_s or 0.0) if turns else 0.0,
         )
@@ -85,22 +87,25 @@ class ServiceTimes:
         alike = self._networks.like(end)
         if not alike:
             return [0.0] * end.size
-        batch = rng.choice(alike)
-        scale = self._network(end) / self._network(batch.end)
-        drawn = batch.networks_s if len(batch.networks_s) == end.size else rng.choices(batch.networks_s, k=end.size)
-        return [one * scale for one in drawn]
+        mean_s, shares = self._network(end), rng.choice(alike).networks_s
+        drawn = shares if len(shares) == end.size else rng.choices(shares, k=end.size)
+        return [share * mean_s for share in drawn]
 
     def mean_s(self, size: int, *, others: float = 0.0) -> float:
         """The plane: T(size), and what `others` replicas at work add to it."""
         return self.a_s + (self.b_s + self._c_s * others) * size
 
+    def _by_the_plane(self, batch: Batch) -> Batch:
+        """Its stages as shares of what the plane gives it."""
+        mean_s = self.mean_s(batch.size, others=batch.beside)
+        return replace(batch, stages_s=tuple(stage / mean_s for stage in batch.stages_s))
+
     def slowdown(self, size: int, others: int) -> float:
         """How much longer a batch takes while so many others compute; with more than were measured, as with those."""
         return self.mean_s(size, others=min(float(others), self._most_beside)) / self.mean_s(size)
 
-    def speed(self, rows: Sequence[Row]) -> float:
-        """How long the batches of a point took over what the plane gives them: the machine's drift; 1 is as fitted."""
-        batches = batches_of(rows)
+    def speed(self, batches: Sequence[Batch]) -> float:
+        """How long those of a point took over what the plane gives them: the machine's drift; 1 is as fitted."""
         wanted = sum(self.mean_s(batch.size, others=batch.beside) for batch in batches)
         return sum(batch.length_s for batch in batches) / wanted if wanted else 1.0
 
@@ -119,19 +124,20 @@ class _Likest:
         if others is not None:
             self._places[:, 1] = [others(batch) for batch in self._measured]
         self._most_others = int(np.ceil(self._places[:, 1].max())) if len(self._measured) else 0
-        self._found: dict[Moment, list[Batch]] = {}
+        self._found: dict[tuple[int, ...], list[Batch]] = {}
 
     def like(self, met: Moment) -> list[Batch]:
         """The fifty nearest, and all that are as near as the last of these: no order among equals counts."""
-        key = replace(met, others=min(met.others, self._most_others), idle_s=_rounded(met.idle_s))
+        key = (met.size, min(met.others, self._most_others), _step(met.idle_s * 1e3), _step(met.crowd))
         if key not in self._found:
-            self._found[key] = [self._measured[place] for place in self._nearest(key)]
+            self._found[key] = [self._measured[place] for place in self._nearest(met)]
         return self._found[key]
 
     def _nearest(self, met: Moment) -> list[int]:
         if len(self._measured) <= _LIKEST:
             return list(range(len(self._measured)))
-        apart = np.abs(self._places - np.array(_place(met))).sum(axis=1)
+        wanted = _place(replace(met, others=min(met.others, self._most_others)))
+        apart = np.abs(self._places - np.array(wanted)).sum(axis=1)
         return np.flatnonzero(apart <= np.partition(apart, _LIKEST - 1)[_LIKEST - 1]).tolist()
 
 
@@ -143,16 +149,16 @@ def _place(met: Moment) -> tuple[float, ...]:
     """Where a moment lies among others; distances along it add up."""
     idle_s = min(max(met.idle_s, _SHORTEST_IDLE_S), _LONGEST_IDLE_S)
     return (
-        float(np.log(met.size)),
+        log(met.size),
         float(met.others),
-        _IDLE_WEIGHT * float(np.log(idle_s / _SHORTEST_IDLE_S)),
-        _CROWD_WEIGHT * float(np.log1p(met.crowd)),
+        _IDLE_WEIGHT * log(idle_s / _SHORTEST_IDLE_S),
+        _CROWD_WEIGHT * log1p(met.crowd),
     )
 
 
-def _rounded(idle_s: float) -> float:
-    """To a tenth, and no more than counts: there are only so many moments to look up."""
-    return float(f"{min(max(idle_s, _SHORTEST_IDLE_S), _LONGEST_IDLE_S):.1g}")
+def _step(value: float) -> int:
+    """One of a few steps from 0 up, each some 20% above the last: there are only so many moments to look up."""
+    return int(4 * log2(1 + min(value, _LONGEST)))
 
 
 def _plane(batches: Sequence[Batch]) -> tuple[float, float, float]:
@@ -172,14 +178,18 @@ def _network_plane(batches: Sequence[Batch]) -> Callable[[Moment], float]:
     if not known:
         return lambda met: 1.0
     columns = np.array([_met(batch.end) for batch in known])
-    factors = nnls(columns, np.array([float(np.mean(batch.networks_s)) for batch in known]))[0]
-    return lambda met: float(np.dot(_met(met), factors)) or 1.0
+    one, size, others, crowd = nnls(columns, np.array([np.mean(batch.networks_s) for batch in known]))[0].tolist()
+
+    def mean_s(met: Moment) -> float:
+        return (one + size * (met.size - 1) + others * met.others + crowd * log1p(met.crowd)) or 1.0
+
+    return mean_s
 
 
 def _met(met: Moment) -> tuple[float, ...]:
-    return 1.0, met.size - 1.0, float(met.others), float(np.log1p(met.crowd))
+    return 1.0, met.size - 1.0, float(met.others), log1p(met.crowd)
 
 
-def fit(points: Sequence[Sequence[Row]]) -> ServiceTimes:
-    """From the rows of one design's points. Raises FitError where they report no stages."""
-    return ServiceTimes([batch for rows in points for batch in batches_of(rows)])
+def _by_the_plane(batch: Batch, mean_s: Callable[[Moment], float]) -> Batch:
+    """Its network times as shares of what the plane gives it."""
+    return replace(batch, networks_s=tuple(one / mean_s(batch.end) for one in batch.networks_s))
