@@ -23,7 +23,7 @@ _FEWEST = 5
 _IDLE_WEIGHT = 0.3
 _CROWD_WEIGHT = 0.3
 _SHORTEST_IDLE_S, _LONGEST_IDLE_S = 0.001, 0.1
-_LONGEST = 1e6  # steps
+_STEPS = 4  # to twice as much
 _ALONE = Moment(1, 0, _LONGEST_IDLE_S, 0)
 
 
@@ -128,15 +128,16 @@ class _Likest:
 
     def like(self, met: Moment) -> list[Batch]:
         """The fifty nearest, and all that are as near as the last of these: no order among equals counts."""
-        key = (met.size, min(met.others, self._most_others), _step(met.idle_s * 1e3), _step(met.crowd))
+        idle_s = min(met.idle_s, _LONGEST_IDLE_S)
+        key = (met.size, min(met.others, self._most_others), _step(idle_s / _SHORTEST_IDLE_S), _step(met.crowd))
         if key not in self._found:
-            self._found[key] = [self._measured[place] for place in self._nearest(met)]
+            self._found[key] = [self._measured[place] for place in self._nearest(*key)]
         return self._found[key]
 
-    def _nearest(self, met: Moment) -> list[int]:
+    def _nearest(self, size: int, others: int, idle: int, crowd: int) -> list[int]:
         if len(self._measured) <= _LIKEST:
             return list(range(len(self._measured)))
-        wanted = _place(replace(met, others=min(met.others, self._most_others)))
+        wanted = _coordinates(size, others, _value(idle) * _SHORTEST_IDLE_S, _value(crowd))
         apart = np.abs(self._places - np.array(wanted)).sum(axis=1)
         return np.flatnonzero(apart <= np.partition(apart, _LIKEST - 1)[_LIKEST - 1]).tolist()
 
@@ -146,19 +147,22 @@ def _beside(batch: Batch) -> float:
 
 
 def _place(met: Moment) -> tuple[float, ...]:
+    return _coordinates(met.size, met.others, met.idle_s, met.crowd)
+
+
+def _coordinates(size: int, others: float, idle_s: float, crowd: float) -> tuple[float, ...]:
     """Where a moment lies among others; distances along it add up."""
-    idle_s = min(max(met.idle_s, _SHORTEST_IDLE_S), _LONGEST_IDLE_S)
-    return (
-        log(met.size),
-        float(met.others),
-        _IDLE_WEIGHT * log(idle_s / _SHORTEST_IDLE_S),
-        _CROWD_WEIGHT * log1p(met.crowd),
-    )
+    idle_s = min(max(idle_s, _SHORTEST_IDLE_S), _LONGEST_IDLE_S)
+    return log(size), others, _IDLE_WEIGHT * log(idle_s / _SHORTEST_IDLE_S), _CROWD_WEIGHT * log1p(crowd)
 
 
 def _step(value: float) -> int:
-    """One of a few steps from 0 up, each some 20% above the last: there are only so many moments to look up."""
-    return int(4 * log2(1 + min(value, _LONGEST)))
+    """The nearest of a few steps from 0 up, each some 20% above the last: only so many moments are looked up."""
+    return round(_STEPS * log2(1 + value))
+
+
+def _value(step: int) -> float:
+    return float(2 ** (step / _STEPS)) - 1
 
 
 def _plane(batches: Sequence[Batch]) -> tuple[float, float, float]:

@@ -47,6 +47,17 @@ def test_a_pipeline_that_has_rested_is_cold():
     assert (drawn_s(times, 1, idle_s=0.0), drawn_s(times, 1, idle_s=0.05)) == (0.008, 0.009)
 
 
+def test_what_is_drawn_does_not_depend_on_what_was_drawn_before():
+    batches = [batch_of(1, 0.008 + 1e-5 * k, idle_s=0.0005 * k) for k in range(200)]
+    fresh, used = ServiceTimes(batches), ServiceTimes(batches)
+    for idle_s in np.linspace(0.0, 0.2, 300):
+        drawn_s(used, 1, idle_s=float(idle_s))
+    assert [drawn_s(used, 1, idle_s=t) for t in (0.003, 0.02, 0.0215)] == [
+        drawn_s(ServiceTimes(batches), 1, idle_s=t) for t in (0.003, 0.02, 0.0215)
+    ]
+    assert drawn_s(fresh, 1, idle_s=0.02) < drawn_s(fresh, 1, idle_s=0.09)
+
+
 def test_a_network_is_as_slow_as_its_company():
     times = ServiceTimes(
         [batch_of(1, 0.01, network_s=0.002)] * 60 + [batch_of(1, 0.01, network_s=0.006, beside=1.0)] * 60
