@@ -1,11 +1,10 @@
 """Whether designs give the same answers: a checksum of all they said to the same questions, and how many differ."""
 
-import csv
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
+from ragbench.csv_table import write_table
 from ragbench.records import Row
 
 __all__ = ["Told", "answers_csv", "compare_answers"]
@@ -45,11 +44,7 @@ def compare_answers(by_configuration: Mapping[str, Sequence[Row]]) -> list[Told]
 
 def answers_csv(told: Sequence[Told]) -> str:
     """A row a design."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow([field.name for field in fields(Told)])
-    table.writerows(astuple(one) for one in told)
-    return text.getvalue()
+    return write_table([field.name for field in fields(Told)], map(astuple, told))
 
 
 def _answers(rows: Sequence[Row]) -> dict[str, set[str]]:

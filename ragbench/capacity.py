@@ -1,170 +1,195 @@
-"""Which rate to probe next, and when the capacity is known. Pure: told results, it names rates; it sends nothing.
+"""Which rate to load next, and when the capacity is known. Pure: told of loads, it names rates; it sends nothing.
 
-From the start the rate doubles until a probe fails, or halves until one passes; then the bracket between the highest
-rate that passed and the lowest that failed is halved (geometrically) until it is narrow enough.
-
-A probe is several seeds, and most of them decide: at the edge of capacity the outcome of one short run is a matter of
-chance, and a bracket whose both ends must be unanimous is wider than the truth calls for. So `resolved` asks for a
-narrow bracket with a majority at both ends, and `reason` says where seeds disagreed.
+From the start the rate doubles until a load breaks the SLO, or halves until one keeps it; then the bracket between the
+highest rate kept and the lowest broken is halved (geometrically). That alone would be luck: near the edge one load
+keeps the SLO and the next, at the same rate, does not. So loads go on at both sides of the edge, whose place and
+interval are fitted over all loads near it. The bracket is never narrower than that interval; when it is narrow enough,
+the search ends.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from ragbench.capacity_fit import Edge, fit
+from ragbench.capacity_load import Load
 
 MOST_HALVINGS = 10
-SIGNIFICANT = 4  # digits of a probed rate, so that folders have names a person can read
-
-
-@dataclass(frozen=True, slots=True)
-class Vote:
-    """What one seed says of a rate. `reason`: why it failed. `is_service`: whether the service, not the load, did."""
-
-    passed: bool
-    reason: str = ""
-    is_service: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """One rate with the votes of its seeds so far, of `seeds` in all."""
-
-    rate_rps: float
-    seeds: int
-    votes: tuple[Vote, ...] = ()
-
-    @property
-    def for_it(self) -> int:
-        """How many seeds passed."""
-        return sum(vote.passed for vote in self.votes)
-
-    @property
-    def is_decided(self) -> bool:
-        """Whether the seeds still to come can change nothing."""
-        needed = self.seeds // 2 + 1
-        return self.for_it >= needed or len(self.votes) - self.for_it > self.seeds - needed
-
-    @property
-    def passed(self) -> bool:
-        """Whether most seeds passed."""
-        return self.for_it > self.seeds // 2
-
-    @property
-    def agrees(self) -> bool:
-        """Whether all seeds that were asked said the same."""
-        return self.for_it in (0, len(self.votes))
-
-    @property
-    def is_service(self) -> bool:
-        """Whether a failure was the service's: as most of the seeds that failed say."""
-        failed = [vote.is_service for vote in self.votes if not vote.passed]
-        return sum(failed) * 2 >= len(failed)
-
-    @property
-    def reason(self) -> str:
-        """Why it failed, by the first seed that did."""
-        return next((vote.reason for vote in self.votes if not vote.passed), "")
-
-    def with_vote(self, vote: Vote) -> "Probe":
-        """The probe one seed later."""
-        return replace(self, votes=(*self.votes, vote))
-
-    def __str__(self) -> str:
-        told = f"{self.for_it} of {len(self.votes)} seeds passed"
-        return f"{self.rate_rps:g}/s: {told}" + (f" ({self.reason})" if self.reason else "")
+SIGNIFICANT = 4  # digits of a rate, so that folders have names a person can read
+BISECTED = 0.25  # of the tolerance: how narrow the bracket of a service that never wavers becomes
+FEWEST_NEAR = 15  # loads that an interval is believed of
+FEWEST_CLEAR = 6  # where they hardly disagree: the interval is below CLEAR of the tolerance
+CLEAR = 0.1
+NEAR = 0.12  # of the edge: loads further off tell nothing about its place
+_FURTHEST_STEP = 0.08
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How a search ended: the bracket, and whether it is narrow and sure enough. Absent ends were not found."""
+    """How a search ended: the capacity, the bracket round it, and whether that is narrow and sure enough."""
 
+    capacity_rps: float | None
     low_rps: float | None
     high_rps: float | None
     resolved: bool
     reason: str
 
-    @property
-    def capacity_rps(self) -> float | None:
-        """The highest rate at which the promise was seen to be kept."""
-        return self.low_rps
-
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Where a search stands. `probes`: decided ones by rate."""
+    """Where a search stands. `bias`: the share by which loads of this length may place the capacity too high."""
 
     start_rps: float
-    tolerance: float = 0.05
-    most_probes: int = 16
-    probes: Mapping[float, Probe] = field(default_factory=dict)
+    tolerance: float = 0.1
+    most_loads: int = 30
+    bias: float = 0.0
+    loads: tuple[Load, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in (("start", self.start_rps), ("tolerance", self.tolerance)):
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} must be > 0, got {value:g}")
-        if self.most_probes < 1:
-            raise ValueError(f"most_probes must be >= 1, got {self.most_probes}")
+        if self.most_loads < 1:
+            raise ValueError(f"most_loads must be >= 1, got {self.most_loads}")
 
     @property
-    def low(self) -> Probe | None:
-        """The highest rate that passed below every one that failed."""
-        high = self.high
-        passed = [p for p in self.probes.values() if p.passed and (high is None or p.rate_rps < high.rate_rps)]
-        return max(passed, key=lambda probe: probe.rate_rps, default=None)
+    def kept_rps(self) -> float | None:
+        """The highest rate at which a load kept the SLO."""
+        return max((load.rate_rps for load in self.loads if load.kept), default=None)
 
     @property
-    def high(self) -> Probe | None:
-        """The lowest rate that failed."""
-        failed = [probe for probe in self.probes.values() if not probe.passed]
-        return min(failed, key=lambda probe: probe.rate_rps, default=None)
+    def broken_rps(self) -> float | None:
+        """The lowest rate at which the service broke it; where it never did, at which the load itself failed."""
+        broken = [load for load in self.loads if not load.kept]
+        telling = [load for load in broken if load.is_service] or broken
+        return min((load.rate_rps for load in telling), default=None)
+
+    @property
+    def bracket(self) -> tuple[float, float] | None:
+        """The capacity's, as far as the loads tell: from kept to broken, and no narrower than the fit's interval."""
+        kept, broken = self.kept_rps, self.broken_rps
+        if kept is None or broken is None:
+            return None
+        ends = [(kept, broken)] if kept < broken else []
+        edge = self._edge()
+        if edge is not None:
+            ends.append((edge.low_rps, edge.high_rps))
+        low, high = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else (broken, kept)
+        return low * (1 - self.bias), high
 
     @property
     def is_narrow(self) -> bool:
-        """Whether the bracket is within the tolerance."""
-        low, high = self.low, self.high
-        return low is not None and high is not None and high.rate_rps / low.rate_rps - 1 <= self.tolerance
+        """Whether the bracket is within the tolerance, by enough loads."""
+        bracket, edge = self.bracket, self._edge()
+        if bracket is None or edge is None or bracket[1] / bracket[0] - 1 > self.tolerance:
+            return False
+        is_clear = edge.high_rps / edge.low_rps - 1 <= CLEAR * self.tolerance
+        return len(_near(self.loads, edge.rate_rps)) >= (FEWEST_CLEAR if is_clear else FEWEST_NEAR)
 
     @property
     def next_rps(self) -> float | None:
-        """The rate to probe next; None when the search is over."""
-        low, high = self.low, self.high
-        if self.is_narrow or len(self.probes) >= self.most_probes:
+        """The rate of the next load; None when the search is over."""
+        kept, broken = self.kept_rps, self.broken_rps
+        if len(self.loads) >= self.most_loads or self.is_narrow or self._is_helpless():
             return None
-        if low is None and high is None:
-            rate = self.start_rps
-        elif high is None:
-            rate = 2 * low.rate_rps if low else self.start_rps
-        elif low is None:
-            rate = high.rate_rps / 2
-            if rate < 0.99 * self.start_rps / 2**MOST_HALVINGS:  # rates are rounded
-                return None
-        else:
-            rate = math.sqrt(low.rate_rps * high.rate_rps)
-        rate = readable(rate)
-        return None if rate in self.probes else rate
+        if kept is None:
+            return readable(self.start_rps if broken is None else broken / 2)
+        if broken is None:
+            return readable(2 * kept)
+        if broken / kept - 1 > BISECTED * self.tolerance:
+            between = readable(math.sqrt(kept * broken))
+            if kept < between < broken:
+                return between
+        return readable(self._beside_the_edge())
 
-    def told(self, probe: Probe) -> "Search":
-        """The search one decided probe later."""
-        assert probe.is_decided, f"the seeds at {probe.rate_rps:g}/s have not decided"
-        return replace(self, probes={**self.probes, probe.rate_rps: probe})
+    def told(self, load: Load) -> "Search":
+        """The search one load later."""
+        return replace(self, loads=(*self.loads, load))
 
     def found(self) -> Found:
-        """The bracket so far, and whether it resolves the capacity."""
-        low, high = self.low, self.high
-        ends = (low.rate_rps if low else None, high.rate_rps if high else None)
-        if low is None:
-            lowest = min(self.probes, default=self.start_rps)
-            return Found(*ends, False, f"no rate passed, down to {lowest:g}/s" + (f" ({high.reason})" if high else ""))
-        if high is None:
-            return Found(*ends, False, f"no rate failed, up to {low.rate_rps:g}/s after {len(self.probes)} probes")
-        if not high.is_service:
-            return Found(*ends, False, f"at {high.rate_rps:g}/s the load failed, not the service: {high.reason}")
-        width = high.rate_rps / low.rate_rps - 1
+        """The capacity as far as it is known, and whether that resolves it."""
+        kept, broken = self.kept_rps, self.broken_rps
+        if kept is None:
+            lowest = min((load.rate_rps for load in self.loads), default=self.start_rps)
+            why = f" ({self._why(broken)})" if broken else ""
+            return Found(None, None, broken, False, f"no rate kept the SLO, down to {lowest:g}/s{why}")
+        if broken is None:
+            return Found(kept, kept, None, False, f"no rate broke the SLO, up to {kept:g}/s after {self._counted()}")
+        bracket, edge = self.bracket, self._edge()
+        assert bracket is not None
+        low, high = bracket
+        if self._is_not_the_service():
+            return Found(
+                kept, low, high, False, f"at {broken:g}/s the load failed, not the service: {self._why(broken)}"
+            )
+        capacity_rps = edge.rate_rps if edge else math.sqrt(low * high)
+        if kept < broken:
+            capacity_rps = min(max(capacity_rps, kept), broken)
+        width = f"bracket {high / low - 1:.1%} wide after {self._counted()}"
         if not self.is_narrow:
-            return Found(*ends, False, f"{len(self.probes)} probes left a bracket {width:.1%} wide")
-        split = [str(probe) for probe in (low, high) if not probe.agrees]
-        reason = f"bracket {width:.1%} wide; at {high.rate_rps:g}/s {high.reason}"
-        return Found(*ends, True, reason + (f"; seeds disagreed: {'; '.join(split)}" if split else ""))
+            return Found(capacity_rps, low, high, False, f"{width}: wider than {self.tolerance:.0%}, or too few to say")
+        return Found(capacity_rps, low, high, True, f"{width}; at {broken:g}/s {self._why(broken)}")
+
+    def _counted(self) -> str:
+        return f"{len(self.loads)} load{'' if len(self.loads) == 1 else 's'}"
+
+    def _why(self, rate_rps: float) -> str:
+        return next(load.reason for load in self.loads if load.rate_rps == rate_rps and not load.kept)
+
+    def _is_helpless(self) -> bool:
+        """Whether more loads can tell nothing: halved often enough, or the load is what fails."""
+        kept, broken = self.kept_rps, self.broken_rps
+        if broken is None:
+            return False
+        if kept is None:
+            return broken / 2 < 0.99 * self.start_rps / 2**MOST_HALVINGS  # rates are rounded
+        return self._is_not_the_service() and broken / kept - 1 <= self.tolerance
+
+    def _is_not_the_service(self) -> bool:
+        """Whether whatever broke the SLO was a late client or another program."""
+        return all(load.kept or not load.is_service for load in self.loads)
+
+    def _edge(self) -> Edge | None:
+        """The edge fitted over the loads near it."""
+        kept, broken = self.kept_rps, self.broken_rps
+        return None if kept is None or broken is None else _edge(self.loads, math.sqrt(kept * broken))
+
+    def _beside_the_edge(self) -> float:
+        """A little below the edge and above it in turns: there its place and the slope are learnt together."""
+        edge = self._edge()
+        kept, broken = self.kept_rps, self.broken_rps
+        assert kept is not None
+        assert broken is not None
+        at_rps = edge.rate_rps if edge else math.sqrt(kept * broken)
+        step = min(_FURTHEST_STEP, max(self.tolerance / 4, 0.05 / edge.slope)) if edge else self.tolerance / 2
+        return at_rps * (1 + step * (1 if len(self.loads) % 2 else -1))
+
+
+@lru_cache(maxsize=4)  # asked several times between two loads
+def _edge(loads: tuple[Load, ...], at_rps: float) -> Edge | None:
+    """The edge fitted over the loads near it, which are found by fitting; None where fewer than 3 are near `at_rps`."""
+    edge = None
+    for _ in range(3):
+        near = _near(loads, at_rps)
+        if len(near) < 3:
+            break
+        edge = fit(*(np.array(column, dtype=np.float64) for column in _columns(near)))
+        at_rps = edge.rate_rps
+    return edge
+
+
+def _near(loads: Sequence[Load], edge_rps: float) -> list[Load]:
+    """The loads that tell of the service within NEAR of the edge."""
+    low, high = edge_rps * (1 - NEAR), edge_rps * (1 + NEAR)
+    return [load for load in loads if load.is_service and low <= load.rate_rps <= high]
+
+
+def _columns(loads: Sequence[Load]) -> list[list[float]]:
+    """Rates, burn rates, requests."""
+    return [[getattr(load, name) for load in loads] for name in ("rate_rps", "burn_rate", "requests")]
 
 
 def readable(rate_rps: float) -> float:

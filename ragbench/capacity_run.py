@@ -1,6 +1,6 @@
-"""Search each design's capacity: start it once, probe the rates that capacity.py names, write every probe as a point.
+"""Search each design's capacity: start it once, load it at the rates that capacity.py names, write loads as points.
 
-A probe that lies there whole is taken from its files, so that an interrupted search goes on where it was.
+A load that lies there whole is taken from its files, so that an interrupted search goes on where it was.
 """
 
 import sys
@@ -10,50 +10,70 @@ from typing import Any
 
 import numpy as np
 
-from ragbench.capacity import Probe, Search, Vote
+from ragbench.capacity import Search
 from ragbench.capacity_file import Outcome
+from ragbench.capacity_load import BROKEN_BURN, Load, load_length_s, loaded, start_bias
 from ragbench.columns import Columns, Window
 from ragbench.config import Study, StudyError
 from ragbench.descriptors import allow_files
-from ragbench.growth import growth
-from ragbench.in_flight import in_flight_at
 from ragbench.launch import HURRIED_GRACE_S, LaunchError, Remote, Service, start
 from ragbench.load import OnRow
 from ragbench.measure import Surroundings, measure, schedule_of, write_point
+from ragbench.mixing import strangers
 from ragbench.paths import StudyPaths
 from ragbench.points import Configuration, Point, expand
 from ragbench.records import Row, read_manifest, read_rows
 from ragbench.schedule import schedule_csv, sha256
 from ragbench.slo import Slo
 from ragbench.telemetry import throttling
+from ragbench.verdicts import NOT_MEASURED
 from ragbench.workload import QuestionSet
 
 MOST_TRIES = 3
 
 
+_BETWEEN_S = 1.0  # from the end of a load to the next: what is under way is answered, warm-up
+_FEWEST_LOADS = 10  # of a search of a service that never wavers
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the designs of a study are probed. `start_rps`: None starts each at the lowest rate of its load."""
+    """How the designs of a study are loaded.
+
+    `duration_s` of a load: None takes what the SLO asks for. `start_rps`: None starts each at its load's lowest rate.
+    """
 
     slo: Slo
     arrival: str = "poisson"
-    seeds: int = 3
-    duration_s: float = 5.0
-    tolerance: float = 0.05
+    duration_s: float | None = None
+    tolerance: float = 0.1
     start_rps: float | None = None
-    most_probes: int = 16
+    most_loads: int = 30
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise StudyError([f"--seeds must be >= 1, got {self.seeds}"])
         if not 0 < self.tolerance <= 1:
             raise StudyError([f"--tolerance must be a share above 0, up to 1, got {self.tolerance:g}"])
-        if not 0 < self.duration_s < float("inf"):
+        if self.duration_s is not None and not 0 < self.duration_s < float("inf"):
             raise StudyError([f"--duration-s must be > 0, got {self.duration_s:g}"])
-        if self.most_probes < 1:
-            raise StudyError([f"--most-probes must be >= 1, got {self.most_probes}"])
+        if self.most_loads < 1:
+            raise StudyError([f"--most-loads must be >= 1, got {self.most_loads}"])
         if self.start_rps is not None and not 0 < self.start_rps < float("inf"):
             raise StudyError([f"--start must be a rate > 0, got {self.start_rps:g}"])
+
+    @property
+    def load_s(self) -> float:
+        """How long each load lasts."""
+        return self.duration_s or load_length_s(self.slo)
+
+    @property
+    def bias(self) -> float:
+        """The share by which loads of this length may place a capacity too high."""
+        return start_bias(self.slo, self.load_s)
+
+    def lasts_s(self, designs: int) -> tuple[float, float]:
+        """How long the searches of so many designs take: the least, and the most while what waits is soon answered."""
+        each_s = self.load_s + _BETWEEN_S
+        return designs * min(_FEWEST_LOADS, self.most_loads) * each_s, designs * self.most_loads * each_s
 
 
 class Watching:
@@ -68,15 +88,15 @@ class Watching:
     def row(self, row: Row) -> None:
         """A request is over."""
 
-    def probed(self, configuration: Configuration, probe: Probe, search: Search) -> None:
-        """A rate is decided."""
+    def loaded(self, configuration: Configuration, load: Load, search: Search) -> None:
+        """A load is over."""
 
     def note(self, text: str) -> None:
         """A line to keep."""
 
 
 def first_points(study: Study, plan: Plan, *, design: str | None = None) -> list[Point]:
-    """One point per design at its start rate: what all its probes are made from. Raises StudyError."""
+    """One point per design at its start rate: what all its loads are made from. Raises StudyError."""
     firsts: dict[str, Point] = {}
     for launch in expand(study):
         firsts.setdefault(launch.configuration.name, launch.points[0])
@@ -96,7 +116,7 @@ def _probing(point: Point, plan: Plan, rate_rps: float, *, seed: int) -> Point:
         arrivals=(plan.arrival,),
         rates=(rate_rps,),
         concurrency=(),
-        duration_s=plan.duration_s,
+        duration_s=plan.load_s,
         requests=None,
     )
     return replace(
@@ -104,38 +124,33 @@ def _probing(point: Point, plan: Plan, rate_rps: float, *, seed: int) -> Point:
     )
 
 
-def vote(rows: Sequence[Row], summary: Mapping[str, Any], *, tolerance: float) -> Vote:
-    """Whether one seed kept the promise, and could go on keeping it.
-
-    A short load cannot show a queue that grows slowly: at 2% above capacity, 5 s add 0.1 s of latency. So a queue that
-    gains more than half the tolerance of what was asked over the steady window is a failure as well. A promise that
-    was kept beside another busy program was kept.
-    """
-    verdict, reason = summary["verdict"], summary["verdict_reason"]
-    if verdict in ("failed", "failing", "saturated", "shedding", "client_limited"):
-        return Vote(False, f"{verdict}: {reason}", is_service=verdict != "client_limited")
-    if not summary["requests"]:
-        return Vote(False, "no request was drawn", is_service=False)
-    window = Window(summary["window_start_s"], summary["window_end_s"])
-    # A schedule may ask for more than its rate by luck: who answers the rate itself has not fallen behind it.
-    behind = min(_behind(rows, window), 1 - summary["throughput_rps"] / summary["offered_rps"])
-    if summary["slo_met"] and behind <= tolerance / 2:
-        return Vote(True)
-    why = f"answers fell behind by {behind:.1%} of what was asked" if summary["slo_met"] else "the SLO was not kept"
-    is_alone = verdict != "contaminated"
-    return Vote(False, why if is_alone else f"{why}, but {reason}", is_service=is_alone)
-
-
-def _behind(rows: Sequence[Row], window: Window) -> float:
-    """What the queue gained over the window, as a share of the requests due in it."""
+def load_of(rows: Sequence[Row], summary: Mapping[str, Any], *, slo: Slo, tolerance: float) -> Load:
+    """A measured load. An SLO that was kept beside another busy program was kept; one that was not says nothing."""
     columns = Columns.of(rows)
-    grown = growth(columns, window)
-    if grown is not None:
-        return grown.gained / grown.due
-    before, after = in_flight_at(columns.starts_s, columns.ends_s, np.array([window.start_s, window.end_s]))
-    gained = float(after - before)
-    due = int(np.count_nonzero(window.holds(columns.due_s)))
-    return gained / max(1, due) if gained > 1 else 0.0
+    window = Window(summary["window_start_s"], summary["window_end_s"])
+    latencies_s = np.where(columns.is_ok, columns.latency_s, np.inf)[window.holds(columns.due_s)]
+    load = loaded(
+        summary["offered_rps"],
+        latencies_s,
+        starts_s=columns.starts_s,
+        ends_s=columns.ends_s,
+        window=window,
+        slo=slo,
+        tolerance=tolerance,
+    )
+    verdict, reason = summary["verdict"], summary["verdict_reason"]
+    if verdict == "contaminated":
+        return load if load.kept else replace(load, reason=f"{load.reason}, but {reason}", is_service=False)
+    if not rows:
+        return replace(load, reason=reason, is_service=False)
+    if verdict == "valid":
+        return load
+    return replace(
+        load,
+        burn_rate=max(BROKEN_BURN, load.burn_rate),
+        reason=f"{verdict}: {reason}",
+        is_service=verdict != "client_limited",
+    )
 
 
 class Searcher:
@@ -152,36 +167,36 @@ class Searcher:
 
     async def search(self, first: Point) -> Outcome:
         """The capacity of the design of `first`. A server that does not start leaves it unresolved."""
-        search = Search(_start_rps(first, self._plan), self._plan.tolerance, self._plan.most_probes)
+        plan = self._plan
+        search = Search(_start_rps(first, plan), plan.tolerance, plan.most_loads, plan.bias)
         running = _Running(self._paths, self._watching)
         try:
             while (rate_rps := search.next_rps) is not None:
-                probe = Probe(rate_rps, self._plan.seeds)
-                while not probe.is_decided:
-                    point = _probing(first, self._plan, rate_rps, seed=first.seed + len(probe.votes))
-                    probe = probe.with_vote(await self._vote(point, running))
-                search = search.told(probe)
-                self._watching.probed(first.configuration, probe, search)
+                before = sum(load.rate_rps == rate_rps for load in search.loads)
+                point = _probing(first, plan, rate_rps, seed=first.seed + before)
+                load = await self._load(point, running)
+                search = search.told(load)
+                self._watching.loaded(first.configuration, load, search)
         except LaunchError as error:
             self._watching.note(str(error))
             found = replace(search.found(), resolved=False, reason=error.reason)
-            return Outcome(first.configuration, found, tuple(search.probes.values()))
+            return Outcome(first.configuration, found, search.loads)
         finally:
             await running.stop(is_hurried=search.next_rps is not None)
-        return Outcome(first.configuration, search.found(), tuple(search.probes.values()))
+        return Outcome(first.configuration, search.found(), search.loads)
 
-    async def _vote(self, point: Point, running: "_Running") -> Vote:
-        """One seed's vote. One that another program or a late client spoiled is measured again, MOST_TRIES in all."""
+    async def _load(self, point: Point, running: "_Running") -> Load:
+        """One load. What another program or a late client spoiled is measured again, MOST_TRIES in all."""
         for _ in range(MOST_TRIES):
             rows, summary = await self._measured(point, running)
-            found = vote(rows, summary, tolerance=self._plan.tolerance)
+            found = load_of(rows, summary, slo=self._plan.slo, tolerance=self._plan.tolerance)
             if found.is_service:
                 break
         return found
 
     async def _measured(self, point: Point, running: "_Running") -> tuple[Sequence[Row], dict[str, Any]]:
         """The point's rows and summary: those that lie there, else measured now and written."""
-        manifest = _whole(self._paths, point, self._questions)
+        manifest = _whole(self._paths, point, self._questions, self._around)
         if manifest is not None:
             return read_rows(self._paths.point(point.name).requests), manifest["summary"]
         allow_files([point])
@@ -230,13 +245,16 @@ class _Running:
             self._watching.note(f"processes of the server could not be ended: {', '.join(map(str, left))}")
 
 
-def _whole(paths: StudyPaths, point: Point, questions: QuestionSet) -> dict[str, Any] | None:
+def _whole(paths: StudyPaths, point: Point, questions: QuestionSet, around: Surroundings) -> dict[str, Any] | None:
     """The manifest of `point` where it was measured before with these very settings, SLO, questions and schedule.
 
-    What failed, was contaminated or left late is measured again.
+    What failed, was contaminated or left late is measured again, and so is what another machine or other code measured.
     """
     manifest = read_manifest(paths.point(point.name).manifest)
-    if manifest is None or manifest["summary"].get("verdict") in ("failed", "contaminated", "client_limited"):
+    if manifest is None or manifest["summary"].get("verdict") in NOT_MEASURED:
+        return None
+    machine = around.hardware
+    if strangers([manifest], hardware=str(machine), hostname=machine.hostname, code=around.code):
         return None
     is_same = (
         manifest["point"] == point.as_dict()

@@ -255,8 +255,21 @@ def read_headers(headers: Mapping[str, str]) -> dict[str, Any]:
 
 
 def read_scaling(told: Mapping[str, Any], *, now_s: float) -> Scaling:
-    """The decisions and starts that `told` lists by their age, from the schedule's origin on, in order."""
-    return Scaling(_dated(told.get("decisions"), Decision, now_s), _dated(told.get("starts"), Start, now_s))
+    """The decisions and starts that `told` lists by their age, from the schedule's origin on, in order.
+
+    What a decision saw of a window that began before the load is left out: of how far back it reaches `told` says.
+    """
+    decisions = _dated(told.get("decisions"), Decision, now_s)
+    own = tuple(one if one.t_s >= _window_s(told) else replace(one, **_UNSEEN) for one in decisions)
+    return Scaling(own, _dated(told.get("starts"), Start, now_s))
+
+
+def _window_s(told: Mapping[str, Any]) -> float:
+    """How far back what a decision saw reaches; without end where it is not told."""
+    try:
+        return max(0.0, _finite(told.get("window_s")))
+    except (TypeError, ValueError, OverflowError):
+        return math.inf
 
 
 def _dated(told: object, kind: type[_T], now_s: float) -> tuple[_T, ...]:
@@ -280,7 +293,8 @@ def _finite(value: object) -> float:
     return float(value)
 
 
-_READERS: Mapping[Any, Callable[[Any], Any]] = {float: _finite, int: int, str: str}
+_READERS: Mapping[Any, Callable[[Any], Any]] = {float: _finite, float | None: _finite, int: int, str: str}
+_UNSEEN: dict[str, Any] = {"queue_wait_p95_s": None, "arrival_rps": None}
 
 
 def server_timing(header: str) -> dict[str, float]:

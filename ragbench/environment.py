@@ -64,7 +64,11 @@ def pinned(constraints: Path = PACKAGE.parent / "constraints.txt") -> dict[str, 
     """The versions in constraints.txt; none where it is not there."""
     if not constraints.is_file():
         return {}
-    lines = (line.partition("==") for line in constraints.read_text().splitlines() if not line.startswith("#"))
+    lines = (
+        line.partition("==")
+        for line in constraints.read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    )
     return {_plain(name): version.strip() for name, _, version in lines if version}
 
 

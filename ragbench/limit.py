@@ -3,14 +3,13 @@
 Knows the bare pipeline by its command line, which times batches of a size and writes a CSV row for each; runs nothing.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from ragbench.config import StudyError, command_mistakes, refuse
+from ragbench.csv_table import read_frame, write_table
 from ragbench.points import Configuration
 
 _BATCH = "max_batch_size"
@@ -46,20 +45,17 @@ def bare_argv(bare: str, configuration: Configuration, *, duration_s: float, out
 
 def bare_rps(path: Path) -> float:
     """Requests/s over all runs of the file that the bare command wrote."""
-    with path.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    return sum(int(row["batch_size"]) for row in rows) / sum(float(row["total_s"]) for row in rows)
+    table = read_frame(path, {"batch_size": "whole", "total_s": "real"}, needed=("batch_size", "total_s"))
+    return float(table["batch_size"].sum() / table["total_s"].sum())
 
 
 def limit_csv(turns: Sequence[Turn]) -> str:
     """A row a turn."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["configuration", _BATCH, "users", "seed", "bare_rps", "served_rps", "ratio"])
+    rows = []
     for turn in turns:
         figures = (f"{turn.bare_rps:.2f}", f"{turn.served_rps:.2f}", f"{turn.ratio:.4f}")
-        table.writerow([turn.configuration, turn.max_batch_size, turn.users, turn.seed, *figures])
-    return text.getvalue()
+        rows.append((turn.configuration, turn.max_batch_size, turn.users, turn.seed, *figures))
+    return write_table(("configuration", _BATCH, "users", "seed", "bare_rps", "served_rps", "ratio"), rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,6 @@
 Times are seconds from the schedule's origin; an absent value is an empty cell. What the figures mean is in stats.py.
 """
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +11,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
+from ragbench.csv_table import RecordError, read_frame, read_table, write_table
 from ragbench.unwritten import naming
 
 if TYPE_CHECKING:
@@ -78,10 +77,6 @@ _WHOLE_COLUMNS = {
     *("ready", "starting", "draining", "outstanding", "target"),
 }
 _TRUTH_COLUMNS = {"slo_met"}
-
-
-class RecordError(ValueError):
-    """A results file cannot be used: it is missing, or its columns are not those expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +150,18 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a fleet's autoscaler knew at `t_s`, how many replicas it wanted, and why. The columns of scaling.csv."""
+    """What a fleet's autoscaler knew at `t_s`, how many replicas it wanted, and why. The columns of scaling.csv.
+
+    `queue_wait_p95_s` and `arrival_rps` are of a window of the last seconds; None where it reaches back to before the
+    load, or is not told: they then speak of another load too.
+    """
 
     t_s: float
     ready: int
     starting: int
     outstanding: int
-    queue_wait_p95_s: float
-    arrival_rps: float
+    queue_wait_p95_s: float | None
+    arrival_rps: float | None
     target: int
     reason: str
 
@@ -185,27 +184,31 @@ START_COLUMNS = tuple(item.name for item in fields(Start))
 
 def requests_csv(rows: Iterable[Row]) -> str:
     """The rows as CSV text; due times to the nanosecond as in schedule.csv, measured ones to the microsecond."""
-    return _csv(REQUEST_COLUMNS, ([_due(v) if i == 2 else _cell(v) for i, v in enumerate(astuple(r))] for r in rows))
+    return write_table(REQUEST_COLUMNS, (map(_exact, REQUEST_COLUMNS, astuple(row)) for row in rows))
+
+
+def _exact(column: str, value: object) -> object:
+    return f"{value:.9f}" if column == "due_s" else value
 
 
 def replicas_csv(counts: Iterable[ReplicaCount]) -> str:
     """The replica counts as CSV text."""
-    return _csv(REPLICA_COLUMNS, ([_cell(value) for value in astuple(count)] for count in counts))
+    return write_table(REPLICA_COLUMNS, map(astuple, counts))
 
 
 def telemetry_csv(samples: Iterable[Sample]) -> str:
     """The samples as CSV text."""
-    return _csv(TELEMETRY_COLUMNS, ([_cell(value) for value in astuple(sample)] for sample in samples))
+    return write_table(TELEMETRY_COLUMNS, map(astuple, samples))
 
 
 def scaling_csv(decisions: Iterable[Decision]) -> str:
     """The decisions as CSV text."""
-    return _csv(DECISION_COLUMNS, ([_cell(value) for value in astuple(decision)] for decision in decisions))
+    return write_table(DECISION_COLUMNS, map(astuple, decisions))
 
 
 def starts_csv(starts: Iterable[Start]) -> str:
     """The starts as CSV text."""
-    return _csv(START_COLUMNS, ([_cell(value) for value in astuple(start)] for start in starts))
+    return write_table(START_COLUMNS, map(astuple, starts))
 
 
 def summary_csv(manifests: Iterable[Mapping[str, Any]]) -> str:
@@ -214,7 +217,7 @@ def summary_csv(manifests: Iterable[Mapping[str, Any]]) -> str:
     settings = dict.fromkeys(name for manifest in points for name in manifest["point"]["settings"])
     columns = (*SUMMARY_FRONT, *settings, *SUMMARY_REST)
     rows = [dict(manifest["point"]["settings"]) | dict(manifest["summary"]) for manifest in points]
-    return _csv(columns, ([_cell(row.get(column)) for column in columns] for row in rows))
+    return write_table(columns, ([row.get(column) for column in columns] for row in rows))
 
 
 def _sort_key(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -226,29 +229,6 @@ def _sort_key(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
     ]
     offered, users = point["offered_rps"], point.get("concurrency")
     return (point["design"], settings, offered is None, point["arrival"], offered or 0.0, users or 0, point["seed"])
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _due(value: float) -> str:
-    return f"{value:.9f}"
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.6g}" if 0 < abs(value) < 0.001 else f"{value:.6f}".rstrip("0").rstrip(".")
-    # A NUL inside a cell ends the file for some readers.
-    return str(value).replace("\0", "\ufffd")
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -325,18 +305,19 @@ def _read(path: Path, kind: type[_T], *, newer: Sequence[str] = ()) -> list[_T]:
     Of the columns, `newer` may be missing; those fields then keep their defaults.
     """
     readers = {item.name: _reader(item.type) for item in fields(kind)}  # type: ignore[arg-type]
-    _check_columns(path, [name for name in readers if name not in newer])
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        header = next(lines)
-        places = [(name, header.index(name), reader) for name, reader in readers.items() if name in header]
+    header, lines = read_table(path, [name for name in readers if name not in newer])
+    places = [(name, header.index(name), read) for name, read in readers.items() if name in header]
+    found = []
+    for number, cells in lines:
         try:
-            return [kind(**{name: read(line[at]) if line[at] else None for name, at, read in places}) for line in lines]
-        except (ValueError, IndexError) as error:
-            raise RecordError(f"{path}, line {lines.line_num}: {error}") from error
+            given = {name: None if cells[at] is None else read(cells[at]) for name, at, read in places}
+        except ValueError as error:
+            raise RecordError(f"{path}, line {number}: {error}") from error
+        found.append(kind(**given))
+    return found
 
 
-def _reader(kind: Any) -> Callable[[str], Any]:
+def _reader(kind: Any) -> Callable[[Any], Any]:
     """What turns a cell of a field of this type (float, int | None, Status) into its value."""
     return next((number for number in (int, float) if number in (kind, *get_args(kind))), str)
 
@@ -368,31 +349,14 @@ def load_scaling(path: Path) -> "pd.DataFrame":
 
 def _load(path: Path, columns: Sequence[str], *, newer: Sequence[str] = ()) -> "pd.DataFrame":
     """The file with typed `columns`; of these, `newer` may be missing and are then empty."""
-    import pandas as pd  # noqa: PLC0415  half a second to import, and measuring does not need it
-
-    _check_columns(path, [column for column in columns if column not in newer])
     types = {column: _column_type(column) for column in columns}
-    try:
-        # "NA" and "null" are answers like any other; only an empty cell is absent.
-        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
-    except ValueError as error:
-        raise RecordError(f"{path} has a cell of the wrong type: {error}") from error
+    table = read_frame(path, types, needed=[column for column in columns if column not in newer])
     return table.assign(**{column: float("nan") for column in newer if column not in table})
-
-
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    if not path.is_file():
-        raise RecordError(f"there is no {path}")
-    with path.open(encoding="utf-8", newline="") as file:
-        present = next(csv.reader(file), [])
-    missing = [column for column in columns if column not in present]
-    if missing:
-        raise RecordError(f"{path} lacks the columns {', '.join(missing)}")
 
 
 def _column_type(column: str) -> str:
     if column in _TEXT_COLUMNS:
-        return "str"
+        return "text"
     if column in _TRUTH_COLUMNS:
-        return "boolean"
-    return "int64" if column in _WHOLE_COLUMNS else "float64"
+        return "truth"
+    return "whole" if column in _WHOLE_COLUMNS else "real"

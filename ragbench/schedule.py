@@ -7,12 +7,13 @@ import hashlib
 import itertools
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ragbench.arrivals import CLOSED, Span, parse_arrival
+from ragbench.csv_table import write_table
 from ragbench.trace import Trace
 from ragbench.workload import Question, endless, sample
 
@@ -114,18 +115,12 @@ def schedule_csv(schedule: Sequence[Request]) -> str:
 
     The last column is there where a trace gives lengths.
     """
-    lines = [f"{request.number},{request.due_s:.9f},{_quoted(request.question.id)}" for request in schedule]
-    header = "request,due_s,question"
+    columns = ["request", "due_s", "question"]
+    rows: Iterable[tuple[object, ...]] = ((one.number, f"{one.due_s:.9f}", one.question.id) for one in schedule)
     if any(request.max_new_tokens is not None for request in schedule):
-        header += ",max_new_tokens"
-        lines = [f"{line},{request.max_new_tokens}" for line, request in zip(lines, schedule, strict=True)]
-    return "\n".join([header, *lines]) + "\n"
-
-
-def _quoted(text: str) -> str:
-    if not any(mark in text for mark in ',"\r\n'):
-        return text
-    return '"' + text.replace('"', '""') + '"'
+        columns.append("max_new_tokens")
+        rows = ((*row, one.max_new_tokens) for row, one in zip(rows, schedule, strict=True))
+    return write_table(columns, rows)
 
 
 def sha256(text: str) -> str:

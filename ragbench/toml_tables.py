@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ragbench.config import StudyError
+from ragbench.text_file import read_text
 
 Table = Mapping[str, Any]
 Reader = Callable[[object], Any]
@@ -27,8 +28,12 @@ class HalfRead(StudyError):
 def read_toml(path: Path) -> Table:
     """The tables of a file. Raises StudyError where it is no TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except ValueError as error:
+        raise StudyError([str(error)]) from error
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise StudyError([f"{path}: not TOML: {error}"]) from error
 
 

@@ -4,11 +4,10 @@ Understood are a column of seconds (`offset_s`, `timestamp`, BurstGPT's `Timesta
 columns and in `TIMESTAMP` (Azure's LLM inference traces); and a column of output tokens by its usual names.
 """
 
-import csv
 import hashlib
-import io
 import math
 import os
+import reprlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ragbench.csv_table import RecordError, foreign_lines
 
 TIME_COLUMNS = ("offset_s", "timestamp", "time_s")
 LENGTH_COLUMNS = ("generatedtokens", "response tokens", "output_tokens", "max_new_tokens")
@@ -58,9 +59,9 @@ def _read(path: str, mtime_ns: int, size: int) -> Trace:
     del mtime_ns, size  # only tell a changed file from the one read before
     raw = Path(path).read_bytes()
     try:
-        lines = list(csv.reader(io.StringIO(raw.decode("utf-8-sig"))))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TraceError(f"{path} is no CSV: {error}") from error
+        lines = foreign_lines(raw, name=path)
+    except RecordError as error:
+        raise TraceError(f"{error}; a trace is a CSV file in UTF-8") from error
     header = [name.strip().lower() for name in lines[0]] if lines else []
     time_column = _column(header, TIME_COLUMNS)
     if time_column is None:
@@ -88,7 +89,7 @@ def _time(path: str, number: int, line: Sequence[str], column: int) -> float:
     except ValueError:
         seconds = _date_time(text)
     if not math.isfinite(seconds):
-        raise TraceError(f"{path}:{number}: {text!r} is neither a number of seconds nor a date and time")
+        raise TraceError(f"{path}:{number}: {reprlib.repr(text)} is neither a number of seconds nor a date and time")
     return seconds
 
 
@@ -107,5 +108,5 @@ def _length(path: str, number: int, line: Sequence[str], column: int) -> int:
     except ValueError:
         tokens = math.nan
     if not (tokens >= 0 and tokens.is_integer()):
-        raise TraceError(f"{path}:{number}: {text!r} is not a number of output tokens")
+        raise TraceError(f"{path}:{number}: {reprlib.repr(text)} is not a number of output tokens")
     return max(1, int(tokens))  # failed requests of public traces have none

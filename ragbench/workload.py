@@ -5,7 +5,6 @@ Nothing here knows HTTP or time.
 
 import hashlib
 import itertools
-import json
 import re
 import string
 from collections import Counter
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ragbench.paths import SHIPPED_QUESTIONS
+from ragbench.text_file import parse_json, read_text
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -67,15 +67,18 @@ def read_questions(path: Path) -> tuple[Question, ...]:
     """All questions of a JSONL file, in order. Raises QuestionsError naming the file and the line."""
     questions = []
     seen: set[str] = set()
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            question = _question(line, where=f"{path}:{number}")
-            if question.id in seen:
-                raise QuestionsError(f"{path}:{number}: the id {question.id!r} is there twice")
-            seen.add(question.id)
-            questions.append(question)
+    try:
+        lines = read_text(path).split("\n")
+    except ValueError as error:
+        raise QuestionsError(str(error)) from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        question = _question(line, where=f"{path}:{number}")
+        if question.id in seen:
+            raise QuestionsError(f"{path}:{number}: the id {question.id!r} is there twice")
+        seen.add(question.id)
+        questions.append(question)
     if not questions:
         raise QuestionsError(f"{path} holds no questions")
     return tuple(questions)
@@ -83,7 +86,7 @@ def read_questions(path: Path) -> tuple[Question, ...]:
 
 def _question(line: str, *, where: str) -> Question:
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except ValueError as error:
         raise QuestionsError(f"{where}: not JSON ({error})") from error
     if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("id", "query")):

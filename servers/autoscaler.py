@@ -81,7 +81,10 @@ class Autoscaler:
         metrics.SCALINGS.labels("up" if target.replicas > seen.size else "down").inc()
 
     def describe(self) -> dict[str, Any]:
-        """As `GET /scaling` tells it: the newest decisions, those that hold among them, and when replicas got ready."""
+        """As `GET /scaling` tells it: the newest decisions, those that hold among them, and when replicas got ready.
+
+        `window_s`: how far back the rate and the queue wait that a decision saw reach.
+        """
         now = self._clock()
         decisions = [
             {
@@ -94,7 +97,8 @@ class Autoscaler:
             for one in self._decided
         ]
         starts = [{"age_s": now - ready_s, "start_s": start_s} for ready_s, start_s in self._fleet.starts]
-        return {"policy": self._name, "decisions": decisions, "starts": starts}
+        window_s = self._balancer.traffic.window_s
+        return {"policy": self._name, "window_s": window_s, "decisions": decisions, "starts": starts}
 
     def _look(self, now: float) -> scaling.Fleet:
         ready, starting = self._roster.own("ready"), self._roster.own("starting")

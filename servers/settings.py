@@ -168,8 +168,10 @@ def _from_file(path: str | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        values = tomllib.loads(Path(path).read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"--config {path}: wanted UTF-8: {error}") from error
+    except (OSError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"--config {path}: {error}") from error
     return {key: value for key, value in values.items() if f"{ENV_PREFIX}{key.upper()}" not in os.environ}
 

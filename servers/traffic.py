@@ -11,7 +11,7 @@ class Traffic:
     """A sliding window of `window_s` seconds."""
 
     def __init__(self, window_s: float = 5.0) -> None:
-        self._window_s = window_s
+        self.window_s = window_s
         self._arrivals: deque[float] = deque()
         self._waits: deque[tuple[float, float]] = deque()
 
@@ -25,13 +25,13 @@ class Traffic:
 
     def arrival_rps(self, now: float) -> float:
         """Arrivals per second over the window."""
-        while self._arrivals and self._arrivals[0] < now - self._window_s:
+        while self._arrivals and self._arrivals[0] < now - self.window_s:
             self._arrivals.popleft()
-        return len(self._arrivals) / self._window_s
+        return len(self._arrivals) / self.window_s
 
     def queue_wait_p95_s(self, now: float) -> float:
         """The 95th percentile (nearest rank) of the queue waits; 0.0 where nothing was answered in the window."""
-        while self._waits and self._waits[0][0] < now - self._window_s:
+        while self._waits and self._waits[0][0] < now - self.window_s:
             self._waits.popleft()
         waits = sorted(wait for _, wait in self._waits)
         return waits[ceil(0.95 * len(waits)) - 1] if waits else 0.0

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ragbench.calibration import queues, stall
 from ragbench.calibration.queues import Cell
 from ragbench.calibration.report import Calibration
-from ragbench.plots import rendered, write
+from ragbench.plots import keep
 from ragbench.plots.style import GREY, RC, log_axis, page, rate_axis
 from ragbench.verdicts import LATE_S
 
@@ -98,13 +98,10 @@ FIGURES: dict[str, Callable[[Calibration], Figure]] = {"rates": rates, "queues":
 
 
 def save(found: Calibration, folder: Path) -> list[Path]:
-    """Draw each of FIGURES into `folder`, as PNG and SVG."""
-    files = []
+    """Draw each of FIGURES into `folder`, as `keep` does."""
+    files: list[Path] = []
     folder.mkdir(parents=True, exist_ok=True)
     for name, draw in FIGURES.items():
         with mpl.rc_context(RC):
-            figure = draw(found)
-            files += [folder / f"{name}.png", folder / f"{name}.svg"]
-            for file in files[-2:]:
-                write(file, rendered(figure, file.suffix[1:]))
+            files += keep(draw(found), folder, name)
     return files

@@ -1,18 +1,19 @@
 """What a calibration found: its verdicts, its files. Measures nothing."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from ragbench.calibration import stall
 from ragbench.calibration.queues import MOST_OUTSIDE, OFF, Cell, worst
 from ragbench.calibration.rates import Sent, highest_clean_rps
 from ragbench.calibration.stall import Seen
+from ragbench.csv_table import read_dicts, write_table
 from ragbench.records import write_atomic
+
+_T = TypeVar("_T", Sent, Cell, Seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +100,31 @@ def write(found: Calibration, folder: Path, *, about: dict[str, Any]) -> list[Pa
     return [*written, folder / "calibration.json"]
 
 
+def load(folder: Path) -> Calibration:
+    """What `write` wrote there."""
+    sent: dict[int, list[Sent]] = {}
+    for one in _rows(folder / "rates.csv", Sent):
+        sent.setdefault(one.processes, []).append(one)
+    opened, closed = _rows(folder / "stall.csv", Seen)
+    return Calibration(sent, _rows(folder / "queues.csv", Cell), (opened, closed))
+
+
+def _rows(path: Path, kind: type[_T]) -> list[_T]:
+    types = get_type_hints(kind)
+    return [kind(**{name: _value(types[name], cell) for name, cell in row.items()}) for row in read_dicts(path)]
+
+
+def _value(kind: Any, cell: str | None) -> Any:
+    """A cell by the type of its field; an empty one of a figure that may be absent is None."""
+    if kind is str:
+        return cell or ""
+    return None if not cell else int(cell) if kind is int else float(cell)
+
+
 def _csv(rows: Sequence[Any]) -> str:
-    text = io.StringIO()
     names = [item.name for item in fields(rows[0])]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    for row in rows:
-        values = (getattr(row, name) for name in names)
-        writer.writerow(
-            f"{value:.6g}" if isinstance(value, float) else "" if value is None else value for value in values
-        )
-    return text.getvalue()
+    return write_table(names, ([_six_digits(getattr(row, name)) for name in names] for row in rows))
+
+
+def _six_digits(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value

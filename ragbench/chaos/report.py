@@ -1,13 +1,12 @@
 """The table of the scenarios, on the terminal and as chaos.csv and chaos.md. Computes nothing."""
 
-import csv
-import io
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ragbench.chaos.tally import Tally
+from ragbench.csv_table import write_table
 from ragbench.records import write_atomic
 from ragbench.terminal import Table
 
@@ -57,11 +56,7 @@ def write(folder: Path, name: str, tallies: Sequence[Tally], about: Circumstance
 
 def chaos_csv(tallies: Sequence[Tally]) -> str:
     """The rows; an absent value is an empty cell."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows(cells(tally) for tally in tallies)
-    return text.getvalue()
+    return write_table(COLUMNS, ([each or None for each in cells(tally)] for tally in tallies))
 
 
 def chaos_md(tallies: Sequence[Tally], about: Circumstances) -> str:

@@ -87,7 +87,7 @@ def _written(path: Path, seed: int) -> Path:
     n = round(RATE_RPS * DURATION_S)
     times = poisson(10 * RATE_RPS, Span(requests=n + 1000), np.random.default_rng(seed))
     with naming(path):
-        path.write_text("\n".join(["offset_s", *(f"{time:.9f}" for time in times)]) + "\n")
+        path.write_text("\n".join(["offset_s", *(f"{time:.9f}" for time in times)]) + "\n", encoding="utf-8")
     return path
 
 

@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from ragbench.arrivals import ArrivalError, parse_arrival
-from ragbench.capacity import Probe, Search
-from ragbench.capacity_file import Outcome, capacity_csv
+from ragbench.capacity import Search
+from ragbench.capacity_file import KEY, Outcome, capacity_csv
+from ragbench.capacity_load import Load
 from ragbench.capacity_run import Plan, Searcher, Watching, first_points, search_all
 from ragbench.commands.common import ResultsOption, StudyArgument, say, surroundings, terminal
 from ragbench.commands.status_line import StatusLine
 from ragbench.config import StudyError
+from ragbench.csv_table import read_dicts
 from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.paths import StudyPaths
 from ragbench.points import Configuration, Point
@@ -27,31 +29,32 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
     study: StudyArgument,
     slo: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="As in latency_p95_s=1.0.")] = None,
     arrival: Annotated[str, typer.Option(help="As in poisson or ideal.")] = "poisson",
-    seeds: Annotated[int, typer.Option(help="Seeds a probe; most of them decide.")] = 3,
-    tolerance: Annotated[float, typer.Option(help="How wide the bracket may be, as a share.")] = 0.05,
+    tolerance: Annotated[float, typer.Option(help="How wide the bracket may be, as a share.")] = 0.1,
     start: Annotated[float | None, typer.Option(help="The first rate; else the study's lowest.")] = None,
-    duration_s: Annotated[float, typer.Option(help="Of one load of a probe.")] = 5.0,
+    duration_s: Annotated[float | None, typer.Option(help="Of one load; else 60 times the SLO, 15 to 120 s.")] = None,
     design: Annotated[str | None, typer.Option(help="Only this design, or this configuration of it.")] = None,
-    most_probes: Annotated[int, typer.Option(help="Give a design up after so many.")] = 16,
+    most_loads: Annotated[int, typer.Option(help="Give a design up after so many.")] = 30,
     results: ResultsOption = Path("results"),
 ) -> None:
-    """Find the rate each design of STUDY can carry: double, then halve the bracket."""
+    """Find the rate each design of STUDY can carry: double, halve the bracket, then load both sides of the edge."""
     source = find_study(study)
     loaded = load_study(source)
-    plan = Plan(_promise(slo, loaded.slo), arrival, seeds, duration_s, tolerance, start, most_probes)
+    plan = Plan(_promise(slo, loaded.slo), arrival, duration_s, tolerance, start, most_loads)
     try:
         parse_arrival(arrival)
     except ArrivalError as error:
         raise StudyError([f"--arrival: {error}"]) from error
     points = first_points(loaded, plan, design=design)
+    say(_ahead(plan, len(points)))
     paths = StudyPaths(results / f"{loaded.name}-capacity")
     outcomes: list[Outcome] = []
 
     def keep(outcome: Outcome) -> None:
         outcomes.append(outcome)
         file = paths.root / "capacity.csv"
-        before = file.read_text(encoding="utf-8") if file.is_file() else ""
-        write_atomic(file, capacity_csv(outcomes, arrival=arrival, slo=plan.slo, before=before))
+        before = read_dicts(file, KEY) if file.is_file() else ()
+        told = capacity_csv(outcomes, arrival=arrival, slo=plan.slo, load_s=plan.load_s, bias=plan.bias, before=before)
+        write_atomic(file, told)
 
     try:
         with locked(paths), StatusLine() as line:
@@ -64,7 +67,7 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
                 paths.live_log.unlink(missing_ok=True)
                 rebuild_summary(paths)
     except Interrupted as interruption:
-        say(f"{interruption}; whole probes are kept, the same command goes on from them: see {paths.root}")
+        say(f"{interruption}; whole loads are kept, the same command goes on from them: see {paths.root}")
         raise typer.Exit(interruption.exit_code) from None
     figures = _draw(paths)
     terminal.print(_table(outcomes))
@@ -83,16 +86,26 @@ def _promise(options: list[str] | None, own: Slo | None) -> Slo:
     return slo
 
 
+def _ahead(plan: Plan, designs: int) -> str:
+    """What will be done, how long it takes and how far off it may be, before it begins."""
+    least_min, most_min = (lasts_s / 60 for lasts_s in plan.lasts_s(designs))
+    return (
+        f"{designs} design{'' if designs == 1 else 's'}, up to {plan.most_loads} loads of {plan.load_s:g} s each: "
+        f"{least_min:.1f} to {most_min:.1f} minutes. A load begins with an empty queue, so of this length it may place "
+        f"the capacity up to {plan.bias:.1%} too high; the bracket allows for it"
+    )
+
+
 def _table(outcomes: list[Outcome]) -> Table:
     table = Table("configuration", title="capacity")
-    for column in ("capacity/s", "bracket", "probes", "resolved"):
+    for column in ("capacity/s", "bracket", "loads", "resolved"):
         table.add_column(column, justify="right")
     table.add_column("why")
     for outcome in outcomes:
         found = outcome.found
-        low, high = (f"{end:g}" if end else "?" for end in (found.low_rps, found.high_rps))
-        capacity_rps = f"{found.capacity_rps:g}" if found.capacity_rps else ""
-        row = (capacity_rps, f"{low} to {high}", str(len(outcome.probes)), "yes" if found.resolved else "no")
+        low, high = (f"{end:.4g}" if end else "?" for end in (found.low_rps, found.high_rps))
+        capacity_rps = f"{found.capacity_rps:.4g}" if found.capacity_rps else ""
+        row = (capacity_rps, f"{low} to {high}", str(len(outcome.loads)), "yes" if found.resolved else "no")
         table.add_row(outcome.configuration.name, *row, found.reason)
     return table
 
@@ -111,7 +124,7 @@ def _say_where(paths: StudyPaths, figures: list[Path]) -> None:
 
 
 class _Shown(Watching):
-    """A line per probe; on a terminal also what runs now."""
+    """A line per load; on a terminal also what runs now."""
 
     def __init__(self, line: StatusLine) -> None:
         self._line = line
@@ -129,11 +142,11 @@ class _Shown(Watching):
         del row
         self._line.count()
 
-    def probed(self, configuration: Configuration, probe: Probe, search: Search) -> None:
+    def loaded(self, configuration: Configuration, load: Load, search: Search) -> None:
         """See Watching."""
-        low, high = (f"{end.rate_rps:g}" if end else "?" for end in (search.low, search.high))
+        low, high = (f"{end:.4g}" for end in search.bracket) if search.bracket else (search.kept_rps, search.broken_rps)
         after = f"next {search.next_rps:g}/s" if search.next_rps else "done"
-        say(f"{configuration.name} at {probe}; between {low} and {high}/s; {after}")
+        say(f"{configuration.name} at {load}; between {low or '?'} and {high or '?'}/s; {after}")
 
     def note(self, text: str) -> None:
         """See Watching."""

@@ -67,7 +67,7 @@ def is_made(make: Callable[[], None], *, again: str) -> bool:
         make()
     except Exception as error:
         line = line_of(error) if isinstance(error, OSError) else None
-        say(traceback.format_exc().rstrip() if line is None else line)
+        say(traceback.format_exc().rstrip("\n") if line is None else line)
         say(f"the report could not be made; the results are whole. Again: {again}")
         return False
     return True

@@ -12,6 +12,7 @@ from ragbench.compare import Cell, Comparison, frame
 from ragbench.compare import compare as compared
 from ragbench.config import StudyError
 from ragbench.crossover import crossovers
+from ragbench.csv_table import write_table
 from ragbench.gate import Gate, judge, parse_gates
 from ragbench.pairs import make_pairs
 from ragbench.records import write_atomic
@@ -43,7 +44,7 @@ def compare(
     comparison = compared(pairs)
     table = frame(comparison)
     if out is not None:
-        write_atomic(out, table.to_csv(index=False) if out.suffix == ".csv" else as_text(table))
+        write_atomic(out, _as_csv(table) if out.suffix == ".csv" else as_text(table))
     if as_json:
         print(as_text(table), end="")
     else:
@@ -52,6 +53,14 @@ def compare(
         say(f"table: {out}")
     if _is_failed(comparison, gates):
         raise typer.Exit(1)
+
+
+def _as_csv(table: pd.DataFrame) -> str:
+    rows = table.astype(object).where(table.notna(), None)
+    exact = (
+        [f"{each:.9g}" if isinstance(each, float) else each for each in row] for row in rows.itertuples(index=False)
+    )
+    return write_table(list(table.columns), exact)
 
 
 def as_text(table: pd.DataFrame) -> str:

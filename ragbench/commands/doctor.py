@@ -1,7 +1,5 @@
 """`ragbench doctor`: whether this machine can give figures to be trusted, and what to do where it cannot."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ragbench.commands.common import ResultsOption, terminal
+from ragbench.csv_table import write_table
 from ragbench.doctor import Finding
 from ragbench.environment import checks
 from ragbench.records import write_atomic
@@ -44,8 +43,6 @@ def _table(findings: Sequence[Finding]) -> Table:
 
 
 def _csv(findings: Sequence[Finding]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("check", "status", "seen", "advice"))
-    writer.writerows(map(astuple, findings))
-    return text.getvalue()
+    return write_table(
+        ("check", "status", "seen", "advice"), ([each or None for each in astuple(one)] for one in findings)
+    )

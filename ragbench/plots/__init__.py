@@ -13,6 +13,7 @@ from ragbench.paths import StudyPaths
 from ragbench.plots.arrivals import arrivals
 from ragbench.plots.batches import batches
 from ragbench.plots.distribution import distribution
+from ragbench.plots.drawn import drawn_csv
 from ragbench.plots.latency import latency
 from ragbench.plots.overload import overload
 from ragbench.plots.replicas import replicas
@@ -23,7 +24,7 @@ from ragbench.plots.throughput import throughput
 from ragbench.plots.users import users
 from ragbench.unwritten import naming
 
-__all__ = ["DPI", "FIGURES", "Study", "load_study", "rendered", "save", "save_all"]
+__all__ = ["DPI", "FIGURES", "Study", "drawn_path", "keep", "load_study", "remove", "rendered", "save", "save_all"]
 
 _Drawn = TypeVar("_Drawn")
 
@@ -48,7 +49,7 @@ def save_all(folder: str | Path) -> list[Path]:
 
 
 def save(study: _Drawn, figures: Mapping[str, Callable[[_Drawn], Figure | None]], folder: Path) -> list[Path]:
-    """Write every figure the study has as PNG and SVG into `folder`, each whole or not at all; returns the files.
+    """Write every figure the study has into `folder`, as `keep` does; returns the files.
 
     A figure of an earlier run that the study no longer has is removed.
     """
@@ -56,13 +57,28 @@ def save(study: _Drawn, figures: Mapping[str, Callable[[_Drawn], Figure | None]]
     written = []
     for name, draw in figures.items():
         figure = draw(study)
-        for kind in ("png", "svg"):
-            path = folder / f"{name}.{kind}"
-            if figure is None:
-                path.unlink(missing_ok=True)
-            else:
-                written.append(write(path, rendered(figure, kind)))
+        if figure is None:
+            remove(folder, name)
+        else:
+            written += keep(figure, folder, name)
     return written
+
+
+def keep(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure as PNG and SVG, and the numbers it shows as CSV, each whole or not at all; returns the files."""
+    pictures = [write(folder / f"{name}.{kind}", rendered(figure, kind)) for kind in ("png", "svg")]
+    return [*pictures, write(drawn_path(folder, name), drawn_csv(figure).encode())]
+
+
+def remove(folder: Path, name: str) -> None:
+    """Remove a figure that may be there."""
+    for path in (folder / f"{name}.png", folder / f"{name}.svg", drawn_path(folder, name)):
+        path.unlink(missing_ok=True)
+
+
+def drawn_path(folder: Path, name: str) -> Path:
+    """Where the numbers lie that the figure `name` shows."""
+    return folder / f"{name}.drawn.csv"
 
 
 def rendered(figure: Figure, kind: str) -> bytes:

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ragbench.csv_table import read_frame
 from ragbench.paths import StudyPaths
-from ragbench.plots import rendered, write
+from ragbench.plots import save
 from ragbench.plots.lines import Line, lines
 from ragbench.plots.marks import draw_due, draw_line, due_handle, line_handles, mark_handles
 from ragbench.plots.study import Study, load_study
@@ -26,7 +27,7 @@ def load_capacity(folder: Path) -> pd.DataFrame:
     path = folder / FILE
     if not path.is_file():
         raise RecordError(f"there is no {path}; `ragbench capacity` writes it")
-    return pd.read_csv(path, dtype={"configuration": str, "design": str, "reason": str, "slo": str})
+    return read_frame(path, dict.fromkeys(("configuration", "design", "arrival", "slo", "reason"), "text"))
 
 
 @styled
@@ -98,11 +99,6 @@ def _promised(slo: str) -> tuple[str, float | None]:
 
 
 def save_capacity(folder: Path) -> list[Path]:
-    """Write the figure into the folder's `figures/` as PNG and SVG; none where there is nothing to show."""
+    """Write the figure into the folder's `figures/`, as `save` does; none where there is nothing to show."""
     study = load_study(folder)
-    figure = capacity(study)
-    if figure is None:
-        return []
-    figures = StudyPaths(study.folder).figures
-    figures.mkdir(exist_ok=True)
-    return [write(figures / f"capacity.{kind}", rendered(figure, kind)) for kind in ("png", "svg")]
+    return save(study, {"capacity": capacity}, StudyPaths(study.folder).figures)

@@ -12,6 +12,7 @@ DESIGN_COLOURS = {"baseline": "#0072B2", "batched": "#D55E00", "scaled": "#009E7
 OTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#333333", "#8C510A", "#6A3D9A", "#999999", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
+ORIGINS = ("hardware", "hostname", "code")
 SIMULATED, SIMULATED_DASH = "simulated", (0, (1, 1))
 MOST_LINES = 8
 
@@ -48,12 +49,13 @@ def lines(study: Study) -> list[Line]:
     """Every line of the study, designs in order, each design's settings ascending.
 
     A design keeps its hue, marker and width in every figure; its largest settings have the full colour and a whole
-    line, smaller ones are paler and dashed. Machines are told apart like settings: their points never share a line.
+    line, smaller ones are paler and dashed. Machines and states of the code are told apart like settings: their points
+    never share a line.
     """
     found: list[Line] = []
     for index, design in enumerate(designs(study)):
         rows = study.summary[study.summary["design"] == design]
-        varied = [name for name in [*study.settings, "hardware"] if rows[name].nunique(dropna=False) > 1]
+        varied = [name for name in [*study.settings, *ORIGINS] if rows[name].nunique(dropna=False) > 1]
         choices = _by_settings(design, rows, varied)
         for below, (label, points) in enumerate(reversed(choices)):
             colour = tint(colours(study)[design], 0.55 * below / max(len(choices) - 1, 1))
@@ -107,8 +109,8 @@ def _told(name: str, value: object) -> str:
 
 
 def one_each(study: Study) -> list[Line]:
-    """One line per design and machine: the one with the largest settings, for figures that would drown in all."""
-    last = {(line.design, str(line.points["hardware"].iloc[0]), line.is_simulated): line for line in lines(study)}
+    """One line per design, machine and code: that of the largest settings, for figures that would drown in all."""
+    last = {(line.design, *map(str, line.points.iloc[0][[*ORIGINS]]), line.is_simulated): line for line in lines(study)}
     return list(last.values())
 
 

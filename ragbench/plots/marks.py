@@ -12,7 +12,7 @@ from ragbench.plots.lines import Line, bound, runs
 from ragbench.plots.style import GREY
 from ragbench.verdicts import NO_MEANS, RULES
 
-DUE_LOOKS: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 2)), "marker": "_", "markersize": 8}
+DUE_LOOKS: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 2)), "marker": "_", "markersize": 13}
 SEED_WIDTH = 0.8
 Colour = str | tuple[float, ...]
 
@@ -28,9 +28,23 @@ def draw_line(axes: Axes, line: Line, arrival: str, column: str, *, by: str = "o
     seeds = shown.groupby("seed")
     for _, own in seeds:
         width = line.width if len(seeds) == 1 else min(line.width, SEED_WIDTH)
-        axes.plot(own["load"], own["value"], color=line.colour, linestyle=line.dash, linewidth=width, zorder=3)
+        axes.plot(
+            own["load"],
+            own["value"],
+            color=line.colour,
+            linestyle=line.dash,
+            linewidth=width,
+            zorder=3,
+            label=line.label,
+        )
     known = shown.dropna(subset="value")
-    axes.vlines(*known[["load", "low", "high"]].dropna().to_numpy().T, color=line.colour, linewidth=1, zorder=3)
+    axes.vlines(
+        *known[["load", "low", "high"]].dropna().to_numpy().T,
+        color=line.colour,
+        linewidth=1,
+        zorder=3,
+        label=line.label,
+    )
     for gid, rows in known.groupby((known["verdict"] == "valid").map({True: "valid", False: "not valid"})):
         axes.plot(
             rows["load"],
@@ -41,6 +55,7 @@ def draw_line(axes: Axes, line: Line, arrival: str, column: str, *, by: str = "o
             markerfacecolor=line.colour if gid == "valid" else "white",
             zorder=4,
             gid=gid,
+            label=line.label,
         )
     edge = 1.0 if column.startswith("latency") else 0.0
     edge_crosses(axes, shown[shown["value"].isna()], edge=edge, colour=line.colour)

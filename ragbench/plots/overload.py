@@ -2,21 +2,23 @@
 
 from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ragbench.plots.lines import Line, left_out, one_each, runs
+from ragbench.plots.lines import Line, answered_share, left_out, one_each, runs
 from ragbench.plots.marks import draw_due, due_handle, hollow, mark_shares
 from ragbench.plots.study import Study, open_loop
 from ragbench.plots.style import GREY, arrivals_told, finish, named, panels, styled, wrapped
+from ragbench.verdicts import UNANSWERED_SHARE
 
 OVERLOADED = ("failed", "failing", "saturated", "shedding")
 # Light to dark: told apart without colour.
 LOOKS: dict[str, dict[str, Any]] = {
-    "goodput_rps": {"marker": "o", "color": "#1b4965", "label": "goodput_rps: answered within the SLO"},
-    "throughput_rps": {"marker": "s", "color": "#5fa8d3", "label": "throughput_rps: answered"},
-    "rejected_rps": {"marker": "^", "color": "#c1666b", "label": "rejected_rps: refused at once"},
+    "throughput_rps": {"marker": "s", "markersize": 7, "color": "#5fa8d3", "label": "throughput_rps: answered"},
+    "goodput_rps": {"marker": "o", "markersize": 4, "color": "#1b4965", "label": "goodput_rps: within the SLO"},
+    "rejected_rps": {"marker": "^", "markersize": 5, "color": "#c1666b", "label": "rejected_rps: refused at once"},
 }
 
 
@@ -28,7 +30,7 @@ def overload(study: Study) -> Figure | None:
     At the study's main arrival process. `rejected_rps` is `rejected` over `duration_s`. None where no design was.
     """
     arrival = study.main_arrival
-    shown = [line for line in one_each(study) if line.at(arrival)["verdict"].isin(OVERLOADED).any()]
+    shown = [line for line in one_each(study) if is_overloaded(line.at(arrival)).any()]
     if not shown:
         return None
     figure, grid = panels(len(shown), sharey="none")
@@ -42,6 +44,11 @@ def overload(study: Study) -> Figure | None:
     return finish(figure, study, "Under more load than is carried", handles=_handles(study, shown), notes=notes)
 
 
+def is_overloaded(points: pd.DataFrame) -> pd.Series:
+    """Which points met more than was answered: by their verdict, or in results from before it by that share."""
+    return points["verdict"].isin(OVERLOADED) | (answered_share(points) < 1 - UNANSWERED_SHARE)
+
+
 def _draw(axes: Axes, line: Line, arrival: str) -> None:
     points = line.at(arrival)
     points = points.assign(rejected_rps=points["rejected"] / points["duration_s"])
@@ -52,7 +59,7 @@ def _draw(axes: Axes, line: Line, arrival: str) -> None:
             axes.plot(own["load"], own["value"], color=look["color"], linewidth=1.2, zorder=3)
         for gid, rows in table.groupby((table["verdict"] == "valid").map({True: "valid", False: "not valid"})):
             face = look["color"] if gid == "valid" else "white"
-            looks = {"marker": look["marker"], "color": look["color"], "markerfacecolor": face, "linestyle": ""}
+            looks = {**look, "label": line.label, "markerfacecolor": face, "linestyle": "", "clip_on": False}
             axes.plot(rows["load"], rows["value"], **looks, zorder=4, gid=f"{column}, {gid}")
     mark_shares(axes, runs(points, "throughput_rps"), colour=LOOKS["throughput_rps"]["color"])
     axes.set(xlim=(0, points["offered_rps"].max() * 1.1), ylim=(0, None))
@@ -60,8 +67,8 @@ def _draw(axes: Axes, line: Line, arrival: str) -> None:
 
 def _handles(study: Study, shown: list[Line]) -> list[Line2D]:
     verdicts = [name for line in shown for name in line.points["verdict"] if name != "valid"]
-    return [
-        *(Line2D([], [], linewidth=1.2, **look) for look in LOOKS.values()),
-        due_handle(study.summary),
-        Line2D([], [], linestyle="", marker="o", color=GREY, markerfacecolor="white", label=hollow(verdicts)),
-    ]
+    found = [*(Line2D([], [], linewidth=1.2, **look) for look in LOOKS.values()), due_handle(study.summary)]
+    if verdicts:
+        looks: dict[str, Any] = {"linestyle": "", "marker": "o", "color": GREY, "markerfacecolor": "white"}
+        found.append(Line2D([], [], **looks, label=hollow(verdicts)))
+    return found

@@ -1,6 +1,9 @@
 """Replicas over time with the decisions on them, over the load that moved them and the queue wait that it caused."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,29 @@ REASON_FILLS = ("black", "white", "#9a9a9a", "#f0c000")
 OTHER_REASON = "another reason"
 MOST_COLUMNS = 4
 SLICES = 80
+WINDOW_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is known of one point: its counts, and where they were told or kept its decisions and rows."""
+
+    line: Line
+    point: pd.Series
+    counts: pd.DataFrame
+    decisions: pd.DataFrame | None
+    requests: pd.DataFrame | None
+
+    def queue_wait(self) -> tuple[np.ndarray, np.ndarray]:
+        """`queue_wait_p95_s` at moments of the point: of its own answers, else as the autoscaler saw it; may be empty.
+
+        What an autoscaler saw within a window's length of the start was of the load before, and is absent.
+        """
+        if self.requests is not None and self.requests["queue_s"].notna().any():
+            return queue_wait_p95(self.requests)
+        if self.decisions is None or self.decisions["queue_wait_p95_s"].isna().all():
+            return np.array([]), np.array([])
+        return self.decisions["t_s"].to_numpy(dtype=float), self.decisions["queue_wait_p95_s"].to_numpy(dtype=float)
 
 
 @styled
@@ -32,57 +58,81 @@ SLICES = 80
 def replicas(study: Study) -> Figure | None:
     """Replicas by state, requests in flight and queue wait through a point, the highest rates as columns.
 
-    At arrivals that step, or the study's main process, and its first seed; queue wait and the marks of decisions where
-    a server told them. None where no server told its replicas.
+    At arrivals that step, or the study's main process, and its first seed; the marks of decisions where a server told
+    them, a panel of what is in flight and of the queue wait where it is known. None where no server told its replicas.
     """
     arrival = next((each for each in study.arrivals if each.partition(":")[0] == "step"), study.main_arrival)
     shown = _points(study, arrival)
     if not shown:
         return None
-    decided = [study.scaling(point["point"]) for _, point in shown]
-    fills = _fills([decisions for decisions in decided if decisions is not None])
-    panels = 2 if all(decisions is None for decisions in decided) else 3
-    figure, grid = page(panels, len(shown), panel_in=(7.2 / max(len(shown), 2), 1.6), sharex="col", sharey="row")
-    for (line, point), decisions, column in zip(shown, decided, grid.T, strict=True):
-        top, middle = column[:2]
-        _states(top, study.replicas(point["point"]), line.colour)
-        if decisions is not None:
-            _mark_changes(top, decisions, fills)
-            column[2].plot(decisions["t_s"], decisions["queue_wait_p95_s"], color=line.colour, gid="queue wait")
-        stepped_s = step_up_s(arrival, point["duration_s"])
-        for axes in column if stepped_s is not None else ():
-            axes.axvline(stepped_s, color=GREY, linestyle=":", linewidth=1, gid="step up")
-        told = "" if point["verdict"] == "valid" else f"\n({point['verdict']})"
-        top.set_title(f"{line.design}\n{point['offered_rps']:g} requests per second{told}")
-        requests = study.requests(point["point"])
-        if requests is not None:
-            middle.stairs(*in_flight(requests), fill=True, facecolor=tint(line.colour, 0.55), edgecolor=line.colour)
+    fills = _fills([told.decisions for told in shown if told.decisions is not None])
+    drawers: list[Callable[[Axes, Told], None]] = [partial(_replicas, fills=fills)]
+    drawers += [_in_flight] if any(told.requests is not None for told in shown) else []
+    drawers += [_queue_wait] if any(len(told.queue_wait()[0]) for told in shown) else []
+    figure, grid = page(len(drawers), len(shown), panel_in=(7.2 / max(len(shown), 2), 1.6), sharex="col", sharey="row")
+    for told, column in zip(shown, grid.T, strict=True):
+        stepped_s = step_up_s(arrival, told.point["duration_s"])
+        for axes, draw in zip(column, drawers, strict=True):
+            draw(axes, told)
+            if stepped_s is not None:
+                axes.axvline(stepped_s, color=GREY, linestyle=":", linewidth=1, gid="step up")
+        verdict = "" if told.point["verdict"] == "valid" else f"\n({told.point['verdict']})"
+        column[0].set_title(f"{told.line.design}\n{told.point['offered_rps']:g} requests per second{verdict}")
         column[-1].set_xlabel("t_s (seconds)")
-    grid[0, 0].set(ylabel="replicas\n(processes)", ylim=(0, None))
+    for row, draw in zip(grid, drawers, strict=True):
+        row[0].set(ylabel=YLABELS.get(draw, "replicas\n(processes)"), ylim=(0, None))
     grid[0, 0].yaxis.set_major_locator(MaxNLocator(integer=True))
-    grid[1, 0].set(ylabel="in flight\n(requests, mean)", ylim=(0, None))
-    if panels == 3:
-        grid[2, 0].set(ylabel="queue_wait_p95_s\n(seconds)", ylim=(0, None))
-    lines = list({line.label: line for line, _ in shown}.values())
-    notes = [f"{arrivals_told(arrival)}, the highest rates, seed {shown[0][1]['seed']}."]
+    lines = list({told.line.label: told.line for told in shown}.values())
+    notes = [f"{arrivals_told(arrival)}, the highest rates, seed {shown[0].point['seed']}."]
     notes.append("A triangle is a decision, at the number of replicas that it asked for." if fills else "")
+    notes.append(
+        f"Queue wait: p95 over the {WINDOW_S:g} s before, of this load alone." if _queue_wait in drawers else ""
+    )
     notes.append(left_out(study, lines))
-    return finish(figure, study, "Replicas over time", handles=_handles(decided, fills, arrival), notes=notes)
+    return finish(figure, study, "Replicas over time", handles=_handles(shown, fills, arrival), notes=notes)
 
 
-def _points(study: Study, arrival: str) -> list[tuple[Line, pd.Series]]:
+def _replicas(axes: Axes, told: Told, *, fills: dict[str, str]) -> None:
+    _states(axes, told.counts, told.line.colour)
+    if told.decisions is not None:
+        _mark_changes(axes, told.decisions, fills)
+
+
+def _in_flight(axes: Axes, told: Told) -> None:
+    if told.requests is not None:
+        colour = told.line.colour
+        axes.stairs(*in_flight(told.requests), fill=True, facecolor=tint(colour, 0.55), edgecolor=colour)
+
+
+def _queue_wait(axes: Axes, told: Told) -> None:
+    axes.plot(*told.queue_wait(), color=told.line.colour, gid="queue wait", label=told.line.label)
+
+
+YLABELS: dict[Callable[[Axes, Told], None], str] = {
+    _in_flight: "in flight\n(requests, mean)",
+    _queue_wait: "queue_wait_p95_s\n(seconds)",
+}
+
+
+def _points(study: Study, arrival: str) -> list[Told]:
     found = []
     for line in one_each(study):
         rows = line.at(arrival).sort_values(["offered_rps", "seed"]).drop_duplicates("offered_rps")
-        found.append([(line, row) for _, row in rows.iterrows() if study.replicas(row["point"]) is not None])
+        told = [_told(study, line, row) for _, row in rows.iterrows()]
+        found.append([each for each in told if each is not None])
     scaling = [points for points in found if points]
     each = max(1, MOST_COLUMNS // max(len(scaling), 1))
     return [point for points in scaling[:MOST_COLUMNS] for point in points[-each:]]
 
 
-def _states(axes: Axes, samples: pd.DataFrame | None, colour: tuple[float, ...]) -> None:
-    if samples is None or samples.empty:
-        return
+def _told(study: Study, line: Line, row: pd.Series) -> Told | None:
+    counts = study.replicas(row["point"])
+    if counts is None or counts.empty:
+        return None
+    return Told(line, row, counts, study.scaling(row["point"]), study.requests(row["point"]))
+
+
+def _states(axes: Axes, samples: pd.DataFrame, colour: tuple[float, ...]) -> None:
     base = np.zeros(len(samples))
     for state, share in STATES.items():
         top = base + samples[state].to_numpy(dtype=float)
@@ -109,6 +159,18 @@ def in_flight(requests: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     ends = requests["done_s"].dropna().to_numpy(dtype=float)
     edges = np.linspace(0, max([*starts, *ends], default=1.0), SLICES + 1)
     return mean_in_flight(starts, ends, edges), edges
+
+
+def queue_wait_p95(requests: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """At SLICES moments (n,) s, the p95 (nearest rank) of the `queue_s` of answers of the WINDOW_S before (n,) s.
+
+    NaN where there was none. As a fleet's autoscaler sees it, less what was answered of any other load.
+    """
+    answered = requests.dropna(subset=["done_s", "queue_s"])
+    done_s, wait_s = answered["done_s"].to_numpy(dtype=float), answered["queue_s"].to_numpy(dtype=float)
+    moments = np.linspace(0, max(done_s, default=1.0), SLICES + 1)[1:]
+    windows = [np.sort(wait_s[(done_s > t_s - WINDOW_S) & (done_s <= t_s)]) for t_s in moments]
+    return moments, np.array([waits[ceil(0.95 * len(waits)) - 1] if len(waits) else np.nan for waits in windows])
 
 
 def changes(decisions: pd.DataFrame) -> pd.DataFrame:
@@ -143,14 +205,14 @@ def _looks(way: str, fill: str) -> dict[str, Any]:
     return {"linestyle": "", "marker": WAYS[way], "color": "black", "markerfacecolor": fill, "markeredgewidth": 0.7}
 
 
-def _handles(decided: Sequence[pd.DataFrame | None], fills: dict[str, str], arrival: str) -> list[Artist]:
+def _handles(shown: Sequence[Told], fills: dict[str, str], arrival: str) -> list[Artist]:
     found: list[Artist] = [
         Patch(facecolor=tint(GREY, share), edgecolor=GREY, hatch=HATCHES[state], label=state)
         for state, share in STATES.items()
     ]
     if step_up_s(arrival, 1.0) is not None:
         found.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1, label="step up"))
-    told = [changes(decisions) for decisions in decided if decisions is not None]
+    told = [changes(each.decisions) for each in shown if each.decisions is not None]
     marks = {
         (way, reason) for each in told for way, reason in zip(each["way"], _known(each["reason"], fills), strict=True)
     }

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ragbench import records
 from ragbench.paths import PACKAGE, StudyPaths
+from ragbench.text_file import read_text
 
 CHECKOUT = PACKAGE.parent
 _Drawn = TypeVar("_Drawn")
@@ -91,7 +92,7 @@ def open_loop(draw: Callable[[Study], _Drawn | None]) -> Callable[[Study], _Draw
 
 def title_of(study_toml: Path, *, default: str) -> str:
     """The title in a study's file; `default` where there is none."""
-    settings = tomllib.loads(study_toml.read_text()) if study_toml.is_file() else {}
+    settings = tomllib.loads(read_text(study_toml)) if study_toml.is_file() else {}
     return str(settings.get("study", {}).get("title", default))
 
 

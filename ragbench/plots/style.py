@@ -16,7 +16,21 @@ from ragbench.plots.lines import SIMULATED
 from ragbench.plots.study import Study
 
 DPI = 200
-RC = {
+# Of matplotlib's settings those that a user's file changes and that show; backends and windows are not ours.
+_NOT_SHOWN = (
+    "backend",
+    "interactive",
+    "toolbar",
+    "webagg",
+    "tk.",
+    "macosx",
+    "keymap",
+    "figure.max_open",
+    "savefig.dir",
+)
+DEFAULTS = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith(_NOT_SHOWN)}
+RC = DEFAULTS | {
+    "text.parse_math": False,  # a $ in a name is a $
     "font.family": ["DejaVu Sans"],
     "font.size": 8,
     "axes.titlesize": 8.5,

@@ -1,13 +1,11 @@
 """What each device does at best: bytes/s of a copy, FLOP/s of a matrix product by dtype. Measured elsewhere."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragbench.records import RecordError
+from ragbench.csv_table import read_dicts, read_frame, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,24 +42,23 @@ class Rates:
 
 def rates_csv(found: Iterable[Rates]) -> str:
     """The rates as CSV text, a row per device and dtype."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for one in found:
-        for dtype, rate in one.matmul_gflop_per_s.items():
-            threads = "" if one.threads is None else one.threads
-            writer.writerow((one.device, one.name, threads, f"{one.copy_gb_per_s:.6g}", dtype, f"{rate:.6g}"))
-    return text.getvalue()
+    return write_table(
+        COLUMNS,
+        (
+            (one.device, one.name, one.threads, f"{one.copy_gb_per_s:.6g}", dtype, f"{rate:.6g}")
+            for one in found
+            for dtype, rate in one.matmul_gflop_per_s.items()
+        ),
+    )
 
 
 def read_rates(path: Path) -> list[Rates]:
     """The rates of a roofline.csv; none where it is not there."""
     found: dict[str, dict[str, Any]] = {}
-    with path.open(encoding="utf-8", newline="") if path.is_file() else io.StringIO() as file:
-        for line in csv.DictReader(file):
-            threads = int(line["threads"]) if line["threads"] else None
-            one = found.setdefault(line["device"], {**line, "threads": threads, "matmul_gflop_per_s": {}})
-            one["matmul_gflop_per_s"][line["dtype"]] = line["matmul_gflop_per_s"]
+    for line in read_dicts(path) if path.is_file() else ():
+        threads = int(line["threads"]) if line["threads"] else None
+        one = found.setdefault(str(line["device"]), {**line, "threads": threads, "matmul_gflop_per_s": {}})
+        one["matmul_gflop_per_s"][line["dtype"]] = line["matmul_gflop_per_s"]
     return [Rates.told(one) for one in found.values()]
 
 
@@ -71,8 +68,4 @@ def load_rates(path: Path) -> "pd.DataFrame":
 
     if not path.is_file():
         return pd.DataFrame(columns=list(COLUMNS))
-    table = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, "str"))
-    missing = [name for name in COLUMNS if name not in table]
-    if missing:
-        raise RecordError(f"{path} lacks the columns {', '.join(missing)}")
-    return table
+    return read_frame(path, dict.fromkeys(_TEXTS, "text"), needed=COLUMNS)

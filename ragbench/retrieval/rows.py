@@ -4,14 +4,13 @@ Times are seconds, memory MiB, work bytes and floating point operations; an abse
 figures mean is decided by the process that measures them.
 """
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ragbench.csv_table import read_dicts, read_frame, write_table
 from ragbench.records import RecordError
 from ragbench.retrieval.cells import SETTINGS, TEXT_SETTINGS, Cell
 
@@ -69,57 +68,34 @@ def _one_line(text: object) -> str | None:
 
 def rows_csv(rows: Iterable[Row]) -> str:
     """The rows as CSV text, figures to eight digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        about = {"status": row.status, "reason": row.reason, "hardware": row.hardware}
-        values = {**asdict(row.cell), **about, **row.measured}
-        writer.writerow(_told(values.get(name)) for name in COLUMNS)
-    return text.getvalue()
+    return write_table(COLUMNS, (_cells(row) for row in rows))
 
 
-def _told(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.8g}" if isinstance(value, float) else str(value)
+def _cells(row: Row) -> list[object]:
+    about = {"status": row.status, "reason": row.reason, "hardware": row.hardware}
+    values = {**asdict(row.cell), **about, **row.measured}
+    return [f"{value:.8g}" if isinstance(value := values.get(name), float) else value for name in COLUMNS]
 
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of a file; none where it is not there. Raises RecordError where it cannot be read."""
     if not path.is_file():
         return []
-    _check_columns(path)
-    with path.open(encoding="utf-8", newline="") as file:
-        try:
-            return [_row(line) for line in csv.DictReader(file)]
-        except (TypeError, ValueError) as error:
-            raise RecordError(f"{path}: {error}") from error
+    lines = read_dicts(path, COLUMNS)
+    try:
+        return [_row(line) for line in lines]
+    except (TypeError, ValueError) as error:
+        raise RecordError(f"{path}: {error}") from error
 
 
-def _row(line: Mapping[str, str]) -> Row:
-    settings = {n: (line[n] if n in _TEXTS else int(line[n])) if line[n] else None for n in ("grid", *SETTINGS)}
-    measured = {name: float(line[name]) for name in MEASURED if line[name]}
-    return Row(Cell(**settings), line["status"], line["reason"] or None, measured, line["hardware"])  # type: ignore[arg-type]
+def _row(line: Mapping[str, str | None]) -> Row:
+    known = {name: value for name, value in line.items() if value is not None}
+    settings = {n: (known[n] if n in _TEXTS else int(known[n])) if n in known else None for n in ("grid", *SETTINGS)}
+    measured = {name: float(known[name]) for name in MEASURED if name in known}
+    return Row(Cell(**settings), known.get("status", ""), line["reason"], measured, known.get("hardware", ""))  # type: ignore[arg-type]
 
 
 def load_rows(path: Path) -> "pd.DataFrame":
     """The file with typed columns. Raises RecordError."""
-    import pandas as pd  # noqa: PLC0415  half a second to import, and measuring does not need it
-
-    _check_columns(path)
-    types = {name: "str" if name in _TEXTS else "float64" if name in MEASURED else "Int64" for name in COLUMNS}
-    try:
-        return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])[list(COLUMNS)]
-    except ValueError as error:
-        raise RecordError(f"{path} has a cell of the wrong type: {error}") from error
-
-
-def _check_columns(path: Path) -> None:
-    if not path.is_file():
-        raise RecordError(f"there is no {path}; `ragbench retrieval` writes it")
-    with path.open(encoding="utf-8", newline="") as file:
-        present = next(csv.reader(file), [])
-    missing = [name for name in COLUMNS if name not in present]
-    if missing:
-        raise RecordError(f"{path} lacks the columns {', '.join(missing)}")
+    kinds = {name: "text" if name in _TEXTS else "real" if name in MEASURED else "whole" for name in COLUMNS}
+    return read_frame(path, kinds, needed=COLUMNS)[list(COLUMNS)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ragbench.columns import Columns, Floats, Window
+from ragbench.csv_table import write_table
 from ragbench.records import Row
 
 # Nearer to the most that a design was seen to answer, small errors of service time become large ones of latency.
@@ -139,14 +140,11 @@ COLUMNS = tuple(item.name for item in fields(Agreement))
 
 def agreement_csv(agreements: Sequence[Agreement]) -> str:
     """The table as CSV text."""
-    rows = ([_cell(getattr(one, name)) for name in COLUMNS] for one in agreements)
-    return "\n".join([",".join(COLUMNS), *map(",".join, rows)]) + "\n"
+    return write_table(COLUMNS, ([_cell(getattr(one, name)) for name in COLUMNS] for one in agreements))
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _cell(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def told(agreements: Sequence[Agreement]) -> str:

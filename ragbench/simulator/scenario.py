@@ -18,6 +18,7 @@ from ragbench.simulator.designs import DESIGNS
 from ragbench.simulator.fleet import Fleet
 from ragbench.simulator.run import Act, run
 from ragbench.simulator.service_times import ServiceTimes
+from ragbench.text_file import read_text
 from ragbench.workload import Question
 
 _KEYS = ("title", "design", "arrival", "seed", "timeout_s", "phases", "kills", "settings")
@@ -60,11 +61,11 @@ class Told:
 def read_scenario(path: Path) -> Scenario:
     """Raises StudyError naming the file and what is wrong in it."""
     try:
-        told = tomllib.loads(path.read_text())
+        told = tomllib.loads(read_text(path))
     except OSError as error:
         shipped = ", ".join(sorted(str(one.stem) for one in (SHIPPED_STUDIES / "whatif").glob("*.toml")))
         raise StudyError([f"--scenario {path}: {error.strerror}; in studies/whatif: {shipped}"]) from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise StudyError([f"{path}: {error}"]) from error
     mistakes = [f"{path}: unknown key {key!r}; valid: {', '.join(_KEYS)}" for key in told if key not in _KEYS]
     mistakes += [f"{path}: {key} is needed" for key in ("design", "phases") if key not in told]

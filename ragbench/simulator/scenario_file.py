@@ -1,12 +1,11 @@
 """What a scenario leaves behind: its figures, its seconds, its rows, its picture. Runs nothing."""
 
-import csv
-import io
-from dataclasses import asdict, fields
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
 
 import numpy as np
 
+from ragbench.csv_table import write_table
 from ragbench.plots.twin import draw_timeline
 from ragbench.records import requests_csv, write_atomic
 from ragbench.simulator.scenario import Moment, Scenario, Told, timeline
@@ -45,9 +44,5 @@ def write(told: Told, scenario: Scenario, folder: Path) -> list[Path]:
 
 
 def _csv(moments: list[Moment]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [item.name for item in fields(Moment)], lineterminator="\n")
-    writer.writeheader()
-    for moment in moments:
-        writer.writerow({name: f"{value:.6g}" for name, value in asdict(moment).items()})
-    return text.getvalue()
+    names = [item.name for item in fields(Moment)]
+    return write_table(names, ([f"{value:.6g}" for value in astuple(moment)] for moment in moments))

@@ -25,7 +25,11 @@ RATES, SEEDS = (20, 60, 150), (1, 2)
 
 
 def rows(
-    report: Callable[[str], None], *, measured: Path | None = MEASURED, rates: Sequence[int] = RATES
+    report: Callable[[str], None],
+    *,
+    measured: Path | None = MEASURED,
+    rates: Sequence[int] = RATES,
+    duration_s: float = 10.0,
 ) -> list[dict[str, Any]]:
     """The loads of `measured`, unless None, then those of the known designs."""
     found = []
@@ -34,7 +38,7 @@ def rows(
         if measured is not None:
             found += _rows(measured, folder / "measured", report)
         known = write_measured(
-            folder / "known", Contended(0.006, 0.002, contention=0.3), rates=rates, seeds=SEEDS, duration_s=10.0
+            folder / "known", Contended(0.006, 0.002, contention=0.3), rates=rates, seeds=SEEDS, duration_s=duration_s
         )
         found += _rows(known, folder / "predicted", report)
     return found

@@ -47,7 +47,11 @@ def read(path: Path | None, size: int) -> list[Passage]:
     """The first `size` contexts of a file, of the hub data set where there is none. Raises ModelError with one line."""
     path = path or from_hub()
     try:
-        paragraphs = from_parquet(path) if path.suffix == ".parquet" else from_json(json.loads(path.read_bytes()))
+        paragraphs = (
+            from_parquet(path)
+            if path.suffix == ".parquet"
+            else from_json(json.loads(path.read_bytes().decode("utf-8-sig")))
+        )
         return passages(paragraphs, size)
     except OSError as error:
         raise ModelError(f"corpus file {path}: {error.strerror or error}") from error
@@ -55,6 +59,8 @@ def read(path: Path | None, size: int) -> list[Passage]:
         raise ModelError(f"corpus file {path}: Parquet needs pyarrow (`pip install pyarrow`), or give JSON") from error
     except WrongSchema as error:
         raise ModelError(f"corpus file {path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"corpus file {path}: wanted UTF-8: {error}") from error
     except (ValueError, RecursionError) as error:
         kind = "Parquet" if path.suffix == ".parquet" else "JSON"
         raise ModelError(f"corpus file {path}: not {kind} ({str(error).splitlines()[0]})") from error

@@ -119,7 +119,7 @@ def _timed(work: Callable[[], Any]) -> float:
 
 def _lines(path: str) -> list[str]:
     try:
-        with open(path) as file:
+        with open(path, encoding="utf-8") as file:
             return file.readlines()
     except OSError:
         return []

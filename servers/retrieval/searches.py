@@ -147,7 +147,7 @@ def peak_mib() -> float:
     started this one had, for a program keeps its record when it becomes another one.
     """
     try:
-        status = Path("/proc/self/status").read_text(errors="replace")
+        status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / (1 << 10)
     except (OSError, StopIteration):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

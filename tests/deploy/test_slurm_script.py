@@ -55,7 +55,7 @@ def test_batch_job_runs_the_study_where_it_was_submitted(clone: Path) -> None:
     header, call = out.splitlines()
     assert "job 5 on " in header
     assert "start number 2" in header
-    assert call == f"{process.pid} {clone} smoke --no-report"
+    assert call == f"{process.pid} {clone} smoke --no-report --mixed"
     assert process.returncode == 7
 
 

@@ -39,10 +39,10 @@ def folder(tmp_path: Path) -> Path:
 
 def say(file: Path, result: str, *, first: int = 10_000) -> None:
     """Put `result` into the first answered rows."""
-    rows = list(csv.DictReader(file.read_text().splitlines()))
+    rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
     for row in [row for row in rows if row["status"] == "ok"][:first]:
         row["result"] = result
-    with file.open("w", newline="") as out:
+    with file.open("w", encoding="utf-8", newline="") as out:
         table = csv.DictWriter(out, rows[0])
         table.writeheader()
         table.writerows(rows)

@@ -362,13 +362,29 @@ DECISION |= {"arrival_rps": 20.0, "target": 4, "reason": "queue wait"}
 async def test_what_a_fleet_tells_of_its_scaling():
     async def scaling(request):
         decisions = [DECISION, DECISION | {"age_s": 3.0, "target": 3}, DECISION | {"age_s": 99.0}]
-        return web.json_response({"policy": "p", "decisions": decisions, "starts": [{"age_s": 2, "start_s": 1.5}]})
+        starts = [{"age_s": 2, "start_s": 1.5}]
+        return web.json_response({"policy": "p", "window_s": 5.0, "decisions": decisions, "starts": starts})
 
     async with serving(web.get("/scaling", scaling)) as client:
         told = await client.scaling(lambda: 10.0)
     assert [one.t_s for one in told.decisions] == [7.0, 9.0]  # in order, and none of before the schedule's origin
     assert told.decisions[1] == Decision(9.0, 2, 1, 9, 0.25, 20.0, 4, "queue wait")
     assert told.starts == (Start(8.0, 1.5),)
+
+
+def test_a_decision_tells_nothing_of_the_load_before():
+    """The fleet's window of 5 s: at 4.9 s of a point it still held what came before, so that is left out."""
+    decisions = [DECISION | {"age_s": age_s} for age_s in (8.0, 5.1, 5.0, 1.0)]
+    told = read_scaling({"window_s": 5.0, "decisions": decisions}, now_s=10.0)
+    assert [one.queue_wait_p95_s for one in told.decisions] == [None, None, 0.25, 0.25]
+    assert [one.arrival_rps for one in told.decisions] == [None, None, 20.0, 20.0]
+    assert [(one.target, one.reason) for one in told.decisions] == [(4, "queue wait")] * 4
+
+
+@pytest.mark.parametrize("window_s", [None, "5", float("nan")])
+def test_a_window_of_unknown_length_may_reach_back_to_any_load(window_s):
+    told = read_scaling({"window_s": window_s, "decisions": [DECISION]}, now_s=10.0)
+    assert [(one.queue_wait_p95_s, one.arrival_rps) for one in told.decisions] == [(None, None)]
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_capacity_shades_the_bracket_and_draws_the_promise(folder, tmp_path):
     assert (band.get_x(), band.get_x() + band.get_width()) == (40, 90)
     (promise,) = marks(latency, "promise")
     assert list(promise.get_ydata()) == [0.2, 0.2]
-    assert [path.name for path in save_capacity(folder)] == ["capacity.png", "capacity.svg"]
+    assert [path.name for path in save_capacity(folder)] == ["capacity.png", "capacity.svg", "capacity.drawn.csv"]
 
 
 def test_what_was_not_found_or_resolved_is_said(folder):

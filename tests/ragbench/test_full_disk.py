@@ -119,7 +119,7 @@ def test_what_is_said_of_an_error(error: OSError, line: str | None) -> None:
 
 def test_a_file_that_an_error_names_already_stays_named() -> None:
     with pytest.raises(FileNotFoundError) as caught, naming(Path("other")):
-        Path("/no/such/file").read_text()
+        Path("/no/such/file").read_text(encoding="utf-8")
     assert caught.value.filename == "/no/such/file"
 
 

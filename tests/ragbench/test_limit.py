@@ -38,5 +38,5 @@ def test_medians_of_both_make_the_ratio() -> None:
 
 def test_the_file_has_a_row_a_turn() -> None:
     assert limit_csv([turn(1, 100.0, 90.0)]) == (
-        "design,max_batch_size,users,seed,bare_rps,served_rps,ratio\ntiny,32,64,1,100.00,90.00,0.9000\n"
+        "configuration,max_batch_size,users,seed,bare_rps,served_rps,ratio\ntiny,32,64,1,100.00,90.00,0.9000\n"
     )

@@ -1,5 +1,6 @@
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -11,7 +12,7 @@ from matplotlib.colors import to_hex
 from ragbench import plots
 from ragbench.plots.distribution import common_rates, slower
 from ragbench.plots.lines import lines, one_each, runs
-from ragbench.plots.replicas import changes, in_flight
+from ragbench.plots.replicas import changes, in_flight, queue_wait_p95
 from ragbench.plots.stages import shares
 from ragbench.plots.study import Study, locate
 from ragbench.plots.style import arrivals_told
@@ -346,6 +347,14 @@ def test_points_of_different_machines_are_never_joined(tmp_path):
     assert "one and on other" in _texts(plots.FIGURES["latency"](both))
 
 
+@pytest.mark.parametrize("column", ["hostname", "code"])
+def test_points_of_different_nodes_or_code_are_never_joined(study, column):
+    summary = study.summary.assign(**{column: ["one", "other"] * (len(study.summary) // 2)})
+    found = lines(replace(study, summary=summary))
+    assert len(found) == 2 * len(lines(study))
+    assert all(line.points[column].nunique() == 1 for line in found)
+
+
 def test_many_settings_show_the_largest_and_the_caption_says_so(tmp_path):
     many = {"batched": [{"max_batch_size": size} for size in (1, 2, 4, 8, 16, 32, 64, 128, 256)]}
     study = plots.load_study(write_study(tmp_path / "it", designs=many, arrivals=("ideal",), rates=(10,)))
@@ -421,18 +430,48 @@ def test_decisions_are_marked_at_the_size_they_asked_for_with_their_reason(stepp
     top, _, bottom = figure.axes
     assert _marks(top, "up: queue wait") == [(2.5, 3.0)]
     assert _marks(top, "down: outstanding per replica") == [(3.5, 2.0)]
-    assert _marks(bottom, "queue wait") == [(0.5, 0.05), (2.5, 0.25), (3.5, pytest.approx(0.35))]
     assert bottom.get_ylabel() == "queue_wait_p95_s\n(seconds)"
     assert {x for x, _ in _marks(top, "step up")} == {2.0}
     assert _legend(figure).endswith("step up | up: queue wait | down: outstanding per replica")
     assert "Step arrivals" in _texts(figure)
 
 
-def test_without_decisions_there_is_no_panel_for_them(stepping):
+def test_the_queue_wait_is_of_this_point_and_never_of_the_one_before(stepping):
+    """The autoscaler saw a wait of 99 s, left by the load before; no answer of this point waited a second."""
+    (point,) = stepping.glob("scaled-step*")
+    old = [Decision(t_s, 1, 0, 9, 99.0, 20.0, 1, "hold") for t_s in (0.5, 2.5)]
+    (point / "scaling.csv").write_text(scaling_csv(old))
+    study = plots.load_study(stepping)
+    drawn = [wait_s for _, wait_s in _marks(plots.FIGURES["replicas"](study).axes[2], "queue wait")]
+    assert len(drawn) == 80
+    assert 0 < np.nanmax(drawn) <= study.requests(point.name)["queue_s"].max() < 1
+
+
+def test_the_queue_wait_is_the_p95_of_the_answers_of_the_seconds_before():
+    requests = pd.DataFrame({"done_s": [1.0, 2.0, 9.0, np.nan, 10.0], "queue_s": [0.5, 0.1, 0.2, 7.0, 0.3]})
+    moments, waits = queue_wait_p95(requests)
+    at = dict(zip(moments.tolist(), waits.tolist(), strict=True))
+    assert np.isnan(at[0.875])
+    assert [at[1.0], at[5.5], at[6.5], at[9.0], at[10.0]] == [0.5, 0.5, 0.1, 0.2, 0.3]
+    assert np.isnan(at[7.5])
+
+
+def test_without_rows_the_queue_wait_is_what_the_autoscaler_saw_of_this_point(stepping):
+    (point,) = stepping.glob("scaled-step*")
+    (point / "requests.csv").unlink()
+    seen = [Decision(0.5, 1, 0, 9, None, None, 1, "hold"), Decision(3.5, 1, 0, 9, 0.35, 20.0, 1, "hold")]
+    (point / "scaling.csv").write_text(scaling_csv(seen))
+    figure = plots.FIGURES["replicas"](plots.load_study(stepping))
+    assert [axes.get_ylabel() for axes in figure.axes] == ["replicas\n(processes)", "queue_wait_p95_s\n(seconds)"]
+    assert [wait_s for _, wait_s in _marks(figure.axes[1], "queue wait") if not np.isnan(wait_s)] == [0.35]
+
+
+def test_without_decisions_and_rows_there_are_only_replicas(stepping):
     (point,) = stepping.glob("scaled-step*")
     (point / "scaling.csv").unlink()
+    (point / "requests.csv").unlink()
     figure = plots.FIGURES["replicas"](plots.load_study(stepping))
-    assert len(figure.axes) == 2
+    assert len(figure.axes) == 1
     assert "up:" not in _legend(figure)
 
 
@@ -457,14 +496,15 @@ def test_figures_leave_matplotlib_as_it_was(study):
     assert dict(mpl.rcParams) == before
 
 
-def test_save_all_writes_png_and_svg_and_removes_what_the_study_no_longer_has(tmp_path):
+def test_save_all_writes_png_svg_and_numbers_and_removes_what_the_study_no_longer_has(tmp_path):
     folder = write_study(tmp_path / "it", designs={"mine": [{}]}, arrivals=("ideal",), rates=(20,), duration_s=1)
     (folder / "figures").mkdir()
-    (folder / "figures" / "replicas.png").write_bytes(b"old")
+    for old in ("replicas.png", "replicas.drawn.csv"):
+        (folder / "figures" / old).write_bytes(b"old")
     written = plots.save_all(folder)
     assert {path.name for path in (folder / "figures").iterdir()} == {path.name for path in written}
-    assert {path.suffix for path in written} == {".png", ".svg"}
-    assert {path.stem for path in written} == {"latency", "throughput", "stages", "distribution"}
+    names = ("latency", "throughput", "stages", "distribution")
+    assert {path.name for path in written} == {f"{n}.{kind}" for n in names for kind in ("png", "svg", "drawn.csv")}
 
 
 def test_study_is_found_from_here_or_from_the_repository(tmp_path, monkeypatch):

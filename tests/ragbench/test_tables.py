@@ -26,7 +26,7 @@ def test_carried_stops_below_the_first_rate_that_was_not_valid_for_every_seed(st
 
 
 def test_carried_of_one_seed_has_a_row_a_design_and_the_share_answered(study):
-    summary = study.summary[study.summary["seed"] == 1].assign(verdict="valid", completed=9, requests=10)
+    summary = study.summary[study.summary["seed"] == 1].assign(verdict="valid", answered_share=0.9)
     rows = tables.carried(Study("it", summary, study.folder))
     assert "seed" not in rows
     assert rows["answered_share"].tolist() == [0.9] * 4

@@ -77,7 +77,7 @@ async def test_every_decision_is_kept_with_its_inputs(party: Party, autoscaler: 
     party.wish = 3
     autoscaler.decide(9.0)
     told = autoscaler.describe()
-    assert told["policy"] == "it"
+    assert (told["policy"], told["window_s"]) == ("it", 5.0)
     assert told["starts"] == [{"age_s": 2.0, "start_s": 2.5}]
     first, second = told["decisions"]
     assert (first["number"], first["age_s"], first["target"]) == (0, 6.0, 2)

@@ -30,5 +30,5 @@ FIGURES: dict[str, Callable[[Results], Figure | None]] = {
 
 
 def save_all(results: Results) -> list[Path]:
-    """Write every figure the study has as PNG and SVG into its `figures/`; returns the files."""
+    """Write every figure the study has into its `figures/`, as `save` does; returns the files."""
     return save(results, FIGURES, RetrievalPaths(results.folder).figures)

@@ -103,6 +103,13 @@ def test_the_files_hold_the_claims(tmp_path):
     assert told["hardware"] == "this one"
 
 
+def test_the_files_can_be_read_back(tmp_path):
+    unknown = replace(CELL, p95_low_s=None, p95_high_s=None)
+    found = calibration(cells=[CELL, unknown])
+    report.write(found, tmp_path, about={})
+    assert report.load(tmp_path) == found
+
+
 def test_the_queues_are_judged_after_the_warm_up():
     """400 requests at 20/s, solved one by one; those due in the first tenth of the 20 s do not count."""
     due, service = queues._due(0.6 / 0.03, 20.0, 3), 0.03
@@ -124,7 +131,7 @@ def test_the_figures_show_what_is_not_clean(tmp_path):
     means, tails = figures.known_queues(calibration(cells=[CELL, unknown])).axes
     assert (len(means.collections), len(tails.collections)) == (2, 1)  # one interval is not known
     assert {path.name for path in figures.save(calibration(), tmp_path)} == {
-        f"{name}.{kind}" for name in ("rates", "queues", "stall") for kind in ("png", "svg")
+        f"{name}.{kind}" for name in ("rates", "queues", "stall") for kind in ("png", "svg", "drawn.csv")
     }
 
 

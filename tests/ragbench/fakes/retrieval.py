@@ -125,6 +125,7 @@ def main():
     parser.add_argument("--rates", action="store_true")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--mode", default="normal")
+    parser.add_argument("--reason", default="a bug\nin two lines")
     parser.add_argument("--at", default="")
     parser.add_argument("--mark", default="")
     given = parser.parse_args()
@@ -132,7 +133,7 @@ def main():
         if given.mode == "no-rates":
             sys.exit("no device here")
         return tell_rates(given.threads)
-    job = json.loads(Path(given.job).read_text())
+    job = json.loads(Path(given.job).read_text(encoding="utf-8"))
     mode = given.mode if given.at in ("", job["metric"]) else "normal"
     tell(progress=f"measuring {job['metric']}")
     print(f"log of {job['metric']}", file=sys.stderr)
@@ -147,7 +148,7 @@ def main():
         if mode == "dies" and number == 1:
             sys.exit("no memory here")
         if mode == "fails" and number == 1:
-            tell(row={**row, "status": "failed", "reason": "a bug\nin two lines", "search_s": None})
+            tell(row={**row, "status": "failed", "reason": given.reason, "search_s": None})
         else:
             tell(row=row)
     return None

@@ -25,8 +25,9 @@ WARMUP, STALL_AFTER_S, STALL_S = 8, 0.5, 2.0
 class Fake:
     """One server in one mode. Serves requests one after another, `service_s` each."""
 
-    def __init__(self, mode: str, service_s: float, share: float) -> None:
+    def __init__(self, mode: str, service_s: float, *, said: str, share: float) -> None:
         self.mode = mode
+        self.said = said
         self.share = share
         self.service_s = service_s
         self.asked = 0
@@ -54,9 +55,9 @@ class Fake:
             case "refuses":
                 return web.json_response({"detail": "queue full"}, status=429, headers={"Retry-After": "1"})
             case "breaks":
-                return web.json_response({"detail": "inside"}, status=500)
+                return web.json_response({"detail": self.said}, status=500)
             case "some-break" if self.is_bad():
-                return web.json_response({"detail": "inside"}, status=500)
+                return web.json_response({"detail": self.said}, status=500)
             case "some-reset" if self.is_bad():
                 assert request.transport is not None
                 request.transport.abort()
@@ -132,12 +133,17 @@ async def replicas(request: web.Request) -> web.Response:
 
 
 async def scaling(request: web.Request) -> web.Response:
-    """GET /scaling: a decision of an hour ago and one of just now; the start of a replica."""
+    """GET /scaling: a decision of an hour ago and one of just now; the start of a replica; a short window."""
     told = {"number": 1, "ready": 1, "starting": 0, "outstanding": 9, "queue_wait_p95_s": 0.5, "arrival_rps": 20.0}
     told |= {"target": 2, "reason": "queue wait"}
     starts = [{"age_s": 0.001, "start_s": 2.5}]
     return web.json_response(
-        {"policy": "fake", "decisions": [{**told, "age_s": age_s} for age_s in (3600.0, 0.001)], "starts": starts}
+        {
+            "policy": "fake",
+            "window_s": 0.25,
+            "decisions": [{**told, "age_s": age_s} for age_s in (3600.0, 0.001)],
+            "starts": starts,
+        }
     )
 
 
@@ -148,10 +154,13 @@ async def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--service-s", type=float, default=0.0)
     parser.add_argument("--share", type=float, default=0.0, help="of the requests, in modes some-...")
+    parser.add_argument("--say", default="inside")  # in the log at the start, and as the error where it breaks
     parser.add_argument("--replicas", action="store_true")
     parser.add_argument("--scaling", action="store_true")
     options, _ = parser.parse_known_args()
     print(f"fake starts in mode {options.mode}", file=sys.stderr, flush=True)
+    if options.say != "inside":
+        print(options.say, file=sys.stderr, flush=True)
     if options.mode == "dies-at-start":
         sys.exit("no model here")
     end = asyncio.Event()
@@ -160,7 +169,7 @@ async def main() -> None:
     if options.mode == "with-child":
         child = subprocess.Popen(["sleep", "600"], start_new_session=True)
         print(f"child {child.pid}", file=sys.stderr, flush=True)
-    fake = Fake(options.mode, options.service_s, options.share)
+    fake = Fake(options.mode, options.service_s, said=options.say, share=options.share)
     application = web.Application()
     application.router.add_post("/rag", fake.rag)
     application.router.add_get("/info", info)

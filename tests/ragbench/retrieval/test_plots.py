@@ -38,7 +38,7 @@ def test_figures_are_written_and_stale_ones_removed(small):
     stale.parent.mkdir(exist_ok=True)
     stale.touch()
     names = {path.name for path in save_all(small)}
-    assert names == {f"{name}.{kind}" for name in FIGURES if name != "gpu" for kind in ("png", "svg")}
+    assert names == {f"{name}.{kind}" for name in FIGURES if name != "gpu" for kind in ("png", "svg", "drawn.csv")}
     assert {path.name for path in stale.parent.iterdir()} == names
 
 

@@ -76,8 +76,8 @@ def test_a_load_without_measured_answers_is_no_agreement():
 def test_the_table_is_csv():
     lines = agreement_csv([agreement(pair([1, 2], [1, 3], speed=1.25)), agreement(pair([1, 2], None))]).splitlines()
     assert lines[0] == ",".join(COLUMNS)
-    assert lines[1].startswith("batched,poisson,50,1,0.5,valid,1.25,True,1.5,2,0.333333,1.5,0,")
-    assert lines[2].startswith("batched,poisson,50,1,0.5,valid,1,False,1.5,,,1.5,0,")
+    assert lines[1].startswith("batched,poisson,50,1,0.5,valid,1.25,true,1.5,2,0.333333,1.5,0,")
+    assert lines[2].startswith("batched,poisson,50,1,0.5,valid,1,false,1.5,,,1.5,0,")
 
 
 def test_latencies_are_of_what_was_due_in_the_window():

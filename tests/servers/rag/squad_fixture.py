@@ -13,7 +13,9 @@ def write_squad(path: Path, *, contexts: int = 60, facts_each: int = 2) -> Path:
     wanted = contexts * facts_each
     stated = [fact for fact in facts(100 + 10 * wanted) if is_held_out(fact.entity)][:wanted]
     paragraphs = [_paragraph(stated[start : start + facts_each]) for start in range(0, wanted, facts_each)]
-    path.write_text(json.dumps({"version": "1.1", "data": [{"title": "Facts", "paragraphs": paragraphs}]}))
+    path.write_text(
+        json.dumps({"version": "1.1", "data": [{"title": "Facts", "paragraphs": paragraphs}]}), encoding="utf-8"
+    )
     return path
 
 

@@ -26,7 +26,7 @@ def qa(name: str, question: str, *answers: str) -> dict[str, Any]:
 
 def write(path: Path, *paragraphs: dict[str, Any]) -> Path:
     articles = [{"title": "one", "paragraphs": paragraphs[:1]}, {"title": "other", "paragraphs": paragraphs[1:]}]
-    path.write_text(json.dumps({"version": "1.1", "data": articles}))
+    path.write_text(json.dumps({"version": "1.1", "data": articles}), encoding="utf-8")
     return path
 
 
@@ -152,7 +152,7 @@ def test_the_hubs_rows_give_the_same_as_the_json(small: Path, tmp_path: Path, mo
     rows = [
         {"id": entry["id"], "context": paragraph["context"], "question": entry["question"]}
         | {"answers": {key: [answer[key] for answer in entry["answers"]] for key in ("text", "answer_start")}}
-        for article in json.loads(small.read_text())["data"]
+        for article in json.loads(small.read_text(encoding="utf-8"))["data"]
         for paragraph in article["paragraphs"]
         for entry in paragraph["qas"]
     ]

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 
 def run(path: Path, job: dict[str, Any] | None, *flags: str) -> subprocess.CompletedProcess[str]:
     if job is not None:
-        path.write_text(json.dumps(job))
+        path.write_text(json.dumps(job), encoding="utf-8")
     command = [sys.executable, "-m", "servers.retrieval", *(flags or [str(path)])]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
