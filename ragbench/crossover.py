@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ragbench.compare import LATENCIES, Cell, Comparison
+from ragbench.compare import Cell, Comparison
 from ragbench.differences import Difference
 from ragbench.intervals import Floats, Interval
+from ragbench.sides import LATENCIES
 
 TIMES = 4000
 SURE = 0.95  # the share of redrawn differences in which the servers must cross, once
@@ -92,9 +93,9 @@ def _crossover(cells: Sequence[Cell], rates: Floats, differences: Sequence[Diffe
 
 
 def _redrawn(differences: Sequence[Difference]) -> Floats:
-    """What the differences might have been: each plus its error times Student's t, (TIMES, rates)."""
+    """What the differences might have been: (TIMES, rates)."""
     rng = np.random.default_rng(_SEED)
-    drawn = [each.log_ratio + each.error * rng.standard_t(each.degrees, TIMES) for each in differences]
+    drawn = [each.drawn(TIMES, rng) for each in differences]
     return np.stack(drawn, axis=1)
 
 

@@ -1,26 +1,35 @@
 """How far two servers' figures lie apart, as a ratio with the error it may carry. Pure: knows no file and no design.
 
-Ratios are kept as logarithms, in which half and double are equally far from one. An error comes from repeats with other
-seeds where there are at least three of them; else from blocks of neighbouring requests drawn again within the runs, and
-then it speaks of these runs only: what another start of the same server would have done is not in it.
+Ratios are kept as logarithms, in which half and double are equally far from one. The runs of all seeds are taken
+together: one quantile of all their requests, never a mean of quantiles. The error comes from blocks of neighbouring
+requests drawn again within each run. From three seeds on it is checked against how much the seeds differ: where that is
+more than blocks explain, the starts of the servers differ too, and what is beyond the blocks is added (Birge's ratio).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.stats import t
 
-from ragbench.intervals import FEWEST_BLOCKS, FEWEST_VALUES, Floats, Interval, block_indices, block_length
+from ragbench.intervals import FEWEST_BLOCKS, FEWEST_VALUES, Floats, Interval, block_length
+from ragbench.resampling import Counts, Statistics, counts_drawn
 
-Method = Literal["seeds, paired", "seeds", "within the runs, paired", "within the runs"]
-Statistics = Callable[[Floats], Floats]  # (m, n) resamples -> (m, k) figures
+Both = tuple[Floats, Floats]  # values of one run on side a and on side b
+Method = Literal["seeds pooled, paired", "seeds pooled", "within the runs, paired", "within the runs"]
+METHODS: dict[tuple[bool, bool], Method] = {  # by whether seeds show how starts differ, and whether runs are paired
+    (True, True): "seeds pooled, paired",
+    (True, False): "seeds pooled",
+    (False, True): "within the runs, paired",
+    (False, False): "within the runs",
+}
 
-FEWEST_SEEDS = 3
-_TIMES = 1000
+ALPHA = 0.05  # of all intervals of a comparison together
+FEWEST_SEEDS = 3  # to see how starts differ
+_SHARED = 4.0  # degrees of freedom that the other cells of a comparison lend to how much one cell's seeds differ
+_TIMES = 500
 _FEWEST_TIMES = 200
 _MOST_DRAWN = 20_000_000  # values drawn in all; beyond that, fewer resamples
 _AT_ONCE = 2_000_000  # values held at once: 16 MB
@@ -28,9 +37,10 @@ _AT_ONCE = 2_000_000  # values held at once: 16 MB
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """ln(b / a) of one figure. `error`: its standard error, from `degrees` degrees of freedom.
+    """ln(b / a) of one figure. `error`: its standard error within the runs, from `degrees` degrees of freedom.
 
-    `resolution`: the smallest step that the figure can take, such as one answer more; no interval is narrower.
+    `starts_error`: the standard error that the seeds show beyond it. `resolution`: the smallest step that the figure
+    can take, such as one answer more; no interval is narrower.
     """
 
     log_ratio: float
@@ -38,16 +48,49 @@ class Difference:
     degrees: float
     method: Method
     resolution: float = 0.0
+    starts_error: float = 0.0
+    seeds: int = 1
 
     @property
     def percent(self) -> float:
         """How much more b is than a, in percent of a."""
         return percent(self.log_ratio)
 
-    def interval(self, level: float = 0.95) -> Interval:
-        """Where the difference lies, in percent of a; Student's t."""
-        half = max(float(t.ppf(0.5 + level / 2, self.degrees)) * self.error, self.resolution)
+    def interval(self, *, cells: int = 1) -> Interval:
+        """Where the difference lies, in percent of a, wide enough that `cells` such intervals hold at once.
+
+        Student's t. Errors within the runs are independent from cell to cell, or nearly: Bonferroni. How a server
+        started is in all its cells at once, so that part has few degrees of freedom but is not tried anew in each cell.
+        """
+        within = float(t.ppf(1 - ALPHA / 2 / cells, self.degrees))
+        half = within * self.error
+        if self.starts_error:
+            starts = max(within, float(t.ppf(1 - ALPHA / 2, self.seeds - 1)))
+            half = math.hypot(half, starts * self.starts_error)
+        half = max(half, self.resolution)
         return Interval(percent(self.log_ratio - half), percent(self.log_ratio + half))
+
+    def drawn(self, times: int, rng: np.random.Generator) -> Floats:
+        """What the difference might have been, (times,)."""
+        found = self.log_ratio + self.error * rng.standard_t(self.degrees, times)
+        return found + self.starts_error * rng.standard_t(self.seeds - 1, times) if self.starts_error else found
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """ln(b / a) of one figure with its error within the runs, and how much more than that its seeds differ.
+
+    `excess`: the variance between seeds by the variance that blocks explain; about 1 where all starts are alike. None:
+    fewer than three seeds, or runs too short to tell.
+    """
+
+    log_ratio: float
+    error: float
+    degrees: float
+    seeds: int
+    excess: float | None
+    is_paired: bool
+    resolution: float = 0.0
 
 
 def percent(log_ratio: float) -> float:
@@ -55,95 +98,124 @@ def percent(log_ratio: float) -> float:
     return 100 * math.expm1(min(log_ratio, 700.0))  # e^709 is the largest float
 
 
-def over_seeds(a: ArrayLike, b: ArrayLike, *, is_paired: bool, resolution: float = 0.0) -> Difference | None:
-    """From one figure a seed on each side, in the same order of seeds where paired. None: too few seeds, or a zero.
-
-    Paired: t interval of the mean of ln(b / a). Otherwise Welch's, of the difference of the mean logarithms.
-    """
-    figures = [np.asarray(side, dtype=np.float64) for side in (a, b)]
-    if any(len(side) < FEWEST_SEEDS or not np.all(side > 0) for side in figures):
-        return None
-    logs_a, logs_b = (np.log(side) for side in figures)
-    if is_paired:
-        ratios = logs_b - logs_a
-        error = float(np.std(ratios, ddof=1)) / math.sqrt(len(ratios))
-        return Difference(float(np.mean(ratios)), error, len(ratios) - 1, "seeds, paired", resolution)
-    shares = [float(np.var(logs, ddof=1)) / len(logs) for logs in (logs_a, logs_b)]
-    below = sum(share**2 / (len(logs) - 1) for share, logs in zip(shares, (logs_a, logs_b), strict=True))
-    degrees = sum(shares) ** 2 / below if below > 0 else len(logs_a) + len(logs_b) - 2
-    apart = float(np.mean(logs_b) - np.mean(logs_a))
-    return Difference(apart, math.sqrt(sum(shares)), degrees, "seeds", resolution)
-
-
-def within_runs(
-    runs: Sequence[tuple[Floats, Floats]],
+def estimates(
+    runs: Sequence[Both],
     statistics: Statistics,
     *,
     is_paired: bool,
     rng: np.random.Generator,
     resolution: float = 0.0,
-) -> list[Difference] | None:
-    """One Difference per statistic, from pairs of runs (values of a, values of b) in the order of time.
+) -> list[Estimate | None]:
+    """One per statistic, from pairs of runs (values of a, values of b) in the order of time. Empty: too short to say.
 
-    Paired: value i of a and of b belong together, and the same blocks are drawn from both. An absent value is nan.
-    None where a run is too short to say, or a figure is zero or absent.
+    Paired: value i of a and of b belong together, and the same blocks are drawn from both. An infinite value is larger
+    than all others. None where a figure is zero, or infinite in any resample: then it may not be there at all.
     """
-    drawn = [_drawn(a, b, statistics, is_paired=is_paired, rng=rng.spawn(1)[0]) for a, b in runs]
-    told = [each for each in drawn if each is not None]
-    if not told or len(told) < len(runs):
-        return None
-    ratios = np.mean([ratio for ratio, _, _ in told], axis=0)
-    errors = np.sqrt(np.sum([error**2 for _, error, _ in told], axis=0)) / len(told)
-    degrees = sum(blocks - 1 for _, _, blocks in told)
-    if not (np.isfinite(ratios).all() and np.isfinite(errors).all()):
-        return None
-    method: Method = "within the runs, paired" if is_paired else "within the runs"
-    return [Difference(float(r), float(e), degrees, method, resolution) for r, e in zip(ratios, errors, strict=True)]
+    assert not is_paired or all(len(a) == len(b) for a, b in runs), "what belongs together has one length"
+    lengths = [_lengths(a, b, is_paired=is_paired) for a, b in runs]
+    blocks = np.array([min(len(a) / of_a, len(b) / of_b) for (a, b), (of_a, of_b) in zip(runs, lengths, strict=True)])
+    degrees = float(blocks.sum()) - len(runs)
+    if min(sum(map(len, side)) for side in zip(*runs, strict=True)) < FEWEST_VALUES or degrees < FEWEST_BLOCKS - 1:
+        return []
+    together, alone = _redrawn(runs, lengths, statistics, is_paired=is_paired, rng=rng)
+    own = _log_ratios(runs, _once(runs), statistics)[0]
+    errors = _deviations(together) * math.sqrt(blocks.sum() / degrees)
+    excess = _excess(
+        np.array([_log_ratios([run], _once([run]), statistics)[0] for run in runs]),
+        np.array([_deviations(each) for each in alone]) * np.sqrt(blocks / np.maximum(blocks - 1, 1))[:, None],
+    )
+    return [
+        Estimate(float(ratio), float(error), degrees, len(runs), _known(more), is_paired, resolution)
+        if np.isfinite([ratio, error]).all()
+        else None
+        for ratio, error, more in zip(own, errors, excess, strict=True)
+    ]
 
 
-def _drawn(
-    a: Floats, b: Floats, statistics: Statistics, *, is_paired: bool, rng: np.random.Generator
-) -> tuple[Floats, Floats, float] | None:
-    """ln(b / a) of each statistic, its standard error over resamples, and how many blocks a resample has."""
-    assert not is_paired or len(a) == len(b), "what belongs together has one length"
-    if min(len(a), len(b)) < FEWEST_VALUES:
-        return None
-    lengths = [block_length(_filled(side)) for side in (a, b)]
-    if is_paired:
-        lengths = [max(lengths)] * 2
-    blocks = min(len(side) / length for side, length in zip((a, b), lengths, strict=True))
-    if blocks < FEWEST_BLOCKS:
-        return None
-    times = min(_TIMES, max(_FEWEST_TIMES, _MOST_DRAWN // max(len(a), len(b))))
-    each = max(1, _AT_ONCE // max(len(a), len(b)))
-    ratios = []
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for first in range(0, times, each):
-            count = min(each, times - first)
-            places = block_indices(len(a), length=lengths[0], times=count, rng=rng)
-            other = places if is_paired else block_indices(len(b), length=lengths[1], times=count, rng=rng)
-            ratios.append(np.log(statistics(b[other]) / statistics(a[places])))
-        own = np.log(statistics(b[None, :])[0] / statistics(a[None, :])[0])
-        spread = np.std(np.concatenate(ratios), axis=0, ddof=1)
-    return own, spread * math.sqrt(blocks / (blocks - 1)), blocks
+def _lengths(a: Floats, b: Floats, *, is_paired: bool) -> tuple[int, int]:
+    of_a, of_b = (min(block_length(_filled(side)), max(1, len(side))) for side in (a, b))
+    return (max(of_a, of_b), max(of_a, of_b)) if is_paired else (of_a, of_b)
 
 
 def _filled(values: Floats) -> Floats:
-    absent = np.isnan(values)
+    absent = ~np.isfinite(values)
     return np.where(absent, 0.0 if absent.all() else float(np.mean(values[~absent])), values)
 
 
-def quantiles(values: Floats, shares: Sequence[float]) -> Floats:
-    """Quantiles of each row by linear interpolation, absent values left out: (m, n) -> (m, k); nan where all are."""
-    ordered = np.sort(values, axis=1)  # nan last
-    count = np.count_nonzero(~np.isnan(ordered), axis=1)
-    places = np.maximum(count - 1, 0)[:, None] * np.asarray(shares)
-    below = np.floor(places).astype(np.int64)
-    above = np.minimum(below + 1, np.maximum(count - 1, 0)[:, None])
-    low, high = (np.take_along_axis(ordered, at, axis=1) for at in (below, above))
-    return low + (high - low) * (places - below)
+def _redrawn(
+    runs: Sequence[Both],
+    lengths: Sequence[tuple[int, int]],
+    statistics: Statistics,
+    *,
+    is_paired: bool,
+    rng: np.random.Generator,
+) -> tuple[Floats, list[Floats]]:
+    """ln(b / a) of each resample: of all runs together, (m, k), and of each run alone."""
+    n = max(sum(map(len, side)) for side in zip(*runs, strict=True))
+    times = min(_TIMES, max(_FEWEST_TIMES, _MOST_DRAWN // n))
+    each = max(1, _AT_ONCE // n)
+    together, alone = [], []
+    for first in range(0, times, each):
+        count = min(each, times - first)
+        drawn = []
+        for (a, b), (of_a, of_b) in zip(runs, lengths, strict=True):
+            counts = counts_drawn(len(a), length=of_a, times=count, rng=rng)
+            other = counts if is_paired else counts_drawn(len(b), length=of_b, times=count, rng=rng)
+            drawn.append((counts, other))
+        together.append(_log_ratios(runs, drawn, statistics))
+        if len(runs) >= FEWEST_SEEDS:
+            alone.append([_log_ratios([run], [both], statistics) for run, both in zip(runs, drawn, strict=True)])
+    return np.concatenate(together), [np.concatenate(of_run) for of_run in zip(*alone, strict=True)]
 
 
-def totals(values: Floats) -> Floats:
-    """The sum of each row, (m, n) -> (m, 1)."""
-    return values.sum(axis=1, keepdims=True)
+def _once(runs: Sequence[Both]) -> list[tuple[Counts, Counts]]:
+    return [(np.ones((1, len(a)), np.int32), np.ones((1, len(b)), np.int32)) for a, b in runs]
+
+
+def _log_ratios(runs: Sequence[Both], counts: Sequence[tuple[Counts, Counts]], statistics: Statistics) -> Floats:
+    """ln(b / a) of each resample of all `runs` together, (m, k)."""
+    a, b = (
+        statistics(np.concatenate(values), np.concatenate(drawn, axis=1))
+        for values, drawn in zip(zip(*runs, strict=True), zip(*counts, strict=True), strict=True)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(b / a)
+
+
+def _deviations(drawn: Floats) -> Floats:
+    with np.errstate(invalid="ignore"):
+        return np.std(drawn, axis=0, ddof=1)
+
+
+def _excess(log_ratios: Floats, errors: Floats) -> Floats:
+    """Of each figure, the variance over runs by the mean of the variances within them; (runs, k) -> (k,)."""
+    if len(log_ratios) < FEWEST_SEEDS:
+        return np.full(log_ratios.shape[1], np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.var(log_ratios, axis=0, ddof=1) / np.mean(errors**2, axis=0)
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def differences(found: Sequence[Estimate]) -> list[Difference]:
+    """From estimates of figures whose seeds differ for the same reasons."""
+    known = [(each.excess, each.seeds - 1) for each in found if each.excess is not None]
+    shared = float(np.average([excess for excess, _ in known], weights=[n for _, n in known])) if known else 1.0
+    return [_difference(each, shared) for each in found]
+
+
+def _difference(estimate: Estimate, shared: float) -> Difference:
+    degrees, is_pooled = estimate.seeds - 1, estimate.seeds >= FEWEST_SEEDS
+    own = estimate.excess
+    excess = shared if own is None else (degrees * own + _SHARED * shared) / (degrees + _SHARED)
+    return Difference(
+        estimate.log_ratio,
+        estimate.error,
+        estimate.degrees,
+        METHODS[is_pooled, estimate.is_paired],
+        resolution=estimate.resolution,
+        starts_error=estimate.error * math.sqrt(max(0.0, excess - 1)) if is_pooled else 0.0,
+        seeds=estimate.seeds,
+    )

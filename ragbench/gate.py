@@ -1,7 +1,6 @@
 """A gate for CI: `latency_p95_s > +5%` fails where the whole interval of a difference is beyond it. Pure.
 
-A load at which the first side kept up and the second no longer does has no latency to compare; a gate on latency fails
-there too, since a growing queue is slower than any percentage.
+It fails as well where the verdicts alone say so: the first side kept up at a load and the second failed or fell behind.
 """
 
 import re
@@ -9,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ragbench.compare import LATENCIES, Cell, Comparison
+from ragbench.compare import Cell, Comparison
 from ragbench.config import StudyError
-from ragbench.sides import METRICS
+from ragbench.pairs import BROKEN, OVERLOADED
+from ragbench.sides import LATENCIES, METRICS
 from ragbench.wording import signed, span
 
 Outcome = Literal["fails", "holds", "not shown", "not compared"]
@@ -57,7 +57,7 @@ def parse_gates(options: Sequence[str]) -> list[Gate]:
 
 
 def judge(comparison: Comparison, gates: Sequence[Gate]) -> list[Judged]:
-    """Every cell of each gate's figure. Raises StudyError where a gate has nothing at all to judge."""
+    """Every cell of each gate's figure. Raises StudyError where a gate has no pair that can be judged."""
     judged = [
         _judged(comparison, gate, cell) for gate in gates for cell in comparison.cells if cell.metric == gate.metric
     ]
@@ -73,12 +73,31 @@ def judge(comparison: Comparison, gates: Sequence[Gate]) -> list[Judged]:
 
 def _judged(comparison: Comparison, gate: Gate, cell: Cell) -> Judged:
     found = comparison.interval(cell)
+    worse = _worse(gate, cell)
+    if worse:
+        return Judged(gate, cell, "fails", worse)
     if found is None:
-        died = cell.pair.is_failed(1) and not cell.pair.is_failed(0)
-        fell = gate.metric in LATENCIES and gate.is_above and cell.pair.is_growing(1) and not cell.pair.is_growing(0)
-        return Judged(gate, cell, "fails" if fell or died else "not compared", cell.why_not)
+        return Judged(gate, cell, "not compared", cell.why_not)
     if gate.is_above:
         is_beyond, is_within = found.low > gate.percent, found.high <= gate.percent
     else:
         is_beyond, is_within = found.high < gate.percent, found.low >= gate.percent
     return Judged(gate, cell, "fails" if is_beyond else "holds" if is_within else "not shown", span(found))
+
+
+def _worse(gate: Gate, cell: Cell) -> str:
+    """Why a verdict alone says that b is worse; empty: it does not. Nothing is judged by such points' figures.
+
+    A server that failed where the first did not is worse by any figure. One that falls behind where the first keeps up
+    has a latency beyond any percentage; one that refuses answers less, but what it answers may be as fast.
+    """
+    pair = cell.pair
+    if pair.is_broken(1) and not pair.is_broken(0) and pair.is_measured(0):
+        return f"{pair.named(1, BROKEN)}, {pair.a} did not"
+    if not pair.used or pair.verdict(0) != "valid":
+        return ""
+    is_latency = gate.metric in LATENCIES
+    if is_latency != gate.is_above:  # a gate on getting better
+        return ""
+    fallen = ("saturated",) if is_latency else OVERLOADED
+    return f"{pair.named(1, fallen)}, {pair.a} valid" if pair.verdict(1) in fallen else ""

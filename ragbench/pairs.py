@@ -5,13 +5,16 @@ closed loop) they have no more in common than rate and seed.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ragbench.config import StudyError
 from ragbench.sides import Level, Run, Side, read_runs
 
-GROWING = frozenset({"saturated", "failed"})  # the latency of such a point is not a property of the server
+LEFT_OUT = ("failed", "contaminated", "client_limited", "failing")  # verdicts of points whose figures say nothing
+BROKEN = ("failed", "failing")  # of these, the ones that are the server's own doing
+OVERLOADED = ("saturated", "shedding")  # the most that a server answers, under a load that asked for more
+NOT_KEPT = "without its requests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,31 +28,58 @@ class Pair:
     runs: tuple[tuple[Run, Run], ...]
 
     @property
+    def used(self) -> tuple[tuple[Run, Run], ...]:
+        """The runs that have figures on both sides. A point left out takes its seed along, so that seeds stay equal."""
+        return tuple(runs for runs in self.runs if not any(why_left_out(run) for run in runs))
+
+    @property
     def is_paired(self) -> bool:
         """Whether each two runs got the same requests at the same moments."""
-        return all(a.schedule_sha256 is not None and a.schedule_sha256 == b.schedule_sha256 for a, b in self.runs)
+        return all(a.schedule_sha256 is not None and a.schedule_sha256 == b.schedule_sha256 for a, b in self.used)
 
     @property
     def seeds(self) -> list[int]:
         """The seeds that both sides have."""
         return [a.seed for a, _ in self.runs]
 
+    def verdict(self, side: int) -> str:
+        """Of the used runs of side 0 or 1: valid where all are. One overloaded seed counts: the others were lucky."""
+        told = [runs[side].verdict for runs in self.used]
+        return next((verdict for verdict in OVERLOADED if verdict in told), "valid")
+
+    def is_broken(self, side: int) -> bool:
+        """Whether any run of side 0 or 1 failed, or failed much of what it was asked."""
+        return any(runs[side].verdict in BROKEN for runs in self.runs)
+
+    def is_measured(self, side: int) -> bool:
+        """Whether any run of side 0 or 1 says something about the server."""
+        return any(not why_left_out(runs[side]) for runs in self.runs)
+
     @property
-    def remark(self) -> str:
-        """Which runs are not valid, as in `batched: saturated (3 of 3 seeds)`; empty: none."""
-        found = []
-        for name, side in ((self.a, [a for a, _ in self.runs]), (self.b, [b for _, b in self.runs])):
-            missed = Counter(run.verdict for run in side if run.verdict != "valid")
-            found += [f"{name}: {verdict} ({n} of {len(side)} seeds)" for verdict, n in missed.items()]
-        return "; ".join(found)
+    def left_out(self) -> str:
+        """The points left out, as in `batched contaminated (1 of 3 seeds)`; empty: none."""
+        return "; ".join(filter(None, (self._named(side, why_left_out) for side in (0, 1))))
 
-    def is_failed(self, side: int) -> bool:
-        """Whether any run of side 0 or 1 failed."""
-        return any(runs[side].verdict == "failed" for runs in self.runs)
+    @property
+    def overloaded(self) -> str:
+        """The overloaded points, as in `batched saturated (3 of 3 seeds)`; empty: none."""
+        return "; ".join(filter(None, (self.named(side, OVERLOADED) for side in (0, 1))))
 
-    def is_growing(self, side: int) -> bool:
-        """Whether any run of side 0 or 1 fell behind or failed."""
-        return any(runs[side].verdict in GROWING for runs in self.runs)
+    def named(self, side: int, verdicts: Sequence[str]) -> str:
+        """The runs of side 0 or 1 with one of `verdicts`, counted by verdict."""
+        return self._named(side, lambda run: run.verdict if run.verdict in verdicts else "")
+
+    def _named(self, side: int, word_of: Callable[[Run], str]) -> str:
+        counted = Counter(filter(None, (word_of(runs[side]) for runs in self.runs)))
+        of = f"of {len(self.runs)} seed{'s' if len(self.runs) > 1 else ''}"
+        return ", ".join(f"{(self.a, self.b)[side]} {word} ({n} {of})" for word, n in counted.items())
+
+
+def why_left_out(run: Run) -> str:
+    """Why nothing is compared with `run`; empty: it is used."""
+    if run.verdict in LEFT_OUT:
+        return run.verdict
+    return "" if run.has_requests else NOT_KEPT
 
 
 def make_pairs(a: Side, b: Side, *, arrival: str | None = None, is_across_machines: bool = False) -> list[Pair]:
@@ -64,9 +94,30 @@ def make_pairs(a: Side, b: Side, *, arrival: str | None = None, is_across_machin
     pairs = [pair for names in _matched(a, b, *sides) for pair in _at_each_level(*names)]
     if not pairs:
         raise StudyError(["the two sides have no load in common: no equal arrival, rate (or users) and seed"])
-    if not is_across_machines:
-        _refuse_machines(pairs)
+    refuse_mixtures(pairs, is_across_machines=is_across_machines)
     return pairs
+
+
+def refuse_mixtures(pairs: Sequence[Pair], *, is_across_machines: bool = False) -> None:
+    """Raise StudyError where runs that would be pooled or compared are not of one machine and one commit.
+
+    Two folders may be of two commits: that is what is compared. Two machines only where asked for. One folder of two
+    of either, on one side or between both, is a study that went on elsewhere: nobody asked what that changes.
+    """
+    runs = [[both[side] for pair in pairs for both in pair.used] for side in (0, 1)]
+    folders = [{run.paths.folder.parent.resolve() for run in side} for side in runs]
+    groups = [[*runs[0], *runs[1]]] if folders[0] & folders[1] else runs
+    for group in groups:
+        for what, found in (("machines", _machines(group)), ("commits", _commits(group))):
+            if len(found) > 1:
+                raise StudyError([f"{_folders(group)} was measured {_on_each(what, found)}; measure it again on one"])
+    if not is_across_machines and _machines(runs[0]).keys() != _machines(runs[1]).keys() and all(runs):
+        raise StudyError(
+            [
+                f"measured on different machines: {' and '.join(_machines(runs[0]))} against "
+                f"{' and '.join(_machines(runs[1]))}; --across-machines compares them all the same"
+            ]
+        )
 
 
 def _matched(
@@ -115,12 +166,18 @@ def _refuse_same(runs_a: Iterable[Run], runs_b: Iterable[Run]) -> None:
         )
 
 
-def _refuse_machines(pairs: Sequence[Pair]) -> None:
-    machines = [sorted({runs[side].hardware for pair in pairs for runs in pair.runs}) for side in (0, 1)]
-    if len({*machines[0], *machines[1]}) > 1:
-        raise StudyError(
-            [
-                f"measured on different machines: {' and '.join(machines[0])} against {' and '.join(machines[1])}; "
-                "--across-machines compares them all the same"
-            ]
-        )
+def _machines(runs: Iterable[Run]) -> Counter[str]:
+    return Counter(run.hardware for run in runs)
+
+
+def _commits(runs: Iterable[Run]) -> Counter[str]:
+    return Counter(run.commit[:7] for run in runs if run.commit)
+
+
+def _on_each(what: str, found: Counter[str]) -> str:
+    preposition = "on different machines" if what == "machines" else "at different commits"
+    return f"{preposition}: " + ", ".join(f"{name} ({n} of {found.total()} points)" for name, n in found.items())
+
+
+def _folders(runs: Iterable[Run]) -> str:
+    return " and ".join(dict.fromkeys(str(run.paths.folder.parent) for run in runs))

@@ -19,6 +19,7 @@ from ragbench.records import RecordError, load_requests, load_summary, read_mani
 from ragbench.slo import Slo
 
 METRICS = ("latency_p50_s", "latency_p95_s", "latency_p99_s", "throughput_rps", "goodput_rps")
+LATENCIES = {"latency_p50_s": 0.50, "latency_p95_s": 0.95, "latency_p99_s": 0.99}
 BINS = 100
 
 
@@ -48,8 +49,8 @@ class Level:
 class Requests:
     """A run's requests within its steady window.
 
-    `latencies_s`: of each one due in it, in order, nan without an ok answer. `answered`, `good`: ok answers, and those
-    within the SLO's limit for one request, that ended in each BINS-th of it.
+    `latencies_s`: of each one due in it, in order; a request without an ok answer is infinitely late. `answered`,
+    `good`: ok answers, and those within the SLO's limit for one request, that ended in each BINS-th of it.
     """
 
     latencies_s: Floats
@@ -74,15 +75,24 @@ class Run:
     schedule_sha256: str | None
     slo: Slo | None
     paths: PointPaths
+    commit: str | None = None  # None: not known
+    kept: Requests | None = None  # its requests, where they need not be read
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether its requests are there: a committed study may keep those of one seed alone."""
+        return self.kept is not None or self.paths.requests.is_file()
 
     def requests(self) -> Requests:
-        """Read its requests."""
+        """Its requests, read unless kept."""
+        if self.kept is not None:
+            return self.kept
         rows = load_requests(self.paths.requests)
         start_s, end_s = self.window_s
         due = rows[(rows["due_s"] >= start_s) & (rows["due_s"] <= end_s)].sort_values("request")
         ok = rows[(rows["status"] == "ok") & (rows["done_s"] >= start_s) & (rows["done_s"] <= end_s)]
         good = ok if self.slo is None else ok[ok["latency_s"] <= self.slo.limit_s]
-        latencies = due["latency_s"].where(due["status"] == "ok").to_numpy(dtype=np.float64)
+        latencies = due["latency_s"].where(due["status"] == "ok", np.inf).to_numpy(dtype=np.float64)
         return Requests(latencies, *(self._counts(part["done_s"]) for part in (ok, good)))
 
     def _counts(self, ends_s: "pd.Series[float]") -> Floats:
@@ -147,4 +157,5 @@ def _run(row: Mapping[str, Any], paths: PointPaths) -> Run:
         schedule_sha256=manifest.get("schedule_sha256"),
         slo=Slo.of(slo) if slo else None,
         paths=paths,
+        commit=manifest.get("git_commit"),
     )

@@ -103,3 +103,36 @@ def test_every_ragbench_command_exists() -> None:
     for _, command, *flags in used:
         options = {option for parameter in known[command].params for option in parameter.opts}
         assert {word for word in flags if word.startswith("--")} <= options
+
+
+# Every command that the README's claims rest on, and the test that runs a short form of it from end to end.
+TRUSTED = {
+    "ragbench arrivals": "tests/ragbench/test_arrival_checks.py::test_the_command_prints_and_writes_the_table",
+    "ragbench calibrate": "tests/ragbench/calibration/test_wire.py::test_the_command_runs_from_end_to_end",
+    "ragbench capacity": "tests/ragbench/test_capacity_run.py::test_the_known_capacity_is_found_from_end_to_end",
+    "ragbench simulate": "tests/ragbench/simulator/test_simulate_command.py::test_a_known_study_is_found_again",
+    "ragbench chaos": "tests/ragbench/chaos/test_chaos_command.py::test_a_killed_replica_costs_no_request",
+    "ragbench doctor": "tests/ragbench/test_doctor.py::test_the_command_looks_at_this_machine",
+    "python scripts/tables.py capacity": "tests/scripts/test_capacity_table.py::test_searches_find_what_is_known",
+}
+PROOFS = re.findall(
+    r"`((?:ragbench|pytest|python) [^`]+)`", README.split("## Why the figures can be trusted")[1].split("\n## ")[0]
+)
+
+
+def test_every_command_that_proves_a_claim_is_run_by_a_test() -> None:
+    proving = [proof for proof in PROOFS if not proof.startswith("pytest")]
+    assert len(proving) >= 6
+    for proof in proving:
+        (test,) = [test for command, test in TRUSTED.items() if proof.startswith(command)]
+        path, _, name = test.partition("::")
+        assert f"def {name}" in (ROOT / path).read_text(), f"{test} runs {proof}"
+
+
+def test_every_test_that_proves_a_claim_is_there() -> None:
+    proving = [shlex.split(proof) for proof in PROOFS if proof.startswith("pytest")]
+    assert len(proving) >= 3
+    for _, path, *only in proving:
+        names = re.findall(r"def (test_\w+)", (ROOT / path).read_text())
+        words = only[1].split(" or ") if only else [""]
+        assert all(any(word in name for name in names) for word in words)

@@ -12,7 +12,7 @@ from ragbench.capacity_load import Load
 from ragbench.capacity_run import Plan, Searcher, Watching, first_points, search_all
 from ragbench.commands.common import ResultsOption, StudyArgument, say, surroundings, terminal
 from ragbench.commands.status_line import StatusLine
-from ragbench.config import StudyError
+from ragbench.config import Study, StudyError
 from ragbench.csv_table import read_dicts
 from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.paths import StudyPaths
@@ -28,7 +28,9 @@ from ragbench.workload import load_questions
 def capacity(  # noqa: PLR0913, PLR0917  an option each
     study: StudyArgument,
     slo: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="As in latency_p95_s=1.0.")] = None,
-    arrival: Annotated[str, typer.Option(help="As in poisson or ideal.")] = "poisson",
+    arrival: Annotated[
+        str | None, typer.Option(help="As in ideal; else poisson, or the study's if it has none.")
+    ] = None,
     tolerance: Annotated[float, typer.Option(help="How wide the bracket may be, as a share.")] = 0.1,
     start: Annotated[float | None, typer.Option(help="The first rate; else the study's lowest.")] = None,
     duration_s: Annotated[float | None, typer.Option(help="Of one load; else 60 times the SLO, 15 to 120 s.")] = None,
@@ -39,9 +41,9 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
     """Find the rate each design of STUDY can carry: double, halve the bracket, then load both sides of the edge."""
     source = find_study(study)
     loaded = load_study(source)
-    plan = Plan(_promise(slo, loaded.slo), arrival, duration_s, tolerance, start, most_loads)
+    plan = Plan(_promise(slo, loaded.slo), _arrival(arrival, loaded), duration_s, tolerance, start, most_loads)
     try:
-        parse_arrival(arrival)
+        parse_arrival(plan.arrival)
     except ArrivalError as error:
         raise StudyError([f"--arrival: {error}"]) from error
     points = first_points(loaded, plan, design=design)
@@ -53,7 +55,9 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
         outcomes.append(outcome)
         file = paths.root / "capacity.csv"
         before = read_dicts(file, KEY) if file.is_file() else ()
-        told = capacity_csv(outcomes, arrival=arrival, slo=plan.slo, load_s=plan.load_s, bias=plan.bias, before=before)
+        told = capacity_csv(
+            outcomes, arrival=plan.arrival, slo=plan.slo, load_s=plan.load_s, bias=plan.bias, before=before
+        )
         write_atomic(file, told)
 
     try:
@@ -74,6 +78,12 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
     _say_where(paths, figures)
     if not all(outcome.found.resolved for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def _arrival(option: str | None, study: Study) -> str:
+    """The option; else Poisson, unless the study has open loops of other kinds only."""
+    own = [arrival for design in study.designs for arrival in design.load.arrivals]
+    return option or (own[0] if own and "poisson" not in own else "poisson")
 
 
 def _promise(options: list[str] | None, own: Slo | None) -> Slo:
@@ -144,9 +154,10 @@ class _Shown(Watching):
 
     def loaded(self, configuration: Configuration, load: Load, search: Search) -> None:
         """See Watching."""
-        low, high = (f"{end:.4g}" for end in search.bracket) if search.bracket else (search.kept_rps, search.broken_rps)
+        ends = search.bracket or (search.kept_rps, search.broken_rps)
+        low, high = (f"{end:.4g}" if end else "?" for end in ends)
         after = f"next {search.next_rps:g}/s" if search.next_rps else "done"
-        say(f"{configuration.name} at {load}; between {low or '?'} and {high or '?'}/s; {after}")
+        say(f"{configuration.name} at {load}; between {low} and {high}/s; {after}")
 
     def note(self, text: str) -> None:
         """See Watching."""

@@ -58,7 +58,7 @@ def compare(
 def _as_csv(table: pd.DataFrame) -> str:
     rows = table.astype(object).where(table.notna(), None)
     exact = (
-        [f"{each:.9g}" if isinstance(each, float) else each for each in row] for row in rows.itertuples(index=False)
+        [repr(float(each)) if isinstance(each, float) else each for each in row] for row in rows.itertuples(index=False)
     )
     return write_table(list(table.columns), exact)
 

@@ -57,7 +57,7 @@ def capacity(study: Study) -> Figure | None:
     for row, drawn in zip(grid, (column, THROUGHPUT), strict=True):
         log_axis(row[0])
         row[0].set_ylabel(named(drawn).replace(" (", "\n("))
-    band = Patch(facecolor=GREY, alpha=0.25, label="the bracket: passed at its left end, failed at its right")
+    band = Patch(facecolor=GREY, alpha=0.25, label="the bracket: the capacity lies in it")
     handles = [*line_handles(shown), band, due_handle(study.summary), *mark_handles(shown, column)]
     notes = [f"{arrivals_told(arrival)}; promise, dashed above: {promise}."]
     return finish(figure, study, "Capacity", handles=handles, notes=notes)

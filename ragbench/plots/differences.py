@@ -7,12 +7,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from ragbench.compare import LATENCIES, Cell, Comparison
+from ragbench.compare import Cell, Comparison
 from ragbench.paths import StudyPaths
 from ragbench.plots.lines import DESIGN_COLOURS, OTHER_COLOURS
 from ragbench.plots.study import Study
 from ragbench.plots.style import GREY, finish, page, styled
-from ragbench.sides import METRICS
+from ragbench.sides import LATENCIES, METRICS
 
 COLOURS = (*DESIGN_COLOURS.values(), *OTHER_COLOURS)
 SPREAD = 0.5  # of the room between two loads, over which what is drawn at one load is spread
@@ -100,7 +100,7 @@ def _handles(comparison: Comparison, series: list[str]) -> list[Line2D]:
         Line2D([], [], color=COLOURS[number % len(COLOURS)], marker="o", linestyle="-", label=name)
         for number, name in enumerate(series)
     ]
-    marks = {"o": "hollow: no difference shown", "x": "at the foot: not compared (saturated, or too short)"}
+    marks = {"o": "hollow: no difference shown", "x": "at the foot: not compared (not valid, or too short)"}
     kinds = {
         "o": any(not comparison.is_shown(cell) for cell in comparison.compared),
         "x": len(comparison.compared) < len(comparison.cells),

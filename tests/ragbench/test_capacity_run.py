@@ -128,7 +128,7 @@ def test_capacity_is_found_written_and_resumed(call, tmp_path):
     assert float(row["high_rps"]) in (28.28, 40)  # what another program disturbed is not held against the service
     assert (row["configuration"], row["probes"], row["points"], row["load_s"]) == ("a", "3", "3", "1.2")
     assert row["bias"] == "0.0500"
-    assert "a at 20/s: 0 times what the SLO allows; between 20 and ?/s; next 40/s" in err
+    assert re.search(r"a at 20/s: \S+ times what the SLO allows; between 20 and \?/s; next 40/s", err)
     assert "bracket" in out
     summary = load_summary(folder / "summary.csv")
     assert len(summary) == int(row["points"])
@@ -236,6 +236,20 @@ async def test_a_whole_load_needs_no_server(tmp_path):
 
     again = await Searcher(plan, paths, questions, around=look_around(), watching=Refusing()).search(first)
     assert again.found.low_rps == 20
+
+
+def test_the_known_capacity_is_found_from_end_to_end(call, tmp_path):
+    """`ragbench capacity known` with loads of 1 s: the real calibration server, the real client."""
+    code, out, err = call("capacity", "known", "--results", tmp_path, "--duration-s", "1", "--most-loads", "6")
+    (row,) = csv.DictReader((tmp_path / "known-capacity" / "capacity.csv").read_text().splitlines())
+    assert code == (0 if row["resolved"] == "true" else 1)
+    assert float(row["low_rps"]) <= 100 <= 1.05 * float(row["high_rps"])
+    assert float(row["bias"]) == 0.15
+    assert [line.split(" at ")[1].split("/s")[0] for line in err.splitlines()[1:4]] == ["40", "80", "160"]
+    assert "known" in out
+    summary = load_summary(tmp_path / "known-capacity" / "summary.csv")
+    assert set(summary["design"]) == {"known"}
+    assert (tmp_path / "known-capacity" / "figures" / "capacity.png").is_file()
 
 
 def test_the_table_keeps_what_it_has_of_others():

@@ -31,9 +31,9 @@ def folder(tmp_path_factory):
 def test_it_prints_a_table_and_says_it_in_words(call, folder):
     code, out, err = call(f"{folder}:one", f"{folder}:two")
     assert (code, err) == (0, "")
-    assert "b against a, 10 of 10 cells compared" in out
+    assert "b against a, 8 of 10 cells compared" in out
     assert "two is slower than one at 20/s by " in out
-    assert "All 10 intervals hold at once with 95% confidence" in out
+    assert "All 8 intervals hold at once with 95% confidence" in out
 
 
 def test_json_is_all_that_is_on_stdout(call, folder, tmp_path):
@@ -44,7 +44,7 @@ def test_json_is_all_that_is_on_stdout(call, folder, tmp_path):
     assert rows[0]["concurrency"] is None
     table = pd.read_csv(tmp_path / "table.csv")
     assert list(table.columns) == list(rows[0])
-    assert table["difference_percent"].tolist() == pytest.approx([row["difference_percent"] for row in rows])
+    assert table["difference_percent"].tolist() == pytest.approx([row["difference_percent"] for row in rows], abs=1e-8)
 
 
 def test_a_gate_fails_where_the_difference_is_shown_and_only_there(call, folder):

@@ -166,6 +166,15 @@ def test_the_command_fails_where_a_check_does(findings):
     assert CliRunner().invoke(app, ["doctor"]).exit_code == 1
 
 
+def test_the_command_looks_at_this_machine(tmp_path):
+    result = CliRunner().invoke(app, ["doctor", "--results", str(tmp_path), "--out", str(tmp_path / "d.csv")])
+    with (tmp_path / "d.csv").open() as file:
+        found = {row["check"]: row["status"] for row in csv.DictReader(file)}
+    assert found["python"] == "ok"
+    assert set(found) >= {"cores", "memory", "disk", "timer", "other programs"}
+    assert result.exit_code == (1 if "fail" in found.values() else 0)
+
+
 def test_every_check_looks_at_this_machine(tmp_path):
     found = [check() for check in environment.checks(tmp_path)]
     assert [one.name for one in found] == [

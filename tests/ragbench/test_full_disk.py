@@ -85,7 +85,7 @@ def test_a_disk_that_is_full_from_the_start_is_a_line(tmp_path: Path, disk: Path
 def test_a_server_whose_log_does_not_fit_is_measured_all_the_same(tmp_path: Path, disk: Path) -> None:
     """Its ready line goes to the log, too; and what it prints is read on, or it would stand still."""
     file = study(tmp_path, seeds=1)
-    wrapper = f"sh {FAKE.parent / 'full.sh'} {disk} {sys.executable} {FAKE}"
+    wrapper = f"bash {FAKE.parent / 'full.sh'} {disk} {sys.executable} {FAKE}"
     file.write_text(file.read_text().replace(f"python {FAKE}", wrapper))
     done = ragbench("run", file, "--results", disk / "r", "--no-report")
     assert "No space left on device (0.0 of 1 MiB are free)" in done.stderr

@@ -1,6 +1,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ragbench.compare import Cell, Comparison
@@ -9,7 +10,7 @@ from ragbench.differences import Difference
 from ragbench.gate import Gate, judge, parse_gates
 from ragbench.pairs import Pair
 from ragbench.paths import PointPaths
-from ragbench.sides import Level, Run
+from ragbench.sides import Level, Requests, Run
 
 
 def run(verdict):
@@ -27,13 +28,14 @@ def run(verdict):
         "s",
         None,
         PointPaths(Path()),
+        kept=Requests(np.zeros(0), np.zeros(0), np.zeros(0)),
     )
 
 
 def comparison(*, percent=None, error=0.0, metric="latency_p95_s", verdicts=("valid", "valid")):
     """One cell: the difference, with an interval of plus or minus twice `error` in logarithms, about."""
     pair = Pair("old", "new", "poisson", Level(offered_rps=9), ((run(verdicts[0]), run(verdicts[1])),))
-    told = None if percent is None else Difference(math.log1p(percent / 100), error, 1e9, "seeds")
+    told = None if percent is None else Difference(math.log1p(percent / 100), error, 1e9, "seeds pooled")
     return Comparison((Cell(pair, metric, 1.0, 1.0, told, "" if told else "new saturated"),))
 
 
@@ -75,21 +77,55 @@ def test_only_a_whole_interval_beyond_the_threshold_fails():
     assert outcome("throughput_rps < -5%", percent=20, error=0.05, metric="throughput_rps") == "holds"
 
 
-def test_a_server_that_no_longer_keeps_up_fails_a_gate_on_latency():
-    assert outcome("latency_p95_s > +5%", verdicts=("valid", "saturated")) == "fails"
+@pytest.mark.parametrize(
+    ("gate", "verdict"),
+    [
+        ("latency_p95_s > +5%", "saturated"),
+        ("throughput_rps < -5%", "saturated"),
+        ("goodput_rps < -5%", "saturated"),
+        ("throughput_rps < -5%", "shedding"),
+        ("goodput_rps < -5%", "shedding"),
+    ],
+)
+def test_a_server_that_no_longer_keeps_up_fails_a_gate(gate, verdict):
+    (judged,) = judge(comparison(metric=gate.split()[0], verdicts=("valid", verdict)), parse_gates([gate]))
+    assert (judged.outcome, judged.reason) == ("fails", f"new {verdict} (1 of 1 seed), old valid")
 
 
-def test_a_gate_that_judges_nothing_is_a_mistake():
+@pytest.mark.parametrize(
+    ("gate", "verdicts"),
+    [
+        ("latency_p95_s > +5%", ("saturated", "saturated")),
+        ("latency_p95_s > +5%", ("saturated", "valid")),
+        ("latency_p95_s < -5%", ("valid", "saturated")),
+        ("latency_p95_s > +5%", ("valid", "shedding")),
+        ("throughput_rps > +5%", ("valid", "saturated")),
+    ],
+)
+def test_a_gate_that_judges_nothing_is_a_mistake(gate, verdicts):
     with pytest.raises(StudyError, match="nothing to judge: new saturated"):
-        outcome("latency_p95_s > +5%", verdicts=("saturated", "saturated"))
-    with pytest.raises(StudyError, match="nothing to judge"):
-        outcome("latency_p95_s < -5%", verdicts=("valid", "saturated"))
+        outcome(gate, metric=gate.split()[0], verdicts=verdicts)
+
+
+def test_a_gate_on_a_figure_that_no_cell_has_is_a_mistake():
     with pytest.raises(StudyError, match="nothing to judge"):
         outcome("goodput_rps < -5%", percent=1.0)
 
 
 @pytest.mark.parametrize("gate", ["throughput_rps < -3%", "goodput_rps < -3%", "latency_p95_s > +5%"])
-def test_only_the_new_side_failing_fails_every_gate(gate):
-    assert outcome(gate, metric=gate.split()[0], verdicts=("valid", "failed")) == "fails"
+@pytest.mark.parametrize("broken", ["failed", "failing"])
+def test_only_the_new_side_failing_fails_every_gate(gate, broken):
+    metric = gate.split()[0]
+    (judged,) = judge(comparison(metric=metric, verdicts=("valid", broken)), parse_gates([gate]))
+    assert (judged.outcome, judged.reason) == ("fails", f"new {broken} (1 of 1 seed), old did not")
+    for verdicts in ((broken, broken), (broken, "valid"), ("contaminated", broken)):
+        with pytest.raises(StudyError, match="nothing to judge"):
+            outcome(gate, metric=metric, verdicts=verdicts)
+
+
+@pytest.mark.parametrize("verdict", ["contaminated", "client_limited"])
+@pytest.mark.parametrize("side", [0, 1])
+def test_what_the_machine_or_the_client_did_fails_no_gate(verdict, side):
+    verdicts = tuple(verdict if number == side else "valid" for number in (0, 1))
     with pytest.raises(StudyError, match="nothing to judge"):
-        outcome(gate, metric=gate.split()[0], verdicts=("failed", "failed"))
+        outcome("latency_p95_s > +5%", verdicts=verdicts)

@@ -30,7 +30,7 @@ HANGING = f"{sys.executable} -c 'import signal; signal.signal(15, 1); [signal.pa
 
 
 def wrapped(*words: object) -> str:
-    return shlex.join(["sh", str(FAKES / "wrapped.sh"), sys.executable, *map(str, words)])
+    return shlex.join(["bash", str(FAKES / "wrapped.sh"), sys.executable, *map(str, words)])
 
 
 def study(folder: Path, *, load: str = LONG, command: str | None = None) -> Path:

@@ -116,8 +116,8 @@ def test_argv_leaves_a_port_of_its_own_and_other_interpreters_alone():
 
 
 def test_odd_values_make_safe_folder_names():
-    design = Configuration("x", {"path": "a/b c"}, ("path",), command="x")
-    point = replace(expand(STUDY)[0].points[0], configuration=design)
+    configuration = Configuration("x", {"path": "a/b c"}, ("path",), command="x")
+    point = replace(expand(STUDY)[0].points[0], configuration=configuration)
     assert point.name == f"x-path=a_b_c-{point.arrival}-{point.name.split('-')[-2]}-seed1"
     assert "/" not in point.name
 

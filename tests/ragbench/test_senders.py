@@ -1,10 +1,10 @@
 import asyncio
 
-import psutil
 import pytest
 
 from ragbench.arrivals import Span
 from ragbench.config import Workload
+from ragbench.descendants import descendants
 from ragbench.records import Row
 from ragbench.schedule import Turns, make_schedule, shares
 from ragbench.sender import read_row, row_line
@@ -25,8 +25,7 @@ async def send(url, parts, **others):
 
 def senders():
     """The sender processes of this test that run now."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if "ragbench.sender" in child.cmdline()]
+    return [child for child in descendants() if "ragbench.sender" in child.cmdline()]
 
 
 async def one_sender(rows):

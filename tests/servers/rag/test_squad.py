@@ -144,7 +144,7 @@ def test_a_folder_and_what_is_not_text_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Is a directory"):
         squad.read(tmp_path, 10)
     (tmp_path / "latin.json").write_bytes(b'{"data": "\xe9"}')
-    with pytest.raises(ModelError, match=r"latin.json: not JSON \('utf-8' codec can't decode"):
+    with pytest.raises(ModelError, match=r"latin.json: wanted UTF-8: 'utf-8' codec can't decode"):
         squad.read(tmp_path / "latin.json", 10)
 
 
