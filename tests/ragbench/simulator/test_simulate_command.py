@@ -42,10 +42,11 @@ def folder(tmp_path_factory):
 def replayed(folder):
     """What `simulate` says of it: simulated once for all that look at the files."""
     told = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(told), pytest.raises(SystemExit) as end:
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(told):
         patch.setattr(sys, "argv", ["ragbench", "simulate", str(folder)])
         patch.setenv("COLUMNS", "200")
-        main()
+        with pytest.raises(SystemExit) as end:
+            main()
     assert not end.value.code
     return told.getvalue()
 
