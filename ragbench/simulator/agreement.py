@@ -18,13 +18,12 @@ WITHIN = 0.15
 class Agreement:
     """One load on one design, measured and simulated; its fields are the columns of agreement.csv, in order.
 
-    The requests of all its seeds count together. `load`: its rate over the most that the design ever answered, which
-    is its capacity only where it was offered more;
-    `verdict`: the first of its points' that is not valid; `speed`: how long its batches took over what the fit gives
-    such batches on average, so 1.1 where the machine was a tenth slower at this load than at the design's others.
-    `simulated_...` and `..._off` are out of sample: the load's rate was left out of the fit, at every arrival and seed.
-    They are None where the other rates do not suffice for a fit. `in_sample_...` had the load itself in the fit. Every
-    quantile counts unanswered requests as infinitely late, and is None where it falls among them.
+    The requests of all seeds are pooled. `load`: the rate over the most that the design ever answered, which is its
+    capacity only where it was offered more. `verdict`: `valid` only if all points are. `speed`: how long its batches
+    took relative to the fit, 1.1 where the machine was a tenth slower than at the design's other loads.
+    `simulated_...` and `..._off` are out of sample: the rate was left out of the fit, at every arrival and seed. They
+    are None where the other rates do not suffice for a fit. `in_sample_...`: the load was in the fit. In every quantile
+    an unanswered request is infinitely late; the quantile is None where it falls among these.
     """
 
     design: str

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ragbench.columns import Floats
 from ragbench.records import Row
@@ -13,15 +14,15 @@ __all__ = ["IN_SHARE", "STAGES", "Batch", "Moment", "batches_of"]
 STAGES = ("embed_s", "retrieve_s", "generate_s")
 IN_SHARE = 0.5  # of the network time, before the queue
 _LONGEST_TURN_S = 0.01
-_TIMED = {"lull", "max_wait", "deadline", "window", "overdue"}  # the reasons of batches that a policy let wait
+_TIMED = {"lull", "max_wait", "deadline", "window", "overdue"}  # close reasons of batches that a policy let wait
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What a batch meets as it starts, or as it ends.
+    """What makes a batch fast or slow at the moment it starts, or ends.
 
-    `others`: replicas that compute; `idle_s`: how long its own replica had nothing to do, for caches and clocks
-    go cold; `crowd`: requests in the service besides its own: their arrivals and answers share the machine with it.
+    `others`: other replicas that compute. `idle_s`: how long its own replica had been idle; caches and clocks go cold.
+    `crowd`: requests in the service that are not in the batch; their arrivals and answers need the processors too.
     """
 
     size: int
@@ -34,9 +35,9 @@ class Moment:
 class Batch:
     """One measured batch.
 
-    `networks_s`: of each of its requests, from due to done, what neither queue nor stages explain; `beside`: replicas
-    that computed meanwhile, on average; `dispatch_s`: from closed to started; `turn_s`: from its end to the start of
-    the next. The last two are None where the rows cannot tell them from a wait that the policy wanted.
+    `networks_s`: the part of each request's latency that is neither queue nor stages. `beside`: how many other replicas
+    computed during it, on average. `dispatch_s`: from closed to started. `turn_s`: from its end to the start of the
+    next. The last two are None where the rows cannot tell them from a wait that the policy wanted.
     """
 
     start: Moment
@@ -49,18 +50,18 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """How many requests."""
+        """Its number of requests."""
         return self.start.size
 
     @property
     def length_s(self) -> float:
-        """T."""
+        """The time that its stages took together."""
         return sum(self.stages_s)
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """The rows of one batch; about when it ran; when its first request set out, and its last answer came."""
+    """The rows of one batch, about when it ran, when its first request was sent, when its last answer came."""
 
     rows: Sequence[Row]
     start_s: float
@@ -78,20 +79,18 @@ class _Run:
 
 
 def batches_of(rows: Sequence[Row]) -> list[Batch]:
-    """Those of one point, in order of their start; of answers that tell their stages."""
+    """The batches of one point, by start; only requests that were answered and report their stages count."""
     ok = [row for row in rows if row.status == "ok" and None not in (row.generate_s, row.done_s, row.sent_s)]
     runs = sorted((_run(group) for group in _together(ok)), key=lambda run: run.start_s)
     before, after = _neighbours(runs)
-    beside = _beside(runs)
-    starts = _moments(ok, runs, [run.start_s for run in runs], before)
-    ends = _moments(ok, runs, [run.end_s for run in runs], before)
+    point = _Point.of(ok, runs)
     return [
         Batch(
-            starts[place],
-            ends[place],
+            point.moment(run, run.start_s, before[place]),
+            point.moment(run, run.end_s, before[place]),
             _stages(run.rows[0]),
             tuple(max(0.0, _network_s(row)) for row in run.rows),
-            beside=beside[place],
+            beside=point.beside(run),
             dispatch_s=_dispatch_s(run, before[place]),
             turn_s=_turn_s(run, after[place]),
         )
@@ -108,14 +107,15 @@ def _network_s(row: Row) -> float:
 
 
 def _began_s(row: Row) -> float:
-    """When it left the queue; knows nothing of the way in."""
+    """About when it left the queue: the time on the way to the service is not in it."""
     return (row.sent_s or 0.0) + (row.queue_s or 0.0)
 
 
 def _together(ok: Sequence[Row]) -> list[list[Row]]:
-    """The requests of each batch: they tell the same stage times.
+    """The requests of each batch: those with equal stage times.
 
-    So may those of another batch, to the microsecond; but that one cannot have begun before this one ended.
+    Two batches may take equally long to the microsecond. But one replica runs one batch at a time, so a request that
+    left the queue after the first batch ended belongs to the second.
     """
     alike: dict[tuple[object, ...], list[Row]] = {}
     for row in sorted(ok, key=_began_s):
@@ -130,7 +130,7 @@ def _together(ok: Sequence[Row]) -> list[list[Row]]:
 
 
 def _run(rows: Sequence[Row]) -> _Run:
-    """Its first answer had half its network time still to go."""
+    """It ended when its first answer set out: before that answer's way back through the network."""
     end_s = min((row.done_s or 0.0) - IN_SHARE * max(0.0, _network_s(row)) for row in rows)
     return _Run(
         rows,
@@ -153,37 +153,9 @@ def _neighbours(runs: Sequence[_Run]) -> tuple[list[_Run | None], list[_Run | No
     return before, after
 
 
-def _beside(runs: Sequence[_Run]) -> list[float]:
-    """Of each run, how many batches of other replicas ran during it, on average."""
-    starts_s, ends_s = np.array([run.start_s for run in runs]), np.array([run.end_s for run in runs])
-    replicas = np.array([run.replica for run in runs])
-    found = []
-    for run in runs:
-        shared_s = np.minimum(ends_s, run.end_s) - np.maximum(starts_s, run.start_s)
-        length_s = run.end_s - run.start_s
-        foreign_s = float(shared_s[(replicas != run.replica) & (shared_s > 0)].sum())
-        found.append(foreign_s / length_s if length_s > 0 else 0.0)
-    return found
-
-
-def _moments(
-    ok: Sequence[Row], runs: Sequence[_Run], at_s: Sequence[float], before: Sequence[_Run | None]
-) -> list[Moment]:
-    """Of each run, what it meets at its moment of `at_s`; its own requests are no crowd."""
-    everyone = _Stays.of(ok)
-    starts_s, ends_s = np.array([run.start_s for run in runs]), np.array([run.end_s for run in runs])
-    replicas = np.array([run.replica for run in runs])
-    found = []
-    for run, moment_s, earlier in zip(runs, at_s, before, strict=True):
-        others = int(np.sum((replicas != run.replica) & (starts_s <= moment_s) & (ends_s > moment_s)))
-        crowd = everyone.held(moment_s) - _Stays.of(run.rows).held(moment_s)
-        found.append(Moment(run.rows[0].batch_size or 1, others, _idle_s(run, earlier), crowd))
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class _Stays:
-    """When each request reached the service and left it, both in order; half of its network time lies before."""
+    """When requests reached the service and when they left it, each sorted. IN_SHARE of the network time is before."""
 
     reached_s: Floats
     left_s: Floats
@@ -196,26 +168,62 @@ class _Stays:
         return cls(np.sort(sent_s + IN_SHARE * network_s), np.sort(done_s - (1 - IN_SHARE) * network_s))
 
     def held(self, moment_s: float) -> int:
-        """How many were there."""
+        """How many were in the service."""
         return int(np.searchsorted(self.reached_s, moment_s) - np.searchsorted(self.left_s, moment_s))
 
 
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """Everything that ran in a point: its batches as arrays, and the stays of all its requests."""
+
+    replicas: NDArray[np.str_]
+    starts_s: Floats
+    ends_s: Floats
+    stays: _Stays
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], runs: Sequence[_Run]) -> "_Point":
+        return cls(
+            np.array([run.replica for run in runs]),
+            np.array([run.start_s for run in runs]),
+            np.array([run.end_s for run in runs]),
+            _Stays.of(rows),
+        )
+
+    def moment(self, run: _Run, moment_s: float, before: _Run | None) -> Moment:
+        """What `run`, which follows `before` on its replica, meets at `moment_s`."""
+        computing = (self.starts_s <= moment_s) & (self.ends_s > moment_s)
+        return Moment(
+            size=run.rows[0].batch_size or 1,
+            others=int(np.sum(computing & (self.replicas != run.replica))),
+            idle_s=_idle_s(run, before),
+            crowd=self.stays.held(moment_s) - _Stays.of(run.rows).held(moment_s),
+        )
+
+    def beside(self, run: _Run) -> float:
+        """How many batches of other replicas ran during it, on average."""
+        shared_s = np.minimum(self.ends_s, run.end_s) - np.maximum(self.starts_s, run.start_s)
+        length_s = run.end_s - run.start_s
+        foreign_s = float(shared_s[(self.replicas != run.replica) & (shared_s > 0)].sum())
+        return foreign_s / length_s if length_s > 0 else 0.0
+
+
 def _idle_s(run: _Run, before: _Run | None) -> float:
-    """How long its replica had nothing to do before the first of its requests came."""
+    """How long its replica was idle before the first of its requests came; infinite for the first batch."""
     if before is None:
         return float("inf")
     return 0.0 if run.sent_s < before.end_s else run.start_s - before.end_s
 
 
 def _dispatch_s(run: _Run, before: _Run | None) -> float | None:
-    """Where the service was empty and the policy waited for nothing: the time in the queue is the way to the engine."""
+    """The time in the queue, where that is only the way to the engine: the service was empty and no policy waited."""
     if run.is_timed or (before is not None and run.sent_s < before.done_s):
         return None
     return min(row.queue_s or 0.0 for row in run.rows)
 
 
 def _turn_s(run: _Run, after: _Run | None) -> float | None:
-    """Where all of the next batch had been waiting."""
+    """The time to the next batch, where all of that was waiting already; longer gaps have other reasons."""
     if after is None or after.is_timed or max(row.sent_s or 0.0 for row in after.rows) >= run.end_s:
         return None
     turn_s = _median_s(after) - _median_s(run) - sum(_stages(run.rows[0]))

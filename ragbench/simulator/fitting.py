@@ -1,10 +1,11 @@
 """Service times of every design of a measured study, and in words whatever was left out. Simulates nothing."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ragbench.csv_table import RecordError
+from ragbench.mixing import code_of, machine_of
 from ragbench.paths import StudyPaths
 from ragbench.points import configuration_label
 from ragbench.records import Row, read_manifests, read_rows
@@ -16,9 +17,10 @@ __all__ = ["Fits", "Fitted", "Manifest", "Measured", "choose", "fits"]
 
 Manifest = dict[str, Any]
 
-# Of these points the times are the design's own: a queue that grows or refuses takes nothing from a batch. Those of the
-# other verdicts are another program's, the client's, or of requests that found no service.
+# A batch takes as long in a queue that grows or refuses as in any other. In points of other verdicts the times may be
+# those of another program, of a late client, or of a broken service.
 _FITTED_TO = ("valid", "saturated", "shedding")
+_MOST_NAMES = 3  # in one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +33,30 @@ class Measured:
 
     @property
     def name(self) -> str:
-        """The point's."""
+        """The point's name."""
         return str(self.manifest["point"]["name"])
 
     @property
     def offered_rps(self) -> float:
-        """Its rate."""
+        """The offered load."""
         return float(self.manifest["point"]["offered_rps"])
 
     @property
     def verdict(self) -> str:
-        """As measured."""
+        """The verdict of the measured point."""
         return str(self.manifest["summary"]["verdict"])
 
     @property
     def is_fitted_to(self) -> bool:
-        """Whether its times are the design's own."""
+        """Whether its times are those of the design alone."""
         return self.verdict in _FITTED_TO
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """One design with one choice of settings: its service times, and the points it was measured in.
+    """A configuration on one machine by one state of the code: its service times and its points.
 
-    `alone`: batches that stand for its own, where given.
+    `alone`: batches of its pipeline without a server, which replace those of the points where given.
     """
 
     name: str
@@ -64,12 +66,12 @@ class Fitted:
 
     @property
     def design(self) -> str:
-        """As the study calls it."""
+        """Its name in the study."""
         return str(self.points[0].manifest["point"]["design"])
 
     @property
     def info(self) -> Manifest:
-        """What the server told of itself."""
+        """What the server reported of itself."""
         return dict(self.points[0].manifest["server_info"])
 
     def without(self, offered_rps: float) -> ServiceTimes:
@@ -86,7 +88,7 @@ class Fits:
 
 
 def fits(paths: StudyPaths, *, batches: Sequence[Batch] = ()) -> Fits:
-    """Every design of a measured study, fitted to its open-loop points; with `batches`, as if these were its own.
+    """Every configuration of a measured study, fitted to its open-loop points; to `batches` instead where given.
 
     Raises FitError, naming every reason, where there is nothing to fit.
     """
@@ -118,41 +120,52 @@ def choose(found: Fits, design: str) -> Fitted:
 
 
 def _configurations(manifests: Sequence[Manifest]) -> dict[str, list[Manifest]]:
-    """By name; the same configuration on two machines is two, which the machine tells apart."""
-    machines = {manifest["summary"].get("hardware") for manifest in manifests}
+    """By name. Points of two machines, or of two states of the code, are never fitted together."""
+    machines, codes = {machine_of(one) for one in manifests}, {code_of(one) for one in manifests}
     groups: dict[str, list[Manifest]] = {}
     for manifest in manifests:
-        machine = f" on {manifest['summary'].get('hardware')}" if len(machines) > 1 else ""
-        groups.setdefault(configuration_label(manifest["point"]) + machine, []).append(manifest)
+        machine = f" on {machine_of(manifest)}" if len(machines) > 1 else ""
+        code = f", code {code_of(manifest) or 'unknown'}" if len(codes) > 1 else ""
+        groups.setdefault(configuration_label(manifest["point"]) + machine + code, []).append(manifest)
     return groups
 
 
 def _usable(paths: StudyPaths, manifests: Sequence[Manifest]) -> tuple[list[Measured], list[str]]:
-    """-> the points that can be simulated, and what to say of the others."""
-    info = manifests[0].get("server_info") or {}
-    if info.get("design") not in DESIGNS:
-        told = f"of {info['design']!r}" if info.get("design") else "of a server that does not tell its design"
-        return [], [f"not simulated: there is no model {told}; known: {', '.join(DESIGNS)}"]
-    if "settings" not in info:
-        return [], ["not simulated: its server did not tell its settings"]
-    opened = [manifest for manifest in manifests if manifest["point"]["offered_rps"] is not None]
-    reasons = []
-    if len(opened) < len(manifests):
-        reasons.append(f"{_points(len(manifests) - len(opened))} not simulated: in closed loop there is no schedule")
-    points = [_measured(paths, manifest) for manifest in opened]
-    reasons += [f"{point.name} not simulated: no request was scheduled" for point in points if not point.rows]
-    unfit = Counter(point.verdict for point in points if point.rows and not point.is_fitted_to)
-    reasons += [f"{_points(count)} not fitted to: {verdict}" for verdict, count in unfit.items()]
-    return [point for point in points if point.rows], reasons
+    """-> the points that can be simulated, and a line for each reason why others cannot."""
+    points: list[Measured] = []
+    reasons: dict[str, list[str]] = {}
+    for manifest in manifests:
+        try:
+            points.append(_measured(paths, manifest))
+        except (FitError, RecordError) as error:
+            reasons.setdefault(f"not simulated: {error}", []).append(manifest["point"]["name"])
+    for point in points:
+        if not point.is_fitted_to:
+            reasons.setdefault(f"not fitted to: {point.verdict}", []).append(point.name)
+    return points, [f"{_listed(names)} {reason}" for reason, names in reasons.items()]
 
 
 def _measured(paths: StudyPaths, manifest: Manifest) -> Measured:
-    rows = read_rows(paths.point(manifest["point"]["name"]).requests)
+    """The point with its rows. Raises FitError or RecordError where it cannot be simulated."""
+    info, point = manifest.get("server_info") or {}, manifest["point"]
+    if info.get("design") not in DESIGNS:
+        whose = f"of {info['design']!r}" if info.get("design") else "of a server that does not tell its design"
+        raise FitError(f"there is no model {whose}; known: {', '.join(DESIGNS)}")
+    if "settings" not in info:
+        raise FitError("its server did not tell its settings")
+    if point["offered_rps"] is None:
+        raise FitError("in closed loop there is no schedule")
+    path = paths.point(point["name"]).requests
+    if not path.is_file():
+        raise FitError("its requests were not kept")
+    rows = read_rows(path)
+    if not rows:
+        raise FitError("no request was scheduled")
     return Measured(manifest, rows, batches_of(rows))
 
 
-def _points(count: int) -> str:
-    return "1 point" if count == 1 else f"{count} points"
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= _MOST_NAMES else f"{len(names)} points"
 
 
 def _times(points: Sequence[Measured], alone: Sequence[Batch]) -> ServiceTimes:

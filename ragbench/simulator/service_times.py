@@ -1,8 +1,8 @@
 """How long a batch takes and what the network adds, drawn from the batches of a measured design.
 
-A batch drawn is a measured one that met much the same: of about the size, beside as many computing replicas, after as
-long a rest, in as large a crowd. It is scaled along fitted planes to what is wanted: so the noise is the measured one,
-and what lies between the sizes and the loads measured follows the planes.
+A batch is drawn from the fifty measured ones whose Moment was nearest: about as large, beside as many computing
+replicas, after as long a rest, with as many requests in the service. Then it is scaled along fitted planes. So the
+noise is the measured noise, and sizes and loads between the measured ones follow the planes.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ class ServiceTimes:
     def __init__(
         self, batches: Sequence[Batch], *, around: Sequence[Batch] | None = None, cold_start_s: float = 4.0
     ) -> None:
-        """`around`: the batches whose network and hand-over times count; `batches` themselves unless given."""
+        """`around`: the batches to take network and hand-over times from; `batches` themselves unless given."""
         if len(batches) < _FEWEST:
             raise FitError(f"{len(batches)} batches are too few to fit service times to; wanted {_FEWEST} or more")
         around = batches if around is None else around
@@ -92,26 +92,26 @@ class ServiceTimes:
         return [share * mean_s for share in drawn]
 
     def mean_s(self, size: int, *, others: float = 0.0) -> float:
-        """The plane: T(size), and what `others` replicas at work add to it."""
+        """T(size) on the plane, while `others` replicas compute."""
         return self.a_s + (self.b_s + self._c_s * others) * size
 
     def _by_the_plane(self, batch: Batch) -> Batch:
-        """Its stages as shares of what the plane gives it."""
+        """Its stages divided by the plane's length of such a batch."""
         mean_s = self.mean_s(batch.size, others=batch.beside)
         return replace(batch, stages_s=tuple(stage / mean_s for stage in batch.stages_s))
 
     def slowdown(self, size: int, others: int) -> float:
-        """How much longer a batch takes while so many others compute; with more than were measured, as with those."""
+        """How much longer a batch takes while `others` compute; beyond the most that was measured it grows no more."""
         return self.mean_s(size, others=min(float(others), self._most_beside)) / self.mean_s(size)
 
     def speed(self, batches: Sequence[Batch]) -> float:
-        """How long those of a point took over what the plane gives them: the machine's drift; 1 is as fitted."""
+        """How long these took, relative to the plane: 1.1 where the machine was a tenth slower than in the fit."""
         wanted = sum(self.mean_s(batch.size, others=batch.beside) for batch in batches)
         return sum(batch.length_s for batch in batches) / wanted if wanted else 1.0
 
 
 class _Likest:
-    """Measured batches, and those of them that met most nearly the same."""
+    """Measured batches, looked up by their likeness to a moment."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class _Likest:
         self._found: dict[tuple[int, ...], list[Batch]] = {}
 
     def like(self, met: Moment) -> list[Batch]:
-        """The fifty nearest, and all that are as near as the last of these: no order among equals counts."""
+        """The fifty nearest, with every other batch that is as near as the last of these."""
         idle_s = min(met.idle_s, _LONGEST_IDLE_S)
         key = (met.size, min(met.others, self._most_others), _step(idle_s / _SHORTEST_IDLE_S), _step(met.crowd))
         if key not in self._found:
@@ -151,13 +151,13 @@ def _place(met: Moment) -> tuple[float, ...]:
 
 
 def _coordinates(size: int, others: float, idle_s: float, crowd: float) -> tuple[float, ...]:
-    """Where a moment lies among others; distances along it add up."""
+    """Of a moment; how unlike two moments are is the sum of the distances along each coordinate."""
     idle_s = min(max(idle_s, _SHORTEST_IDLE_S), _LONGEST_IDLE_S)
     return log(size), others, _IDLE_WEIGHT * log(idle_s / _SHORTEST_IDLE_S), _CROWD_WEIGHT * log1p(crowd)
 
 
 def _step(value: float) -> int:
-    """The nearest of a few steps from 0 up, each some 20% above the last: only so many moments are looked up."""
+    """The nearest of a few steps from 0 up, each some 20% above the last, so that few moments have to be looked up."""
     return round(_STEPS * log2(1 + value))
 
 
@@ -177,7 +177,7 @@ def _plane(batches: Sequence[Batch]) -> tuple[float, float, float]:
 
 
 def _network_plane(batches: Sequence[Batch]) -> Callable[[Moment], float]:
-    """The mean network time by what a batch met at its end, none of which makes it shorter."""
+    """The mean network time by the moment a batch ended: least squares, no coefficient below 0."""
     known = [batch for batch in batches if batch.networks_s]
     if not known:
         return lambda met: 1.0
@@ -195,5 +195,5 @@ def _met(met: Moment) -> tuple[float, ...]:
 
 
 def _by_the_plane(batch: Batch, mean_s: Callable[[Moment], float]) -> Batch:
-    """Its network times as shares of what the plane gives it."""
+    """Its network times divided by the plane's mean for such a batch."""
     return replace(batch, networks_s=tuple(one / mean_s(batch.end) for one in batch.networks_s))

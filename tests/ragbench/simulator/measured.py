@@ -44,6 +44,7 @@ def _point(folder, design, rate, seed, times, duration_s):
     }
     summary = key | {"seed": seed} | asdict(summarise(rows, offered_rps=rate, duration_s=duration_s))
     manifest = {"point": point, "server_info": {"design": design, "settings": SERVER[design]}}
+    manifest |= {"hardware": {"hostname": "here"}, "code_sha256": "c0de" * 16}
     manifest |= {"summary": summary | {"hardware": "a laptop"}}
     (folder / name).mkdir(parents=True)
     (folder / name / "requests.csv").write_text(requests_csv(rows))

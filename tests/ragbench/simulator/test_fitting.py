@@ -43,7 +43,7 @@ def test_points_whose_times_are_not_the_designs_own_are_simulated_but_not_fitted
     change(folder, "baseline-poisson-60rps", summary={"verdict": verdict})
     found = fitted(folder)
     after = {one.name: one for one in found.fitted}["baseline"]
-    assert found.left_out == [f"baseline: 1 point not fitted to: {verdict}"]
+    assert found.left_out == [f"baseline: baseline-poisson-60rps-seed1 not fitted to: {verdict}"]
     assert (len(after.points), after.times.batches) == (2, before.times.batches - 180)
 
 
@@ -79,9 +79,10 @@ def test_a_design_without_a_model_is_named(folder, changes, told):
     found = fitted(folder)
     assert [one.design for one in found.fitted] == ["batched"]
     assert len(found.left_out) == 1
-    assert found.left_out[0].startswith("baseline: not simulated: ")
+    points = "baseline-poisson-20rps-seed1, baseline-poisson-60rps-seed1"
+    assert found.left_out[0].startswith(f"baseline: {points} not simulated: ")
     assert told in found.left_out[0]
-    with pytest.raises(FitError, match="no design 'baseline' to fit to; there: batched; baseline: not simulated"):
+    with pytest.raises(FitError, match=r"no design 'baseline' to fit to; there: batched; baseline: .* not simulated"):
         choose(found, "baseline")
 
 
@@ -97,25 +98,61 @@ def test_a_design_that_tells_no_stages_is_named(folder):
     ]
 
 
-def test_closed_loops_and_empty_points_are_named(folder):
+def test_points_without_a_schedule_or_without_rows_are_named(folder):
     change(folder, "baseline-poisson-60rps", point={"offered_rps": None, "concurrency": 4})
+    (folder / "baseline-poisson-20rps-seed1" / "requests.csv").unlink()
     path = folder / "batched-poisson-60rps-seed1" / "requests.csv"
     path.write_text(path.read_text().splitlines()[0] + "\n")
     assert fitted(folder).left_out == [
-        "baseline: 1 point not simulated: in closed loop there is no schedule",
+        "baseline: baseline-poisson-20rps-seed1 not simulated: its requests were not kept",
+        "baseline: baseline-poisson-60rps-seed1 not simulated: in closed loop there is no schedule",
         "batched max_batch_size=8: batched-poisson-60rps-seed1 not simulated: no request was scheduled",
     ]
 
 
-def test_points_of_two_machines_are_two_designs(folder):
+def test_a_point_is_left_out_alone(folder):
+    """Its server never came up, or its rows are damaged: the design's other point is still simulated."""
+    change(folder, "baseline-poisson-60rps", server_info=None)
+    path = folder / "batched-poisson-60rps-seed1" / "requests.csv"
+    path.write_text(path.read_text() + "1,2\n")
+    found = fitted(folder)
+    assert [[point.offered_rps for point in one.points] for one in found.fitted] == [[20], [20]]
+    assert len(found.left_out) == 2
+    assert found.left_out[0].startswith("baseline: baseline-poisson-60rps-seed1 not simulated: there is no model of a")
+    assert found.left_out[1].startswith("batched max_batch_size=8: batched-poisson-60rps-seed1 not simulated: ")
+    assert "line 182: 2 cells" in found.left_out[1]
+
+
+def test_many_points_are_counted(tmp_path):
+    rates = (20, 30, 40, 50, 60)
+    folder = write_measured(tmp_path, line(0.006, 0.002), rates=rates, seeds=(1,), designs=("baseline",))
+    for rate in rates[1:]:
+        change(folder, f"baseline-poisson-{rate}rps", summary={"verdict": "failing"})
+    assert fitted(folder).left_out == ["baseline: 4 points not fitted to: failing"]
+
+
+def test_points_of_two_machines_are_never_fitted_together(folder):
     change(folder, "baseline-poisson-60rps", summary={"hardware": "a desktop"})
     names = sorted(one.name for one in fitted(folder).fitted)
-    assert names == ["baseline on a desktop", "baseline on a laptop", "batched max_batch_size=8 on a laptop"]
+    assert names == [
+        "baseline on a desktop (here)",
+        "baseline on a laptop (here)",
+        "batched max_batch_size=8 on a laptop (here)",
+    ]
+
+
+def test_points_of_two_states_of_the_code_are_never_fitted_together(folder):
+    path = folder / "baseline-poisson-60rps-seed1" / "manifest.json"
+    path.write_text(path.read_text().replace("c0de" * 16, "beef" * 16))
+    names = sorted(one.name for one in fitted(folder).fitted)
+    assert names[0].startswith("baseline, code beefbeef")
+    assert names[1].startswith("baseline, code c0dec0de")
+    assert len(names) == 3
 
 
 def test_nothing_to_fit_says_why(folder):
     for design in ("baseline", "batched"):
         for rate in RATES:
             change(folder, f"{design}-poisson-{rate}rps", server_info={"design": "mine"})
-    with pytest.raises(FitError, match=r"nothing to fit in .*baseline: not simulated: there is no model of 'mine'"):
+    with pytest.raises(FitError, match=r"nothing to fit in .*baseline: .* not simulated: there is no model of 'mine'"):
         fitted(folder)

@@ -99,7 +99,8 @@ def test_what_is_left_out_is_named(call, tmp_path):
         )
     code, out, err = call(study)
     assert code == 0, err
-    assert "batched max_batch_size=8: not simulated: there is no model of 'x'; known: baseline, batched, scaled" in out
+    points = "batched-poisson-20rps-seed1, batched-poisson-60rps-seed1"
+    assert f"{points} not simulated: there is no model of 'x'; known: baseline, batched, scaled" in out
 
 
 def test_times_of_the_pipeline_alone_take_the_place_of_those_measured(call, tmp_path):

@@ -1,0 +1,28 @@
+"""The table `agreement`, short: designs of known times, predicted without their rate."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+sys.path.append(str(Path(__file__).parents[2] / "scripts"))
+
+from statistics_tables import agreement
+
+
+def test_known_designs_are_predicted_from_rates_that_were_seen():
+    reported = []
+    table = pd.DataFrame(agreement.rows(reported.append, measured=None, rates=(20, 60), duration_s=4.0))
+    assert table["source"].tolist() == ["known"] * 6
+    judged = table[table["is_judged"]]
+    assert len(judged) >= 3
+    assert judged["agrees"].all()
+    assert judged["p50_off"].abs().max() < 0.1
+    assert any("known: baseline-poisson-20rps-seed1" in line for line in reported)
+    assert (
+        f"- known: out of sample {len(judged)} of {len(judged)}, in sample {len(judged)};" in agreement.notes(table)[-1]
+    )
+
+
+def test_the_study_it_predicts_is_committed():
+    assert (agreement.MEASURED / "summary.csv").is_file()
