@@ -40,9 +40,9 @@ def arrivals(study: Study) -> Figure | None:
     for axes in grid[:, 0]:
         axes.set_ylabel(named(COLUMN))
     handles = [_handle(arrivals_told(name), **look) for name, look in _looks(study.arrivals, GREY).items()]
-    verdicts = [name for line in shown for name in line.points["verdict"] if name != "valid"]
-    if verdicts:
-        handles.append(_handle(hollow(verdicts), marker="o", color=GREY, markerfacecolor="white"))
+    points = pd.concat([line.points for line in shown])
+    if (points["verdict"] != "valid").any():
+        handles.append(_handle(hollow(points), marker="o", color=GREY, markerfacecolor="white"))
     if any(line.points[COLUMN].isna().any() for line in shown):
         handles.append(_handle("at the edge: no value, too few were answered", marker="x", color=GREY))
     return finish(figure, study, _title(study), handles=handles, notes=_notes(study, shown))

@@ -1,19 +1,21 @@
 """How a run is marked in a figure against load, and what the legend says of the marks. Lays out no page."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
 
-from ragbench.plots.lines import Line, bound, runs
+from ragbench.plots.lines import Line, answered_share, bound, runs
 from ragbench.plots.style import GREY
-from ragbench.verdicts import NO_MEANS, RULES
+from ragbench.verdicts import RULES, UNANSWERED_SHARE
 
 DUE_LOOKS: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 2)), "marker": "_", "markersize": 13}
 SEED_WIDTH = 0.8
+_BESIDE, _LINE = 4, 7  # points from a mark to the text beside it, and from one line of such text to the next
 Colour = str | tuple[float, ...]
 
 
@@ -21,7 +23,7 @@ def draw_line(axes: Axes, line: Line, arrival: str, column: str, *, by: str = "o
     """One line of `column` against load: a mark a run, hollow where not valid, the runs of a seed joined.
 
     A run with nothing to put on a log axis is a gap in the line and a cross at the edge: the top for a latency, which
-    is infinite where too few were answered, else the bottom. The share answered stands beside NO_MEANS.
+    is infinite where too few were answered, else the bottom.
     """
     shown = runs(line.at(arrival), column, by=by)
     shown["value"] = shown["value"].where(shown["value"] > 0)
@@ -71,18 +73,31 @@ def edge_crosses(axes: Axes, missing: pd.DataFrame, *, edge: float, colour: Colo
 
 
 def mark_shares(axes: Axes, shown: pd.DataFrame, *, colour: Colour, edge: float | None = None) -> None:
-    """The share answered, beside each of the `runs` of NO_MEANS; `edge`: the values are heights of the panel."""
-    for run in shown[shown["verdict"].isin(NO_MEANS)].itertuples():
+    """The share answered, beside each of the `runs` that left many unanswered; `edge`: values are heights of the panel.
+
+    At the edge the crosses of several lines may lie on one place, so that their shares stand one below the other.
+    """
+    for run in shown[few_answered(shown["verdict"], shown["answered_share"])].itertuples():
+        above = sum(text.xyann[0] == _BESIDE and text.xy == (run.load, edge) for text in _annotations(axes))
         axes.annotate(
             f"{run.answered_share:.0%}",
             (run.load, run.value),
-            (4, -7 if edge else 3),
+            (_BESIDE, 3 if edge is None else -_LINE * (above + (edge > 0))),
             xycoords="data" if edge is None else axes.get_xaxis_transform(),
             textcoords="offset points",
             fontsize=6,
             color=colour,
             gid="answered_share",
         )
+
+
+def few_answered(verdicts: "pd.Series[str]", shares: "pd.Series[float]") -> "pd.Series[bool]":
+    """Which runs are not valid and left more requests unanswered than a valid one may."""
+    return (verdicts != "valid") & (shares < 1 - UNANSWERED_SHARE)
+
+
+def _annotations(axes: Axes) -> list[Annotation]:
+    return [text for text in axes.texts if isinstance(text, Annotation)]
 
 
 def draw_due(axes: Axes, points: pd.DataFrame) -> None:
@@ -125,7 +140,7 @@ def mark_handles(lines: Sequence[Line], *columns: str) -> list[Artist]:
     has_value = (rows[list(columns)] > 0).any(axis=1) & (rows["verdict"] != "valid")
     found: list[Artist] = []
     if has_value.any():
-        found.append(_mark("o", hollow(rows.loc[has_value, "verdict"]), markerfacecolor="white"))
+        found.append(_mark("o", hollow(rows[has_value]), markerfacecolor="white"))
     if not (rows[list(columns)] > 0).all(axis=None):
         found.append(_mark("x", "at the edge: no value, too few were answered"))
     if rows["seed"].nunique() > 1:
@@ -135,11 +150,12 @@ def mark_handles(lines: Sequence[Line], *columns: str) -> list[Artist]:
     return found
 
 
-def hollow(verdicts: Iterable[str]) -> str:
-    """What a hollow mark says: which verdicts, in the order of their rules, and what stands beside it."""
+def hollow(points: pd.DataFrame) -> str:
+    """What a hollow mark says: which verdicts `points` have, in the order of their rules, and what stands beside it."""
+    verdicts = points.loc[points["verdict"] != "valid", "verdict"]
     order = [rule.verdict for rule in RULES]
     found = sorted(set(verdicts), key=lambda name: (order.index(name) if name in order else -1, name))
-    share = "; %: share answered" if set(found) & set(NO_MEANS) else ""
+    share = "; %: share answered" if few_answered(points["verdict"], answered_share(points)).any() else ""
     return f"hollow: not valid ({', '.join(found)}){share}"
 
 

@@ -66,9 +66,9 @@ def _draw(axes: Axes, line: Line, arrival: str) -> None:
 
 
 def _handles(study: Study, shown: list[Line]) -> list[Line2D]:
-    verdicts = [name for line in shown for name in line.points["verdict"] if name != "valid"]
+    points = pd.concat([line.points for line in shown])
     found = [*(Line2D([], [], linewidth=1.2, **look) for look in LOOKS.values()), due_handle(study.summary)]
-    if verdicts:
+    if (points["verdict"] != "valid").any():
         looks: dict[str, Any] = {"linestyle": "", "marker": "o", "color": GREY, "markerfacecolor": "white"}
-        found.append(Line2D([], [], **looks, label=hollow(verdicts)))
+        found.append(Line2D([], [], **looks, label=hollow(points)))
     return found

@@ -229,6 +229,20 @@ def test_the_share_answered_stands_beside_a_failing_point_and_what_is_infinite_a
     assert "at the edge: no value, too few were answered" in _legend(figure)
 
 
+def test_any_point_that_left_many_unanswered_has_its_share_and_one_that_answered_all_has_none(study):
+    for verdict, share, told in (("shedding", 0.4, {"40%"}), ("saturated", 0.9, {"90%"}), ("failing", 1.0, set())):
+        figure = plots.FIGURES["throughput"](_overloaded(study, verdict=verdict, answered_share=share))
+        assert {text.get_text() for text in figure.axes[0].texts} == told
+        assert ("%: share answered" in _legend(figure)) == bool(told)
+
+
+def test_shares_at_one_place_of_the_edge_stand_one_below_the_other(study):
+    p99 = plots.FIGURES["latency"](_overloaded(study)).axes[6]
+    heights = [text.xyann[1] for text in p99.texts]
+    assert len(heights) > 1
+    assert len(set(heights)) == len(heights)
+
+
 def test_older_results_have_the_share_answered_from_their_counts(study):
     failing = _overloaded(study)
     old = failing.summary.drop(columns="answered_share").assign(completed=5, requests=20)
@@ -246,7 +260,7 @@ def test_overload_shows_goodput_answers_and_refusals_against_what_was_offered(st
     assert set(_marks(first, "rejected_rps, not valid")) == {(120.0, 50.0)}  # 150 in 3 s
     assert {x for x, _ in _marks(first, "rejected_rps, valid")} == {10.0, 40.0}
     assert {x for x, _ in _marks(first, "due_rps")} == {10.0, 40.0, 120.0}
-    assert "hollow: not valid (shedding)" in _legend(figure)
+    assert "hollow: not valid (shedding); %: share answered" in _legend(figure)
 
 
 def test_overload_is_drawn_of_a_failing_point_with_its_share_and_of_no_calm_study(study):
