@@ -17,7 +17,7 @@ DURATION_S = 3.0
 
 
 def write_measured(
-    folder: Path, times, *, rates=(20, 60, 500), seeds=(1, 2), designs=tuple(CHOICES), duration_s=DURATION_S
+    folder: Path, times, *, rates=(20, 60, 200), seeds=(1, 2), designs=tuple(CHOICES), duration_s=DURATION_S
 ) -> Path:
     """Points of all designs at all rates and seeds; what `times` say is what was measured."""
     loads = [(design, rate, seed) for design in designs for rate in rates for seed in seeds]
