@@ -113,6 +113,8 @@ TRUSTED = {
     "ragbench simulate": "tests/ragbench/simulator/test_simulate_command.py::test_a_known_study_is_found_again",
     "ragbench chaos": "tests/ragbench/chaos/test_chaos_command.py::test_a_killed_replica_costs_no_request",
     "ragbench doctor": "tests/ragbench/test_doctor.py::test_the_command_looks_at_this_machine",
+    "python scripts/tables.py coverage": "tests/scripts/test_coverage_table.py::test_coverage_counts_what_is_shown",
+    "python scripts/tables.py growth": "tests/scripts/test_growth_table.py::test_growth_finds_a_slow_replica",
     "python scripts/tables.py capacity": "tests/scripts/test_capacity_table.py::test_searches_find_what_is_known",
     "python scripts/tables.py agreement": "tests/scripts/test_agreement_table.py::test_known_designs_are_predicted",
 }

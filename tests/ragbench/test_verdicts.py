@@ -154,7 +154,7 @@ def test_contaminated_when_others_used_a_quarter_core_and_a_tenth_of_all(used, c
 def test_saturated_when_the_queue_grows_to_the_end_or_requests_time_out():
     verdict, reason = judge(overloaded())
     assert verdict == "saturated"
-    assert re.fullmatch(r"to the end, in-flight grew from \d+ to \d+ and latency from [\d.]+ to [\d.]+ s", reason)
+    assert re.fullmatch(r"to the end, in-flight grew from \d+ to \d+ and latency p50 from [\d.]+ to [\d.]+ s", reason)
     rows = [lost(i, i / 10, "timeout", 1.0) if i % 20 == 0 else ok(i, i / 10, 0.01) for i in range(100)]
     assert judge(rows) == ("saturated", "5 of 100 requests timed out")
     assert judge(overloaded(), is_closed=True)[0] == "valid"
