@@ -44,7 +44,7 @@ def block_length(values: Floats) -> int:
     """
     n = len(values)
     least = max(1, math.ceil(n ** (1 / 3)))
-    covariance = _autocovariance(np.asarray(values, dtype=np.float64))
+    covariance = autocovariance(np.asarray(values, dtype=np.float64))
     if n < 4 or covariance[0] <= 0:
         return least
     small = np.abs(covariance / covariance[0]) < 2 * math.sqrt(math.log10(n) / n)
@@ -71,7 +71,7 @@ def _vanishing_lag(small: NDArray[np.bool_]) -> int:
     return max(1, int(np.argmax(within)) if within.any() else n // 2)
 
 
-def _autocovariance(values: Floats) -> Floats:
+def autocovariance(values: Floats) -> Floats:
     """At lags 0 .. n - 1, by FFT."""
     n = len(values)
     size = 1 << max(1, (2 * n - 1).bit_length())

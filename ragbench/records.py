@@ -47,7 +47,14 @@ SUMMARY_REST = (
     *("latency_mean_s", "latency_mean_low_s", "latency_mean_high_s"),
     *("latency_p50_s", "latency_p50_low_s", "latency_p50_high_s", "latency_p90_s"),
     *("latency_p95_s", "latency_p95_low_s", "latency_p95_high_s"),
-    *("latency_p99_s", "latency_p99_low_s", "latency_p99_high_s", "latency_max_s", "latency_note"),
+    *(
+        "latency_p99_s",
+        "latency_p99_low_s",
+        "latency_p99_high_s",
+        "latency_max_s",
+        "latency_note",
+        "independent_answers",
+    ),
     *("latency_from_sent_mean_s", "latency_from_sent_p50_s", "latency_from_sent_p95_s", "latency_from_sent_p99_s"),
     *("send_lag_p95_s", "send_lag_p99_s", "in_flight_mean", "in_flight_max"),
     *("queue_s", "embed_s", "retrieve_s", "generate_s", "unaccounted_s"),
@@ -56,7 +63,16 @@ SUMMARY_REST = (
     *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware", "hostname", "code"),
 )
 NEWER_TELEMETRY_COLUMNS = ("throttled_share",)
-NEWER_SUMMARY_COLUMNS = ("f1", "due_rps", *SCALING_COLUMNS, "answered_share", "latency_note", "hostname", "code")
+NEWER_SUMMARY_COLUMNS = (
+    "f1",
+    "due_rps",
+    *SCALING_COLUMNS,
+    "answered_share",
+    "latency_note",
+    "independent_answers",
+    "hostname",
+    "code",
+)
 _TEXT_COLUMNS = {
     *(
         "point",

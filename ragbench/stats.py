@@ -20,9 +20,9 @@ Definitions, each per point:
   among such requests is absent, as is the maximum where there is one, and `latency_note` says so.
 - means (`latency_mean_s`, `latency_from_sent_mean_s`, stages, `batch_size`): over the ok answers due in the window;
   absent where the verdict is `failed` or `failing`. Send lags: over all requests due in the window that were sent.
-- `..._low_...`, `..._high_...`: 95% intervals by block bootstrap within the point; absent where it is too short to say.
-  A percentile's is given where at least 5 answers lie beyond it. They speak of this run: what a longer run, or another
-  seed, would show of slower swings they cannot know.
+- `independent_answers`: how many independent answers the requests due in the window are worth.
+- `..._low_...`, `..._high_...`: 95% intervals from within the point: of latencies by their autocorrelation, given where
+  50 independent answers lie beyond the percentile (`latency_intervals.py`); of throughput by block bootstrap.
 - `in_flight_mean`, `in_flight_max`: requests sent and not ended, over the window.
 - `unaccounted_s`: mean of (latency from sent - the four stages) over answers that report stages.
 - `exact_match`, `f1`, `recall_at_k`: means over all ok answers that report them.
@@ -44,7 +44,8 @@ import numpy as np
 
 from ragbench.columns import Columns, Floats, Truths, Window, steady_window
 from ragbench.in_flight import mean_in_flight, most_in_flight
-from ragbench.intervals import Interval, bootstrap, bootstrap_all
+from ragbench.intervals import Interval, bootstrap
+from ragbench.latency_intervals import independent_answers, latency_intervals
 from ragbench.records import ReplicaCount, Row, Sample
 from ragbench.scaling import NOTHING_TOLD, Scaling, scaling_figures
 from ragbench.slo import Slo
@@ -52,7 +53,6 @@ from ragbench.verdicts import ERRORS, NO_MEANS, Evidence, Verdict, judge
 
 Source = Literal["measured", "simulated"]
 
-_FEWEST_BEYOND = 5  # answers past a percentile, without which its interval is a guess
 _MOST_SLICES = 500  # of the window, in which ended requests are counted
 _STAGES = ("queue_s", "embed_s", "retrieve_s", "generate_s")
 _SEED = 20_040_417  # of the resamples: the same rows give the same intervals
@@ -98,6 +98,7 @@ class Summary:
     latency_p99_high_s: float | None
     latency_max_s: float | None
     latency_note: str | None
+    independent_answers: float | None
     latency_from_sent_mean_s: float | None
     latency_from_sent_p50_s: float | None
     latency_from_sent_p95_s: float | None
@@ -277,34 +278,12 @@ def _note(percentiles: dict[str, float | None], latencies_s: Floats) -> str | No
 
 
 def _latency_intervals(latencies_s: Floats, *, has_mean: bool) -> dict[str, Any]:
-    """Of the mean of the answered and of the percentiles of all, kept within what was seen at all.
-
-    Absent where an end falls among the unanswered.
-    """
-    answered = latencies_s[np.isfinite(latencies_s)]
-    most_s = float(answered.max()) if answered.size else 0.0
-
-    def figures(drawn: Floats) -> Floats:
-        is_answered = drawn <= most_s
-        counts = np.count_nonzero(is_answered, axis=1)
-        mean = np.divide(
-            np.sum(drawn, axis=1, where=is_answered), counts, where=counts > 0, out=np.full(len(drawn), most_s)
-        )
-        return np.column_stack([mean, *np.percentile(drawn, (50, 95, 99), axis=1)])
-
-    # An infinite value cannot be resampled; any value above the largest answered one stands for it.
-    late = np.where(np.isfinite(latencies_s), latencies_s, 2 * most_s)
-    drawn = bootstrap_all(late, figures, rng=np.random.default_rng(_SEED)) if answered.size else None
-    found: Sequence[Interval | None] = drawn or [None] * 4
-    told: dict[str, Any] = {}
-    for name, beyond, interval in zip(("mean", "p50", "p95", "p99"), (0.5, 0.5, 0.05, 0.01), found, strict=True):
-        known = interval is not None and len(late) * beyond >= _FEWEST_BEYOND
-        if name == "mean":
-            known = known and has_mean
-        elif interval is not None and answered.size < len(late):
-            known = known and interval.high <= most_s
-        told[f"latency_{name}_low_s"] = max(interval.low, float(answered.min())) if interval and known else None
-        told[f"latency_{name}_high_s"] = min(interval.high, most_s) if interval and known else None
+    """Of the mean of the answered and of the percentiles of all, and how many independent answers they rest on."""
+    told: dict[str, Any] = {"independent_answers": independent_answers(latencies_s)}
+    for figure, found in latency_intervals(latencies_s).items():
+        interval = found if has_mean or figure != "mean" else None
+        told[f"latency_{figure}_low_s"] = interval.low if interval else None
+        told[f"latency_{figure}_high_s"] = interval.high if interval else None
     return told
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from ragbench.columns import Columns, Window
-from ragbench.growth import growth
+from ragbench.growth import falls_short, growth
 from ragbench.records import Status
 
 Verdict = Literal["failed", "contaminated", "client_limited", "failing", "saturated", "shedding", "valid"]
@@ -135,13 +135,10 @@ def _saturated(evidence: Evidence) -> str | None:
     if evidence.is_closed:
         return None
     grown = growth(columns, evidence.window)
-    if grown is None or not grown.lasts_to_the_end():
-        return None
-    queue, latency = grown.in_flight.values, grown.latency.values
-    return (
-        f"to the end, in-flight grew from {queue[0]:.0f} to {queue[-1]:.0f} "
-        f"and latency from {latency[0]:.3g} to {latency[-1]:.3g} s"
-    )
+    if grown is not None and grown.lasts_to_the_end():
+        return f"to the end, {grown}"
+    short = falls_short(columns, evidence.window)
+    return None if short is None else str(short)
 
 
 def _shedding(evidence: Evidence) -> str | None:
@@ -189,7 +186,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "saturated",
         f"more than {UNANSWERED_SHARE:.0%} of the requests timed out; or, in an open loop, requests in flight and "
-        "latency both grew to the end",
+        "latency (its median, p90 or p99) both grew to the end, or far fewer ended in the window than were due in it",
         _saturated,
     ),
     Rule(

@@ -12,7 +12,7 @@ import numpy as np
 
 from policies.batching import POLICIES
 from ragbench.paths import StudyPaths
-from ragbench.simulator.replay import choose, fits
+from ragbench.simulator.fitting import choose, fits
 from ragbench.simulator.run import run
 from ragbench.simulator.scenario import Scenario, schedule
 

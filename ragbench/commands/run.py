@@ -23,6 +23,7 @@ from ragbench.commands.common import (
 from ragbench.config import Study, StudyError
 from ragbench.descriptors import allow_files
 from ragbench.interrupts import Interrupted, run_until_done
+from ragbench.interval_notes import left_empty, too_short
 from ragbench.measure import Surroundings
 from ragbench.mixing import strangers
 from ragbench.paths import StudyPaths
@@ -76,6 +77,8 @@ def run(
     reported = report and build_report(paths)
     terminal.print(console.points_table(manifests))
     say_where(paths, reported=reported)
+    for line in left_empty([manifest["summary"] for manifest in manifests]):
+        say(line)
     is_good = _say_verdicts(manifests, paths, again=_command(study, results))
     if not is_good or (report and not reported):
         raise typer.Exit(1)
@@ -92,6 +95,9 @@ def plan(study: StudyArgument, results: ResultsOption = Path("results")) -> None
         f"{minutes(load_s)} of load, about {minutes(expected_s(points, starts))} in all on the tiny profile.",
         soft_wrap=True,
     )
+    every = [point for launch in expand(loaded) for point in launch.points]
+    for line in too_short([point.offered_rps * point.expected_s for point in every if point.offered_rps is not None]):
+        terminal.print(line, soft_wrap=True)
 
 
 def _planned(name: str, results: Path, redo: Redo | None) -> tuple[Path, Study, StudyPaths, Plan]:

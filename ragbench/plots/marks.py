@@ -146,7 +146,7 @@ def mark_handles(lines: Sequence[Line], *columns: str) -> list[Artist]:
     if rows["seed"].nunique() > 1:
         found.append(_mark(".", "a mark is a run, a line is a seed"))
     elif _has_interval(rows[rows["verdict"] == "valid"], columns):
-        found.append(_mark("|", "95% interval within the run", markersize=9))
+        found.append(_mark("|", "95% interval within the run; none where too short", markersize=9))
     return found
 
 

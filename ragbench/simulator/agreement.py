@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from ragbench.columns import Columns, Floats, Window
+from ragbench.csv_table import write_table
 from ragbench.records import Row
 
 # Nearer to the most that a design was seen to answer, small errors of service time become large ones of latency.
@@ -17,10 +18,12 @@ WITHIN = 0.15
 class Agreement:
     """One load on one design, measured and simulated; its fields are the columns of agreement.csv, in order.
 
-    The requests of all its seeds count together. `load`: its rate over the most that the design ever answered, which
-    is its capacity only where it was offered more;
-    `verdict`: the first of its points' that is not valid; `speed`: how long its batches took over what the fit gives
-    such batches on average, so 1.1 where the machine was a tenth slower at this load than at the design's others.
+    The requests of all seeds are pooled. `load`: the rate over the most that the design ever answered, which is its
+    capacity only where it was offered more. `verdict`: `valid` only if all points are. `speed`: how long its batches
+    took relative to the fit, 1.1 where the machine was a tenth slower than at the design's other loads.
+    `simulated_...` and `..._off` are out of sample: the rate was left out of the fit, at every arrival and seed. They
+    are None where the other rates do not suffice for a fit. `in_sample_...`: the load was in the fit. In every quantile
+    an unanswered request is infinitely late; the quantile is None where it falls among these.
     """
 
     design: str
@@ -30,48 +33,77 @@ class Agreement:
     load: float
     verdict: str
     speed: float
-    latency_p50_s: float
-    simulated_p50_s: float
-    p50_off: float
-    latency_p95_s: float
-    simulated_p95_s: float
-    p95_off: float
+    is_predicted: bool
+    latency_p50_s: float | None
+    simulated_p50_s: float | None
+    p50_off: float | None
+    in_sample_p50_s: float | None
+    in_sample_p50_off: float | None
+    latency_p95_s: float | None
+    simulated_p95_s: float | None
+    p95_off: float | None
+    in_sample_p95_s: float | None
+    in_sample_p95_off: float | None
 
     @property
     def is_judged(self) -> bool:
-        """Whether it counts: measured well, and clear of saturation."""
-        return self.verdict == "valid" and self.load < BELOW
+        """Whether it counts: measured well, clear of saturation, and predicted from other rates."""
+        return self.verdict == "valid" and self.load < BELOW and self.is_predicted
 
     @property
     def agrees(self) -> bool:
-        """Whether both are within the margin."""
-        return abs(self.p50_off) <= WITHIN and abs(self.p95_off) <= WITHIN
+        """Whether both are within the margin, out of sample."""
+        return _is_within(self.p50_off) and _is_within(self.p95_off)
+
+    @property
+    def agrees_in_sample(self) -> bool:
+        """Whether both are within the margin where the fit had seen the load."""
+        return _is_within(self.in_sample_p50_off) and _is_within(self.in_sample_p95_off)
+
+
+def _is_within(off: float | None) -> bool:
+    return off is not None and abs(off) <= WITHIN
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A measured point and its twin: latencies of the answers that were due in the steady window."""
+    """A measured point and its twins: latencies of what was due in the steady window, infinite where unanswered.
+
+    `simulated_s` is without the point's rate in the fit; None where there is no such fit.
+    """
 
     verdict: str
     measured_s: Floats
-    simulated_s: Floats
+    simulated_s: Floats | None
+    in_sample_s: Floats
     speed: float
 
 
 def latencies(rows: Sequence[Row], window: Window) -> Floats:
-    """Of the requests that fell due in `window` and were answered, s."""
+    """Of the requests that fell due in `window`, s; infinite where they were not answered."""
     columns = Columns.of(rows)
-    return columns.latency_s[columns.is_ok & window.holds(columns.due_s)]
+    return np.where(columns.is_ok, columns.latency_s, np.inf)[window.holds(columns.due_s)]
 
 
 def agree(design: str, arrival: str, offered_rps: float, pairs: Sequence[Pair], *, most_rps: float) -> Agreement | None:
-    """The pairs' requests pooled; None where either side has no answers."""
-    measured = np.concatenate([pair.measured_s for pair in pairs])
-    simulated = np.concatenate([pair.simulated_s for pair in pairs])
-    if not (measured.size and simulated.size):
+    """The pairs' requests pooled; None where nothing measured was answered."""
+    measured_s = np.concatenate([pair.measured_s for pair in pairs])
+    if not np.isfinite(measured_s).any():
         return None
-    p50, p95 = np.percentile(measured, [50, 95]).tolist()
-    simulated_p50, simulated_p95 = np.percentile(simulated, [50, 95]).tolist()
+    predicted = [pair.simulated_s for pair in pairs if pair.simulated_s is not None]
+    simulated_s = np.concatenate(predicted) if len(predicted) == len(pairs) else None
+    in_sample_s = np.concatenate([pair.in_sample_s for pair in pairs])
+    figures: dict[str, float | None] = {}
+    for percent in (50, 95):
+        truth_s = _quantile(measured_s, percent)
+        outside_s, inside_s = _quantile(simulated_s, percent), _quantile(in_sample_s, percent)
+        figures |= {
+            f"latency_p{percent}_s": truth_s,
+            f"simulated_p{percent}_s": outside_s,
+            f"p{percent}_off": _off(outside_s, truth_s),
+            f"in_sample_p{percent}_s": inside_s,
+            f"in_sample_p{percent}_off": _off(inside_s, truth_s),
+        }
     return Agreement(
         design=design,
         arrival=arrival,
@@ -80,13 +112,26 @@ def agree(design: str, arrival: str, offered_rps: float, pairs: Sequence[Pair], 
         load=offered_rps / most_rps,
         verdict=next((pair.verdict for pair in pairs if pair.verdict != "valid"), "valid"),
         speed=float(np.mean([pair.speed for pair in pairs])),
-        latency_p50_s=p50,
-        simulated_p50_s=simulated_p50,
-        p50_off=simulated_p50 / p50 - 1,
-        latency_p95_s=p95,
-        simulated_p95_s=simulated_p95,
-        p95_off=simulated_p95 / p95 - 1,
+        is_predicted=simulated_s is not None,
+        **figures,
     )
+
+
+def _quantile(values_s: Floats | None, percent: float) -> float | None:
+    """None where it falls among the unanswered, or there is nothing."""
+    if values_s is None or not values_s.size or np.isinf(np.percentile(values_s, percent, method="higher")):
+        return None
+    return float(np.percentile(values_s[np.isfinite(values_s)], _of_finite(values_s, percent)))
+
+
+def _of_finite(values_s: Floats, percent: float) -> float:
+    """Which percentile of the finite values is this one of all: so that no infinity enters the interpolation."""
+    finite = int(np.isfinite(values_s).sum())
+    return percent if finite == len(values_s) else percent * (len(values_s) - 1) / max(finite - 1, 1)
+
+
+def _off(simulated_s: float | None, measured_s: float | None) -> float | None:
+    return None if simulated_s is None or measured_s is None else simulated_s / measured_s - 1
 
 
 COLUMNS = tuple(item.name for item in fields(Agreement))
@@ -94,19 +139,20 @@ COLUMNS = tuple(item.name for item in fields(Agreement))
 
 def agreement_csv(agreements: Sequence[Agreement]) -> str:
     """The table as CSV text."""
-    rows = ([_cell(getattr(one, name)) for name in COLUMNS] for one in agreements)
-    return "\n".join([",".join(COLUMNS), *map(",".join, rows)]) + "\n"
+    return write_table(COLUMNS, ([_cell(getattr(one, name)) for name in COLUMNS] for one in agreements))
 
 
-def _cell(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def _cell(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def told(agreements: Sequence[Agreement]) -> str:
     """In one line, how many of the loads that count agree."""
     judged = [one for one in agreements if one.is_judged]
     agreed = sum(one.agrees for one in judged)
+    inside = sum(one.agrees_in_sample for one in judged)
     return (
-        f"p50 and p95 within {WITHIN:.0%} at {agreed} of {len(judged)} valid loads below {BELOW:.0%} of the most that "
-        f"the design answered (of {len(agreements)} loads)"
+        f"out of sample (the load's rate left out of the fit), p50 and p95 within {WITHIN:.0%} of measured at {agreed} "
+        f"of {len(judged)} valid loads below {BELOW:.0%} of the most that the design answered; in sample at {inside} "
+        f"(of {len(agreements)} loads)"
     )

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from ragbench.csv_table import read_dicts
-from ragbench.simulator.service_times import STAGES, Batch, FitError
+from ragbench.simulator.batches import STAGES, Batch, Moment
+from ragbench.simulator.service_times import FitError
 
 __all__ = ["read_batches"]
 
@@ -13,8 +14,12 @@ def read_batches(path: Path) -> list[Batch]:
     rows = read_dicts(path)
     try:
         return [
-            Batch(int(row["batch_size"] or ""), tuple(float(row[s] or "") for s in STAGES), others=0.0, is_rested=False)
-            for row in rows
+            _batch(int(row["batch_size"] or ""), tuple(float(row[stage] or "") for stage in STAGES)) for row in rows
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise FitError(f"{path}: wanted a number in each of batch_size, {', '.join(STAGES)} ({error!r})") from error
+
+
+def _batch(size: int, stages_s: tuple[float, ...]) -> Batch:
+    met = Moment(size, others=0, idle_s=0.0, crowd=0)
+    return Batch(met, met, stages_s)

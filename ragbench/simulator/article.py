@@ -1,6 +1,5 @@
 """What the notebook on the simulator shows: the study again, its fits, a what-if. Simulates through the others."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,8 +10,9 @@ from matplotlib.figure import Figure
 from ragbench.paths import SHIPPED_STUDIES, StudyPaths
 from ragbench.plots.study import locate
 from ragbench.plots.twin import timeline_figure
-from ragbench.simulator.agreement import COLUMNS, Agreement, told
-from ragbench.simulator.replay import Fitted, choose, fits, replay
+from ragbench.simulator.agreement import COLUMNS, told
+from ragbench.simulator.fitting import choose, fits
+from ragbench.simulator.replay import Replayed, replay
 from ragbench.simulator.scenario import read_scenario, tell, timeline
 
 
@@ -20,31 +20,30 @@ from ragbench.simulator.scenario import read_scenario, tell, timeline
 class Twin:
     """A measured study and its simulation, load by load."""
 
-    fitted: Sequence[Fitted]
-    agreements: Sequence[Agreement]
+    replayed: Replayed
 
     @property
     def table(self) -> pd.DataFrame:
         """One row per load, columns as in agreement.csv."""
-        return pd.DataFrame([asdict(one) for one in self.agreements], columns=list(COLUMNS))
+        return pd.DataFrame([asdict(one) for one in self.replayed.agreements], columns=list(COLUMNS))
 
     @property
     def finding(self) -> Markdown:
-        """At how many loads the two agree."""
-        return Markdown(told(self.agreements) + ".")
+        """At how many loads the two agree, and what was left out."""
+        lines = [f"{told(self.replayed.agreements)}.", *(f"- {line}" for line in self.replayed.left_out)]
+        return Markdown("\n".join([lines[0], "", *lines[1:]]))
 
     @property
     def service_times(self) -> pd.DataFrame:
         """One row per design: T(n) = `a_s` + `b_s` n, from so many batches."""
-        rows = [(one.name, one.times.a_s, one.times.b_s, one.times.batches) for one in self.fitted]
+        rows = [(one.name, one.times.a_s, one.times.b_s, one.times.batches) for one in self.replayed.fitted]
         return pd.DataFrame(rows, columns=["design", "a_s", "b_s", "batches"])
 
 
 def make_twin(study: str | Path) -> Twin:
     """Simulate a results folder, given as `locate` takes it, into one named `...-simulated` beside it."""
     folder = locate(Path(study))
-    agreements, fitted = replay(StudyPaths(folder), StudyPaths(folder.with_name(f"{folder.name}-simulated")))
-    return Twin(fitted, agreements)
+    return Twin(replay(StudyPaths(folder), StudyPaths(folder.with_name(f"{folder.name}-simulated"))))
 
 
 def what_if(study: str | Path, name: str) -> Figure:

@@ -9,6 +9,7 @@ from policies import batching, routing, scaling
 from policies.admission import Admission
 from ragbench.simulator.fleet import Fleet
 from ragbench.simulator.heap import Heap
+from ragbench.simulator.machine import Machine
 from ragbench.simulator.servers import Server, Visit
 from ragbench.simulator.service_times import ServiceTimes
 
@@ -25,21 +26,29 @@ class Design(Protocol):
 def baseline(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> Server:
     """One request at a time, in order of arrival, without a bound."""
     del settings
-    return Server(heap, times, policy=batching.SizeOrAge(1, 0.0), admission=None, rng=rng, busy=[0])
+    return Server(
+        heap, times, policy=batching.SizeOrAge(1, 0.0), admission=None, rng=rng, machine=Machine(heap, times.slowdown)
+    )
 
 
 def batched(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> Server:
     """A bounded queue and a batch policy."""
-    return _batched(heap, times, settings, rng, busy=[0])
+    return _batched(heap, times, settings, rng, machine=Machine(heap, times.slowdown))
 
 
 def scaled(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> Fleet:
     """A fleet of batched replicas. With `own_machines` no replica slows another; otherwise as much as was measured."""
-    busy = [0]
+    shared = Machine(heap, times.slowdown)
     limits = scaling.Limits(*(settings[name] for name in ("min_replicas", "max_replicas", *_COOLDOWNS)))
     return Fleet(
         heap,
-        make_server=lambda: _batched(heap, times, settings, rng, busy=[0] if settings.get("own_machines") else busy),
+        make_server=lambda: _batched(
+            heap,
+            times,
+            settings,
+            rng,
+            machine=Machine(heap, times.slowdown) if settings.get("own_machines") else shared,
+        ),
         route=routing.POLICIES[settings["routing"]],
         scaling=_made(scaling.POLICIES[settings["scaling"]], settings, limits=limits),
         replicas=limits.min_replicas,
@@ -57,14 +66,14 @@ DESIGNS: dict[str, Callable[[Heap, ServiceTimes, Settings, Random], Design]] = {
 }
 
 
-def _batched(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random, *, busy: list[int]) -> Server:
+def _batched(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random, *, machine: Machine) -> Server:
     return Server(
         heap,
         times,
         policy=_made(batching.POLICIES[settings["policy"]], settings),
         admission=Admission(settings["max_queue"], settings.get("max_predicted_wait_s")),
         rng=rng,
-        busy=busy,
+        machine=machine,
     )
 
 

@@ -2,18 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
-from ragbench.columns import Window
+from ragbench.columns import Floats, Window
 from ragbench.paths import StudyPaths
-from ragbench.points import configuration_label
 from ragbench.records import (
     ReplicaCount,
     Row,
-    read_manifests,
-    read_rows,
     replicas_csv,
     requests_csv,
     summary_csv,
@@ -22,99 +18,71 @@ from ragbench.records import (
 )
 from ragbench.schedule import Request
 from ragbench.simulator.agreement import Agreement, Pair, agree, latencies
-from ragbench.simulator.designs import DESIGNS
+from ragbench.simulator.batches import Batch
+from ragbench.simulator.fitting import Fitted, Manifest, Measured, fits
 from ragbench.simulator.run import run
-from ragbench.simulator.service_times import Batch, FitError, ServiceTimes, fit
+from ragbench.simulator.service_times import FitError, ServiceTimes
 from ragbench.slo import Slo
 from ragbench.stats import summarise
 from ragbench.workload import Question
 
-Manifest = dict[str, Any]
+__all__ = ["Replayed", "replay", "simulated"]
 
 _SEEDS = range(1, 11)  # of a point's simulations, on one schedule: the first is written, all count for the agreement
 _KEPT = ("point", "slo", "seed", "schedule_sha256", "hardware", "server_info")  # of the measured manifest
+_ORIGIN = ("hardware", "hostname", "code")
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """One design with one choice of settings: its service times, and the points it was measured in."""
+class Replayed:
+    """A study simulated: load by load, what it was fitted to, and a line for each thing that was left out."""
 
-    name: str
-    times: ServiceTimes
-    manifests: Sequence[Manifest]
-
-    @property
-    def design(self) -> str:
-        """As the study calls it."""
-        return str(self.manifests[0]["point"]["design"])
-
-    @property
-    def info(self) -> Manifest:
-        """What the server told of itself."""
-        return dict(self.manifests[0]["server_info"])
+    agreements: Sequence[Agreement]
+    fitted: Sequence[Fitted]
+    left_out: Sequence[str]
 
 
-def fits(paths: StudyPaths, *, batches: Sequence[Batch] = ()) -> list[Fitted]:
-    """Every design of a measured study, fitted to its open-loop points; with `batches`, as if these were its own.
+@dataclass(frozen=True, slots=True)
+class _Twin:
+    """A point simulated, and where its manifest was written."""
 
-    Designs this package has no model of, and those that report no stages, are left out. Raises FitError where that
-    leaves none.
-    """
-    groups: dict[str, list[Manifest]] = {}
-    for manifest in read_manifests(paths.root):
-        info, point = manifest.get("server_info") or {}, manifest["point"]
-        if point["offered_rps"] is not None and info.get("design") in DESIGNS and "settings" in info:
-            groups.setdefault(configuration_label(point), []).append(manifest)
-    found = []
-    for name, manifests in groups.items():
-        try:
-            times = fit([_rows(paths, manifest) for manifest in manifests])
-        except FitError:
-            continue
-        found.append(Fitted(name, times.with_batches(batches) if batches else times, manifests))
-    if not found:
-        raise FitError(
-            f"nothing to fit in {paths.root}: wanted open-loop points of {', '.join(DESIGNS)} with stage times"
-        )
-    return found
-
-
-def choose(fitted: Sequence[Fitted], design: str) -> Fitted:
-    """The design's; of several choices of settings, that with the largest batches. Raises FitError."""
-    choices = [one for one in fitted if one.design == design]
-    if not choices:
-        raise FitError(f"no design {design!r} to fit to; there: {', '.join(sorted({one.design for one in fitted}))}")
-    return max(choices, key=lambda one: one.info["settings"].get("max_batch_size", 1))
+    manifest: Manifest
+    pair: Pair
 
 
 def replay(
     paths: StudyPaths,
     out: StudyPaths,
     *,
-    on_point: Callable[[str], None] | None = None,
+    on_point: Callable[[str], None] = lambda name: None,
     batches: Sequence[Batch] = (),
-) -> tuple[list[Agreement], list[Fitted]]:
-    """Simulate every open-loop point of `paths` into `out`, files as of a measured study. Raises FitError."""
-    fitted = fits(paths, batches=batches)
+) -> Replayed:
+    """Simulate every open-loop point of `paths` into `out`, files as of a measured study. Raises FitError.
+
+    What is written is simulated with the point's own rate left out of the fit, where the other rates suffice.
+    """
+    found = fits(paths, batches=batches)
     agreements: list[Agreement] = []
     written: list[Manifest] = []
-    for design in fitted:
+    left_out = list(found.left_out)
+    for design in found.fitted:
+        others, unpredicted = _without_each_rate(design)
         pairs: dict[tuple[str, float], list[Pair]] = {}
-        for manifest in design.manifests:
-            if on_point is not None:
-                on_point(manifest["point"]["name"])
-            measured = _rows(paths, manifest)
-            runs = [simulated(manifest, measured, design.times, seed=seed) for seed in _SEEDS]
-            twin = _write(out, manifest, *runs[0], fitted_to=paths.root.name)
-            written.append(twin)
-            load = manifest["summary"]["arrival"], manifest["point"]["offered_rps"]
-            pairs.setdefault(load, []).append(_pair(manifest, measured, [rows for rows, _ in runs], twin, design.times))
-        most_rps = max(manifest["summary"]["throughput_rps"] or 0.0 for manifest in design.manifests)
+        for point in design.points:
+            on_point(point.name)
+            twin = _simulate(out, point, design.times, others.get(point.offered_rps), study=paths.root.name)
+            written.append(twin.manifest)
+            pairs.setdefault((point.manifest["summary"]["arrival"], point.offered_rps), []).append(twin.pair)
+        most_rps = max(point.manifest["summary"]["throughput_rps"] or 0.0 for point in design.points)
+        left_out += [f"{design.name}: {line}" for line in unpredicted]
         for (arrival, offered_rps), of_load in sorted(pairs.items()):
             agreement = agree(design.name, arrival, offered_rps, of_load, most_rps=most_rps)
-            agreements += [agreement] if agreement else []
+            if agreement is not None:
+                agreements.append(agreement)
+            else:
+                left_out.append(f"{design.name}: {arrival} {offered_rps:g}/s not compared: nothing was answered")
     write_atomic(out.summary, summary_csv(written))
-    return agreements, fitted
+    return Replayed(agreements, found.fitted, left_out)
 
 
 def simulated(
@@ -132,22 +100,52 @@ def simulated(
     )
 
 
-def _rows(paths: StudyPaths, manifest: Manifest) -> list[Row]:
-    return read_rows(paths.point(manifest["point"]["name"]).requests)
+def _without_each_rate(design: Fitted) -> tuple[dict[float, ServiceTimes], list[str]]:
+    """-> the fit without each rate, and what to say of rates without which there is none."""
+    found, unpredicted = {}, []
+    for offered_rps in sorted({point.offered_rps for point in design.points}):
+        try:
+            found[offered_rps] = design.without(offered_rps)
+        except FitError as error:
+            unpredicted.append(f"{offered_rps:g}/s only in sample: without it {error}")
+    return found, unpredicted
 
 
-def _pair(
-    manifest: Manifest, measured: Sequence[Row], runs: Sequence[Sequence[Row]], twin: Manifest, times: ServiceTimes
-) -> Pair:
+def _simulate(
+    out: StudyPaths, point: Measured, in_sample: ServiceTimes, without: ServiceTimes | None, *, study: str
+) -> _Twin:
+    """The point by both fits; written is that without its rate, where there is one."""
+    shown = [simulated(point.manifest, point.rows, without or in_sample, seed=seed) for seed in _SEEDS]
+    twin = _write(out, point.manifest, *shown[0], study=study, is_left_out=without is not None)
     # Both have the same schedule, so the same steady window.
     window = Window(twin["summary"]["window_start_s"], twin["summary"]["window_end_s"])
-    verdict = manifest["summary"]["verdict"]
-    simulated_s = np.concatenate([latencies(rows, window) for rows in runs])
-    return Pair(verdict, latencies(measured, window), simulated_s, times.speed(measured))
+
+    def pooled(runs: Sequence[tuple[Sequence[Row], Sequence[ReplicaCount]]]) -> Floats:
+        return np.concatenate([latencies(rows, window) for rows, _ in runs])
+
+    inside = (
+        shown if without is None else [simulated(point.manifest, point.rows, in_sample, seed=seed) for seed in _SEEDS]
+    )
+    return _Twin(
+        twin,
+        Pair(
+            point.verdict,
+            latencies(point.rows, window),
+            None if without is None else pooled(shown),
+            pooled(inside),
+            in_sample.speed(point.batches),
+        ),
+    )
 
 
 def _write(
-    out: StudyPaths, manifest: Manifest, rows: Sequence[Row], counts: Sequence[ReplicaCount], *, fitted_to: str
+    out: StudyPaths,
+    manifest: Manifest,
+    rows: Sequence[Row],
+    counts: Sequence[ReplicaCount],
+    *,
+    study: str,
+    is_left_out: bool,
 ) -> Manifest:
     """requests.csv, replicas.csv, and the manifest last. -> the manifest."""
     point, before = manifest["point"], manifest["summary"]
@@ -163,9 +161,10 @@ def _write(
     write_atomic(files.requests, requests_csv(rows))
     if counts:
         write_atomic(files.replicas, replicas_csv(counts))
-    names = ("point", "configuration", "design", "arrival", "offered_rps", "concurrency", "seed")
-    row = {name: before.get(name) for name in names} | asdict(found) | {"hardware": before.get("hardware")}
+    key = ("point", "configuration", "design", "arrival", "offered_rps", "concurrency", "seed")
+    row = {name: before.get(name) for name in key} | asdict(found) | {name: before.get(name) for name in _ORIGIN}
     kept = {name: manifest[name] for name in _KEPT if name in manifest}
-    twin = kept | {"fitted_to": fitted_to, "summary": row}
+    fitted = {"fitted_to": study, "left_out_rps": point["offered_rps"] if is_left_out else None}
+    twin = kept | fitted | {"summary": row}
     write_manifest(files.manifest, twin)
     return twin

@@ -74,7 +74,7 @@ def _given_up(row: Row, deadline_s: float) -> Row:
 def _row(request: Request, visit: Visit, status: str, *, ended_s: float, way_in_s: float) -> Row:
     due_s = request.due_s
     row = Row(request.number, request.question.id, due_s, sent_s=due_s, send_lag_s=0.0)
-    if status != "ok" or visit.drawn is None:
+    if status != "ok":
         known: Any = status
         return replace(row, done_s=ended_s, latency_s=ended_s - due_s, status=known, error="simulated")
     done_s = ended_s + max(0.0, visit.network_s - way_in_s)
@@ -86,8 +86,9 @@ def _row(request: Request, visit: Visit, status: str, *, ended_s: float, way_in_
         http_status=200,
         queue_s=visit.started_s - visit.arrived_s,
         batch_size=visit.batch_size,
+        close_reason=visit.close_reason,
         replica=visit.replica,
-        embed_s=visit.drawn.stages_s[0],
-        retrieve_s=visit.drawn.stages_s[1],
-        generate_s=visit.drawn.stages_s[2],
+        embed_s=visit.stages_s[0],
+        retrieve_s=visit.stages_s[1],
+        generate_s=visit.stages_s[2],
     )

@@ -6,13 +6,17 @@ The baseline is the same with batches of one and no bound.
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from math import inf
 from random import Random
 
 from policies.admission import Admission, Refused, smoothed
 from policies.batching import BatchPolicy, Close, Queue
 from policies.returning import Returning
+from ragbench.simulator.batches import Moment
 from ragbench.simulator.heap import Heap
-from ragbench.simulator.service_times import REST_S, Drawn, ServiceTimes
+from ragbench.simulator.machine import Machine, Work
+from ragbench.simulator.service_times import Drawn, ServiceTimes
 
 
 @dataclass(slots=True)
@@ -24,13 +28,14 @@ class Visit:
     arrived_s: float = 0.0
     started_s: float = 0.0
     batch_size: int = 0
+    close_reason: str | None = None
     network_s: float = 0.0
-    drawn: Drawn | None = None
+    stages_s: tuple[float, ...] = ()
     replica: str | None = None
 
 
 class Server:
-    """One pipeline with its queue. `busy[0]` counts the pipelines that compute now, of all that share the machine."""
+    """One pipeline with its queue, on a machine."""
 
     def __init__(
         self,
@@ -40,21 +45,23 @@ class Server:
         policy: BatchPolicy,
         admission: Admission | None,
         rng: Random,
-        busy: list[int],
+        machine: Machine,
     ) -> None:
         self._heap = heap
         self._times = times
         self._policy = policy
         self._admission = admission
         self._rng = rng
-        self._busy = busy
+        self._machine = machine
         self._queue: deque[Visit] = deque()
         self._running: list[Visit] = []
+        self._work: Work | None = None
         self._last_batch: int | None = None
         self._rate_rps: float | None = None
         self._returning = Returning()
         self._epoch = 0
         self._is_held = False  # a batch has ended and its answers are on their way: the next cannot start yet
+        self._turn_s = 0.0
         self.is_dead = False
 
     def submit(self, visit: Visit) -> None:
@@ -69,6 +76,7 @@ class Server:
                 visit.over(visit, "rejected")
                 return
         self._queue.append(visit)
+        self._machine.held += 1
         self._returning.arrived(self._heap.now)
         if not self._running and not self._is_held:
             self._decide()
@@ -77,11 +85,11 @@ class Server:
         """Lose everything that is here."""
         self.is_dead = True
         lost, self._queue = [*self._running, *self._queue], deque()
-        if self._running:
-            self._busy[0] -= 1
-            self._running = []
+        if self._work is not None:
+            self._machine.stop(self._work)
+        self._running = []
         for visit in lost:
-            visit.over(visit, "connection_error")
+            self._leave(visit, "connection_error")
 
     def _predicted_s(self) -> float | None:
         return len(self._queue) / self._rate_rps if self._rate_rps else None
@@ -90,11 +98,12 @@ class Server:
         now = self._heap.now
         while self._queue and self._queue[0].deadline_s <= now:
             late = self._queue.popleft()
-            late.over(late, "timeout")
+            self._leave(late, "timeout")
         decision = self._policy.decide(self._view(), now)
         self._epoch += 1
         if isinstance(decision, Close):
-            self._start([self._queue.popleft() for _ in range(min(decision.count, len(self._queue)))])
+            batch = [self._queue.popleft() for _ in range(min(decision.count, len(self._queue)))]
+            self._start(batch, reason=decision.reason)
         elif decision.until_s is not None:
             self._heap.at(decision.until_s, self._ask_again, self._epoch)
 
@@ -117,30 +126,49 @@ class Server:
             returning=self._returning.share,
         )
 
-    def _start(self, batch: list[Visit]) -> None:
-        now, ended_s = self._heap.now, self._returning.ended_s
-        is_rested = ended_s is None or now - ended_s > REST_S
-        drawn = self._times.draw(len(batch), others=self._busy[0], is_rested=is_rested, rng=self._rng)
-        self._busy[0] += 1
+    def _start(self, batch: list[Visit], *, reason: str) -> None:
+        now = self._heap.now
+        start = self._moment(len(batch), self._idle_s(batch))
+        drawn = self._times.draw(start, self._rng)
         self._running = batch
         start_s = now + drawn.dispatch_s
-        for visit, network_s in zip(batch, drawn.network_s, strict=True):
-            visit.started_s, visit.batch_size, visit.drawn, visit.network_s = start_s, len(batch), drawn, network_s
-        self._heap.at(start_s + sum(drawn.stages_s), self._end, batch, now)
-
-    def _end(self, batch: list[Visit], closed_s: float) -> None:
-        if self.is_dead:
-            return
-        self._running = []
-        self._is_held = True
-        self._busy[0] -= 1
-        self._returning.ended(self._heap.now, len(batch))
-        self._last_batch = len(batch)
-        self._rate_rps = smoothed(self._rate_rps, len(batch) / max(self._heap.now - closed_s, 1e-6))
         for visit in batch:
-            visit.over(visit, "ok")
-        drawn = batch[0].drawn
-        self._heap.at(self._heap.now + (drawn.turnaround_s if drawn else 0.0), self._free)
+            visit.started_s, visit.batch_size, visit.close_reason = start_s, len(batch), reason
+        self._work = Work(len(batch), sum(drawn.stages_s), partial(self._end, batch, start, drawn, now))
+        self._heap.at(start_s, self._compute, self._work)
+
+    def _compute(self, work: Work) -> None:
+        if not self.is_dead:
+            self._machine.start(work)
+
+    def _moment(self, size: int, idle_s: float) -> Moment:
+        return Moment(size, self._machine.computing, idle_s, self._machine.held - size)
+
+    def _idle_s(self, batch: list[Visit]) -> float:
+        ended_s = self._returning.ended_s
+        if ended_s is None:
+            return inf
+        return 0.0 if batch[0].arrived_s <= ended_s + self._turn_s else self._heap.now - ended_s
+
+    def _end(self, batch: list[Visit], start: Moment, drawn: Drawn, closed_s: float) -> None:
+        now = self._heap.now
+        alone_s, took_s = sum(drawn.stages_s), now - batch[0].started_s
+        stages_s = tuple(stage * took_s / alone_s if alone_s else 0.0 for stage in drawn.stages_s)
+        networks_s = self._times.networks_s(self._moment(len(batch), start.idle_s), self._rng)
+        self._running, self._work = [], None
+        self._is_held = True
+        self._returning.ended(now, len(batch))
+        self._last_batch = len(batch)
+        self._rate_rps = smoothed(self._rate_rps, len(batch) / max(now - closed_s, 1e-6))
+        for visit, network_s in zip(batch, networks_s, strict=True):
+            visit.stages_s, visit.network_s = stages_s, network_s
+            self._leave(visit, "ok")
+        self._turn_s = drawn.turnaround_s
+        self._heap.at(now + self._turn_s, self._free)
+
+    def _leave(self, visit: Visit, status: str) -> None:
+        self._machine.held -= 1
+        visit.over(visit, status)
 
     def _free(self) -> None:
         self._is_held = False

@@ -17,7 +17,7 @@ SUMMARY_HEADER_TAIL = (
     "unsent,answered_share,duration_s,window_start_s,window_end_s,sent_rps,due_rps,throughput_rps,throughput_low_rps,throughput_high_rps,"
     "goodput_rps,attainment,slo_met,latency_mean_s,latency_mean_low_s,latency_mean_high_s,latency_p50_s,"
     "latency_p50_low_s,latency_p50_high_s,latency_p90_s,latency_p95_s,latency_p95_low_s,latency_p95_high_s,"
-    "latency_p99_s,latency_p99_low_s,latency_p99_high_s,latency_max_s,latency_note,latency_from_sent_mean_s,latency_from_sent_p50_s,"
+    "latency_p99_s,latency_p99_low_s,latency_p99_high_s,latency_max_s,latency_note,independent_answers,latency_from_sent_mean_s,latency_from_sent_p50_s,"
     "latency_from_sent_p95_s,latency_from_sent_p99_s,send_lag_p95_s,send_lag_p99_s,in_flight_mean,in_flight_max,"
     "queue_s,embed_s,retrieve_s,generate_s,unaccounted_s,batch_size,replicas,exact_match,f1,recall_at_k,"
     "replica_seconds,replica_s_per_1000_good,reaction_s,capacity_s,cold_start_s,reversals_per_min,"

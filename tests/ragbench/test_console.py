@@ -78,8 +78,8 @@ def test_reasons_tell_of_points_that_are_not_valid():
 
 
 def test_a_load_shows_each_figure_with_its_interval():
-    due = np.arange(300) / 10
-    summary = summarise(rows_of(due, due + np.random.default_rng(1).exponential(0.1, 300)), offered_rps=10.0)
+    due = np.arange(1200) / 10
+    summary = summarise(rows_of(due, due + np.random.default_rng(1).exponential(0.1, 1200)), offered_rps=10.0)
     lines = {
         line.split()[1]: line for line in shown(console.load_table(summary, title="it")).splitlines() if "│" in line
     }

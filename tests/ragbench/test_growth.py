@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from ragbench.columns import Columns, steady_window
-from ragbench.growth import Series, growth
+from ragbench.growth import Series, falls_short, growth
+from ragbench.records import Row
 from tests.ragbench.queues import fifo, random_queue, rows_of
 
 
@@ -52,7 +53,7 @@ def test_a_queue_that_is_drained_faster_once_arrivals_stop_grew_to_the_end():
     assert latency[700:].max() < 1.02 * latency[900]  # by when they were due, no growth in the last third
     assert grows(due, done)
     told = found(due, done)
-    assert told.latency.values[-1] == pytest.approx(1.0, abs=0.1)
+    assert told.latencies[0.5].values[-1] == pytest.approx(1.0, abs=0.1)
     assert told.gained == pytest.approx(0.9 * 400, rel=0.1)
 
 
@@ -77,9 +78,83 @@ def test_latencies_are_told_by_when_requests_ended_also_where_they_overtake():
     done = due + np.random.default_rng(1).uniform(0, 2, 600)
     told = found(due, done)
     ends = np.sort(done[(done >= 0.1 * due[-1]) & (done <= due[-1])])
-    assert told.latency.at_s[0] == pytest.approx(np.mean(ends[: -(-len(ends) // 20)]))
-    assert (np.diff(told.latency.at_s) > 0).all()
-    assert np.mean(told.latency.values) == pytest.approx(1.0, abs=0.1)
+    assert told.latencies[0.5].at_s[0] == pytest.approx(np.mean(ends[: -(-len(ends) // 20)]))
+    assert (np.diff(told.latencies[0.5].at_s) > 0).all()
+    assert np.mean(told.latencies[0.5].values) == pytest.approx(1.0, abs=0.1)
+
+
+def round_robin(rate_rps, n, *, rng):
+    """Poisson arrivals at three replicas in turn, as in reference-routing: two carry 154/s, the third 51/s."""
+    due = np.cumsum(rng.exponential(1 / rate_rps, n))
+    due -= due[0]
+    done = np.empty(n)
+    for replica, service_s in enumerate((1 / 154, 1 / 154, 1 / 51)):
+        done[replica::3] = fifo(due[replica::3], np.full(len(due[replica::3]), service_s))
+    return due, done
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_one_slow_replica_of_three_grows_though_the_median_latency_hides_it(seed):
+    """Committed in reference-routing as valid: round robin at 250/s, in-flight from 0 to 350 in a straight line."""
+    due, done = round_robin(250, 2500, rng=np.random.default_rng(seed))
+    told = found(due, done)
+    assert not told.latencies[0.5].is_rising()
+    assert told.in_flight.values[-1] > 250
+    assert told.lasts_to_the_end()
+    assert told.risen == 0.9
+    assert str(told).startswith("in-flight grew from ")
+    assert "latency p90 from " in str(told)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_three_replicas_that_all_keep_up_do_not_grow(seed):
+    assert not grows(*round_robin(130, 2500, rng=np.random.default_rng(seed)))  # the slow one at 85%
+
+
+def short(due_s, done_s):
+    columns = Columns.of(rows_of(due_s, done_s))
+    return falls_short(columns, steady_window(columns.due_s, duration_s=float(due_s[-1] - due_s[0])))
+
+
+def test_a_server_too_slow_for_growth_to_judge_falls_short():
+    due = even(30, 600)
+    done = 1.0 + np.arange(600.0)  # one a second
+    assert found(due, done) is None
+    told = short(due, done)
+    assert (told.due, told.ended) == (540, 18)
+    assert str(told) == "of 540 requests due in the window, only 18 ended in it"
+
+
+def test_a_replica_that_hangs_falls_short_though_no_latency_rises():
+    due = even(60, 1200)
+    done = due + np.where(np.arange(1200) % 3 == 0, 60.0, 0.02)
+    assert not grows(due, done)
+    assert short(due, done) is not None
+
+
+def test_answers_that_take_long_leave_no_debt():
+    assert short(even(30, 600), even(30, 600) + 9.0) is None  # of 20 s
+    random = even(30, 600) + np.random.default_rng(1).exponential(5.0, 600)
+    assert short(even(30, 600), random) is None
+
+
+def test_a_rate_that_rises_leaves_no_debt():
+    due = 5 * (np.arange(300) / 300) ** 0.5
+    assert short(due, due + 0.5) is None
+
+
+def test_a_pause_and_a_queue_that_fills_and_holds_leave_no_debt():
+    late = np.where(np.arange(300) >= 240, 5.0 - even(60, 300), 0.02)  # all of the last second ends at once
+    assert short(even(60, 300), even(60, 300) + late) is None
+    assert short(even(60, 300), even(60, 300) + np.minimum(0.02 + np.arange(300) * 0.01, 1.0)) is None
+
+
+def test_what_is_refused_has_ended():
+    due = even(30, 600)
+    refused = [Row(i, "q", d, d, d + 0.01, 0.01, 0.0, "rejected", 503) for i, d in enumerate(due.tolist()) if i % 2]
+    answered = [row for row in rows_of(due, due + 0.1) if row.request % 2 == 0]
+    columns = Columns.of(answered + refused)
+    assert falls_short(columns, steady_window(columns.due_s, duration_s=float(due[-1]))) is None
 
 
 def test_too_few_to_judge():

@@ -35,6 +35,7 @@ def test_run_plan_and_run_again(call, tmp_path):
     code, out, _ = call("plan", study, "--results", results)
     assert code == 0
     assert "1 point to measure, 0 whole" in out
+    assert "latency p99: no interval in 1 of 1 points" in out
     assert not results.exists()
     code, out, err = call("run", study, "--results", results, "--no-report")
     assert code == 0
@@ -58,6 +59,14 @@ def test_run_ends_with_the_report(call, tmp_path, monkeypatch):
     assert code == 0
     assert built == [tmp_path / "results" / "study"]
     assert all(str(built[0] / name) in out for name in ("summary.csv", "figures", "report.html"))
+
+
+def test_run_ends_with_the_intervals_that_are_lacking(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("ragbench.commands.run.left_empty", lambda rows: [f"{row['point']}: too short" for row in rows])
+    assert (
+        "a-ideal-200rps-seed1: too short"
+        in call("run", write_study(tmp_path, ONE), "--results", tmp_path / "results", "--no-report")[2].splitlines()
+    )
 
 
 def test_a_report_that_fails_is_told_and_the_results_stand(call, tmp_path, monkeypatch):

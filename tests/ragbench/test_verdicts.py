@@ -154,11 +154,17 @@ def test_contaminated_when_others_used_a_quarter_core_and_a_tenth_of_all(used, c
 def test_saturated_when_the_queue_grows_to_the_end_or_requests_time_out():
     verdict, reason = judge(overloaded())
     assert verdict == "saturated"
-    assert re.fullmatch(r"to the end, in-flight grew from \d+ to \d+ and latency from [\d.]+ to [\d.]+ s", reason)
+    assert re.fullmatch(r"to the end, in-flight grew from \d+ to \d+ and latency p50 from [\d.]+ to [\d.]+ s", reason)
     rows = [lost(i, i / 10, "timeout", 1.0) if i % 20 == 0 else ok(i, i / 10, 0.01) for i in range(100)]
     assert judge(rows) == ("saturated", "5 of 100 requests timed out")
     assert judge(overloaded(), is_closed=True)[0] == "valid"
     assert judge(rows, is_closed=True)[0] == "saturated"
+
+
+def test_saturated_when_far_fewer_end_than_are_due_though_too_few_to_see_latencies_rise():
+    one_a_second = [ok(i, i / 30, 1.0 + i - i / 30) for i in range(600)]
+    assert judge(one_a_second) == ("saturated", "of 540 requests due in the window, only 18 ended in it")
+    assert judge(one_a_second, is_closed=True)[0] == "valid"
 
 
 def test_what_explains_the_rest_comes_first():

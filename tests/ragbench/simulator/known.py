@@ -1,7 +1,8 @@
 """Designs whose every time is known, for tests of the simulator: no noise unless asked for, no network."""
 
 from ragbench.schedule import Request
-from ragbench.simulator.service_times import Batch, Drawn, ServiceTimes
+from ragbench.simulator.batches import Batch, Moment
+from ragbench.simulator.service_times import Drawn, ServiceTimes
 from ragbench.workload import Question
 
 BATCHED = {"policy": "late_binding", "max_batch_size": 8, "max_wait_s": 0.05, "lull_s": 0.0015, "max_queue": 1024}
@@ -19,30 +20,59 @@ FLEET = {
 
 def line(a_s: float, b_s: float, *, cold_start_s: float = 4.0) -> ServiceTimes:
     """T(n) = a + b n exactly, nothing for the network."""
-    batches = [Batch(size, (0.0, 0.0, a_s + b_s * size), 0.0, False) for size in range(1, 9)]
-    return ServiceTimes(batches, networks_s=[(1, 0.0)], dispatches_s=[0.0], cold_start_s=cold_start_s)
+    return ServiceTimes(on_a_line(a_s, b_s), cold_start_s=cold_start_s)
+
+
+def on_a_line(a_s: float, b_s: float) -> list[Batch]:
+    """A batch of each size to eight, alone on its machine."""
+    return [batch_of(size, a_s + b_s * size) for size in range(1, 9)]
+
+
+def batch_of(size: int, length_s: float, *, beside: float = 0.0, network_s: float = 0.0, idle_s: float = 0.0) -> Batch:
+    """A batch that met so many others all the time, and nobody who waited."""
+    met = Moment(size, round(beside), idle_s, 0)
+    return Batch(met, met, (0.0, 0.0, length_s), networks_s=(network_s,) * size, beside=beside)
 
 
 class Noisy(ServiceTimes):
     """As `line`, a tenth more or less: no two batches take equally long, as on a real clock."""
 
     def __init__(self, a_s: float, b_s: float) -> None:
-        super().__init__(line(a_s, b_s)._batches, networks_s=[(1, 0.0)], dispatches_s=[0.0])
+        super().__init__(on_a_line(a_s, b_s))
 
-    def draw(self, size, *, others, is_rested, rng):
-        return Drawn((0.0, 0.0, self.mean_s(size) * rng.uniform(0.9, 1.1)), 0.0, 0.0, [0.0] * size)
+    def draw(self, start, rng):
+        return Drawn((0.0, 0.0, self.mean_s(start.size) * rng.uniform(0.9, 1.1)), 0.0, 0.0)
 
 
 class Exponential(ServiceTimes):
     """One request at a time, exponential service."""
 
     def __init__(self, mean_s: float) -> None:
-        super().__init__(line(0.0, mean_s)._batches, networks_s=[(1, 0.0)], dispatches_s=[0.0])
+        super().__init__(on_a_line(0.0, mean_s))
         self._mean_s = mean_s
 
-    def draw(self, size, *, others, is_rested, rng):
-        return Drawn((0.0, 0.0, rng.expovariate(1 / self._mean_s)), 0.0, 0.0, [0.0] * size)
+    def draw(self, start, rng):
+        return Drawn((0.0, 0.0, rng.expovariate(1 / self._mean_s)), 0.0, 0.0)
 
 
 def requests(due_s) -> list[Request]:
     return [Request(number, float(due), Question(f"q{number}", "?")) for number, due in enumerate(due_s)]
+
+
+class Contended(ServiceTimes):
+    """As on a machine of two cores: noise, a cold pipeline, replicas that slow each other, a network that fills up."""
+
+    def __init__(self, a_s: float, b_s: float, *, contention: float) -> None:
+        super().__init__(on_a_line(a_s, b_s))
+        self._contention = contention
+        self.way_in_s = 0.0005
+
+    def draw(self, start, rng):
+        cold = 1.0 + 0.15 * min(1.0, start.idle_s / 0.02)
+        return Drawn((0.0, 0.0, self.mean_s(start.size) * cold * rng.uniform(0.85, 1.15)), 0.0, 0.0)
+
+    def slowdown(self, size, others):
+        return 1.0 + self._contention * others
+
+    def networks_s(self, end, rng):
+        return [0.001 * rng.uniform(0.8, 1.2) * (1 + 0.5 * end.others + 0.2 * min(end.crowd, 10))] * end.size

@@ -9,7 +9,8 @@ from policies.routing import POLICIES as ROUTING
 from ragbench.simulator.fleet import Loads, Replica
 from ragbench.simulator.heap import Heap
 from ragbench.simulator.run import run
-from tests.ragbench.simulator.known import BATCHED, FLEET, line, requests
+from ragbench.simulator.service_times import ServiceTimes
+from tests.ragbench.simulator.known import BATCHED, FLEET, batch_of, line, on_a_line, requests
 
 SETTINGS = {"baseline": {}, "batched": BATCHED, "scaled": FLEET}
 
@@ -64,20 +65,24 @@ def test_a_fleet_of_two_carries_what_one_cannot():
     assert p95(one) > 1.0
 
 
-def test_replicas_that_share_a_machine_are_counted_busy_together():
-    seen = []
+def test_replicas_that_share_a_machine_slow_each_other_and_those_of_their_own_do_not():
+    # Beside another replica a batch of n takes 3 n ms longer.
+    beside = [batch_of(n, 0.005 + 0.005 * n, beside=1.0) for n in range(1, 9)]
+    times = ServiceTimes([*on_a_line(0.005, 0.002), *beside])
+    assert times.slowdown(4, 1) == pytest.approx(25 / 13)
+    together, _ = simulated("scaled", 500, times=times)
+    apart, _ = simulated("scaled", 500, times=times, own_machines=True)
+    alone_s = {n: 0.005 + 0.002 * n for n in range(1, 9)}
+    assert all(row.generate_s == pytest.approx(alone_s[row.batch_size]) for row in apart)
+    slowed = [row.generate_s / alone_s[row.batch_size] for row in together]
+    most = [times.slowdown(row.batch_size, 1) for row in together]
+    assert np.mean(slowed) > 1.2
+    assert all(0.999 < one < limit + 0.001 for one, limit in zip(slowed, most, strict=True))
 
-    class Watched(type(line(1, 1))):
-        def draw(self, size, *, others, is_rested, rng):
-            seen.append(others)
-            return super().draw(size, others=others, is_rested=is_rested, rng=rng)
 
-    times = Watched(line(0.005, 0.002)._batches, networks_s=[(1, 0.0)], dispatches_s=[0.0])
-    simulated("scaled", 500, times=times)
-    assert set(seen) == {0, 1}
-    seen.clear()
-    simulated("scaled", 500, times=times, own_machines=True)
-    assert set(seen) == {0}
+def test_a_row_tells_why_its_batch_closed():
+    rows, _ = simulated("batched", 60, policy="size_or_age", max_batch_size=4)
+    assert {row.close_reason for row in rows} == {"full", "max_wait"}
 
 
 def test_what_a_dying_replica_held_is_asked_of_another_and_a_new_one_takes_its_place():

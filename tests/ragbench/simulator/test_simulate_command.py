@@ -1,5 +1,8 @@
 """`ragbench simulate` on folders as studies leave them."""
 
+import contextlib
+import io
+import json
 import re
 import sys
 from collections import Counter
@@ -35,18 +38,30 @@ def folder(tmp_path_factory):
     return write_measured(tmp_path_factory.mktemp("it") / "known", Noisy(0.006, 0.002))
 
 
-def test_a_known_study_is_found_again(call, folder):
-    code, out, err = call(folder)
-    assert code == 0, err
+@pytest.fixture(scope="module")
+def replayed(folder):
+    """What `simulate` says of it: simulated once for all that look at the files."""
+    told = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(told):
+        patch.setattr(sys, "argv", ["ragbench", "simulate", str(folder)])
+        patch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as end:
+            main()
+    assert not end.value.code
+    return told.getvalue()
+
+
+def test_a_known_study_is_found_again(replayed, folder):
     assert (
-        "p50 and p95 within 15% at 6 of 6 valid loads below 80% of the most that the design answered (of 9 loads)"
-        in out
+        "out of sample (the load's rate left out of the fit), p50 and p95 within 15% of measured at 6 of 6 valid loads "
+        "below 80% of the most that the design answered; in sample at 6 (of 9 loads)" in replayed
     )
     twin_folder = folder.with_name("known-simulated")
     table = pd.read_csv(twin_folder / "agreement.csv")
     assert table["seeds"].tolist() == [2] * 9
     assert table["speed"].tolist() == pytest.approx([1.0] * 9, abs=0.05)
-    assert table[table["load"] < 0.8]["p50_off"].abs().max() < 0.05
+    assert table[table["load"] < 0.8]["p50_off"].abs().max() < 0.1
+    assert table[table["load"] < 0.8]["in_sample_p50_off"].abs().max() < 0.05
     summary = load_summary(twin_folder / "summary.csv")
     assert set(summary["source"]) == {"simulated"}
     assert summary["point"].tolist() == load_summary(folder / "summary.csv")["point"].tolist()
@@ -55,8 +70,43 @@ def test_a_known_study_is_found_again(call, folder):
     assert rows["due_s"].tolist() == known["due_s"].tolist()
 
 
-def test_times_of_the_pipeline_alone_take_the_place_of_those_measured(call, folder, tmp_path):
+def test_what_is_written_had_its_own_rate_left_out(replayed, folder):
+    assert "not simulated" not in replayed
+    manifests = [json.loads(path.read_text()) for path in folder.with_name("known-simulated").glob("*/manifest.json")]
+    assert len(manifests) == 18
+    assert all(one["left_out_rps"] == one["point"]["offered_rps"] for one in manifests)
+    assert {one["fitted_to"] for one in manifests} == {"known"}
+
+
+def test_one_rate_alone_is_in_sample_only_and_says_so(call, tmp_path):
+    study = write_measured(tmp_path / "one rate", Noisy(0.006, 0.002), rates=(60,), seeds=(1,), designs=("baseline",))
+    code, out, err = call(study)
+    assert code == 0, err
+    assert "baseline: 60/s only in sample: without it 0 batches are too few" in out
+    assert "at 0 of 0 valid loads" in out
+    table = pd.read_csv(study.with_name("one rate-simulated") / "agreement.csv")
+    assert table["p50_off"].isna().all()
+    assert table["in_sample_p50_off"].abs().max() < 0.05
+
+
+def test_what_is_left_out_is_named(call, tmp_path):
+    study = write_measured(
+        tmp_path / "it", Noisy(0.006, 0.002), rates=(20, 60), seeds=(1,), designs=("baseline", "batched")
+    )
+    for path in study.glob("batched-*/manifest.json"):
+        path.write_text(
+            path.read_text().replace('"server_info": {"design": "batched"', '"server_info": {"design": "x"')
+        )
+    code, out, err = call(study)
+    assert code == 0, err
+    points = "batched-poisson-20rps-seed1, batched-poisson-60rps-seed1"
+    assert f"{points} not simulated: there is no model of 'x'; known: baseline, batched, scaled" in out
+
+
+def test_times_of_the_pipeline_alone_take_the_place_of_those_measured(call, tmp_path):
     """Twice as fast as the study's own 6 + 2 n ms, they make the same loads half as long in the pipeline."""
+    known = {"rates": (20, 60), "seeds": (1,), "designs": ("batched",)}
+    folder = write_measured(tmp_path / "known", Noisy(0.006, 0.002), **known)
     path, out = tmp_path / "alone.csv", tmp_path / "twice as fast"
     runs = [f"{n},0,0,{0.003 + 0.001 * n}" for n in (1, 2, 4, 8, 16, 32)]
     path.write_text("\n".join(["batch_size,embed_s,retrieve_s,generate_s", *runs]))
@@ -99,8 +149,8 @@ def test_a_study_without_a_design_it_knows_is_refused(call, tmp_path):
     assert code == 2
 
 
-def test_the_twins_figure_has_marks_and_a_curve_for_each_design(folder, call):
-    call(folder)
+def test_the_twins_figure_has_marks_and_a_curve_for_each_design(replayed, folder):
+    assert replayed
     table = pd.read_csv(folder.with_name("known-simulated") / "agreement.csv")
     table.loc[table["design"] == "baseline", "verdict"] = "saturated"
     figure = twin(table)

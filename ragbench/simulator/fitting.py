@@ -1,0 +1,173 @@
+"""Service times of every design of a measured study, and in words whatever was left out. Simulates nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ragbench.csv_table import RecordError
+from ragbench.mixing import code_of, machine_of
+from ragbench.paths import StudyPaths
+from ragbench.points import configuration_label
+from ragbench.records import Row, read_manifests, read_rows
+from ragbench.simulator.batches import Batch, batches_of
+from ragbench.simulator.designs import DESIGNS
+from ragbench.simulator.service_times import FitError, ServiceTimes
+
+__all__ = ["Fits", "Fitted", "Manifest", "Measured", "choose", "fits"]
+
+Manifest = dict[str, Any]
+
+# A batch takes as long in a queue that grows or refuses as in any other. In points of other verdicts the times may be
+# those of another program, of a late client, or of a broken service.
+_FITTED_TO = ("valid", "saturated", "shedding")
+_MOST_NAMES = 3  # in one line
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One open-loop point, its requests, and the batches they ran in."""
+
+    manifest: Manifest
+    rows: Sequence[Row]
+    batches: Sequence[Batch]
+
+    @property
+    def name(self) -> str:
+        """The point's name."""
+        return str(self.manifest["point"]["name"])
+
+    @property
+    def offered_rps(self) -> float:
+        """The offered load."""
+        return float(self.manifest["point"]["offered_rps"])
+
+    @property
+    def verdict(self) -> str:
+        """The verdict of the measured point."""
+        return str(self.manifest["summary"]["verdict"])
+
+    @property
+    def is_fitted_to(self) -> bool:
+        """Whether its times are those of the design alone."""
+        return self.verdict in _FITTED_TO
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A configuration on one machine by one state of the code: its service times and its points.
+
+    `alone`: batches of its pipeline without a server, which replace those of the points where given.
+    """
+
+    name: str
+    times: ServiceTimes
+    points: Sequence[Measured]
+    alone: Sequence[Batch] = ()
+
+    @property
+    def design(self) -> str:
+        """Its name in the study."""
+        return str(self.points[0].manifest["point"]["design"])
+
+    @property
+    def info(self) -> Manifest:
+        """What the server reported of itself."""
+        return dict(self.points[0].manifest["server_info"])
+
+    def without(self, offered_rps: float) -> ServiceTimes:
+        """Fitted to the points of all other rates. Raises FitError where these do not suffice."""
+        return _times([point for point in self.points if point.offered_rps != offered_rps], self.alone)
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """What could be fitted, and a line for each thing that could not."""
+
+    fitted: Sequence[Fitted]
+    left_out: Sequence[str]
+
+
+def fits(paths: StudyPaths, *, batches: Sequence[Batch] = ()) -> Fits:
+    """Every configuration of a measured study, fitted to its open-loop points; to `batches` instead where given.
+
+    Raises FitError, naming every reason, where there is nothing to fit.
+    """
+    fitted, left_out = [], []
+    for name, manifests in _configurations(read_manifests(paths.root)).items():
+        points, reasons = _usable(paths, manifests)
+        if points:
+            try:
+                fitted.append(Fitted(name, _times(points, batches), points, batches))
+            except FitError as error:
+                reasons.append(f"not simulated: {error}")
+        left_out += [f"{name}: {reason}" for reason in reasons]
+    if not fitted:
+        told = "; ".join(left_out) or "no measured point"
+        raise FitError(
+            f"nothing to fit in {paths.root}: wanted open-loop points of {', '.join(DESIGNS)} with stage times; {told}"
+        )
+    return Fits(fitted, left_out)
+
+
+def choose(found: Fits, design: str) -> Fitted:
+    """The design's; of several choices of settings, that with the largest batches. Raises FitError."""
+    choices = [one for one in found.fitted if one.design == design]
+    if not choices:
+        there = ", ".join(sorted({one.design for one in found.fitted}))
+        told = "".join(f"; {line}" for line in found.left_out if line.startswith(design))
+        raise FitError(f"no design {design!r} to fit to; there: {there}{told}")
+    return max(choices, key=lambda one: one.info["settings"].get("max_batch_size", 1))
+
+
+def _configurations(manifests: Sequence[Manifest]) -> dict[str, list[Manifest]]:
+    """By name. Points of two machines, or of two states of the code, are never fitted together."""
+    machines, codes = {machine_of(one) for one in manifests}, {code_of(one) for one in manifests}
+    groups: dict[str, list[Manifest]] = {}
+    for manifest in manifests:
+        machine = f" on {machine_of(manifest)}" if len(machines) > 1 else ""
+        code = f", code {code_of(manifest) or 'unknown'}" if len(codes) > 1 else ""
+        groups.setdefault(configuration_label(manifest["point"]) + machine + code, []).append(manifest)
+    return groups
+
+
+def _usable(paths: StudyPaths, manifests: Sequence[Manifest]) -> tuple[list[Measured], list[str]]:
+    """-> the points that can be simulated, and a line for each reason why others cannot."""
+    points: list[Measured] = []
+    reasons: dict[str, list[str]] = {}
+    for manifest in manifests:
+        try:
+            points.append(_measured(paths, manifest))
+        except (FitError, RecordError) as error:
+            reasons.setdefault(f"not simulated: {error}", []).append(manifest["point"]["name"])
+    for point in points:
+        if not point.is_fitted_to:
+            reasons.setdefault(f"not fitted to: {point.verdict}", []).append(point.name)
+    return points, [f"{_listed(names)} {reason}" for reason, names in reasons.items()]
+
+
+def _measured(paths: StudyPaths, manifest: Manifest) -> Measured:
+    """The point with its rows. Raises FitError or RecordError where it cannot be simulated."""
+    info, point = manifest.get("server_info") or {}, manifest["point"]
+    if info.get("design") not in DESIGNS:
+        whose = f"of {info['design']!r}" if info.get("design") else "of a server that does not tell its design"
+        raise FitError(f"there is no model {whose}; known: {', '.join(DESIGNS)}")
+    if "settings" not in info:
+        raise FitError("its server did not tell its settings")
+    if point["offered_rps"] is None:
+        raise FitError("in closed loop there is no schedule")
+    path = paths.point(point["name"]).requests
+    if not path.is_file():
+        raise FitError("its requests were not kept")
+    rows = read_rows(path)
+    if not rows:
+        raise FitError("no request was scheduled")
+    return Measured(manifest, rows, batches_of(rows))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= _MOST_NAMES else f"{len(names)} points"
+
+
+def _times(points: Sequence[Measured], alone: Sequence[Batch]) -> ServiceTimes:
+    times = ServiceTimes([batch for point in points if point.is_fitted_to for batch in point.batches])
+    return times.with_batches(alone) if alone else times

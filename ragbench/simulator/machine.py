@@ -1,0 +1,70 @@
+"""What the servers of one machine share in virtual time: its processors. Knows no queue and no batch policy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ragbench.simulator.heap import Heap
+
+__all__ = ["Machine", "Work"]
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """A batch that computes: `left_s` is how long it would still take alone; `over` is called at its end."""
+
+    size: int
+    left_s: float
+    over: Callable[[], None]
+    change: int = 0
+
+
+class Machine:
+    """Batches that compute side by side slow each other down for as long as they do.
+
+    `slowdown(size, others)`: how much longer a batch takes while so many others compute. `held`: requests that are with
+    the servers of this machine.
+    """
+
+    def __init__(self, heap: Heap, slowdown: Callable[[int, int], float]) -> None:
+        self.held = 0
+        self._heap = heap
+        self._slowdown = slowdown
+        self._running: list[Work] = []
+        self._since_s = 0.0
+
+    @property
+    def computing(self) -> int:
+        """How many batches compute now."""
+        return len(self._running)
+
+    def start(self, work: Work) -> None:
+        """Compute it from now on."""
+        self._catch_up()
+        self._running.append(work)
+        self._plan()
+
+    def stop(self, work: Work) -> None:
+        """Give it up; nothing where it is over."""
+        if work in self._running:
+            self._catch_up()
+            self._running.remove(work)
+            self._plan()
+
+    def _catch_up(self) -> None:
+        passed_s, self._since_s = self._heap.now - self._since_s, self._heap.now
+        for work in self._running:
+            work.left_s = max(0.0, work.left_s - passed_s / self._slow(work))
+
+    def _plan(self) -> None:
+        """Every change of company moves every end."""
+        for work in self._running:
+            work.change += 1
+            self._heap.at(self._heap.now + work.left_s * self._slow(work), self._over, work, work.change)
+
+    def _slow(self, work: Work) -> float:
+        return self._slowdown(work.size, len(self._running) - 1)
+
+    def _over(self, work: Work, change: int) -> None:
+        if work.change == change and work in self._running:
+            self.stop(work)
+            work.over()
