@@ -28,9 +28,9 @@ METHODS: dict[tuple[bool, bool], Method] = {  # by whether seeds show how starts
 
 ALPHA = 0.05  # of all intervals of a comparison together
 FEWEST_SEEDS = 3  # to see how starts differ
-# A few seeds say little of how starts differ. Degrees of freedom that the other cells of a comparison add to it, and the
-# assumption that starts are equal. Without the latter, three seeds showed up to 4% fewer differences than two; with more
-# of it, more comparisons of equal servers whose starts differ show one. `scripts/tables.py power` prints both.
+# A few seeds say little of how starts differ. Degrees of freedom that the other cells of a comparison add to it, and
+# that the assumption of equal starts adds. Without the latter three seeds showed up to 4% fewer differences than two;
+# with more of it servers that differ only in their starts are told apart more often: `scripts/tables.py power`.
 _SHARED = 2.0
 _EQUAL = 4.0
 _TIMES = 500

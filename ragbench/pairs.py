@@ -99,23 +99,26 @@ def make_pairs(a: Side, b: Side, *, arrival: str | None = None, is_across_machin
 
 
 def refuse_mixtures(pairs: Sequence[Pair], *, is_across_machines: bool = False) -> None:
-    """Raise StudyError where runs that would be pooled or compared are not of one machine and one commit.
+    """Raise StudyError where runs that would be pooled or compared are not of one machine and one state of the code.
 
-    Two folders may be of two commits: that is what is compared. Two machines only where asked for. One folder of two
-    of either, on one side or between both, is a study that went on elsewhere: nobody asked what that changes.
+    Two folders may be of two states of the code: that is what is compared. Two kinds of machine only where asked for;
+    two hosts of one kind are alike. One folder of two of either, on one side or between both, is a study that went on
+    elsewhere: nobody asked what that changes.
     """
     runs = [[both[side] for pair in pairs for both in pair.used] for side in (0, 1)]
     folders = [{run.paths.folder.parent.resolve() for run in side} for side in runs]
     groups = [[*runs[0], *runs[1]]] if folders[0] & folders[1] else runs
     for group in groups:
-        for what, found in (("machines", _machines(group)), ("commits", _commits(group))):
+        for where, found in (("on different machines", _hosts(group)), ("at different commits", _states(group))):
             if len(found) > 1:
-                raise StudyError([f"{_folders(group)} was measured {_on_each(what, found)}; measure it again on one"])
-    if not is_across_machines and _machines(runs[0]).keys() != _machines(runs[1]).keys() and all(runs):
+                counted = ", ".join(f"{name} ({n} of {len(group)} points)" for name, n in found.items())
+                raise StudyError([f"{_folders(group)} was measured {where}: {counted}; measure it again on one"])
+    kinds = [dict.fromkeys(run.hardware for run in side) for side in runs]
+    if not is_across_machines and kinds[0].keys() != kinds[1].keys() and all(runs):
         raise StudyError(
             [
-                f"measured on different machines: {' and '.join(_machines(runs[0]))} against "
-                f"{' and '.join(_machines(runs[1]))}; --across-machines compares them all the same"
+                f"measured on different machines: {' and '.join(kinds[0])} against {' and '.join(kinds[1])}; "
+                "--across-machines compares them all the same"
             ]
         )
 
@@ -166,17 +169,19 @@ def _refuse_same(runs_a: Iterable[Run], runs_b: Iterable[Run]) -> None:
         )
 
 
-def _machines(runs: Iterable[Run]) -> Counter[str]:
-    return Counter(run.hardware for run in runs)
+def _hosts(runs: Iterable[Run]) -> Counter[str]:
+    return Counter(f"{run.hardware} ({run.hostname})" if run.hostname else run.hardware for run in runs)
 
 
-def _commits(runs: Iterable[Run]) -> Counter[str]:
-    return Counter(run.commit[:7] for run in runs if run.commit)
+def _states(runs: Iterable[Run]) -> Counter[str]:
+    """By the checksum of the code where it is known: two commits may have the same code, and one commit two."""
+    commits = {run.code or run.commit: (run.commit or "no commit")[:9] for run in runs}
+    counted = Counter(run.code or run.commit for run in runs)
+    return Counter({_state(state, commits[state]): n for state, n in counted.items() if state})
 
 
-def _on_each(what: str, found: Counter[str]) -> str:
-    preposition = "on different machines" if what == "machines" else "at different commits"
-    return f"{preposition}: " + ", ".join(f"{name} ({n} of {found.total()} points)" for name, n in found.items())
+def _state(state: str, commit: str) -> str:
+    return commit if state.startswith(commit) else f"{commit} with code {state}"
 
 
 def _folders(runs: Iterable[Run]) -> str:

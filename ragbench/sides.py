@@ -13,6 +13,7 @@ import pandas as pd
 
 from ragbench.config import StudyError
 from ragbench.intervals import Floats
+from ragbench.mixing import code_of
 from ragbench.paths import PointPaths, StudyPaths
 from ragbench.plots.study import locate
 from ragbench.records import RecordError, load_requests, load_summary, read_manifest
@@ -75,7 +76,9 @@ class Run:
     schedule_sha256: str | None
     slo: Slo | None
     paths: PointPaths
-    commit: str | None = None  # None: not known
+    commit: str | None = None  # None: not known, as the next two
+    code: str | None = None
+    hostname: str | None = None
     kept: Requests | None = None  # its requests, where they need not be read
 
     @property
@@ -158,4 +161,6 @@ def _run(row: Mapping[str, Any], paths: PointPaths) -> Run:
         slo=Slo.of(slo) if slo else None,
         paths=paths,
         commit=manifest.get("git_commit"),
+        code=code_of(manifest),
+        hostname=(manifest.get("hardware") or {}).get("hostname"),
     )

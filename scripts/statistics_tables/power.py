@@ -78,10 +78,10 @@ def notes(_: Any) -> list[str]:
         "shown of two servers that do not differ; `false_throughput`: cells below capacity whose throughput was shown "
         f"to differ; `gate`: repeats in which `{GATE}` failed.",
         "Verdicts are set, not judged: valid below capacity, saturated beyond.",
-        "Where each start of a server is some percent off, one or two seeds cannot know it; `ragbench compare` then says "
-        "that its intervals speak of these runs only. From three seeds on the intervals are wider by what the seeds "
-        "show. Three seeds show it roughly, so that servers which are equal but for their starts are told apart more "
-        "often than in 5% of the comparisons, and a few differences that two seeds show may not be shown by three.",
+        "Where each start of a server is some percent off, one or two seeds cannot know it; `ragbench compare` then "
+        "says that its intervals speak of these runs only. From three seeds on the intervals are wider by what the "
+        "seeds show. Few seeds show it roughly: servers that differ only in their starts are told apart in more than "
+        "5% of the comparisons, and three seeds may show a few differences less than two.",
     ]
 
 

@@ -30,11 +30,13 @@ def write_runs(
     errors: float = 0.0,
     verdicts: Mapping[tuple[str, int], str] = MappingProxyType({}),
     commits: Mapping[int, str] = MappingProxyType({}),
+    codes: Mapping[int, str] = MappingProxyType({}),
+    hosts: Mapping[int, str] = MappingProxyType({}),
 ) -> Path:
     """A study of single-server queues: `services` maps each design to its mean service time at a rate (of all seeds).
 
     Arrivals depend on rate and seed alone, service times on `noise` and the design as well. `verdicts` overrules that
-    of a design's points of one seed; `commits` says at which commit each seed was measured.
+    of a design's points of one seed; `commits`, `codes` and `hosts` say where each seed was measured.
     """
     manifests = []
     for number, (design, mean_s) in enumerate(services.items()):
@@ -54,7 +56,8 @@ def write_runs(
                         "seed": seed,
                     }
                     manifest = _manifest(key, rows, duration_s, hardware, slo, due)
-                    manifest["git_commit"] = commits.get(seed)
+                    manifest |= {"git_commit": commits.get(seed), "code_sha256": codes.get(seed)}
+                    manifest["hardware"] = {"hostname": hosts.get(seed)}
                     manifest["summary"] |= {"verdict": verdicts.get((design, seed), manifest["summary"]["verdict"])}
                     (folder / point).mkdir(parents=True)
                     (folder / point / "requests.csv").write_text(requests_csv(rows))

@@ -279,9 +279,42 @@ def test_two_machines_are_compared_only_when_told_to(tmp_path):
 def test_seeds_of_two_commits_are_never_pooled(tmp_path, seeds):
     mixed = write_runs(tmp_path / "mixed", {"one": same}, seeds=seeds, commits={1: "a" * 40, 2: "b" * 40, 3: "b" * 40})
     other = write_runs(tmp_path / "other", {"one": same}, seeds=seeds, commits=dict.fromkeys(seeds, "a" * 40))
-    wanted = rf"mixed was measured at different commits: aaaaaaa \(1 of {len(seeds)} points\), bbbbbbb"
+    wanted = rf"mixed was measured at different commits: a{{9}} \(1 of {len(seeds)} points\), b{{9}} \("
     with pytest.raises(StudyError, match=wanted):
         make_pairs(parse_side(str(mixed)), parse_side(str(other)))
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        (
+            {"commits": {1: "a" * 40, 2: "a" * 40}, "codes": {1: "c" * 64, 2: "d" * 64}},
+            "at different commits: a{9} with",
+        ),
+        ({"codes": {1: "c" * 64, 2: "d" * 64}}, r"at different commits: no commit with code c+ \(1 of 2 points\)"),
+        (
+            {"hosts": {1: "node1", 2: "node2"}},
+            r"on different machines: AMD .* \(node1\) \(1 of 2 points\), AMD .* \(node2",
+        ),
+    ],
+    ids=["one commit, edited", "no commit", "two nodes"],
+)
+def test_seeds_of_two_states_of_the_code_or_two_hosts_are_never_pooled(tmp_path, where, told):
+    folder = write_runs(tmp_path / "x", {"one": same, "two": slower}, seeds=(1, 2), **where)
+    with pytest.raises(StudyError, match=rf"x was measured {told}"):
+        compared(folder)
+
+
+def test_two_commits_of_one_code_are_one(tmp_path):
+    commits, codes = {1: "a" * 40, 2: "b" * 40}, dict.fromkeys((1, 2), "c" * 64)
+    folder = write_runs(tmp_path / "x", {"one": same, "two": slower}, seeds=(1, 2), commits=commits, codes=codes)
+    assert {cell.difference.seeds for cell in compared(folder).compared} == {2}
+
+
+def test_two_hosts_of_one_kind_are_compared(tmp_path):
+    old = write_runs(tmp_path / "old", {"one": same}, hosts={1: "node1"})
+    new = write_runs(tmp_path / "new", {"one": slower}, hosts={1: "node2"})
+    assert len(make_pairs(parse_side(str(old)), parse_side(str(new)))) == 1
 
 
 def test_seeds_of_two_machines_are_never_pooled(tmp_path):
@@ -300,7 +333,7 @@ def test_designs_of_one_folder_and_two_commits_are_not_compared(tmp_path):
     folder = write_runs(tmp_path / "x", {"one": same, "two": same}, commits={1: "a" * 40})
     path = folder / "two-poisson-40rps-seed1" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"git_commit": "b" * 40}))
-    with pytest.raises(StudyError, match=r"x was measured at different commits: aaaaaaa .*, bbbbbbb"):
+    with pytest.raises(StudyError, match=r"x was measured at different commits: a{9} .*, b{9} "):
         compared(folder)
 
 

@@ -34,8 +34,11 @@ def test_a_study_of_a_stranger_is_measured_and_reported(environment: dict[str, s
         assert not list(folder.glob("ragbench-*"))
     first, *rest = done.stderr.splitlines()
     assert first.startswith(f"{line}what libraries cache goes to ")
+    # So short a run has no intervals and says so; a busy machine spoils it, and that is said too.
     # jupyter interrupts a kernel before it stops it, which an idle kernel tells of now and then.
-    assert [text for text in rest if not text.startswith(("[1/1]", "[IPKernelApp]"))] == []
+    assert [
+        text for text in rest if not text.startswith(("[1/1]", "[IPKernelApp]", "latency ", "1 contaminated;"))
+    ] == []
 
 
 def test_a_results_folder_that_may_not_be_written_is_a_line() -> None:
