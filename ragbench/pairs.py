@@ -173,15 +173,16 @@ def _hosts(runs: Iterable[Run]) -> Counter[str]:
     return Counter(f"{run.hardware} ({run.hostname})" if run.hostname else run.hardware for run in runs)
 
 
-def _states(runs: Iterable[Run]) -> Counter[str]:
+def _states(runs: Sequence[Run]) -> Counter[str]:
     """By the checksum of the code where it is known: two commits may have the same code, and one commit two."""
-    commits = {run.code or run.commit: (run.commit or "no commit")[:9] for run in runs}
+    names = {run.code or run.commit: _state(run.code, run.commit) for run in runs}
     counted = Counter(run.code or run.commit for run in runs)
-    return Counter({_state(state, commits[state]): n for state, n in counted.items() if state})
+    return Counter({names[state]: n for state, n in counted.items() if state})
 
 
-def _state(state: str, commit: str) -> str:
-    return commit if state.startswith(commit) else f"{commit} with code {state}"
+def _state(code: str | None, commit: str | None) -> str:
+    told = ([commit[:9]] if commit else []) + ([f"code {code}"] if code else [])
+    return " with ".join(told)
 
 
 def _folders(runs: Iterable[Run]) -> str:

@@ -291,10 +291,10 @@ def test_seeds_of_two_commits_are_never_pooled(tmp_path, seeds):
             {"commits": {1: "a" * 40, 2: "a" * 40}, "codes": {1: "c" * 64, 2: "d" * 64}},
             "at different commits: a{9} with",
         ),
-        ({"codes": {1: "c" * 64, 2: "d" * 64}}, r"at different commits: no commit with code c+ \(1 of 2 points\)"),
+        ({"codes": {1: "c" * 64, 2: "d" * 64}}, r"at different commits: code c+ \(2 of 4 points\)"),
         (
             {"hosts": {1: "node1", 2: "node2"}},
-            r"on different machines: AMD .* \(node1\) \(1 of 2 points\), AMD .* \(node2",
+            r"on different machines: AMD .* \(node1\) \(2 of 4 points\), AMD .* \(node2",
         ),
     ],
     ids=["one commit, edited", "no commit", "two nodes"],
