@@ -25,6 +25,7 @@ from ragbench.commands.retrieval import retrieval
 from ragbench.commands.run import plan, run
 from ragbench.commands.simulate import simulate
 from ragbench.config import StudyError
+from ragbench.csv_table import RecordError
 from ragbench.interrupts import Interrupted, interruptible
 from ragbench.terminal import tolerate
 from ragbench.unwritten import line_of
@@ -68,7 +69,7 @@ def main() -> None:
     except StudyError as error:
         for mistake in error.mistakes:
             say(mistake)
-    except QuestionsError as error:
+    except (QuestionsError, RecordError) as error:
         say(str(error))
     except OSError as error:
         line = line_of(error)

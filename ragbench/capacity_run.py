@@ -26,7 +26,7 @@ from ragbench.records import Row, read_manifest, read_rows
 from ragbench.schedule import schedule_csv, sha256
 from ragbench.slo import Slo
 from ragbench.telemetry import throttling
-from ragbench.verdicts import NOT_MEASURED
+from ragbench.verdicts import NOT_MEASURED, Evidence, one_text, service_fault, texts
 from ragbench.workload import QuestionSet
 
 MOST_TRIES = 3
@@ -124,8 +124,13 @@ def _probing(point: Point, plan: Plan, rate_rps: float, *, seed: int) -> Point:
     )
 
 
-def load_of(rows: Sequence[Row], summary: Mapping[str, Any], *, slo: Slo, tolerance: float) -> Load:
-    """A measured load. An SLO that was kept beside another busy program was kept; one that was not says nothing."""
+def load_of(
+    rows: Sequence[Row], summary: Mapping[str, Any], *, slo: Slo, tolerance: float, same_answers: bool = False
+) -> Load:
+    """A measured load. An SLO that was kept beside another busy program was kept; one that was not says nothing.
+
+    `same_answers`: one text for all questions is no fault.
+    """
     columns = Columns.of(rows)
     window = Window(summary["window_start_s"], summary["window_end_s"])
     latencies_s = np.where(columns.is_ok, columns.latency_s, np.inf)[window.holds(columns.due_s)]
@@ -140,6 +145,9 @@ def load_of(rows: Sequence[Row], summary: Mapping[str, Any], *, slo: Slo, tolera
     )
     verdict, reason = summary["verdict"], summary["verdict_reason"]
     if verdict == "contaminated":
+        fault = service_fault(Evidence(columns, window, same_answers=same_answers))
+        if fault is not None:
+            return replace(load, burn_rate=max(BROKEN_BURN, load.burn_rate), reason=reason, is_service=False)
         return load if load.kept else replace(load, reason=f"{load.reason}, but {reason}", is_service=False)
     if not rows:
         return replace(load, reason=reason, is_service=False)
@@ -164,12 +172,14 @@ class Searcher:
         self._questions = questions
         self._around = around
         self._watching = watching
+        self._told: set[tuple[str, str]] = set()  # what the search under way was answered
 
     async def search(self, first: Point) -> Outcome:
         """The capacity of the design of `first`. A server that does not start leaves it unresolved."""
         plan = self._plan
         search = Search(_start_rps(first, plan), plan.tolerance, plan.most_loads, plan.bias)
         running = _Running(self._paths, self._watching)
+        self._told.clear()
         try:
             while (rate_rps := search.next_rps) is not None:
                 before = sum(load.rate_rps == rate_rps for load in search.loads)
@@ -189,7 +199,12 @@ class Searcher:
         """One load. What another program or a late client spoiled is measured again, MOST_TRIES in all."""
         for _ in range(MOST_TRIES):
             rows, summary = await self._measured(point, running)
-            found = load_of(rows, summary, slo=self._plan.slo, tolerance=self._plan.tolerance)
+            alike = point.workload.same_answers
+            found = load_of(rows, summary, slo=self._plan.slo, tolerance=self._plan.tolerance, same_answers=alike)
+            # A short load asks too few questions to know one text for all; a search does not.
+            self._told |= texts(rows)
+            if not alike and found.kept and (fault := one_text(self._told)) is not None:
+                found = replace(found, burn_rate=BROKEN_BURN, reason=f"failing: {fault}")
             if found.is_service:
                 break
         return found

@@ -36,6 +36,8 @@ _CHECK_S = 10.0
 # Of one header: more than any server allows by default, so that a long trace or cookie spoils no answer.
 _LONGEST_HEADER = 1 << 16
 _MOST_COUNTED = 2**53
+_LARGEST = 1e15  # of a number that a service tells: a sum of many is finite
+_LONGEST_S = 1e9
 _STAGES = {"queue": "queue_s", "embed": "embed_s", "retrieve": "retrieve_s", "generate": "generate_s"}
 _TIMING_ENTRY = re.compile(r'(?:[^,"]|"[^"]*")+')
 _DESCRIPTION = re.compile(r'desc\s*=\s*"[^"]*"', re.IGNORECASE)
@@ -289,9 +291,9 @@ def _dated(told: object, kind: type[_T], now_s: float) -> tuple[_T, ...]:
 
 
 def _finite(value: object) -> float:
-    """A number as JSON has them, which Python also reads from NaN and Infinity. Raises ValueError, TypeError."""
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"not a number: {value!r}")
+    """A number whose sums are finite too; Python also reads NaN and Infinity. Raises ValueError, TypeError."""
+    if not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+        raise ValueError(f"not a number that figures can be computed from: {value!r}")
     return float(value)
 
 
@@ -338,7 +340,7 @@ def _milliseconds(text: str) -> float | None:
         seconds = float(text.strip().strip('"')) / 1000
     except ValueError:
         return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+    return seconds if 0 <= seconds <= _LONGEST_S else None
 
 
 def _recall(documents: object, gold: Sequence[str]) -> float | None:
@@ -360,9 +362,17 @@ def _refusal(answer: Answer) -> str:
     code = answer.http_status
     moved_to = answer.headers.get("location") if 300 <= code < 400 else None
     if moved_to is not None:
-        return f"{code}: it redirects to {urljoin(answer.url or '', moved_to)}"[:LONGEST_ERROR]
+        return f"{code}: it redirects to {_whole_url(answer.url or '', moved_to)}"[:LONGEST_ERROR]
     asked = f"POST {answer.url}: " if answer.url and code in _NO_SUCH_PATH else ""
     return f"{code}: {asked}{_detail(answer.body)}"[:LONGEST_ERROR]
+
+
+def _whole_url(asked: str, told: str) -> str:
+    """Where a Location leads, seen from the URL that was asked; as it was told where it is no URL."""
+    try:
+        return urljoin(asked, told)
+    except ValueError:
+        return told
 
 
 def _detail(body: bytes) -> str:

@@ -48,7 +48,7 @@ def in_words(error: BaseException) -> str:
         return _told_connecting(error)
     if isinstance(error, aiohttp.ClientResponseError) and error.message:
         return f"the answer cannot be read as HTTP: {' '.join(error.message.split())}"[:LONGEST_ERROR]
-    return (str(error) or type(error).__name__)[:LONGEST_ERROR]
+    return (" ".join(str(error).split()) or type(error).__name__)[:LONGEST_ERROR]
 
 
 def unanswered(error: BaseException, url: str) -> str:

@@ -35,11 +35,14 @@ def left_empty(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         ]
         short = sorted(factor for factor in factors if factor > 1)
         if short:
-            told = (
-                f"{short[0]:.2g}" if f"{short[0]:.2g}" == f"{short[-1]:.2g}" else f"{short[0]:.2g} to {short[-1]:.2g}"
-            )
+            told = dict.fromkeys((_factor(short[0]), _factor(short[-1])))
             lines.append(
                 f"latency {figure}: no interval in {len(short)} of {len(judged)} valid points; "
-                f"they would have to be {told} times as long"
+                f"they would have to be {' to '.join(told)} times as long"
             )
     return lines
+
+
+def _factor(factor: float) -> str:
+    """Two digits: 1.2, 46, 2,500."""
+    return f"{factor:.2g}" if factor < 10 else f"{float(f'{factor:.2g}'):,.0f}"

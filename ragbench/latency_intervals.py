@@ -75,6 +75,8 @@ def _mean(latencies_s: Floats, worth: float) -> Interval | None:
     mean = float(np.mean(answered)) if answered.size > 1 else 0.0
     if mean <= 0:
         return None
+    if worth * len(answered) / len(latencies_s) < needed("mean"):
+        return None
     effective = len(answered) / (correlation_time(answered) * _caution(worth))
     error = float(np.std(answered, ddof=1)) / mean / math.sqrt(effective)
     half = float(t.ppf(1 - _TAIL, max(effective - 1, 1.0))) * error

@@ -130,4 +130,4 @@ def _rate(pair: Pair, metric: str, rates: Values, rng: np.random.Generator) -> P
     ]
     told = estimates(rates, means, is_paired=pair.is_paired, rng=rng, resolution=1 / max(1.0, min(answers)))
     estimate = told[0] if told else None
-    return Pooled(pair, metric, a, b, estimate, "" if estimate else "a figure is 0" if told else TOO_FEW)
+    return Pooled(pair, metric, a, b, estimate, "" if estimate else TOO_FEW if a and b else "a figure is 0")

@@ -54,7 +54,7 @@ def recompute(
 
 def _again(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, same_answers: bool | None) -> dict[str, Any]:
     before = manifest["summary"]
-    own = manifest["point"].get("slo")
+    own = manifest.get("slo") or manifest["point"].get("slo")  # what it was last judged by, or measured for
     asked = slo or (Slo.of(own) if own else None)
     alike = bool(manifest.get("same_answers")) if same_answers is None else same_answers
     row = {name: before.get(name) for name in _KEPT} | asdict(_summary(manifest, paths, asked, same_answers=alike))

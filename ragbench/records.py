@@ -62,6 +62,7 @@ SUMMARY_REST = (
     *SCALING_COLUMNS,
     *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware", "hostname", "code"),
 )
+_NAMED_BY = ("name", "design", "settings", "arrival", "offered_rps", "seed")  # of a manifest's point
 NEWER_TELEMETRY_COLUMNS = ("throttled_share",)
 NEWER_SUMMARY_COLUMNS = (
     "f1",
@@ -277,16 +278,28 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
-    """The manifest at `path`, or None where there is no whole one."""
+    """The manifest at `path`, or None where there is no whole one. Raises RecordError at one of another ragbench."""
     try:
         manifest = parse_json(read_text(path))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) and {"point", "summary"} <= manifest.keys() else None
+    if not isinstance(manifest, dict) or not {"point", "summary"} <= manifest.keys():
+        return None
+    point = manifest["point"]
+    missing = [name for name in _NAMED_BY if not isinstance(point, dict) or name not in point]
+    if missing:
+        raise RecordError(
+            f"{path} is not of this ragbench: its point has no {', '.join(missing)}. Move the folder away, or write "
+            "elsewhere with --results"
+        )
+    return manifest
 
 
 def read_manifests(root: Path) -> list[dict[str, Any]]:
-    """The manifests of all whole points under `root`, by design, arrival, load, seed. Hidden folders are unfinished."""
+    """The manifests of all whole points under `root`, by design, arrival, load, seed. Hidden folders are unfinished.
+
+    Raises RecordError as `read_manifest` does.
+    """
     found = (read_manifest(path) for path in sorted(root.glob("*/manifest.json")) if path.parent.name[0] != ".")
     return sorted((manifest for manifest in found if manifest is not None), key=_sort_key)
 

@@ -16,7 +16,7 @@ from ragbench.intervals import Floats
 from ragbench.mixing import code_of
 from ragbench.paths import PointPaths, StudyPaths
 from ragbench.plots.study import locate
-from ragbench.records import RecordError, load_requests, load_summary, read_manifest
+from ragbench.records import RecordError, load_requests, load_summary, read_manifest, read_manifests
 from ragbench.slo import Slo
 
 METRICS = ("latency_p50_s", "latency_p95_s", "latency_p99_s", "throughput_rps", "goodput_rps")
@@ -138,6 +138,7 @@ def _all_runs(folder: Path) -> list[Run]:
     except FileNotFoundError as error:
         raise StudyError([str(error)]) from error
     except RecordError as error:
+        read_manifests(paths.root)  # of which one of another ragbench is told of first
         raise StudyError([f"{error}; `ragbench summarise {folder}` writes the columns of today"]) from error
     return [_run(row, paths.point(row["point"])) for row in summary.to_dict("records")]
 

@@ -19,7 +19,8 @@ Definitions, each per point:
   request without an ok answer is infinitely late. Percentiles by linear interpolation, never averaged; one that falls
   among such requests is absent, as is the maximum where there is one, and `latency_note` says so.
 - means (`latency_mean_s`, `latency_from_sent_mean_s`, stages, `batch_size`): over the ok answers due in the window;
-  absent where the verdict is `failed` or `failing`. Send lags: over all requests due in the window that were sent.
+  absent where the verdict is `failed` or `failing`, or would be but for the machine. Send lags: over all requests due
+  in the window that were sent.
 - `independent_answers`: how many independent answers the requests due in the window are worth.
 - `..._low_...`, `..._high_...`: 95% intervals from within the point: of latencies by their autocorrelation, given where
   50 independent answers lie beyond the percentile (`latency_intervals.py`); of throughput by block bootstrap.
@@ -49,7 +50,7 @@ from ragbench.latency_intervals import independent_answers, latency_intervals
 from ragbench.records import ReplicaCount, Row, Sample
 from ragbench.scaling import NOTHING_TOLD, Scaling, scaling_figures
 from ragbench.slo import Slo
-from ragbench.verdicts import ERRORS, NO_MEANS, Evidence, Verdict, judge
+from ragbench.verdicts import ERRORS, NO_MEANS, Evidence, Verdict, is_failing, judge
 
 Source = Literal["measured", "simulated"]
 
@@ -164,7 +165,7 @@ def summarise(  # noqa: PLR0913  each is something else that is known of a point
         same_answers=same_answers,
     )
     verdict, reason = judge(evidence)
-    has_means = verdict not in NO_MEANS
+    has_means = verdict not in NO_MEANS and not is_failing(evidence)
     within = window.holds(columns.due_s)
     limit_s = slo.limit_s if slo else np.inf
     good = int(np.count_nonzero(columns.is_ok & (columns.latency_s <= limit_s)))

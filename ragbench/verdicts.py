@@ -7,7 +7,7 @@ it fell behind, or it refused work. Errors come first, since a service that fail
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,13 +15,14 @@ import numpy as np
 
 from ragbench.columns import Columns, Window
 from ragbench.growth import falls_short, growth
-from ragbench.records import Status
+from ragbench.records import Row, Status
 
 Verdict = Literal["failed", "contaminated", "client_limited", "failing", "saturated", "shedding", "valid"]
 
 ERRORS: tuple[Status, ...] = ("http_error", "reset", "connection_error", "truncated", "bad_answer")
 NOT_MEASURED: tuple[Verdict, ...] = ("failed", "contaminated", "client_limited")  # worth measuring again
 NO_MEANS: tuple[Verdict, ...] = ("failed", "failing")  # what a few lucky requests took says nothing of the service
+SERVICE_FAULTS: tuple[Verdict, ...] = ("failing", "saturated", "shedding")
 
 LATE_S = 0.001
 LATE_SHARE = 0.01  # of the median latency
@@ -66,6 +67,17 @@ def judge(evidence: Evidence) -> tuple[Verdict, str]:
     raise AssertionError("the last rule always applies")
 
 
+def service_fault(evidence: Evidence) -> tuple[Verdict, str] | None:
+    """What the service did wrong by the rows, whoever else used the machine and however late the client was."""
+    found = ((rule.verdict, rule.reason(evidence)) for rule in RULES if rule.verdict in SERVICE_FAULTS)
+    return next(((verdict, reason) for verdict, reason in found if reason is not None), None)
+
+
+def is_failing(evidence: Evidence) -> bool:
+    """Whether more of the answers are errors than the rules allow, whatever the verdict."""
+    return _failing(evidence) is not None
+
+
 def _failed(evidence: Evidence) -> str | None:
     if evidence.failure is not None:
         return evidence.failure
@@ -80,7 +92,9 @@ def _contaminated(evidence: Evidence) -> str | None:
     used, cores = evidence.other_cpu_cores, evidence.cores or 0.0
     if used is None or used <= max(OTHER_CORES, OTHER_SHARE * cores):
         return None
-    return f"other programs used {used:.2f}{f' of {cores:g}' if cores else ''} cores meanwhile"
+    failing = _failing(evidence)  # which the other programs need not be the cause of
+    besides = "" if failing is None else f"; besides, {failing}"
+    return f"other programs used {used:.2f}{f' of {cores:g}' if cores else ''} cores meanwhile{besides}"
 
 
 def _client_limited(evidence: Evidence) -> str | None:
@@ -107,12 +121,16 @@ def _failing(evidence: Evidence) -> str | None:
         kinds = ", ".join(f"{n} {status}" for status, n in counts.items())
         first = next((row.error for row in columns.rows if row.status in ERRORS and row.error), "no reason given")
         return f"{sum(counts.values())} of {len(columns)} requests failed ({kinds}); the first: {first}"
-    return None if evidence.same_answers else _one_text(columns)
+    return None if evidence.same_answers else one_text(texts(columns.rows))
 
 
-def _one_text(columns: Columns) -> str | None:
-    """Why the answers look like one error text that came with status 200."""
-    told = {(row.question, row.result) for row in columns.rows if row.status == "ok" and row.result is not None}
+def texts(rows: Iterable[Row]) -> set[tuple[str, str]]:
+    """The questions that were answered, each with its answers."""
+    return {(row.question, row.result) for row in rows if row.status == "ok" and row.result is not None}
+
+
+def one_text(told: Set[tuple[str, str]]) -> str | None:
+    """Why such `texts` look like one error text that came with status 200."""
     questions = len({question for question, _ in told})
     if questions < FEWEST_QUESTIONS:
         return None

@@ -29,6 +29,10 @@ def test_the_latencies_of_queues_are_known() -> None:
     queues = table("calibration/queues")
     off = (queues.mean_s / queues.mean_theory_s - 1).abs().max()
     assert f"means at most {off:.1%} off" in README
+    told = queues.dropna(subset=["mean_low_s"])
+    held = ((told.mean_low_s <= told.mean_theory_s) & (told.mean_theory_s <= told.mean_high_s)).sum()
+    numbers = dict(enumerate(("none", "one", "two", "three", "four", "five", "six")))
+    assert f"theory inside the 95% interval of {numbers[held]} of the {numbers[len(told)]} that have one" in README
 
 
 def test_a_stall_is_seen() -> None:
@@ -36,6 +40,10 @@ def test_a_stall_is_seen() -> None:
     seen, by_arithmetic = stall.latency_p99_s["open"], stall.expected_p99_s["open"]
     told = f"p99 {seen:.3f} s in open loop ({by_arithmetic:.3f} s by arithmetic)"
     assert f"{told}, {stall.latency_p99_s['closed']:.3f} s in closed loop" in README
+    for loop, row in stall.iterrows():
+        found = f" | {row.requests:,.0f} | {row.latency_p50_s:.3f} s | {row.latency_p95_s:.3f} s | {row.latency_p99_s:.3f} s |"
+        assert found in MEASURING, loop
+    assert f"One request of {stall.requests['closed']:,.0f} met" in MEASURING
 
 
 def test_intervals_hold() -> None:
@@ -63,6 +71,7 @@ def test_capacities_are_found() -> None:
     assert f"mean within {queues.mean_off.abs().max():.1%} of the truth" in README
     assert f"the bracket holds it in {queues.bracket_holds.min()} to {queues.bracket_holds.max()}" in README
     assert set(queues.searches) == {20}
+    assert f"{queues.resolved.min()} to {queues.resolved.max()} of them are `resolved`" in README
 
 
 def test_differences_are_shown_and_hardly_ever_imagined() -> None:
@@ -70,6 +79,9 @@ def test_differences_are_shown_and_hardly_ever_imagined() -> None:
     equal = rows[rows.servers == "equal"]
     assert f"of 200 pairs of equal servers at most {equal['any'].max():.0%} read a difference" in README
     assert set(equal.repeats) == {200}
+    starts = rows[rows.servers == "equal, starts differ by 5%"].set_index("seeds")["any"]
+    told = f"one seed tells {starts[1]:.0%} of the comparisons apart in some cell, three seeds {starts[3]:.0%}, five"
+    assert f"{told} {starts[5]:.0%}." in MEASURING
     apart = rows[(rows.servers == "20% apart") & (rows.seeds >= 3)].shown
     assert f"{apart.min() * 100:.0f} to {apart.max():.0%} of the cells show it from three seeds on" in README
 
@@ -94,3 +106,10 @@ def test_the_simulators_agreement() -> None:
     times = most.simulated_p50_s / most.latency_p50_s
     assert f"came out at up to {times.max():.0f} times the measured p50, or at a fifth" in MEASURING
     assert times.min() == pytest.approx(0.2, abs=0.05)
+
+
+def test_what_each_design_carries_is_that_of_the_committed_search() -> None:
+    found = table("capacity/capacity")
+    told = [f"{row.capacity_rps:.0f} ({row.low_rps:.0f} to {row.high_rps:.0f})" for row in found.itertuples()]
+    assert f"{', '.join(told[:-1])} and {told[-1]} requests/s" in " ".join(README.split())
+    assert ("no search was resolved" in " ".join(README.split())) == (not found.resolved.any())

@@ -129,12 +129,14 @@ def _judge_kept(study: Study, paths: StudyPaths, plan: Plan) -> None:
     """Compute kept points again where the study now judges them by something else."""
     kept = {point.name for point in plan.whole}
     manifests = [manifest for manifest in read_manifests(paths.root) if manifest["point"]["name"] in kept]
-    if study.slo is not None and any(manifest.get("slo") != study.slo.as_dict() for manifest in manifests):
-        recompute(paths, slo=study.slo)
-        say(f"judged again by the slo of the study: {study.slo}")
     alike = study.workload.same_answers
-    if any(bool(manifest.get("same_answers")) != alike for manifest in manifests):
-        recompute(paths, same_answers=alike)
+    is_other_slo = study.slo is not None and any(manifest.get("slo") != study.slo.as_dict() for manifest in manifests)
+    is_other_rule = any(bool(manifest.get("same_answers")) != alike for manifest in manifests)
+    if is_other_slo or is_other_rule:
+        recompute(paths, slo=study.slo, same_answers=alike)
+    if is_other_slo:
+        say(f"judged again by the slo of the study: {study.slo}")
+    if is_other_rule:
         say(f"judged again with same_answers = {str(alike).lower()}")
 
 

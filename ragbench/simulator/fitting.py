@@ -148,10 +148,10 @@ def _usable(paths: StudyPaths, manifests: Sequence[Manifest]) -> tuple[list[Meas
 def _measured(paths: StudyPaths, manifest: Manifest) -> Measured:
     """The point with its rows. Raises FitError or RecordError where it cannot be simulated."""
     info, point = manifest.get("server_info") or {}, manifest["point"]
-    if info.get("design") not in DESIGNS:
+    if not isinstance(info.get("design"), str) or info["design"] not in DESIGNS:
         whose = f"of {info['design']!r}" if info.get("design") else "of a server that does not tell its design"
         raise FitError(f"there is no model {whose}; known: {', '.join(DESIGNS)}")
-    if "settings" not in info:
+    if not isinstance(info.get("settings"), dict):
         raise FitError("its server did not tell its settings")
     if point["offered_rps"] is None:
         raise FitError("in closed loop there is no schedule")

@@ -55,7 +55,7 @@ def cases() -> Iterator[Case]:
     ):
         for rates in RATES:
             for seeds in SEEDS:
-                if slower > 1 or rates == 3 or (not starts and (rates < 7 or seeds == 5)):
+                if slower > 1 or rates == 3 or not starts:
                     yield Case(name, slower, starts, seeds, rates, repeats)
 
 

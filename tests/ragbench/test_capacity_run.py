@@ -63,6 +63,18 @@ def test_a_request_without_an_answer_is_late():
     assert found.reason == "the SLO was not kept"
 
 
+def test_a_load_that_failed_beside_another_program_is_not_kept():
+    measured = [
+        replace(row, status="http_error") if row.request % 20 == 0 else row for row in rows(rate=50, served=100)
+    ]
+    found = load_of(measured, VALID | {"verdict": "contaminated"}, slo=SLO, tolerance=0.1)
+    assert (found.kept, found.is_service) == (False, False)
+    alike = [replace(row, question=f"q{row.request}", result="sorry") for row in rows(rate=50, served=100)]
+    for same_answers in (True, False):
+        found = load_of(alike, VALID | {"verdict": "contaminated"}, slo=SLO, tolerance=0.1, same_answers=same_answers)
+        assert found.kept == same_answers
+
+
 def test_how_long_it_takes_is_known_beforehand():
     assert Plan(SLO).load_s == 60
     assert Plan(SLO, duration_s=5.0).bias == pytest.approx(0.12)
@@ -266,3 +278,29 @@ def test_the_table_keeps_what_it_has_of_others():
     again = rows(text("one", 15.0, before=rows(both)))
     assert {row["configuration"]: row["capacity_rps"] for row in again} == {"one": "15", "two": "20"}
     assert len(again) == 2
+
+
+@pytest.mark.parametrize("same_answers", [True, False])
+async def test_a_search_knows_one_text_for_all_from_loads_too_short_to_tell(tmp_path, monkeypatch, same_answers):
+    text = write_study(tmp_path, f'[designs.a]\ncommand = "FAKE"\nsettings = {{ mark = "{tmp_path}" }}\n').read_text()
+    text = text.replace("[workload]", f"[workload]\nsame_answers = {str(same_answers).lower()}")
+    (tmp_path / "study.toml").write_text(text)
+    study = load_study(tmp_path / "study.toml")
+    plan = Plan(SLO, "ideal", duration_s=1.0, start_rps=8, most_loads=12)
+    (first,) = first_points(study, plan)
+    questions, numbers = load_questions(study.workload.questions), iter(range(1000))
+    searcher = Searcher(plan, StudyPaths(tmp_path), questions, around=look_around(), watching=Watching())
+
+    async def measured(point, running):
+        answered = [replace(row, question=f"q{next(numbers)}", result="sorry") for row in rows(rate=8, served=100)[:8]]
+        window = {"window_start_s": 0.0, "window_end_s": 1.0}
+        return answered, VALID | window | {"offered_rps": point.offered_rps}
+
+    monkeypatch.setattr(searcher, "_measured", measured)
+    loads = (await searcher.search(first)).loads
+    kept = [load.kept for load in loads]
+    if same_answers:
+        assert all(kept)
+    else:
+        assert kept == [True, True] + [False] * (len(kept) - 2)
+        assert loads[-1].reason.startswith("failing: ")

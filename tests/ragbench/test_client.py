@@ -22,7 +22,7 @@ from ragbench.client import (
 )
 from ragbench.config import Workload
 from ragbench.records import Decision, Start, read_manifest, write_manifest
-from ragbench.scaling import Scaling
+from ragbench.scaling import NOTHING_TOLD, Scaling
 from ragbench.schedule import Request
 from ragbench.workload import Question
 
@@ -50,6 +50,7 @@ def told(body, status=200, headers=None):
         ("queue ; dur = 2 ", {"queue": 0.002}),
         ("queue;dur=1, queue;dur=2", {"queue": 0.001}),
         ("queue;dur=-1, a;dur=nan, b;dur=x, c;dur=, d, e;dur=inf, f;dur=1", {"f": 0.001}),
+        ("queue;dur=1e308, embed;dur=1e12", {"embed": 1e9}),
         ("", {}),
         (";;,,=;dur", {}),
     ],
@@ -274,6 +275,16 @@ async def test_a_redirect_is_not_followed_and_names_where_it_leads(location):
     assert row.error == f"307: it redirects to {there}"
 
 
+@pytest.mark.parametrize("location", ["http://[", "http://[INST]/", "//[x"])
+async def test_a_redirect_to_what_is_no_url_is_a_row_that_shows_it(location):
+    async def rag(request):
+        return web.Response(status=302, headers={"Location": location})
+
+    async with serving(web.post("/rag", rag)) as client:
+        row = await ask(client)
+    assert (row.status, row.error) == ("http_error", f"302: it redirects to {location}")
+
+
 async def test_a_redirect_of_health_is_an_answer():
     async def health(request):
         raise web.HTTPFound("/health")  # to itself, for ever
@@ -381,6 +392,11 @@ def test_a_decision_tells_nothing_of_the_load_before():
     assert [(one.target, one.reason) for one in told.decisions] == [(4, "queue wait")] * 4
 
 
+def test_numbers_whose_sum_is_no_number_are_not_taken():
+    decisions, starts = [DECISION | {"arrival_rps": 1e308}], [{"age_s": 1.0, "start_s": 1e308}]
+    assert read_scaling({"window_s": 5.0, "decisions": decisions, "starts": starts}, now_s=10.0) == NOTHING_TOLD
+
+
 @pytest.mark.parametrize("window_s", [None, "5", float("nan")])
 def test_a_window_of_unknown_length_may_reach_back_to_any_load(window_s):
     told = read_scaling({"window_s": window_s, "decisions": [DECISION]}, now_s=10.0)
@@ -420,7 +436,8 @@ async def test_what_a_service_tells_can_be_written_down(body, told, tmp_path):
     async with serving(web.get("/info", info)) as client:
         found = await client.info()
     assert found == told
-    write_manifest(tmp_path / "manifest.json", {"point": {}, "summary": {}, "server_info": found})
+    point = dict.fromkeys(("name", "design", "settings", "arrival", "offered_rps", "seed"))
+    write_manifest(tmp_path / "manifest.json", {"point": point, "summary": {}, "server_info": found})
     assert read_manifest(tmp_path / "manifest.json")["server_info"] == found
 
 

@@ -24,6 +24,10 @@ def test_after_measuring_each_figure_says_by_what_factor_its_points_are_short():
     ]
 
 
+def test_large_factors_can_be_read():
+    assert left_empty([row(1.0), row(20.0)])[-1].endswith("they would have to be 250 to 5,000 times as long")
+
+
 def test_points_that_are_not_valid_or_older_or_long_enough_are_not_told():
     assert left_empty([row(10.0, verdict="saturated"), row(None), {"verdict": "valid"}]) == []
     assert left_empty([row(9000.0, lows=(0.1, 0.1, 0.1, None))]) == []  # its p99 falls among the unanswered

@@ -55,6 +55,7 @@ def test_the_unanswered_are_infinitely_late():
     assert latency_intervals(some)["p95"].high < np.inf
     assert shown(np.where(np.arange(3000) % 20 == 0, np.inf, latencies)) == ["mean", "p50"]  # 5%: p95 falls among them
     assert shown(np.full(3000, np.inf)) == []
+    assert shown(np.where(np.arange(900) % 10 == 0, latencies[:900], np.inf)) == []  # a mean of 90 answers
 
 
 def test_latencies_that_do_not_vary_have_no_width():

@@ -171,6 +171,33 @@ def test_another_slo_judges_what_was_measured_before(call, tmp_path):
     assert requests.stat().st_mtime_ns == before
 
 
+def test_another_slo_and_another_rule_are_both_kept(call, tmp_path):
+    study, results = write_study(tmp_path, ONE), tmp_path / "r"
+    call("run", study, "--results", results, "--no-report")
+    text = study.read_text().replace("[workload]", "[workload]\nsame_answers = true")
+    study.write_text(text.replace("seeds = [1]", "seeds = [1]\nslo = { latency_p95_s = 1e-6 }"))
+    _, _, err = call("run", study, "--results", results, "--no-report")
+    assert err.count("judged again") == 2
+    call("summarise", results / "study")
+    assert load_summary(results / "study" / "summary.csv")["slo_met"].tolist() == [False]
+
+
+def test_results_of_an_older_ragbench_are_a_line(call, tmp_path):
+    study, results = write_study(tmp_path, ONE), tmp_path / "r"
+    call("run", study, "--results", results, "--no-report")
+    rewrite(results, lambda manifest: manifest["point"].update(variant=manifest["point"].pop("design")))
+    folder = results / "study"
+    for command in (
+        ("run", study, "--results", results),
+        ("plan", study, "--results", results),
+        *((name, folder) for name in ("report", "summarise", "answers", "simulate")),
+        ("compare", folder, folder),
+    ):
+        code, _, err = call(*command)
+        assert code == 2
+        assert "is not of this ragbench: its point has no design. Move the folder away" in err
+
+
 def test_mistakes_are_lines_and_code_2(tmp_path):
     study = write_study(tmp_path, '[designs.a]\ncomand = "x"\n', load="rates = [0]\nduration_s = 1")
     done = ragbench("run", study)

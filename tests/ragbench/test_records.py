@@ -253,14 +253,23 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 def test_a_manifest_is_whole_or_absent(tmp_path):
     path = tmp_path / "a" / "manifest.json"
     assert read_manifest(path) is None
-    write_manifest(path, {"point": {}, "summary": {}})
-    assert read_manifest(path) == {"point": {}, "summary": {}}
+    whole = manifest("a", 1.0)
+    write_manifest(path, whole)
+    assert read_manifest(path) == whole
     path.write_text(json.dumps({"point": {}}))
     assert read_manifest(path) is None
     path.write_text('{"point": {}, "summ')
     assert read_manifest(path) is None
     path.write_text("[]")
     assert read_manifest(path) is None
+
+
+@pytest.mark.parametrize("point", [{"name": "a", "variant": "a"}, {}, "a", None])
+def test_a_manifest_of_another_ragbench_is_named(tmp_path, point):
+    path = tmp_path / "a" / "manifest.json"
+    write_manifest(path, {"point": point, "summary": {}})
+    with pytest.raises(RecordError, match=r"a/manifest\.json is not of this ragbench: its point has no .*design"):
+        read_manifests(tmp_path)
 
 
 def test_unfinished_folders_are_not_read(tmp_path):

@@ -151,6 +151,13 @@ def test_contaminated_when_others_used_a_quarter_core_and_a_tenth_of_all(used, c
     assert judge(steady(), other_cpu_cores=used, cores=cores)[0] == verdict
 
 
+def test_another_program_does_not_hide_a_service_that_fails():
+    rows = [*steady(50), *(lost(50 + i, 5 + i / 10, "http_error") for i in range(50))]
+    verdict, reason = judge(rows, other_cpu_cores=1.0, cores=2)
+    assert verdict == "contaminated"
+    assert reason.endswith("; besides, 50 of 100 requests failed (50 http_error); the first: http_error!")
+
+
 def test_saturated_when_the_queue_grows_to_the_end_or_requests_time_out():
     verdict, reason = judge(overloaded())
     assert verdict == "saturated"

@@ -70,6 +70,11 @@ def test_a_rate_without_which_there_is_nothing_cannot_be_left_out(tmp_path):
     ("changes", "told"),
     [
         ({"server_info": {"design": "mine"}}, "there is no model of 'mine'; known: baseline, batched, scaled"),
+        (
+            {"server_info": {"design": ["batched"]}},
+            "there is no model of ['batched']; known: baseline, batched, scaled",
+        ),
+        ({"server_info": {"design": "batched", "settings": 3}}, "its server did not tell its settings"),
         ({"server_info": None}, "there is no model of a server that does not tell its design"),
     ],
 )
