@@ -41,8 +41,8 @@ def test_a_stall_is_seen() -> None:
     told = f"p99 {seen:.3f} s in open loop ({by_arithmetic:.3f} s by arithmetic)"
     assert f"{told}, {stall.latency_p99_s['closed']:.3f} s in closed loop" in README
     for loop, row in stall.iterrows():
-        found = f" | {row.requests:,.0f} | {row.latency_p50_s:.3f} s | {row.latency_p95_s:.3f} s | {row.latency_p99_s:.3f} s |"
-        assert found in MEASURING, loop
+        found = [f"{row[name]:.3f} s" for name in ("latency_p50_s", "latency_p95_s", "latency_p99_s")]
+        assert f" | {row.requests:,.0f} | {' | '.join(found)} |" in MEASURING, loop
     assert f"One request of {stall.requests['closed']:,.0f} met" in MEASURING
 
 
@@ -72,6 +72,14 @@ def test_capacities_are_found() -> None:
     assert f"the bracket holds it in {queues.bracket_holds.min()} to {queues.bracket_holds.max()}" in README
     assert set(queues.searches) == {20}
     assert f"{queues.resolved.min()} to {queues.resolved.max()} of them are `resolved`" in README
+
+
+def test_a_known_capacity_is_found() -> None:
+    (found,) = table("known/capacity").itertuples()
+    told = f"{found.capacity_rps:.1f}/s](results/reference-known/capacity.csv) ({found.low_rps:.1f} to"
+    assert f"a server of 100/s: [{told} {found.high_rps:.1f}), resolved after {found.probes} loads of 15 s" in README
+    assert found.low_rps <= 100 <= found.high_rps
+    assert found.resolved
 
 
 def test_differences_are_shown_and_hardly_ever_imagined() -> None:

@@ -49,6 +49,8 @@ def load(  # noqa: PLR0913, PLR0917  an option each
     if (rate is None) == (concurrency is None):
         got = "neither" if rate is None else "both"
         raise StudyError([f"exactly one of --rate (open loop) and --concurrency (closed loop) is needed, got {got}"])
+    if out is not None and out.exists() and not out.is_dir():
+        raise StudyError([f"--out must be a folder, got the file {out}"])
     point = _single_point(
         {
             "study": {"seeds": [seed], "slo": _limits(slo)},

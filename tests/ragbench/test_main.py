@@ -220,6 +220,7 @@ def test_mistakes_are_lines_and_code_2(tmp_path):
         (("report", "absent"), "no whole point in absent"),
         (("load", "--url", "http://x", "--rate", "0", "--requests", "5"), "[load] rates must be > 0, got 0"),
         (("load", "--url", "http://x", "--rate", "nan", "--requests", "5"), "[load] rates: each must be a number"),
+        (("load", "--url", "http://x", "--rate", "5", "--out", __file__), "--out must be a folder, got the file"),
         (("load", "--url", "http://x", "--rate", "5"), "exactly one of duration_s and requests is needed, got neither"),
         (("load", "--url", "x", "--rate", "5", "--requests", "5"), "url must look like"),
         (
