@@ -85,7 +85,7 @@ def test_a_known_capacity_is_found() -> None:
 def test_differences_are_shown_and_hardly_ever_imagined() -> None:
     rows = table("statistics/power")
     equal = rows[rows.servers == "equal"]
-    assert f"of 200 pairs of equal servers at most {equal['any'].max():.0%} read a difference" in README
+    assert f"of 200 pairs of equal servers at most {equal['any'].max():.1%} read a difference" in README
     assert set(equal.repeats) == {200}
     starts = rows[rows.servers == "equal, starts differ by 5%"].set_index("seeds")["any"]
     told = f"one seed tells {starts[1]:.0%} of the comparisons apart in some cell, three seeds {starts[3]:.0%}, five"
