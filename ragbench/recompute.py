@@ -37,7 +37,8 @@ def recompute(
 ) -> list[dict[str, Any]]:
     """Compute every whole point again, in its manifest and in summary.csv. -> the manifests.
 
-    `slo` is asked of all points, and `same_answers` holds for all; without them, each keeps what it was judged by.
+    `slo` is asked of all points, and `same_answers` holds for all. Without the first, each is judged by the SLO that it
+    was measured for; without the second, as it was before.
     `on_point` is told each name.
     Raises RecordError where the rows of a point cannot be read; points before it are then computed, summary.csv is not.
     """
@@ -54,7 +55,7 @@ def recompute(
 
 def _again(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, same_answers: bool | None) -> dict[str, Any]:
     before = manifest["summary"]
-    own = manifest.get("slo") or manifest["point"].get("slo")  # what it was last judged by, or measured for
+    own = manifest["point"].get("slo")
     asked = slo or (Slo.of(own) if own else None)
     alike = bool(manifest.get("same_answers")) if same_answers is None else same_answers
     row = {name: before.get(name) for name in _KEPT} | asdict(_summary(manifest, paths, asked, same_answers=alike))

@@ -178,7 +178,6 @@ def test_another_slo_and_another_rule_are_both_kept(call, tmp_path):
     study.write_text(text.replace("seeds = [1]", "seeds = [1]\nslo = { latency_p95_s = 1e-6 }"))
     _, _, err = call("run", study, "--results", results, "--no-report")
     assert err.count("judged again") == 2
-    call("summarise", results / "study")
     assert load_summary(results / "study" / "summary.csv")["slo_met"].tolist() == [False]
 
 
