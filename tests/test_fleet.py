@@ -103,3 +103,22 @@ def test_the_tables_are_those_measured(table: Callable[[], list[str]]) -> None:
     assert lines
     page = (ROOT / PAGES.get(table.__name__, "docs/fleet.md")).read_text()
     assert "\n".join(lines) in page
+
+
+def test_what_is_said_of_the_verdicts_is_so() -> None:
+    """Beside the tables of routing and of overload."""
+    page = " ".join((ROOT / "docs" / "fleet.md").read_text().split())
+    routed = read("routing")
+    others = routed[routed.routing != "round_robin"]
+    assert set(others.verdict) == {"valid"}
+    assert "The three others are `valid` at both rates" in page
+    in_turn = routed[routed.routing == "round_robin"]
+    grown = (in_turn.verdict == "saturated").groupby(in_turn.offered_rps).sum()
+    assert grown.to_dict() == {180: 2, 250: 3}
+    assert "`round_robin` is `saturated` in three of three runs at 250/s and two of three at 180/s" in page
+    loaded = read("overload")
+    assert len(loaded) == 24
+    assert (loaded.goodput_rps == loaded.throughput_rps).all()
+    assert "goodput is throughput in each of the 24 points" in page
+    counts = loaded.verdict.value_counts()
+    assert f"{counts['valid']} points are valid, {counts['shedding']} are shedding" in page

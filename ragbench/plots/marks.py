@@ -69,19 +69,20 @@ def edge_crosses(axes: Axes, missing: pd.DataFrame, *, edge: float, colour: Colo
     place = axes.get_xaxis_transform()
     for load, rows in missing.groupby("load"):
         axes.plot(load, edge, "x", color=colour, transform=place, clip_on=False, zorder=5, gid="no value")
-        mark_shares(axes, rows.head(1).assign(value=edge), colour=colour, edge=edge)
+        mark_shares(axes, rows.assign(value=edge), colour=colour, edge=edge)
 
 
 def mark_shares(axes: Axes, shown: pd.DataFrame, *, colour: Colour, edge: float | None = None) -> None:
-    """The share answered, beside each of the `runs` that left many unanswered; `edge`: values are heights of the panel.
+    """The share answered, beside `runs` that left many unanswered; `edge`: their values are heights of the panel.
 
-    At the edge the crosses of several lines may lie on one place, so that their shares stand one below the other.
+    The runs of one load, its seeds, share a text, beside the highest: two would lie upon each other. At the edge the
+    crosses of several lines may lie on one place, so that their shares stand one below the other.
     """
-    for run in shown[few_answered(shown["verdict"], shown["answered_share"])].itertuples():
-        above = sum(text.xyann[0] == _BESIDE and text.xy == (run.load, edge) for text in _annotations(axes))
+    for load, own in shown[few_answered(shown["verdict"], shown["answered_share"])].groupby("load"):
+        above = sum(text.xyann[0] == _BESIDE and text.xy == (load, edge) for text in _annotations(axes))
         axes.annotate(
-            f"{run.answered_share:.0%}",
-            (run.load, run.value),
+            _from_to(own["answered_share"]),
+            (load, own["value"].max()),
             (_BESIDE, 3 if edge is None else -_LINE * (above + (edge > 0))),
             xycoords="data" if edge is None else axes.get_xaxis_transform(),
             textcoords="offset points",
@@ -89,6 +90,12 @@ def mark_shares(axes: Axes, shown: pd.DataFrame, *, colour: Colour, edge: float 
             color=colour,
             gid="answered_share",
         )
+
+
+def _from_to(shares: "pd.Series[float]") -> str:
+    """66%, or 66 to 72%."""
+    low, high = f"{shares.min():.0%}", f"{shares.max():.0%}"
+    return high if low == high else f"{low[:-1]} to {high}"
 
 
 def few_answered(verdicts: "pd.Series[str]", shares: "pd.Series[float]") -> "pd.Series[bool]":

@@ -243,6 +243,17 @@ def test_shares_at_one_place_of_the_edge_stand_one_below_the_other(study):
     assert len(set(heights)) == len(heights)
 
 
+def test_seeds_of_one_load_have_one_text_for_their_shares(study):
+    few = _overloaded(study, verdict="shedding", latency_p99_s=np.nan)
+    first = few.summary["seed"] == few.summary["seed"].min()
+    much = few.summary["offered_rps"] == 120
+    few.summary.loc[much & first, "answered_share"] = 0.3
+    figure = plots.FIGURES["latency"](few)
+    p50, p99 = figure.axes[2], figure.axes[6]
+    assert {text.get_text() for text in p50.texts} == {text.get_text() for text in p99.texts} == {"23 to 30%"}
+    assert len(p50.texts) == len(p99.texts) == 4  # a text a line
+
+
 def test_older_results_have_the_share_answered_from_their_counts(study):
     failing = _overloaded(study)
     old = failing.summary.drop(columns="answered_share").assign(completed=5, requests=20)
