@@ -71,7 +71,8 @@ def run(
             run_until_done(run_sweep(loaded, path, paths, plan=plan, around=around, progress=progress))
     except Interrupted as interruption:
         whole = len(rebuild_summary(paths))
-        say(f"{interruption}; kept: {counted(whole)}. To go on: {_command(study, results)}")
+        again = _command(study, results, *(["--redo", redo.value] if redo else []), *(["--mixed"] if mixed else []))
+        say(f"{interruption}; kept: {counted(whole)}. To go on: {again}")
         raise typer.Exit(interruption.exit_code) from None
     manifests = rebuild_summary(paths)
     reported = report and build_report(paths)
@@ -79,7 +80,7 @@ def run(
     say_where(paths, reported=reported)
     for line in left_empty([manifest["summary"] for manifest in manifests]):
         say(line)
-    is_good = _say_verdicts(manifests, paths, again=_command(study, results))
+    is_good = _say_verdicts(manifests, paths, again=_command(study, results, "--redo", "invalid"))
     if not is_good or (report and not reported):
         raise typer.Exit(1)
 
@@ -107,8 +108,8 @@ def _planned(name: str, results: Path, redo: Redo | None) -> tuple[Path, Study, 
     return path, study, paths, make_plan(study, paths, redo=redo.value if redo else None)
 
 
-def _command(study: str, results: Path) -> str:
-    return shlex.join(["python", "-m", "ragbench", "run", study, "--results", str(results)])
+def _command(study: str, results: Path, *options: str) -> str:
+    return shlex.join(["python", "-m", "ragbench", "run", study, "--results", str(results), *options])
 
 
 def _say_verdicts(manifests: Sequence[Mapping[str, Any]], paths: StudyPaths, *, again: str) -> bool:
@@ -121,7 +122,7 @@ def _say_verdicts(manifests: Sequence[Mapping[str, Any]], paths: StudyPaths, *, 
     spoiled = {verdict: counts[verdict] for verdict in NOT_MEASURED if counts[verdict]}
     if spoiled:
         told = ", ".join(f"{n} {verdict}" for verdict, n in spoiled.items())
-        say(f"{told}; to measure them again: {again} --redo invalid")
+        say(f"{told}; to measure them again: {again}")
     return not any(counts[verdict] for verdict in NO_MEANS)
 
 

@@ -311,6 +311,18 @@ def test_load_at_nothing_is_one_line(call):
     assert len(lines) <= 2
 
 
+def test_what_was_being_measured_again_goes_on_with_the_same_flags(tmp_path):
+    """Without them the points that were still to be measured again would be kept."""
+    study = write_study(tmp_path, f'{ONE}settings = {{ mark = "{tmp_path}" }}\n', load=LONG)
+    flags = ("--redo", "invalid", "--mixed")
+    run = background("run", study, "--results", tmp_path / "results", "--no-report", *flags)
+    assert run.stderr is not None
+    run.stderr.readline()
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=20)
+    assert f"To go on: python -m ragbench run {study} --results {tmp_path / 'results'} {' '.join(flags)}" in err
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_it_whole(tmp_path, number, code):
     study = write_study(tmp_path, f'{ONE}settings = {{ mark = "{tmp_path}" }}\n', load=LONG)
