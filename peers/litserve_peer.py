@@ -7,6 +7,7 @@ import litserve
 
 from peers.common import PeerSettings, ask, say_ready, wire
 from servers.engine import load_pipeline
+from servers.rag.failed import Failed
 from servers.rag.pipeline import Answered, Ask
 
 __all__ = ["serve"]
@@ -28,7 +29,7 @@ class Rag(litserve.LitAPI):
         """A body."""
         return ask(request, self._settings)
 
-    def predict(self, asked: Sequence[Ask] | Ask) -> Sequence[Answered] | Answered:
+    def predict(self, asked: Sequence[Ask] | Ask) -> Sequence[Answered | Failed] | Answered | Failed:
         """A batch, or one."""
         if isinstance(asked, Ask):
             return self._pipeline.run([asked])[0]
@@ -38,11 +39,11 @@ class Rag(litserve.LitAPI):
         """As they are; LitServe would try to stack them."""
         return inputs
 
-    def unbatch(self, output: Sequence[Answered]) -> list[Answered]:
+    def unbatch(self, output: Sequence[Answered | Failed]) -> list[Answered | Failed]:
         """As they are."""
         return list(output)
 
-    def encode_response(self, output: Answered) -> dict[str, Any]:
+    def encode_response(self, output: Answered | Failed) -> dict[str, Any]:
         """An answer."""
         return wire(output)
 

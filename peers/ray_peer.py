@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from peers.common import PeerSettings, ask, say_ready, wire
 from servers.engine import load_pipeline
+from servers.rag.failed import Failed
 from servers.rag.pipeline import Answered, Ask
 
 __all__ = ["serve"]
@@ -27,12 +28,12 @@ class Rag:
         self._run.set_batch_wait_timeout_s(settings.max_wait_s)
 
     @ray_serve.batch
-    async def _run(self, asked: list[Ask]) -> list[Answered]:
+    async def _run(self, asked: list[Ask]) -> list[Answered | Failed]:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._pipeline.run, asked)
 
     async def __call__(self, request: Request) -> dict[str, Any]:
         """`POST /rag`."""
-        answered: Answered = await self._run(ask(await request.json(), self._settings))
+        answered: Answered | Failed = await self._run(ask(await request.json(), self._settings))
         return wire(answered)
 
 

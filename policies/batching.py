@@ -59,6 +59,22 @@ class Close:
     reason: str
     picked: tuple[int, ...] | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ValueError on a batch of nothing, and on places that are not `count` different ones."""
+        if self.count < 1:
+            raise ValueError(f"count must be >= 1, got {self.count}")
+        if self.picked is None:
+            return
+        if len(self.picked) != self.count or len(set(self.picked)) != self.count or min(self.picked) < 0:
+            raise ValueError(f"picked must be {self.count} different places >= 0, got {self.picked}")
+
+    def check(self, waiting: int) -> None:
+        """Raise ValueError where the queue, in which so many wait, has no such places. A larger `count` takes all."""
+        if waiting < 1:
+            raise ValueError("nothing waits, and a batch was closed")
+        if self.picked is not None and max(self.picked) >= waiting:
+            raise ValueError(f"picked must name places < {waiting}, got {self.picked}")
+
 
 @dataclass(frozen=True, slots=True)
 class Wait:

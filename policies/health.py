@@ -41,9 +41,11 @@ class Health:
     times_out: int = 0
     _failed: int = 0
 
-    def failed(self, now: float, *, is_unreachable: bool) -> bool:
-        """A try failed; `is_unreachable`: there was no connection. -> whether that puts it out."""
+    def failed(self, now: float, *, is_unreachable: bool, may_go: bool = True) -> bool:
+        """A try failed; `is_unreachable`: there was no connection. -> whether that puts it out, where it `may_go`."""
         self._failed += 1
+        if not may_go:
+            return False
         is_trial = self.out_until_s is not None
         if not (is_unreachable or is_trial or self._failed >= self.rules.failures):
             return False

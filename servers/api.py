@@ -1,5 +1,6 @@
 """The wire: request and answer models, routes, headers, errors to statuses. Knows no design and runs no model."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from servers import metrics, tracing
 from servers.deadline import time_limit_s
 from servers.duplicates import Duplicates, of_request
 from servers.envelope import REQUEST_ID, Envelope
-from servers.errors import RequestError, Unavailable
+from servers.errors import SCOPE, RequestError, Unavailable
 from servers.hang_up import or_hang_up
 from servers.openapi import describe
 from servers.settings import Settings
+from servers.tasks import Background
 
 __all__ = [
     "LOAD",
@@ -38,6 +40,7 @@ __all__ = [
     "create_app",
 ]
 
+log = logging.getLogger(__name__)
 LOAD = "X-Load"
 T = TypeVar("T")
 
@@ -89,7 +92,7 @@ class Answer(BaseModel):
     result: str
     documents: list[Document]
     model: str
-    usage: Usage
+    usage: Usage | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +132,20 @@ class State:
         """What every answer about requests says of its server, refusals too."""
         if self.passes_on:
             return {}
-        return {"X-Replica": self.replica} | ({} if self.load is None else {LOAD: self.load()})
+        headers = {"X-Replica": self.replica}
+        if self.load is not None:
+            try:
+                headers[LOAD] = self.load()
+            except Exception:
+                log.exception("the load could not be told; the answer goes out without it")
+        return headers
 
 
 class Design(Protocol):
     """What a design module's `create(settings)` returns."""
 
-    async def start(self) -> None:
-        """Load and warm up; the server is ready when this returns."""
+    async def start(self, background: Background) -> None:
+        """Load and warm up; the server is ready when this returns. Tasks that are to live on are `background`'s."""
 
     async def stop(self) -> None:
         """Release everything; no request is running any more."""
@@ -263,7 +272,9 @@ def _described(served: Served) -> dict[str, str]:
 
 async def _answer_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestError)
-    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s is not None else None
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    if error.scope is not None:
+        headers[SCOPE] = error.scope
     return JSONResponse({"detail": str(error)}, status_code=error.status, headers=headers)
 
 

@@ -17,7 +17,7 @@ from policies.admission import is_late
 from policies.routing import RoutingPolicy
 from servers import metrics, tracing
 from servers.deadline import TIMEOUT
-from servers.errors import DeadlinePassed, QueueFull, Unavailable
+from servers.errors import SCOPE, DeadlinePassed, QueueFull, Unavailable
 from servers.load import read_load
 from servers.replica import Replica, Roster
 from servers.reply import WHOLE_BYTES, Reply, TryFailed, check, in_parts, read_whole
@@ -26,15 +26,16 @@ from servers.traffic import Traffic, queue_s
 __all__ = ["Balancer", "Tries"]
 
 log = logging.getLogger(__name__)
-_PASSED_ON = ("Content-Type", "Server-Timing", "X-Batch-Size", "X-Batch-Close", "X-Replica", "Retry-After")
+_PASSED_ON = ("Content-Type", "Server-Timing", "X-Batch-Size", "X-Batch-Close", "X-Replica", "Retry-After", SCOPE)
 _KEEP_IDLE_S = 5.0
+_AT_ONCE_S = 0.002  # before its deadline a try counts as late
 _PATIENCE_S = 1.0  # for news of the replicas, when those that were asked have all broken off
 _OUT_OF_FILES = (23, 24)  # ENFILE, EMFILE: our own want, and no replica's fault
 
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """How long one try may take, and how many requests may wait for a first replica."""
+    """How long a replica may show no progress with a try, and how many requests may wait for a first replica."""
 
     timeout_s: float = 30.0
     max_waiting: int = 1024
@@ -121,15 +122,31 @@ class Balancer:
                 has_answered |= failure.is_answer
                 log.debug("replica %s: %s", replica.name, failure)
                 if not failure.is_polite:
-                    self.failed(replica, is_unreachable=failure.is_unreachable, reason=str(failure))
+                    self.failed(
+                        replica,
+                        is_unreachable=failure.is_unreachable,
+                        is_silent=failure.is_silent,
+                        reason=str(failure),
+                    )
 
-    def failed(self, replica: Replica, *, is_unreachable: bool, reason: str) -> None:
-        """Note that a replica did not answer as it should. A registered one that cannot be reached is dead."""
-        if replica.health.failed(self._clock(), is_unreachable=is_unreachable):
+    def failed(self, replica: Replica, *, is_unreachable: bool, reason: str, is_silent: bool = False) -> None:
+        """Note that a replica did not answer as it should. A registered one that cannot be reached is dead.
+
+        One that answers, but wrongly, stays in the rotation where it is the last or half of them are out: it may be the
+        questions. One that is unreachable or `is_silent` does not.
+        """
+        may_go = is_unreachable or is_silent or self._may_spare(replica)
+        if replica.health.failed(self._clock(), is_unreachable=is_unreachable, may_go=may_go):
             metrics.EJECTIONS.labels("unreachable" if is_unreachable else "failures").inc()
             log.warning("replica %s is left alone for a while: %s", replica.name, reason)
         if is_unreachable and replica.registered and replica.state == "ready":
             self._roster.move(replica, "dead")
+
+    def _may_spare(self, replica: Replica) -> bool:
+        """Whether at least half of the ready replicas stay in the rotation without this one."""
+        ready = self._roster.in_state("ready")
+        out = sum(other.health.out_until_s is not None for other in ready if other is not replica)
+        return (out + 1) * 2 <= len(ready)
 
     async def is_ready(self, url: str, *, timeout_s: float = 2.0) -> bool | None:
         """Whether a server at that address says that it may be routed to; None where we could not ask."""
@@ -204,18 +221,18 @@ class Balancer:
         if left_s <= 0:
             raise DeadlinePassed("the deadline passed before a replica answered")
         limit_s = min(left_s, self.tries.timeout_s)
-        asking = {**headers, **self._key, TIMEOUT: f"{max(limit_s, 0.001):.3f}"}
+        asking = {**headers, **self._key, TIMEOUT: f"{max(left_s, 0.001):.3f}"}
         async with AsyncExitStack() as stack:
             stack.enter_context(metrics.TRY_SECONDS.time())
             stack.enter_context(replica.serving())
             outstanding = replica.outstanding
             try:
                 async with asyncio.timeout(limit_s) as limit:
-                    with replica.trying(limit):
+                    with replica.trying(limit, deadline_s=deadline_s):
                         url = f"{replica.url}/rag"
                         posted = self.session.post(url, data=body, headers=asking, allow_redirects=False)
                         answer = await stack.enter_async_context(posted)
-                        check(answer, headers, is_final=limit_s == left_s)
+                        check(answer, headers)
                         length = answer.content_length
                         is_whole = length is not None and length <= WHOLE_BYTES
                         content = await read_whole(answer) if is_whole else b""
@@ -228,11 +245,10 @@ class Balancer:
             except TimeoutError:
                 if replica.gone.is_set():
                     raise TryFailed("is gone") from None
-                is_well = replica.heard_s > sent_s  # it answers others, and has only much to do
-                if limit_s < left_s:
-                    raise TryFailed("did not answer in time", is_polite=is_well) from None
-                if not is_well:
-                    self.failed(replica, is_unreachable=False, reason="it has answered nobody since")
+                if deadline_s - self._clock() > _AT_ONCE_S:
+                    raise TryFailed(f"showed no progress for {self.tries.timeout_s:g} s", is_silent=True) from None
+                if replica.alive_s <= sent_s:
+                    self.failed(replica, is_unreachable=False, is_silent=True, reason="it has answered nobody since")
                 raise DeadlinePassed("no replica answered before the deadline") from None
             kept = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
             now = self._clock()

@@ -15,10 +15,11 @@ from policies.admission import Admission, Refused
 from policies.pace import Pace
 from servers import metrics
 from servers.api import Question, Served, State, add_rag_route
-from servers.errors import QueueFull
+from servers.errors import QueueFull, RequestError
 from servers.load import told_load
 from servers.service import RagService
 from servers.settings import Settings
+from servers.tasks import Background
 
 __all__ = ["SETTINGS", "Baseline", "create"]
 
@@ -36,9 +37,9 @@ class Baseline:
         self._waiting = 0
         self._turn = asyncio.Lock()
 
-    async def start(self) -> None:
+    async def start(self, background: Background) -> None:
         """Load the models and answer one question, so that the first client does not pay for it."""
-        await self._rag.start(batch_sizes=[1])
+        await self._rag.start(background, batch_sizes=[1])
 
     async def answer(self, question: Question, deadline_s: float) -> Served:
         """Wait for the pipeline, then have it to oneself."""
@@ -50,7 +51,11 @@ class Baseline:
             raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
         started_s = await self._take_turn()
         # Whoever gives up leaves the run to end when it can, and the next one waits for its end, not ours.
-        running = self._rag.run([ask])
+        try:
+            running = self._rag.run([ask])
+        except BaseException:
+            self._turn.release()
+            raise
         running.add_done_callback(lambda _: self._turn.release())
         try:
             [answered] = await asyncio.shield(running)
@@ -58,6 +63,8 @@ class Baseline:
             metrics.EXPIRED.labels("run").inc()
             self._rag.drop(running, 0)
             raise
+        if isinstance(answered, RequestError):
+            raise answered
         self._pace.ran(1, time.monotonic() - started_s)
         return self._rag.served(answered, queue_s=started_s - arrived_s, batch_size=1)
 
@@ -90,6 +97,7 @@ class Baseline:
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag`."""
         state.load = lambda: told_load(self._waiting + self._turn.locked(), self._predicted_s())
+        state.hangs = self._rag.hangs
         add_rag_route(app, state, self.answer, request_timeout_s=self._settings.request_timeout_s)
 
 

@@ -19,6 +19,7 @@ from servers.load import told_load
 from servers.rag.pipeline import Answered, Ask
 from servers.service import RagService
 from servers.settings import Settings, chosen
+from servers.tasks import Background
 
 __all__ = ["SETTINGS", "Batched", "BatchedSettings", "create"]
 
@@ -48,13 +49,12 @@ class Batched:
         self._rag = RagService(settings)
         self._policy = chosen("policy", batching.POLICIES, settings)
         self._batcher: Batcher[Ask, Answered] | None = None
-        self._serving: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    async def start(self, background: Background) -> None:
         """Load the models, warm up with every power of two up to the largest batch, start the batcher."""
         settings = self._settings
         most = settings.max_batch_size
-        await self._rag.start(batch_sizes=sorted({*(2**n for n in range(most.bit_length())), most}))
+        await self._rag.start(background, batch_sizes=sorted({*(2**n for n in range(most.bit_length())), most}))
         self._batcher = Batcher(
             self._rag.run,
             policy=self._policy,
@@ -65,7 +65,9 @@ class Batched:
             tokens=_tokens,
             drop=self._rag.drop,
         )
-        self._serving = asyncio.create_task(self._batcher.serve(), name="batcher")
+        background.keep(self._batcher.serve(), name="batcher")
+        if settings.stub_fault == "batcher":
+            background.start(self._fail_later(settings.stub_fault_after_s), name="a fault to order")
 
     async def answer(self, question: Question, deadline_s: float) -> Served:
         """Wait for the batch that this question is in."""
@@ -76,10 +78,7 @@ class Batched:
         )
 
     async def stop(self) -> None:
-        """End the batcher, then release the engine."""
-        if self._serving is not None:
-            self._serving.cancel()
-            await asyncio.wait({self._serving})
+        """Release the engine."""
         await self._rag.stop()
 
     def info(self) -> dict[str, Any]:
@@ -88,11 +87,13 @@ class Batched:
 
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag`."""
-        state.load, state.hangs = self._load, self._hangs
+        state.load, state.hangs = self._load, self._rag.hangs
         add_rag_route(app, state, self.answer, request_timeout_s=self._settings.request_timeout_s)
 
-    def _hangs(self) -> bool:
-        return self._batcher is not None and self._batcher.running_s(time.monotonic()) > self._settings.hang_s
+    async def _fail_later(self, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        assert self._batcher is not None, "started before"
+        self._batcher.fail(RuntimeError("a fault to order: the batcher ends"))
 
     def _load(self) -> str:
         """For the balancer, in the header X-Load: requests here, and until one more would be answered."""

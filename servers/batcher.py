@@ -6,12 +6,10 @@ Decides nothing: when to close is `policies/batching.py`, whom to refuse is `pol
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from policies.admission import Admission, Refused, smoothed
 from policies.batching import BatchPolicy, Close, Queue, Wait
@@ -19,6 +17,7 @@ from policies.pace import Pace
 from policies.returning import Returning
 from servers import metrics
 from servers.errors import QueueFull, Unavailable
+from servers.line import Line
 
 __all__ = ["Batcher", "Done"]
 
@@ -27,6 +26,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _SEEN = 512  # requests whose length a policy is shown
+_POLICY_FAILURES = 3  # in a row, before the batcher ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,8 @@ class _Batch(Generic[T, R]):
 class Batcher(Generic[T, R]):
     """A bounded queue in front of `run`, which takes a list of requests and returns as many results in order.
 
+    An exception among the results is that request's alone.
+
     While a batch runs, the next may already be handed over if it is full: nobody who comes later could be in it, and
     the pipeline need not wait for us between the two. A pipeline whose requests come and go one by one (`joins`) is
     handed each by itself, `max_batch_size` at a time.
@@ -67,7 +69,7 @@ class Batcher(Generic[T, R]):
 
     def __init__(  # noqa: PLR0913  each is another part of the pipeline or of the rules
         self,
-        run: Callable[[list[T]], Awaitable[Sequence[R]]],
+        run: Callable[[list[T]], Awaitable[Sequence[R | Exception]]],
         *,
         policy: BatchPolicy,
         admission: Admission,
@@ -75,7 +77,7 @@ class Batcher(Generic[T, R]):
         request_timeout_s: float,
         joins: bool = False,
         tokens: Callable[[T], int] | None = None,
-        drop: Callable[[asyncio.Future[Sequence[R]], int], None] = lambda running, place: None,
+        drop: Callable[[asyncio.Future[Any], int], None] = lambda running, place: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`tokens`: how long a request is, for policies that go by that; `drop`: tells a run whom nobody waits for."""
@@ -88,7 +90,9 @@ class Batcher(Generic[T, R]):
         self._joins = joins
         self._tokens = tokens
         self._clock = clock
-        self._queue: deque[_Item[T, R]] = deque()
+        self._queue: Line[_Item[T, R]] = Line()
+        self._policy_failures = 0
+        self._fault: Exception | None = None
         self._taken: list[_Batch[T, R]] = []
         self._stirred = asyncio.Event()
         self._returning = Returning()
@@ -136,15 +140,20 @@ class Batcher(Generic[T, R]):
             raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
         length = self._tokens(request) if self._tokens is not None else None
         item = _Item[T, R](request, arrived_s=now, deadline_s=deadline_s, tokens=length)
-        item.done.add_done_callback(self._stir_if_left)
-        self._queue.append(item)
+        item.done.add_done_callback(partial(self._leave_queue, item))
+        self._queue.put(item)
         self._returning.arrived(now)
         metrics.QUEUE_DEPTH.set(len(self._queue))
         self._stirred.set()
         return await item.done
 
+    def fail(self, error: Exception) -> None:
+        """End `serve` with this error."""
+        self._fault = error
+        self._stirred.set()
+
     async def serve(self) -> None:
-        """Run batches until cancelled; then whoever still waits is answered 503."""
+        """Run batches until cancelled; then whoever still waits is answered 503. Raises what a policy keeps raising."""
         try:
             async with asyncio.TaskGroup() as runs:
                 while True:
@@ -154,6 +163,8 @@ class Batcher(Generic[T, R]):
                         for place, item in enumerate(batch.items):
                             item.done.add_done_callback(partial(self._dropped, batch, running, place))
                         runs.create_task(self._finish(batch, running))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
         finally:
             stopping = Unavailable("the server is stopping", retry_after_s=1)
             for batch in self._taken:
@@ -163,7 +174,8 @@ class Batcher(Generic[T, R]):
     async def _next_batch(self) -> _Batch[T, R]:
         while True:
             self._stirred.clear()
-            self._drop_cancelled()
+            if self._fault is not None:
+                raise self._fault
             decision = self._decision()
             if isinstance(decision, Close):
                 items = self._picked(decision)
@@ -187,26 +199,33 @@ class Batcher(Generic[T, R]):
             return Wait(None)
         try:
             decision = self._policy.decide(self._view(), self._clock())
+            if isinstance(decision, Close):
+                decision.check(len(self._queue))
         except Exception as error:
             log.exception("the batch policy failed; so do the %d requests that wait", len(self._queue))
             self._fail_waiting(error)
+            self._policy_failures += 1
+            if self._policy_failures == _POLICY_FAILURES:
+                raise
             return Wait(None)
+        self._policy_failures = 0
         if isinstance(decision, Wait):
             return decision if not is_early else Wait(None)
         if is_early and (decision.picked is not None or decision.count < self._max_batch_size):
             return Wait(None)
-        return decision if decision.count <= room else Close(room, decision.reason)
+        if decision.count <= room:
+            return decision
+        return replace(decision, count=room, picked=None if decision.picked is None else decision.picked[:room])
 
     def _picked(self, decision: Close) -> list[_Item[T, R]]:
         """Take the batch out of the queue, and note whom it passed over."""
         if decision.picked is None:
-            return [self._queue.popleft() for _ in range(min(decision.count, len(self._queue)))]
-        items, picked = list(self._queue), set(decision.picked)
-        for place in set(range(decision.count)) - picked:
-            if items[place].passed_over_s is None:
-                items[place].passed_over_s = self._clock()
-        self._queue = deque(item for place, item in enumerate(items) if place not in picked)
-        return [items[place] for place in decision.picked]
+            return self._queue.take(decision.count)
+        oldest = self._queue.first(decision.count)
+        for place in set(range(decision.count)) - set(decision.picked):
+            if oldest[place].passed_over_s is None:
+                oldest[place].passed_over_s = self._clock()
+        return self._queue.pick(decision.picked)
 
     def _dealt(self, batch: _Batch[T, R]) -> list[_Batch[T, R]]:
         """The batch as the pipeline takes it; with `joins` each request's `size` is how many run with it."""
@@ -215,7 +234,7 @@ class Batcher(Generic[T, R]):
         before = len(self._taken)
         return [_Batch([item], batch.reason, before + n, batch.taken_s) for n, item in enumerate(batch.items, start=1)]
 
-    async def _finish(self, batch: _Batch[T, R], running: asyncio.Future[Sequence[R]]) -> None:
+    async def _finish(self, batch: _Batch[T, R], running: asyncio.Future[Sequence[R | Exception]]) -> None:
         """Wait for the run and answer. A failed batch fails its own requests and nothing else."""
         try:
             results = await running
@@ -233,7 +252,11 @@ class Batcher(Generic[T, R]):
         else:
             started_s = self._ended(batch)
             for item, result in zip(batch.items, results, strict=True):
-                if not item.done.done():
+                if item.done.done():
+                    continue
+                if isinstance(result, Exception):
+                    item.done.set_exception(result)
+                else:
                     item.done.set_result(Done(result, started_s - item.arrived_s, batch.size, batch.reason))
 
     def _ended(self, batch: _Batch[T, R]) -> float:
@@ -256,21 +279,20 @@ class Batcher(Generic[T, R]):
         self._stirred.set()
 
     def _fail_waiting(self, error: Exception) -> None:
-        _fail(self._queue, error)
-        self._queue.clear()
+        _fail(self._queue.clear(), error)
 
     def _view(self) -> Queue:
         """The policy's picture. Nobody need wait for others where those can join later."""
         if not self._queue:
             return Queue(waiting=0, oldest_s=0.0, newest_s=0.0, last_batch=self._last_batch)
-        oldest, newest = self._queue[0], self._queue[-1]
-        known = list(islice(self._queue, _SEEN)) if self._tokens is not None else []
+        oldest, newest = self._queue.ends()
+        known = self._queue.first(_SEEN) if self._tokens is not None else []
         return Queue(
             waiting=len(self._queue),
             oldest_s=oldest.arrived_s,
             newest_s=newest.arrived_s,
             last_batch=self._last_batch,
-            earliest_deadline_s=min(item.deadline_s for item in self._queue),
+            earliest_deadline_s=self._queue.earliest_deadline_s(),
             tokens=[item.tokens or 1 for item in known],
             last_run_s=self._last_run_s,
             passed_over_s=[item.passed_over_s for item in known],
@@ -279,20 +301,19 @@ class Batcher(Generic[T, R]):
             returning=0.0 if self._joins else self._returning.share,
         )
 
-    def _drop_cancelled(self) -> None:
-        """Forget those whose client gave up or whose time ran out: they must not cost compute."""
-        before = len(self._queue)
-        if any(item.done.done() for item in self._queue):
-            self._queue = deque(item for item in self._queue if not item.done.done())
-            metrics.EXPIRED.labels("queue").inc(before - len(self._queue))
+    def _leave_queue(self, item: _Item[T, R], done: asyncio.Future[Done[R]]) -> None:
+        """Forget one whose client gave up or whose time ran out: it must not cost compute."""
+        if done.cancelled() and self._queue.leave(item):
+            metrics.EXPIRED.labels("queue").inc()
             metrics.QUEUE_DEPTH.set(len(self._queue))
-
-    def _stir_if_left(self, done: asyncio.Future[Done[R]]) -> None:
-        if done.cancelled():
-            self._stirred.set()  # so that its place in the queue is free
+            self._stirred.set()
 
     def _dropped(
-        self, batch: _Batch[T, R], running: asyncio.Future[Sequence[R]], place: int, done: asyncio.Future[Done[R]]
+        self,
+        batch: _Batch[T, R],
+        running: asyncio.Future[Sequence[R | Exception]],
+        place: int,
+        done: asyncio.Future[Done[R]],
     ) -> None:
         """One whom nobody waits for any more leaves the run, or, with the last of them, ends it."""
         if not done.cancelled() or running.done():

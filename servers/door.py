@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+from servers.tasks import Background
+
 __all__ = ["Door", "Guest", "allow_descriptors", "room_for"]
 
 log = logging.getLogger(__name__)
@@ -59,11 +61,11 @@ class Door:
         """Whether others may be waiting outside: who has been answered should leave."""
         return self._inside >= self.most
 
-    def open(self, protocol: Callable[[], asyncio.Protocol], *, most: int) -> None:
-        """Begin to accept."""
+    def open(self, protocol: Callable[[], asyncio.Protocol], background: Background, *, most: int) -> None:
+        """Begin to accept, in a task of `background`."""
         self.most = most
         self._listener.setblocking(False)
-        self._accepting = asyncio.create_task(self._accept(protocol), name="door")
+        self._accepting = background.keep(self._accept(protocol), name="door")
 
     def entered(self, guest: Guest) -> None:
         """A connection is there."""

@@ -10,34 +10,54 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, BinaryIO, TypeVar
 
-from servers import frames, logs
-from servers.engine import EngineDied, Loaded, Tickets, about, load_pipeline
+from msgspec import MsgspecError
+
+from servers import exits, frames, logs
+from servers.engine import EngineDied, Loaded, Outcome, Tickets, about, load_pipeline, told
+from servers.errors import Unavailable
+from servers.isolation import EngineUnfit
+from servers.progress import Progress
 from servers.rag.models import ModelError
-from servers.rag.pipeline import Answered, Ask
+from servers.rag.pipeline import Ask, Pipeline
+from servers.rag.slowed import Slowed
+from servers.rag.steps import Steps
+from servers.rag.stub import Stub
 from servers.settings import Settings
+from servers.tasks import Background
 from servers.worker import Inbox, work
 
 __all__ = ["EngineProcess"]
+
+
+def _gone() -> Unavailable:
+    return Unavailable("the engine has ended", retry_after_s=1)
+
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 class EngineProcess:
-    """In a child that ends with us. Should it end before, the server stops: it cannot answer any more."""
+    """In a child that ends with us. Should it end before, the server ends too: it cannot answer any more."""
 
     def __init__(self) -> None:
         self._child: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._tickets = Tickets()
-        self._reading: asyncio.Task[None] | None = None
+        self._has_ended = False
 
-    async def load(self, settings: Settings) -> Loaded:
+    @property
+    def progress(self) -> Progress:
+        """See Engine."""
+        return self._tickets.progress
+
+    async def load(self, settings: Settings, background: Background) -> Loaded:
         """Start the child and have it build the pipeline. Raises ModelError."""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -45,59 +65,68 @@ class EngineProcess:
                 sys.executable, "-m", "servers.engine_process", str(theirs.fileno()), pass_fds=[theirs.fileno()]
             )
         reader, self._writer = await asyncio.open_connection(sock=ours)
-        self._reading = asyncio.create_task(self._read(reader), name="engine")
+        background.start(self._read(reader, self._child), name="engine")
         loaded: Loaded = await self._ask(frames.orders, settings)
+        self._tickets.progress.hang_s = settings.time_limits.hang_s
         return loaded
 
-    def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Answered]]:
+    def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Outcome]]:
         """See Engine."""
         return self._ask(frames.questions, asks)
 
-    def drop(self, run: asyncio.Future[Sequence[Answered]], place: int) -> None:
+    def drop(self, run: asyncio.Future[Sequence[Outcome]], place: int) -> None:
         """See Engine."""
         if self._writer is not None and (ticket := self._tickets.of(run)) is not None:
             self._writer.write(frames.left(ticket, place))
 
     async def stop(self) -> None:
-        """Kill the child: nobody waits for what it computes. Raises EngineDied where it had ended by itself."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait({self._reading})
+        """Kill the child: nobody waits for what it computes."""
+        self._has_ended = True
         if self._writer is not None:
             self._writer.close()
         if self._child is not None and self._child.returncode is None:
             with suppress(ProcessLookupError):
                 self._child.kill()
             await self._child.wait()
-        elif self._child is not None:
-            raise EngineDied(f"the engine process ended with status {self._child.returncode}; the log says why")
 
     def _ask(self, framed: Callable[[int, T], bytes], message: T) -> asyncio.Future[Any]:
         assert self._writer is not None, "loaded before it is run"
         writer = self._writer
         ticket, answer = self._tickets.issue()
-        if self._reading is None or self._reading.done():
-            self._tickets.settle(ticket, EngineDied("the engine process has ended"))
+        if self._has_ended:
+            self._tickets.settle(ticket, _gone())
             return answer
-        writer.write(framed(ticket, message))
+        try:
+            writer.write(framed(ticket, message))
+        except (TypeError, ValueError) as error:  # text that no UTF-8 has
+            self._tickets.settle(ticket, error)
+            return answer
         answer.add_done_callback(lambda answer: writer.write(frames.given_up(ticket)) if answer.cancelled() else None)
         return answer
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        """Hand answers to those who wait; at the end of the child, fail them and stop the server."""
+    async def _read(self, reader: asyncio.StreamReader, child: asyncio.subprocess.Process) -> None:
+        """Hand answers to those who wait; at the end of the child, fail them. Raises EngineDied."""
         try:
             while True:
                 length, ticket, kind = frames.HEAD.unpack(await reader.readexactly(frames.HEAD.size))
-                self._tickets.settle(ticket, frames.read(kind, await reader.readexactly(length)))
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            assert self._child is not None, "it was read from"
-            log.critical("the engine process ended with status %d (%s): stopping", await self._child.wait(), error)
-            os.kill(os.getpid(), signal.SIGTERM)
-        except Exception:
-            log.exception("what the engine process says cannot be read: stopping")
-            os.kill(os.getpid(), signal.SIGTERM)
+                self._hear(ticket, kind, await reader.readexactly(length))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            if self._has_ended:  # it was stopped
+                return
+            status = await child.wait()
+            raise EngineDied(f"the engine process ended with status {status}; the log says why") from None
+        except (ValueError, MsgspecError) as error:
+            raise EngineDied(f"what the engine process says cannot be read: {error}") from error
         finally:
-            self._tickets.fail(EngineDied("the engine process has ended"))
+            self._has_ended = True
+            self._tickets.fail(_gone())
+
+    def _hear(self, ticket: int, kind: int, body: bytes) -> None:
+        message = frames.read(kind, body)
+        if isinstance(message, frames.Step):
+            self._tickets.progress.stepped(time.monotonic(), message.allowed_s)
+        else:
+            self._tickets.settle(ticket, told(message) if kind == frames.Kind.ANSWERS else message)
 
 
 def _receive(stream: BinaryIO, inbox: "SimpleQueue[Any]") -> None:
@@ -135,9 +164,27 @@ def _work(connection: socket.socket) -> None:
         outbox.put((ticket, error))
     else:
         outbox.put((ticket, about(pipeline)))
-        questions: Inbox = inbox
-        work(pipeline, questions, lambda ticket, answer: outbox.put((ticket, answer)))
+        _answer(pipeline, inbox, outbox, settings)
     threading.Event().wait()  # until the server, which has been told, ends the connection
+
+
+def _answer(pipeline: Pipeline | Slowed | Stub, inbox: Inbox, outbox: "SimpleQueue[Any]", settings: Settings) -> None:
+    """Run questions until the server is gone; an engine that is unfit for it ends its process."""
+    steps = Steps(lambda allowed_s: outbox.put((0, frames.Step(allowed_s))), hang_s=settings.time_limits.hang_s)
+    try:
+        work(
+            pipeline,
+            inbox,
+            lambda ticket, answers: outbox.put((ticket, answers)),
+            steps=steps,
+            max_new_tokens=settings.max_new_tokens,
+        )
+    except EngineUnfit as error:
+        log.critical("the engine ends: %s", error)
+    except Exception:
+        log.critical("the engine ends with an error that nobody caught", exc_info=True)
+    sys.stderr.flush()
+    os._exit(exits.ENGINE_ENDED)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,9 @@
     |-- BadRequest        422  the request asks for something that this server does not offer
     |-- Forbidden         403  an admin route, from elsewhere or without the token
     |-- QueueFull         429  come back later
+    |-- UpstreamBusy      429  the model server that we ask says so
+    |-- QuestionFailed    500  this question makes the pipeline fail
+    |-- UpstreamFailed    502  the model server that we ask failed
     |-- Unavailable       503  not warm yet, draining, or no replica: come back later, or go elsewhere
     |-- DeadlinePassed    504  the answer did not come in time
     `-- ClientGone        499  nobody is there to read the answer (never seen by a client, only by the metrics)
@@ -11,13 +14,29 @@
 A body over the limit (413) is refused by `envelope.py` before any of this runs; any other exception is a bug (500).
 """
 
-__all__ = ["BadRequest", "ClientGone", "DeadlinePassed", "Forbidden", "QueueFull", "RequestError", "Unavailable"]
+__all__ = [
+    "SCOPE",
+    "BadRequest",
+    "ClientGone",
+    "DeadlinePassed",
+    "Forbidden",
+    "QuestionFailed",
+    "QueueFull",
+    "RequestError",
+    "Unavailable",
+    "UpstreamBusy",
+    "UpstreamFailed",
+]
+
+SCOPE = "X-Error-Scope"
+"""Header of an error: `request` where another replica would answer the same, so that a balancer asks none."""
 
 
 class RequestError(Exception):
     """A request that is answered with an error; `str(error)` is the public text."""
 
     status = 500
+    scope: str | None = None
 
     def __init__(self, detail: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(detail)
@@ -40,6 +59,27 @@ class QueueFull(RequestError):
     """Admission refused the request."""
 
     status = 429
+
+
+class UpstreamBusy(RequestError):
+    """The model server has no room for the request."""
+
+    status = 429
+    scope = "request"
+
+
+class QuestionFailed(RequestError):
+    """The pipeline fails at this question, and answers others."""
+
+    status = 500
+    scope = "request"
+
+
+class UpstreamFailed(RequestError):
+    """The model server failed, or refused what is ours: the key, the model's name."""
+
+    status = 502
+    scope = "request"
 
 
 class Unavailable(RequestError):

@@ -6,18 +6,18 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from servers import metrics
+from servers import exits, metrics
 from servers.child import end, end_of_output, is_ready_line_said, status_of, within
 from servers.gpus import VISIBLE, least_used
 from servers.ports import NoPort, free_port, reachable
 from servers.replica import Replica, Roster
-from servers.serve import EXIT_PORT_TAKEN
 from servers.settings import ENV_PREFIX
+from servers.tasks import Background, unless
 
 __all__ = ["Fleet", "FleetError", "Start"]
 
@@ -37,7 +37,8 @@ class Start:
     """How replicas are started: `command --port N`, on the free ports from `base_port` up.
 
     `gpus` are shared out among them; `environment` is added to theirs, and is for secrets, which a command line would
-    show; with `log_dir` each has its own log there; `first` are further arguments of the first one.
+    show; with `log_dir` each has its own log there; `first` are further arguments of the first one. One that is drained
+    while the fleet goes on is given `longest_s`, in which any request ends; at the end of the fleet, `drain_s`.
     """
 
     command: Sequence[str]
@@ -49,6 +50,7 @@ class Start:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     log_dir: Path | None = None
     first: Sequence[str] = ()
+    longest_s: float = 60.0
 
 
 class Fleet:
@@ -64,12 +66,18 @@ class Fleet:
         self._roster = roster
         self._start = start
         self._clock = clock
+        self._background: Background | None = None
+        self._is_stopping = asyncio.Event()
         self._lives: dict[Replica, asyncio.Task[None]] = {}
         self._ports: dict[Replica, int] = {}
         self._begun = 0
         self._failures = 0
         self._last_failure = ""
         self._next_start_s = 0.0
+
+    def open(self, background: Background) -> None:
+        """Have the replicas' tasks belong to `background`. Comes first."""
+        self._background = background
 
     async def start(self, count: int) -> None:
         """Start `count` replicas and wait until they are ready. Raises FleetError after as many failures in a row."""
@@ -99,6 +107,7 @@ class Fleet:
 
     async def stop(self) -> None:
         """Stop every replica, at once and together; return when the last process is gone."""
+        self._is_stopping.set()
         for replica in self._lives:
             replica.stop.set()
             self._roster.move(replica, "draining")
@@ -116,29 +125,32 @@ class Fleet:
         self._ports[replica] = port
         further = self._start.first if self._begun == 0 else ()
         self._begun += 1
-        life = asyncio.create_task(self._live(replica, port, further), name=f"replica {port}")
+        assert self._background is not None, "open() comes first"
+        life = self._background.start(self._live(replica, port, further), name=f"replica {port}")
         self._lives[replica] = life
         life.add_done_callback(lambda _: self._lives.pop(replica, None))
 
     async def _live(self, replica: Replica, port: int, further: Sequence[str]) -> None:
         """From start to end of one process; whatever happens, it is stopped, reaped and taken off the roster."""
-        stopping = asyncio.create_task(replica.stop.wait())
         process: asyncio.subprocess.Process | None = None
         how = "stopped"
         try:
             process = await self._spawn(replica, port, further)
-            how, problem = await self._watch(process, replica, stopping)
+            how, problem = await self._watch(process, replica)
             if how == "port_taken":
                 log.info("port %d was taken meanwhile; the next replica takes another", port)
             elif problem is not None:
                 self._failed(f"replica on port {port} {problem}")
             elif replica.fault is None:
-                await within(replica.idle.wait(), self._start.drain_s)
+                await self._drained(replica)
         except OSError as error:
             how = "not_started"
             self._failed(f"replica on port {port} could not be started: {error}")
+        except Exception:
+            how = "error"
+            log.exception("the replica on port %d cannot be looked after any more", port)
+            self._failed(f"replica on port {port} could not be looked after; the log says why")
         finally:
-            stopping.cancel()
             if process is not None:
                 await end(process, 0.0 if replica.fault else self._start.drain_s)
             metrics.REPLICA_ENDS.labels(replica.fault or how).inc()
@@ -166,36 +178,38 @@ class Fleet:
         replica.pid = process.pid
         return process
 
-    async def _watch(
-        self, process: asyncio.subprocess.Process, replica: Replica, stopping: asyncio.Task[bool]
-    ) -> tuple[str, str | None]:
+    async def _drained(self, replica: Replica) -> None:
+        """Until it has answered what it holds, or the time for that is over, or it hangs."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._start.longest_s):
+                await unless(self._is_stopping, _either(replica.idle, replica.gone))
+        if self._is_stopping.is_set():
+            await within(replica.idle.wait(), self._start.drain_s)
+
+    async def _watch(self, process: asyncio.subprocess.Process, replica: Replica) -> tuple[str, str | None]:
         """Wait for ready, then for the end of the process or of its use. -> how it ended, and what is wrong with that.
 
         One that served for a while and dies is replaced at once; one that does not last is a failure to start.
         """
         begun_s = self._clock()
         limit_s = self._start.ready_timeout_s
-        ready = asyncio.create_task(is_ready_line_said(process))
-        await asyncio.wait({ready, stopping}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
-        if not ready.done():
-            ready.cancel()
-            if replica.stop.is_set():
-                return "stopped", None
+        try:
+            async with asyncio.timeout(limit_s):
+                is_ready = await unless(replica.stop, is_ready_line_said(process))
+        except TimeoutError:
             replica.fault = "not_ready"
             return "not_ready", f"was not ready after {limit_s:g} s"
-        if not ready.result():
+        if is_ready is None:
+            return "stopped", None
+        if not is_ready:
             status = await status_of(process)
-            is_taken = status == EXIT_PORT_TAKEN
+            is_taken = status == exits.PORT_TAKEN
             return ("port_taken", None) if is_taken else ("not_started", f"ended with status {status} {_UNREADY}")
         self._is_ready(replica, begun_s)
-        return await self._watch_ready(process, replica, stopping)
+        return await self._watch_ready(process, replica)
 
-    async def _watch_ready(
-        self, process: asyncio.subprocess.Process, replica: Replica, stopping: asyncio.Task[bool]
-    ) -> tuple[str, str | None]:
-        ended = asyncio.create_task(end_of_output(process))
-        await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        ended.cancel()
+    async def _watch_ready(self, process: asyncio.subprocess.Process, replica: Replica) -> tuple[str, str | None]:
+        await unless(replica.stop, end_of_output(process))
         lived_s = self._clock() - (replica.health.since_s or 0.0)
         is_short = lived_s < (_SHORT_LIFE_S if replica.fault is None else _HANG_S)
         if not is_short:
@@ -204,11 +218,14 @@ class Fleet:
             is_loop = is_short and replica.fault is not None
             return "stopped", f"{replica.fault} {lived_s:.0f} s after it was ready" if is_loop else None
         self._roster.move(replica, "dead")
-        problem = f"died with status {await status_of(process)}"
+        status = await status_of(process)
+        how, problem = "died", f"died with status {status}"
+        if status == exits.ENGINE_ENDED:
+            how, problem = "engine_ended", "ended because its engine did; its log says why"
         if is_short:
-            return "died", f"{problem} soon after it was ready"
+            return how, f"{problem} soon after it was ready"
         log.warning("replica %s %s", replica.name, problem)
-        return "died", None
+        return how, None
 
     def _is_ready(self, replica: Replica, begun_s: float) -> None:
         now = self._clock()
@@ -226,6 +243,10 @@ class Fleet:
         self._next_start_s = self._clock() + pause_s
         if pause_s:
             log.warning("%d starts in a row have failed: the next one in %g s", self._failures, pause_s)
+
+
+async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
+    await unless(one, other.wait())
 
 
 def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:

@@ -12,11 +12,12 @@ from msgspec import msgpack
 
 from servers.engine import Loaded
 from servers.keys import is_secret
+from servers.rag.failed import Failed
 from servers.rag.models import ModelError
 from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings
 
-__all__ = ["HEAD", "Kind", "answer", "framed", "given_up", "left", "orders", "questions", "read"]
+__all__ = ["HEAD", "Kind", "Step", "answer", "framed", "given_up", "left", "orders", "questions", "read"]
 
 HEAD = Struct("!IQB")
 """Bytes that follow, ticket, kind."""
@@ -32,6 +33,7 @@ class Kind(IntEnum):
     ANSWERS = 4
     FAULT = 5
     LEFT = 6
+    STEP = 7
 
 
 class Fault(NamedTuple):
@@ -43,6 +45,12 @@ class Fault(NamedTuple):
     def exception(self) -> Exception:
         """To be raised on the other side."""
         return ModelError(self.text) if self.is_model_error else RuntimeError(self.text)
+
+
+class Step(NamedTuple):
+    """The engine makes progress; its next step may take that many seconds, where that is more than usual."""
+
+    allowed_s: float
 
 
 def orders(ticket: int, settings: Settings) -> bytes:
@@ -66,15 +74,21 @@ def left(ticket: int, place: int) -> bytes:
     return framed(ticket, Kind.LEFT, place)
 
 
-def answer(ticket: int, value: Loaded | Sequence[Answered] | Exception) -> bytes:
+def answer(ticket: int, value: Loaded | Sequence[Answered | Failed] | Step | Exception) -> bytes:
     """What the engine says; that it failed, where it did or where its answer cannot be put into bytes."""
-    if isinstance(value, ModelError):
-        return framed(ticket, Kind.FAULT, Fault(is_model_error=True, text=str(value)))
+    if isinstance(value, Step):
+        return framed(ticket, Kind.STEP, value)
     if isinstance(value, Exception):
-        return framed(ticket, Kind.FAULT, Fault(is_model_error=False, text=_told(value)))
+        is_ours = isinstance(value, ModelError)
+        return framed(ticket, Kind.FAULT, Fault(is_ours, str(value) if is_ours else _told(value)))
     try:
-        return framed(ticket, Kind.LOADED if isinstance(value, Loaded) else Kind.ANSWERS, value)
-    except (TypeError, ValueError) as error:  # a lone surrogate in a user's document, an unheard-of type in `info`
+        if isinstance(value, Loaded):
+            return framed(ticket, Kind.LOADED, value)
+        try:
+            return framed(ticket, Kind.ANSWERS, _parted(value))
+        except (TypeError, ValueError):  # a lone surrogate in somebody's document
+            return framed(ticket, Kind.ANSWERS, _parted([_encodable(each) for each in value]))
+    except (TypeError, ValueError) as error:  # an unheard-of type in `info`
         return framed(ticket, Kind.FAULT, Fault(is_model_error=False, text=_told(error)))
 
 
@@ -89,6 +103,26 @@ def read(kind: int, body: bytes) -> Any:
     if kind not in _READ:
         raise ValueError(f"a message of kind {kind}, wanted one of {', '.join(map(repr, Kind))}")
     return _READ[kind](body)
+
+
+def _parted(value: Sequence[Answered | Failed]) -> tuple[list[Answered | None], dict[int, Failed]]:
+    """Answers, and failures by their places: one list of both could not be told apart when it is read."""
+    failed = {place: each for place, each in enumerate(value) if isinstance(each, Failed)}
+    return [None if isinstance(each, Failed) else each for each in value], failed
+
+
+def _encodable(value: Answered | Failed) -> Answered | Failed:
+    """The answer, or why it cannot be sent: the others can."""
+    try:
+        _encode(value)
+    except (TypeError, ValueError):
+        return Failed("internal", "internal error")
+    return value
+
+
+def _answers(body: bytes) -> list[Answered | Failed]:
+    answers, failed = _parts(body)
+    return [failed[place] if answer is None else answer for place, answer in enumerate(answers)]
 
 
 def _told(error: Exception) -> str:
@@ -106,12 +140,14 @@ def _exception(body: bytes) -> Exception:
 _encode = msgpack.Encoder().encode
 _values = msgpack.Decoder(dict[str, Any]).decode
 _fault = msgpack.Decoder(Fault).decode
+_parts = msgpack.Decoder(tuple[list[Answered | None], dict[int, Failed]]).decode
 _READ: dict[int, Callable[[bytes], Any]] = {
     Kind.SETTINGS: _settings,
     Kind.QUESTIONS: msgpack.Decoder(list[Ask]).decode,
     Kind.GIVEN_UP: msgpack.Decoder(None).decode,
     Kind.LOADED: msgpack.Decoder(Loaded).decode,
-    Kind.ANSWERS: msgpack.Decoder(list[Answered]).decode,
+    Kind.ANSWERS: _answers,
     Kind.FAULT: _exception,
     Kind.LEFT: msgpack.Decoder(int).decode,
+    Kind.STEP: msgpack.Decoder(Step).decode,
 }

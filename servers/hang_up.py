@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from servers.errors import ClientGone, DeadlinePassed, Unavailable
+from servers.tasks import beside
 
 __all__ = ["or_hang_up"]
 
@@ -31,11 +32,11 @@ async def or_hang_up(request: Request, answer: Coroutine[Any, Any, T], *, timeou
         is_gone = True
         working.cancel()
 
-    watching = asyncio.create_task(watch())
     limit = asyncio.timeout(timeout_s)
     try:
-        async with limit:
-            return await answer
+        with beside(watch()):
+            async with limit:
+                return await answer
     except TimeoutError:
         if not limit.expired():
             raise
@@ -45,8 +46,6 @@ async def or_hang_up(request: Request, answer: Coroutine[Any, Any, T], *, timeou
             working.uncancel()
             raise ClientGone("the client closed the connection") from None
         raise Unavailable("the server stopped before the answer was ready", retry_after_s=1) from None
-    finally:
-        watching.cancel()
 
 
 async def _disconnect(request: Request) -> None:

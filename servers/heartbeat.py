@@ -20,7 +20,8 @@ _LATE = 1.5  # times what an answer may take: longer, and we were not there to h
 class Heartbeat:
     """`GET /ready` every `every_s`, answered within as much; after `misses` in a row a replica hangs.
 
-    One that has answered a question meanwhile is not asked: it is well, however long its queue is.
+    One that has answered a question meanwhile is not asked: it is well, however long its queue is. Either is a sign of
+    progress, and gives the tries at it more time. One that drains is watched too: it holds requests.
 
     With the second miss it gets no more requests. When it hangs, those it has are asked of others; our own is ended and
     replaced (`Fleet`), and a registered one is dead until it answers again.
@@ -46,13 +47,13 @@ class Heartbeat:
         """Ask each of them, all at once."""
         async with asyncio.TaskGroup() as beats:
             for replica in self.roster:
-                if replica.state == "ready" or (replica.registered and replica.state == "dead"):
+                if replica.state in ("ready", "draining") or (replica.registered and replica.state == "dead"):
                     beats.create_task(self._beat(replica))
 
     async def _beat(self, replica: Replica) -> None:
         asked_s = self.clock()
-        if replica.state == "ready" and asked_s - replica.heard_s < self.every_s:
-            replica.missed = 0
+        if replica.state != "dead" and asked_s - replica.heard_s < self.every_s:
+            self._is_well(replica)
             return
         is_ready = await self.balancer.is_ready(replica.url, timeout_s=self.every_s)
         if is_ready is None or (not is_ready and self.clock() - asked_s > _LATE * self.every_s):
@@ -60,13 +61,15 @@ class Heartbeat:
         if replica.state == "dead" and replica.registered and is_ready:
             replica.fault, replica.missed = None, 0
             self.roster.move(replica, "ready")
-        if replica.state != "ready":
+        if replica.state == "dead":
             return
         if is_ready or replica.heard_s > asked_s:
-            replica.missed = 0
+            self._is_well(replica)
             return
         replica.missed += 1
-        self.balancer.failed(replica, is_unreachable=False, reason=f"{replica.missed} heartbeats missed")
+        self.balancer.failed(
+            replica, is_unreachable=False, is_silent=True, reason=f"{replica.missed} heartbeats missed"
+        )
         if replica.missed < self.misses:
             return
         log.warning("replica %s hangs: %d heartbeats missed", replica.name, replica.missed)
@@ -75,3 +78,7 @@ class Heartbeat:
         if not replica.registered:
             replica.stop.set()
         self.roster.move(replica, "dead")
+
+    def _is_well(self, replica: Replica) -> None:
+        replica.missed = 0
+        replica.progressed(self.clock(), try_timeout_s=self.balancer.tries.timeout_s)

@@ -20,8 +20,9 @@ from pydantic import Field, PositiveInt
 from servers.engine import load_pipeline
 from servers.rag import facts
 from servers.rag.build import check_names
+from servers.rag.failed import Failed
 from servers.rag.models import ModelError
-from servers.rag.pipeline import STAGES, Ask, Pipeline
+from servers.rag.pipeline import STAGES, Answered, Ask, Pipeline
 from servers.settings import Settings, SettingsError, load
 
 __all__ = ["LimitSettings", "Run", "main"]
@@ -91,10 +92,18 @@ def timed(pipeline: Pipeline, settings: LimitSettings, questions: Sequence[Ask])
             asks = rng.choices(questions, k=size)
             began_s = time.perf_counter()
             answers = pipeline.run(asks)
-            runs.append(Run(size, answers[0].stage_s, time.perf_counter() - began_s))
+            runs.append(Run(size, _stages(answers), time.perf_counter() - began_s))
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
     return runs
+
+
+def _stages(answers: Sequence[Answered | Failed]) -> dict[str, float]:
+    """The seconds of each stage of a run. Raises ModelError where it failed."""
+    first = answers[0]
+    if isinstance(first, Failed):
+        raise ModelError(first.text)
+    return first.stage_s
 
 
 def _questions(settings: LimitSettings) -> list[Ask]:

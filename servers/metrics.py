@@ -11,6 +11,8 @@ __all__ = [
     "DUPLICATES",
     "EJECTIONS",
     "EXPIRED",
+    "FAILED_QUESTIONS",
+    "HANGS",
     "OUTSTANDING",
     "OVER_REPLICAS",
     "PREDICTED_WAIT",
@@ -43,6 +45,10 @@ EXPIRED = Counter(
 DUPLICATES = Counter("rag_duplicates", "Requests whose id was here before, and which were given the same answer")
 
 # the pipeline and its queue
+HANGS = Counter("rag_engine_hangs", "Times that the engine had work and made no progress")
+FAILED_QUESTIONS = Counter(
+    "rag_failed_questions", "Questions that failed although their neighbours were answered, by error", ["error"]
+)
 QUEUE_DEPTH = Gauge("rag_queue_depth", "Requests waiting for a batch, or for their turn")
 QUEUE_WAIT = Histogram("rag_queue_wait_seconds", "Time a request waited before its run", buckets=_SECONDS)
 PREDICTED_WAIT = Gauge("rag_predicted_wait_seconds", "Wait that the queue and the measured rate predict")
@@ -73,6 +79,8 @@ OVER_REPLICAS: dict[Collector, Callable[[Iterable[float]], float]] = {
     BATCH_SIZE: sum,
     BATCHES: sum,
     STAGE_SECONDS: sum,
+    HANGS: sum,
+    FAILED_QUESTIONS: sum,
     TOKENS: sum,
 }
 """What the replicas add to the fleet's /metrics, and how. A metric that is not listed is the balancer's own: a request

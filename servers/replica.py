@@ -40,8 +40,9 @@ class Replica:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     heard_s: float = 0.0  # when it last answered a question
+    alive_s: float = 0.0  # when it last showed progress: by an answer, or by saying that it is ready
     _told: tuple[float, int, float | None] = (0.0, 0, None)
-    _limits: set[asyncio.Timeout] = field(default_factory=set)
+    _limits: dict[asyncio.Timeout, float] = field(default_factory=dict)  # of tries, with their deadlines
 
     def __post_init__(self) -> None:
         self.idle.set()
@@ -66,13 +67,21 @@ class Replica:
                 self.idle.set()
 
     @contextmanager
-    def trying(self, limit: asyncio.Timeout) -> Iterator[None]:
-        """Let `limit` pass at once should the replica be gone before the block ends."""
-        self._limits.add(limit)
+    def trying(self, limit: asyncio.Timeout, *, deadline_s: float) -> Iterator[None]:
+        """Let `limit` pass at once should the replica be gone before the block ends, and later if it makes progress."""
+        self._limits[limit] = deadline_s
         try:
             yield
         finally:
-            self._limits.discard(limit)
+            del self._limits[limit]
+
+    def progressed(self, now: float, *, try_timeout_s: float) -> None:
+        """It goes on with what it has: tries may take `try_timeout_s` from now, each until its deadline at most."""
+        self.alive_s = now
+        loop_now = asyncio.get_running_loop().time()
+        for limit, deadline_s in self._limits.items():
+            if not limit.expired():
+                limit.reschedule(loop_now + min(deadline_s - now, try_timeout_s))
 
     def lost(self) -> None:
         """No answer is to be expected any more: whoever waits for one asks another replica."""
@@ -83,7 +92,7 @@ class Replica:
 
     def answered(self, now: float, latency_s: float, outstanding: int) -> None:
         """Learn the rate from one answer by Little's law: `outstanding` requests were here for `latency_s` each."""
-        self.heard_s = now
+        self.heard_s = self.alive_s = now
         self.rate_rps = smoothed(self.rate_rps, outstanding / max(latency_s, 1e-6))
 
     def told(self, now: float, outstanding: int, wait_s: float | None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from servers.errors import DeadlinePassed, Unavailable
+from servers.errors import SCOPE, QuestionFailed, Unavailable
 
 __all__ = ["WHOLE_BYTES", "Reply", "TryFailed", "check", "in_parts", "read_whole"]
 
@@ -28,23 +28,32 @@ class Reply:
 class TryFailed(Exception):
     """A try that another replica may answer.
 
-    Nobody listens there; or it answered, but not as it should; or it is well, and says politely that it is busy.
+    Nobody listens there; or nothing comes from there; or it answered, but not as it should; or it is well, and says
+    politely that it is busy.
     """
 
     def __init__(
-        self, why: str, *, is_unreachable: bool = False, is_answer: bool = False, is_polite: bool = False
+        self,
+        why: str,
+        *,
+        is_unreachable: bool = False,
+        is_silent: bool = False,
+        is_answer: bool = False,
+        is_polite: bool = False,
     ) -> None:
         super().__init__(why)
         self.is_unreachable = is_unreachable
+        self.is_silent = is_silent
         self.is_answer = is_answer
         self.is_polite = is_polite
 
 
-def check(answer: aiohttp.ClientResponse, headers: Mapping[str, str], *, is_final: bool) -> None:
-    """Raise TryFailed on an answer that is not one to pass on. `is_final`: there is no time for another try."""
-    if answer.status == Unavailable.status or (answer.status == DeadlinePassed.status and not is_final):
-        raise TryFailed("it is draining, not ready or too slow", is_polite=True)
-    if answer.status not in _ANSWERS:
+def check(answer: aiohttp.ClientResponse, headers: Mapping[str, str]) -> None:
+    """Raise TryFailed on an answer that is not one to pass on."""
+    if answer.status == Unavailable.status:
+        raise TryFailed("it is draining or not ready", is_polite=True)
+    is_own = answer.status >= QuestionFailed.status and answer.headers.get(SCOPE) == "request"
+    if answer.status not in _ANSWERS and not is_own:
         raise TryFailed(f"it answered {answer.status}", is_answer=True)
     asked, echoed = headers.get("X-Request-Id"), answer.headers.get("X-Request-Id")
     if echoed is not None and asked is not None and echoed != asked:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from prometheus_client import generate_latest
@@ -32,6 +32,7 @@ from servers.rag.build import check_names
 from servers.replica import Roster
 from servers.replica_metrics import ReplicaMetrics
 from servers.settings import ENV_PREFIX, chosen, flags
+from servers.tasks import Background
 
 __all__ = ["SETTINGS", "Scaled", "ScaledSettings", "create", "replica_start"]
 
@@ -45,6 +46,9 @@ class ScaledSettings(BatchedSettings):
     max_replicas: int = Field(3, ge=1, description="there are never more")
     log_dir: Path | None = Field(None, description="folder for a log of each replica; with the fleet's unless set")
     slow_replica: float = Field(1.0, ge=1, description="the first replica gets this --slowdown: a fault, for studies")
+    faulty_replica: Literal["engine", "batcher"] | None = Field(
+        None, description="profile stub: the first replica gets this --stub-fault: a fault, for studies"
+    )
     routing: str = Field("least_work", description=f"who gets a request: {', '.join(routing.POLICIES)}")
     scaling: str = Field("outstanding", description=f"how many replicas: {' or '.join(scaling.POLICIES)}")
     outstanding_per_replica: float = Field(16.0, gt=0, description="target of the rule `outstanding`")
@@ -55,7 +59,9 @@ class ScaledSettings(BatchedSettings):
     down_cooldown_s: float = Field(30.0, ge=0, description="how long the load must stay low before a step down")
     scale_interval_s: float = Field(0.5, gt=0, description="time between two decisions")
     ready_timeout_s: float = Field(120.0, gt=0, description="time that a replica is given to get ready")
-    try_timeout_s: float = Field(30.0, gt=0, description="time that one replica is given to answer a request")
+    try_timeout_s: float | None = Field(
+        None, gt=0, description="a replica without progress for so long loses its requests to others; 30 unless set"
+    )
     heartbeat_s: float = Field(1.0, gt=0, description="time between two looks at each replica; three misses: it hangs")
     slow_start_s: float = Field(2.0, ge=0, description="time in which a new replica's share of the load grows")
     admin_token: str | None = Field(
@@ -88,7 +94,7 @@ class Scaled:
         rules = HealthRules(slow_start_s=settings.slow_start_s)
         self._roster = Roster(rules)
         self._replica_metrics = ReplicaMetrics(self._roster, api_key=settings.api_key)
-        tries = Tries(settings.try_timeout_s, settings.max_queue)
+        tries = Tries(settings.time_limits.try_timeout_s, settings.max_queue)
         self._balancer = Balancer(
             self._roster, _routing_policy(settings), tries=tries, api_key=settings.api_key, seed=settings.seed
         )
@@ -100,20 +106,22 @@ class Scaled:
         self._about: dict[str, Any] = {}
         self._loops: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
+    async def start(self, background: Background) -> None:
         """Start the least number of replicas; ready when all of them are. Raises FleetError."""
         await self._balancer.open()
+        self._fleet.open(background)
         await self._fleet.start(self._settings.min_replicas)
         await self._ask_about()
-        loops = {"autoscaler": self._autoscaler.run, "heartbeat": self._heartbeat.run, "about": self._learn}
-        self._loops = [asyncio.create_task(loop(), name=name) for name, loop in loops.items()]
+        self._loops = [
+            background.keep(self._autoscaler.run(), name="autoscaler"),
+            background.keep(self._heartbeat.run(), name="heartbeat"),
+            background.start(self._learn(), name="about"),
+        ]
 
     async def stop(self) -> None:
         """Stop deciding, then the replicas, then the connections to them."""
         for loop in self._loops:
             loop.cancel()
-        if self._loops:
-            await asyncio.wait(self._loops)
         await self._fleet.stop()
         await self._balancer.close()
 
@@ -159,15 +167,17 @@ class Scaled:
 def create(settings: ScaledSettings) -> Scaled:
     """The design with its settings; nothing is started yet. Raises ValueError on an unknown name or odd limits."""
     check_names(settings)
+    if settings.faulty_replica is not None and settings.profile != "stub":
+        raise ValueError(f"faulty_replica: a fault to order, for --profile stub alone; got {settings.profile}")
     check_hosts(settings.allow_hosts)
     return Scaled(settings)
 
 
 def replica_start(settings: ScaledSettings) -> Start:
     """How a replica is started: the same interpreter, and the settings that `batched` knows."""
-    ours = {"port", "replica", "stop_with_parent", "drain_s"}
+    ours = {"port", "replica", "stop_with_parent", "drain_s", "hang_s"}
     drain_s = settings.drain_s / 2
-    given = flags(settings, of=BatchedSettings, leave_out=ours)
+    given = [*flags(settings, of=BatchedSettings, leave_out=ours), "--hang-s", str(settings.time_limits.hang_s)]
     return Start(
         [sys.executable, "-m", "servers", "batched", *given, "--drain-s", str(drain_s)],
         host=settings.host,
@@ -177,8 +187,15 @@ def replica_start(settings: ScaledSettings) -> Start:
         gpus=[] if settings.device == "cpu" else visible_gpus(os.environ),
         environment={} if settings.api_key is None else {f"{ENV_PREFIX}API_KEY": settings.api_key},
         log_dir=settings.log_dir,
-        first=["--slowdown", str(settings.slow_replica)] if settings.slow_replica > 1 else [],
+        first=_first(settings),
+        longest_s=settings.request_timeout_s,
     )
+
+
+def _first(settings: ScaledSettings) -> list[str]:
+    """What the first replica alone is given: a fault to order."""
+    slow = ["--slowdown", str(settings.slow_replica)] if settings.slow_replica > 1 else []
+    return slow + ([] if settings.faulty_replica is None else ["--stub-fault", settings.faulty_replica])
 
 
 def _routing_policy(settings: ScaledSettings) -> routing.RoutingPolicy:

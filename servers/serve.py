@@ -15,16 +15,17 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import uvicorn
+from starlette.types import ASGIApp
 
+from servers import exits
 from servers.addresses import is_loopback
 from servers.api import Design, State, create_app
 from servers.door import Door, allow_descriptors, room_for
 from servers.guarded import guarded
 from servers.settings import Settings
+from servers.tasks import Background, beside, unless
 
-__all__ = ["EXIT_PORT_TAKEN", "BindError", "bind", "run", "warn_of_open_door"]
-
-EXIT_PORT_TAKEN = 75  # sysexits.h EX_TEMPFAIL: another port may do
+__all__ = ["BindError", "bind", "run", "warn_of_open_door"]
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class BindError(RuntimeError):
 
     def __init__(self, message: str, *, port_taken: bool) -> None:
         super().__init__(message)
-        self.status = EXIT_PORT_TAKEN if port_taken else 1
+        self.status = exits.PORT_TAKEN if port_taken else 1
 
 
 class _Server(uvicorn.Server):
@@ -50,9 +51,10 @@ class _Server(uvicorn.Server):
     Accepting is left to our door; `each` connection takes that many descriptors.
     """
 
-    def __init__(self, config: uvicorn.Config, door: Door, *, each: int) -> None:
+    def __init__(self, config: uvicorn.Config, door: Door, background: Background, *, each: int) -> None:
         super().__init__(config)
         self._door = door
+        self._background = background
         self._each = each
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -62,7 +64,7 @@ class _Server(uvicorn.Server):
             make = cast(Callable[..., asyncio.Protocol], self.config.http_protocol_class)  # as uvicorn itself does
             return make(config=self.config, server_state=self.server_state, app_state={})
 
-        self._door.open(protocol, most=room_for(each=self._each))
+        self._door.open(protocol, self._background, most=room_for(each=self._each))
         self.servers = cast(Any, [self._door])  # all that is asked of a server is to close, and to have closed
         self.started = True
 
@@ -109,47 +111,49 @@ async def _serve(name: str, design: Design, settings: Settings, listener: socket
     port = listener.getsockname()[1]
     state = State(replica=settings.replica or str(port))
     door = Door(listener)
-    server = _Server(
-        uvicorn.Config(
-            create_app(name, settings, design, state),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            proxy_headers=False,
-            http=guarded(client_timeout_s=settings.client_timeout_s, max_body_bytes=settings.max_body_bytes, door=door),
-            ws="none",
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=max(1, round(settings.drain_s)),
-        ),
-        door,
-        each=2 if state.passes_on else 1,
-    )
     warn_of_open_door(settings)
     stop = _stop_requested(with_parent=settings.stop_with_parent)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    starting = asyncio.create_task(design.start())
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({serving, starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            starting.result()
-            # A full collection over what torch and transformers loaded stops every thread for a quarter of a second.
-            gc.collect()
-            gc.freeze()
-            state.ready = True
-            print(json.dumps({"ready": True, "port": port, "pid": os.getpid()}), flush=True)
-            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            log.info("draining for at most %g s", settings.drain_s)
-    finally:
-        state.draining = True
-        server.should_exit = True
-        for task in (starting, stopping):
-            task.cancel()
-        await asyncio.wait({serving, starting, stopping})
-        if server.server_state.tasks:  # cancelled at the end of the drain time; each is still sending its 503
-            await asyncio.wait(server.server_state.tasks, timeout=1.0)
-        await design.stop()
+    async with Background() as background:
+        config = _config(create_app(name, settings, design, state), settings, door)
+        server = _Server(config, door, background, each=2 if state.passes_on else 1)
+        with beside(server.serve(sockets=[listener])) as serving:
+            serving.add_done_callback(lambda _: stop.set())
+            try:
+                if await unless(stop, _started(design, background)):
+                    state.ready = True
+                    print(json.dumps({"ready": True, "port": port, "pid": os.getpid()}), flush=True)
+                    await stop.wait()
+                    log.info("draining for at most %g s", settings.drain_s)
+            finally:
+                state.draining = True
+                server.should_exit = True
+                await asyncio.wait({serving})
+                if server.server_state.tasks:  # cancelled at the end of the drain time; each still sends its 503
+                    await asyncio.wait(server.server_state.tasks, timeout=1.0)
+                await design.stop()
+
+
+def _config(app: ASGIApp, settings: Settings, door: Door) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        http=guarded(client_timeout_s=settings.client_timeout_s, max_body_bytes=settings.max_body_bytes, door=door),
+        ws="none",
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+    )
+
+
+async def _started(design: Design, background: Background) -> bool:
+    await design.start(background)
+    # A full collection over what torch and transformers loaded stops every thread for a quarter of a second.
+    gc.collect()
+    gc.freeze()
+    return True
 
 
 def _stop_requested(*, with_parent: bool) -> asyncio.Event:

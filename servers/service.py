@@ -1,23 +1,30 @@
 """The pipeline as a design uses it: loaded and run by the engine, questions checked, answers put on the wire."""
 
 import asyncio
+import logging
 import platform
+import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from servers import metrics
 from servers.api import Answer, Document, Question, Served, Usage
-from servers.engine import Engine, EngineThread, Loaded
+from servers.engine import Engine, EngineThread, Loaded, Outcome
 from servers.engine_process import EngineProcess
-from servers.errors import BadRequest
+from servers.errors import BadRequest, RequestError, UpstreamBusy
+from servers.isolation import trial_question
 from servers.rag.build import check_names
+from servers.rag.models import ModelError
 from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings
+from servers.tasks import Background
 
 __all__ = ["RagService"]
 
 ENGINES: dict[str, Callable[[], Engine]] = {"thread": EngineThread, "process": EngineProcess}
+log = logging.getLogger(__name__)
+_MOST_PAUSE_S = 30  # between two tries of the warm-up, whatever the model server asks for
 _VERSIONS = ("torch", "transformers", "sentence-transformers", "numpy", "fastapi", "uvicorn")
 
 
@@ -30,12 +37,44 @@ class RagService:
         self._engine: Engine = ENGINES[settings.engine]()
         self._about: Loaded | None = None
 
-    async def start(self, *, batch_sizes: Sequence[int]) -> None:
+    async def start(self, background: Background, *, batch_sizes: Sequence[int]) -> None:
         """Load, then run once with each batch size. Raises ModelError."""
-        self._about = await self._engine.load(self._settings)
+        self._about = await self._engine.load(self._settings, background)
+        warm = trial_question(self._settings.max_new_tokens)
         for size in batch_sizes:
-            warm = Ask("Which animals can hover in the air?", k=2, max_new_tokens=self._settings.max_new_tokens)
-            await self.run([warm] * size)
+            await self._warm_up([warm] * size)
+        background.keep(self._watch(), name="hang watch")
+
+    async def _warm_up(self, asks: Sequence[Ask]) -> None:
+        """Run them; where a model server is busy, again when it wants us to. Raises ModelError."""
+        while True:
+            answers = await self.run(asks)
+            error = next((answer for answer in answers if isinstance(answer, RequestError)), None)
+            if error is None:
+                return
+            if not isinstance(error, UpstreamBusy):
+                raise ModelError(f"the warm-up failed: {error}")
+            pause_s = min(error.retry_after_s or 1, _MOST_PAUSE_S)
+            log.warning("the model server is busy (%s): the warm-up goes on in %d s", error, pause_s)
+            await asyncio.sleep(pause_s)
+
+    def hangs(self) -> bool:
+        """Whether the engine has work and makes no progress."""
+        return self._engine.progress.hangs(time.monotonic())
+
+    async def _watch(self) -> None:
+        """Log and count each hang once."""
+        was_hung = False
+        while True:
+            await asyncio.sleep(self._settings.time_limits.hang_s / 4)
+            is_hung = self.hangs()
+            if is_hung and not was_hung:
+                metrics.HANGS.inc()
+                stalled_s = self._engine.progress.stalled_s(time.monotonic())
+                log.critical("the engine hangs: no step has ended for %.1f s; /ready says no", stalled_s)
+            elif was_hung and not is_hung:
+                log.warning("the engine goes on; /ready says yes")
+            was_hung = is_hung
 
     async def stop(self) -> None:
         """Release the engine without waiting for what still runs on it."""
@@ -57,22 +96,20 @@ class RagService:
         """Whether questions may enter the pipeline while others are in it."""
         return self._loaded.joins
 
-    def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Answered]]:
-        """The pipeline's answers, in order; the run is under way, or next, when this returns."""
+    def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Outcome]]:
+        """What became of each, in order; the run is under way, or next, when this returns."""
         running = self._engine.run(asks)
         running.add_done_callback(_observe)
         return running
 
-    def drop(self, run: asyncio.Future[Sequence[Answered]], place: int) -> None:
+    def drop(self, run: asyncio.Future[Sequence[Outcome]], place: int) -> None:
         """Nobody waits for the answer at that place of a run any more."""
         self._engine.drop(run, place)
 
     def served(self, answered: Answered, *, queue_s: float, batch_size: int, close_reason: str | None = None) -> Served:
         """The answer as it goes out."""
         documents = [Document(id=hit.id, text=hit.text, score=hit.score) for hit in answered.documents]
-        metrics.TOKENS.labels("prompt").inc(answered.prompt_tokens)
-        metrics.TOKENS.labels("completion").inc(answered.completion_tokens)
-        usage = Usage(prompt_tokens=answered.prompt_tokens, completion_tokens=answered.completion_tokens)
+        usage = _usage(answered.prompt_tokens, answered.completion_tokens)
         answer = Answer(
             query=answered.query,
             result=answered.result,
@@ -93,7 +130,21 @@ class RagService:
         return self._about
 
 
-def _observe(running: asyncio.Future[Sequence[Answered]]) -> None:
-    if not running.cancelled() and running.exception() is None:
-        for stage, seconds in running.result()[0].stage_s.items():
-            metrics.STAGE_SECONDS.labels(stage).observe(seconds)
+def _usage(prompt_tokens: int | None, completion_tokens: int | None) -> Usage | None:
+    """Counted; None where a model server does not say."""
+    if prompt_tokens is None or completion_tokens is None:
+        return None
+    metrics.TOKENS.labels("prompt").inc(prompt_tokens)
+    metrics.TOKENS.labels("completion").inc(completion_tokens)
+    return Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+
+
+def _observe(running: asyncio.Future[Sequence[Outcome]]) -> None:
+    if running.cancelled() or running.exception() is not None:
+        return
+    outcomes = running.result()
+    for error in (each for each in outcomes if isinstance(each, RequestError)):
+        metrics.FAILED_QUESTIONS.labels(type(error).__name__).inc()
+    answered = next((each for each in outcomes if isinstance(each, Answered)), None)
+    for stage, seconds in () if answered is None else answered.stage_s.items():
+        metrics.STAGE_SECONDS.labels(stage).observe(seconds)

@@ -6,12 +6,13 @@ import os
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from servers.keys import KEY_PATTERN, is_secret
+from servers.time_limits import TimeLimits, with_defaults
 
 __all__ = ["ENV_PREFIX", "Settings", "SettingsError", "chosen", "flags", "load"]
 
@@ -47,7 +48,9 @@ class Settings(BaseSettings):
     client_timeout_s: float = Field(
         20.0, gt=0, description="time that a client is given to send a request's head, and as much again for its body"
     )
-    hang_s: float = Field(60.0, gt=0, description="a run that takes longer hangs: /ready says no, a fleet replaces it")
+    hang_s: float | None = Field(
+        None, gt=0, description="an engine that has work and ends no step for so long hangs; 5 unless set"
+    )
     drain_s: float = Field(5.0, gt=0, description="time that accepted requests are given at SIGTERM")
     api_key: str | None = Field(
         None,
@@ -96,6 +99,13 @@ class Settings(BaseSettings):
 
     stub_batch_s: float = Field(0.0002, ge=0, description="profile stub: time that every run takes, asleep")
     stub_item_s: float = Field(0.00002, ge=0, description="profile stub: and so much for each question in it")
+    stub_poison: str | None = Field(
+        None, min_length=1, description="profile stub: a question with this text fails its run: a fault, for studies"
+    )
+    stub_fault: Literal["engine", "batcher"] | None = Field(
+        None, description="profile stub: what fails for good after --stub-fault-after-s: a fault, for studies"
+    )
+    stub_fault_after_s: float = Field(5.0, ge=0, description="profile stub: time from being ready to --stub-fault")
     slowdown: float = Field(1.0, ge=1, description="every run takes so many times as long: a fault, for studies")
 
     engine: Literal["thread", "process"] = Field(
@@ -106,6 +116,21 @@ class Settings(BaseSettings):
     max_new_tokens: int = Field(16, ge=1, description="the most tokens of an answer")
     temperature: float = Field(0.0, ge=0, description="0 is greedy; above it, answers are sampled")
     seed: int = Field(0, ge=0, description="seed of the sampling and of dummy weights")
+
+    @model_validator(mode="after")
+    def _limits_agree(self) -> Self:
+        """All time limits at once: two that contradict each other are found at the start."""
+        self.time_limits  # noqa: B018  raises ValueError
+        return self
+
+    @property
+    def time_limits(self) -> TimeLimits:
+        """The time limits, with what follows from the others where it is not set."""
+        return with_defaults(
+            hang_s=self.hang_s,
+            try_timeout_s=getattr(self, "try_timeout_s", self.request_timeout_s),
+            request_timeout_s=self.request_timeout_s,
+        )
 
     def public(self) -> dict[str, Any]:
         """The settings in force as JSON values, for `GET /info`, without secrets."""

@@ -1,17 +1,19 @@
 """The loop that runs a pipeline, on the engine's thread or in its process. Knows neither.
 
 Messages are a ticket with questions, with a place among them that nobody waits for any more, or with None for all of
-them; answers go back with the ticket, in any order.
+them. Each ticket with questions is answered once, in any order; one that was given up, with what there is by then.
 """
 
 import gc
-import logging
 from collections.abc import Callable, Collection, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from servers.isolation import Isolation
+from servers.rag.failed import Failed
 from servers.rag.flow import Flow
 from servers.rag.pipeline import Answered, Ask
+from servers.rag.steps import Steps
 
 if TYPE_CHECKING:
     from servers.rag.pipeline import Pipeline
@@ -20,35 +22,37 @@ if TYPE_CHECKING:
 
 __all__ = ["Inbox", "Reply", "work"]
 
-log = logging.getLogger(__name__)
 Message = tuple[int, Sequence[Ask] | int | None]
 Inbox = SimpleQueue[Message | None]
-Reply = Callable[[int, Sequence[Answered] | Exception], None]
+Reply = Callable[[int, Sequence[Answered | Failed]], None]
 
 
-def work(pipeline: "Pipeline | Slowed | Stub", inbox: Inbox, reply: Reply) -> None:
-    """Until None comes: each message's questions in one run, or, where the pipeline `joins`, all together by steps."""
+def work(
+    pipeline: "Pipeline | Slowed | Stub", inbox: Inbox, reply: Reply, *, steps: Steps, max_new_tokens: int
+) -> None:
+    """Until None comes: each message's questions in one run, or, where the pipeline `joins`, all together by steps.
+
+    Raises EngineUnfit where the pipeline fails whatever it is asked.
+    """
     # A full collection over what torch and transformers loaded stops everything for a quarter of a second.
     gc.collect()
     gc.freeze()
+    isolation = Isolation(pipeline, steps, max_new_tokens=max_new_tokens)
     if pipeline.joins:
-        _work_by_steps(Flow(pipeline), inbox, reply)
+        _work_by_steps(Flow(pipeline, steps), isolation, inbox, reply)
         return
-    mail = _Mail(inbox)
+    mail = _Mail(inbox, reply)
     while (run := mail.next_run()) is not None:
         ticket, asks = run
-        try:
-            reply(ticket, pipeline.run(asks, mail.left_by))
-        except Exception as error:
-            log.exception("the pipeline failed")
-            reply(ticket, error)
+        reply(ticket, isolation.run(asks, mail.left_by))
 
 
 class _Mail:
     """Runs in their order, and who has left the one that is on; letters are opened between its steps."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, reply: Reply) -> None:
         self._inbox = inbox
+        self._reply = reply
         self._runs: dict[int, Sequence[Ask]] = {}
         self._left: dict[int, set[int]] = {}
         self._on: tuple[int, int] = (-1, 0)  # ticket and size
@@ -83,22 +87,45 @@ class _Mail:
             self._runs[ticket], self._left[ticket] = content, set()
         elif self._runs.pop(ticket, None) is not None:
             del self._left[ticket]
+            self._reply(ticket, ())
         elif ticket == self._on[0]:
             self._left[ticket] = set(range(self._on[1]))
 
 
-def _work_by_steps(flow: Flow, inbox: Inbox, reply: Reply) -> None:
+def _work_by_steps(flow: Flow, isolation: Isolation, inbox: Inbox, reply: Reply) -> None:
     while True:
         for message in _come(inbox, wait=not flow.is_running):
             if message is None:
                 return
             ticket, content = message
             if content is None or isinstance(content, int):  # each of its runs is one question
-                flow.cancel(ticket)
+                if flow.cancel(ticket):
+                    reply(ticket, ())
             else:
                 flow.add(ticket, content)
-        for ticket, answer in flow.step():
-            reply(ticket, answer)
+        _begin(flow, isolation, reply)
+        try:
+            answered = flow.step()
+        except Exception as error:
+            asked = flow.emptied()
+            isolation.failed(error, sum(len(asks) for _, asks in asked))
+            answered = [(ticket, [isolation.alone(ask) for ask in asks]) for ticket, asks in asked]
+        for ticket, answers in answered:
+            reply(ticket, answers)
+
+
+def _begin(flow: Flow, isolation: Isolation, reply: Reply) -> None:
+    """Take in those who came; where that fails, each by itself."""
+    try:
+        flow.begin()
+    except Exception as error:
+        came = flow.came()
+        isolation.failed(error, sum(len(asks) for _, asks in came))
+        for ticket, asks in came:
+            flow.add(ticket, asks)
+            if (failed := isolation.attempt(flow.begin)) is not None:
+                flow.came()
+                reply(ticket, [failed] * len(asks))
 
 
 def _come(inbox: Inbox, *, wait: bool) -> list[Message | None]:

@@ -35,6 +35,8 @@ def check_names(settings: Settings) -> None:
         raise ValueError(f"index: retriever {settings.retriever} has {kinds}, got {wanted.kind!r}")
     if settings.slowdown > 1 and settings.backend != "static":
         raise ValueError(f"slowdown: wants --backend static, got {settings.backend}")
+    if settings.profile != "stub" and (settings.stub_poison is not None or settings.stub_fault is not None):
+        raise ValueError(f"stub_poison, stub_fault: faults to order, for --profile stub alone; got {settings.profile}")
     if settings.backend == "openai" and settings.openai_url is None:
         raise ValueError("openai_url: --backend openai wants it, as in http://127.0.0.1:8001/v1")
 

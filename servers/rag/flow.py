@@ -1,15 +1,16 @@
 """Questions that enter and leave a pipeline one by one, between two steps of its generator. No HTTP, no queue."""
 
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from servers.rag.failed import Failed
 from servers.rag.pipeline import Answered, Ask, Found, Pipeline
+from servers.rag.steps import UNREPORTED, Steps
 
 __all__ = ["Flow"]
 
-log = logging.getLogger(__name__)
+Outcome = list[Answered | Failed]
 
 
 @dataclass(slots=True)
@@ -18,17 +19,19 @@ class _Party:
 
     found: list[Found]
     began_s: float
-    answers: dict[int, Answered] = field(default_factory=dict)
+    answers: dict[int, Answered | Failed] = field(default_factory=dict)
 
 
 class Flow:
     """One pipeline whose generator takes prompts in while others run."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, steps: Steps = UNREPORTED) -> None:
         self._pipeline = pipeline
+        self._steps = steps
         self._coming: list[tuple[int, Sequence[Ask]]] = []
         self._parties: dict[int, _Party] = {}
         self._seats: dict[int, tuple[int, int]] = {}  # job -> ticket, place
+        self._is_reading = False  # the next step reads prompts
 
     @property
     def is_running(self) -> bool:
@@ -39,26 +42,26 @@ class Flow:
         """Take questions in with the next step; they are answered together, under this ticket."""
         self._coming.append((ticket, asks))
 
-    def cancel(self, ticket: int) -> None:
-        """Forget them; those that have been answered or were never there are no mistake."""
+    def cancel(self, ticket: int) -> bool:
+        """Forget them; those that have been answered or were never there are no mistake. -> whether they were here."""
+        before = len(self._coming)
         self._coming = [(other, asks) for other, asks in self._coming if other != ticket]
-        if self._parties.pop(ticket, None) is not None:
-            for job in [job for job, (other, _) in self._seats.items() if other == ticket]:
-                self._pipeline.generator.cancel(job)
-                del self._seats[job]
+        if self._parties.pop(ticket, None) is None:
+            return len(self._coming) < before
+        for job in [job for job, (other, _) in self._seats.items() if other == ticket]:
+            self._pipeline.generator.cancel(job)
+            del self._seats[job]
+        return True
 
-    def step(self) -> list[tuple[int, list[Answered] | Exception]]:
-        """Embed and retrieve for those who came, one step of generation for all. -> who is answered, or has failed."""
-        try:
-            self._begin()
+    def step(self) -> list[tuple[int, Outcome]]:
+        """One step of generation for all. -> who is answered.
+
+        What it raises leaves them in no known state: they are to be `emptied`, and asked again one by one.
+        """
+        kind, self._is_reading = ("prefill" if self._is_reading else "decode"), False
+        with self._steps.step(kind, max(1, len(self._seats))):
             pieces = self._pipeline.generator.step()
-        except Exception as error:
-            log.exception("the pipeline failed")
-            failed = [ticket for ticket, _ in self._coming] + list(self._parties)
-            for ticket in failed:
-                self.cancel(ticket)
-            return [(ticket, error) for ticket in failed]
-        over: list[tuple[int, list[Answered] | Exception]] = []
+        over: list[tuple[int, Outcome]] = []
         for piece in pieces:
             if piece.done is None or piece.job not in self._seats:
                 continue
@@ -71,15 +74,28 @@ class Flow:
                 over.append((ticket, [party.answers[place] for place in range(len(party.found))]))
         return over
 
-    def _begin(self) -> None:
+    def emptied(self) -> list[tuple[int, list[Ask]]]:
+        """Forget all that run, whatever a failed step has left of them. -> their questions by ticket."""
+        running = [(ticket, [one.ask for one in party.found]) for ticket, party in self._parties.items()]
+        self._pipeline.generator.reset()
+        self._parties, self._seats = {}, {}
+        return running
+
+    def came(self) -> list[tuple[int, Sequence[Ask]]]:
+        """Forget those who came and were not taken in. -> their questions by ticket."""
+        coming, self._coming = self._coming, []
+        return coming
+
+    def begin(self) -> None:
+        """Embed and retrieve for those who came, and have the generator take them in. Touches none that runs."""
         if not self._coming:
             return
-        found = self._pipeline.find([ask for _, asks in self._coming for ask in asks])
+        found = self._pipeline.find([ask for _, asks in self._coming for ask in asks], self._steps)
         began_s = time.perf_counter()
-        jobs = iter(self._pipeline.submit(found))
+        jobs = iter(self._pipeline.submit(found, self._steps))
         rest = iter(found)
         for ticket, asks in self._coming:
             party = _Party([next(rest) for _ in asks], began_s)
             self._parties[ticket] = party
             self._seats |= {next(jobs): (ticket, place) for place in range(len(asks))}
-        self._coming = []
+        self._coming, self._is_reading = [], True

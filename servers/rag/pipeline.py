@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from servers.rag.failed import Failed
 from servers.rag.generation import Generated, generate
+from servers.rag.steps import UNREPORTED, Steps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,8 +48,8 @@ class Answered(NamedTuple):
     query: str
     result: str
     documents: tuple[Hit, ...]
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
     stage_s: dict[str, float]
 
 
@@ -59,8 +61,10 @@ class Found:
     hits: tuple[Hit, ...]
     stage_s: dict[str, float]
 
-    def answered(self, made: Generated, generate_s: float) -> Answered:
-        """With the answer that was generated."""
+    def answered(self, made: Generated | Failed, generate_s: float) -> Answered | Failed:
+        """With the answer that was generated, if one was."""
+        if isinstance(made, Failed):
+            return made
         stage_s = {**self.stage_s, "generate": generate_s}
         return Answered(self.ask.query, made.text, self.hits, made.prompt_tokens, made.completion_tokens, stage_s)
 
@@ -94,43 +98,49 @@ class Pipeline:
         """Whether questions may enter while others are being answered (`Flow`), or only when all have been (`run`)."""
         return self.generator.joins
 
-    def run(self, asks: Sequence[Ask], left: Callable[[], Collection[int]] = tuple) -> list[Answered]:
+    def run(
+        self, asks: Sequence[Ask], left: Callable[[], Collection[int]] = tuple, steps: Steps = UNREPORTED
+    ) -> list[Answered | Failed]:
         """Answers in order. `left` tells, whenever it is asked, at which places nobody waits any more."""
-        return self.answer(self.find(asks), left)
+        return self.answer(self.find(asks, steps), left, steps)
 
-    def answer(self, found: Sequence[Found], left: Callable[[], Collection[int]] = tuple) -> list[Answered]:
+    def answer(
+        self, found: Sequence[Found], left: Callable[[], Collection[int]] = tuple, steps: Steps = UNREPORTED
+    ) -> list[Answered | Failed]:
         """Answers in order, each to its own question from its own documents."""
         timed: dict[str, float] = {}
         with _timed(timed, "generate"):
-            made = generate(self.generator, self._prompts(found), [one.ask.max_new_tokens for one in found], left)
+            prompts, limits = self._prompts(found, steps), [one.ask.max_new_tokens for one in found]
+            made = generate(self.generator, prompts, limits, left, steps)
         return [one.answered(answer, timed["generate"]) for one, answer in zip(found, made, strict=True)]
 
-    def find(self, asks: Sequence[Ask]) -> list[Found]:
+    def find(self, asks: Sequence[Ask], steps: Steps = UNREPORTED) -> list[Found]:
         """Each question's documents, in order. The batch is searched for its largest k; rows are cut."""
         stage_s: dict[str, float] = {}
-        with _timed(stage_s, "embed"):
+        with _timed(stage_s, "embed"), steps.step("embed", sum(len(ask.query) for ask in asks)):
             vectors = self.embedder.queries([ask.query for ask in asks])
-        with _timed(stage_s, "retrieve"):
+        with _timed(stage_s, "retrieve"), steps.step("search", len(asks)):
             ids, scores = self.index.search(vectors, max(ask.k for ask in asks))
             hits = [self._hits(ask, ids[row], scores[row]) for row, ask in enumerate(asks)]
         return [Found(ask, each, stage_s) for ask, each in zip(asks, hits, strict=True)]
 
-    def submit(self, found: Sequence[Found]) -> list[int]:
+    def submit(self, found: Sequence[Found], steps: Steps = UNREPORTED) -> list[int]:
         """Have the generator take their prompts in. -> its job numbers."""
-        return self.generator.submit(self._prompts(found), [one.ask.max_new_tokens for one in found])
+        return self.generator.submit(self._prompts(found, steps), [one.ask.max_new_tokens for one in found])
 
     def _hits(self, ask: Ask, ids: "np.ndarray", scores: "np.ndarray") -> tuple[Hit, ...]:
         """Those that were found: an approximate search may find fewer than k."""
         pairs = zip(ids[: ask.k].tolist(), scores[: ask.k].tolist(), strict=True)
         return tuple(Hit(self.corpus.ids[row], self.corpus.texts[row], score) for row, score in pairs if row >= 0)
 
-    def _prompts(self, found: Sequence[Found]) -> list[str]:
+    def _prompts(self, found: Sequence[Found], steps: Steps) -> list[str]:
         """One prompt each; where it would not fit the model, the lowest ranked documents are left out of it."""
         longest = max(one.ask.max_new_tokens for one in found)
         texts = [[hit.text for hit in one.hits] for one in found]
         while True:
             prompts = [self.prompt(one.ask.query, kept) for one, kept in zip(found, texts, strict=True)]
-            fits = self.generator.fits(prompts, longest)
+            with steps.step("tokenise", sum(map(len, prompts))):
+                fits = self.generator.fits(prompts, longest)
             if all(fit or not kept for fit, kept in zip(fits, texts, strict=True)):
                 return prompts
             texts = [kept if fit else kept[: len(kept) * 3 // 4] for fit, kept in zip(fits, texts, strict=True)]

@@ -5,7 +5,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from servers.rag.failed import Failed
 from servers.rag.pipeline import Answered, Ask
+from servers.rag.steps import UNREPORTED, Steps
 
 if TYPE_CHECKING:
     from servers.rag.pipeline import Pipeline
@@ -36,9 +38,11 @@ class Slowed:
         """As of the pipeline."""
         return self.pipeline.info()
 
-    def run(self, asks: Sequence[Ask], left: Callable[[], Collection[int]] = tuple) -> list[Answered]:
+    def run(
+        self, asks: Sequence[Ask], left: Callable[[], Collection[int]] = tuple, steps: Steps = UNREPORTED
+    ) -> list[Answered | Failed]:
         """As of the pipeline, later; the stages' own times are told as they were."""
         started_s = time.perf_counter()
-        answers = self.pipeline.run(asks, left)
-        time.sleep((self.times - 1) * (time.perf_counter() - started_s))
+        answers = self.pipeline.run(asks, left, steps)
+        steps.sleep((self.times - 1) * (time.perf_counter() - started_s))
         return answers

@@ -2,32 +2,46 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from servers.rag.failed import Failed
 from servers.rag.pipeline import Answered, Ask, Hit
+from servers.rag.steps import UNREPORTED, Steps
 
 __all__ = ["Stub"]
 
 
 @dataclass(frozen=True, slots=True)
 class Stub:
-    """A batch of n takes `batch_s` + n `item_s`, asleep; each question is its own answer."""
+    """A batch of n takes `batch_s` + n `item_s`, asleep; each question is its own answer.
+
+    With faults to order: a run with the text `poison` in a question fails, and every run `fails_after_s`.
+    """
 
     batch_s: float = 0.0002
     item_s: float = 0.00002
+    poison: str | None = None
+    fails_after_s: float = float("inf")
     corpus_size: int = 10_000
     model_name: str = "stub"
     joins: Literal[False] = False
+    _made_s: float = field(default_factory=time.monotonic)
 
     def info(self) -> dict[str, Any]:
         """As of a pipeline."""
         corpus = {"name": "none", "size": self.corpus_size, "checksum": "0" * 16}
         return {"corpus": corpus, "profile": "stub", "batch_s": self.batch_s, "item_s": self.item_s, "device": "cpu"}
 
-    def run(self, asks: Sequence[Ask], left: Callable[[], Collection[int]] = tuple) -> list[Answered]:
+    def run(
+        self, asks: Sequence[Ask], left: Callable[[], Collection[int]] = tuple, steps: Steps = UNREPORTED
+    ) -> list[Answered | Failed]:
         """The questions back; those that have `left` before the run take no time of it."""
         length_s = self.batch_s + self.item_s * (len(asks) - len(left()))
-        time.sleep(length_s)
+        steps.sleep(length_s)
+        if time.monotonic() - self._made_s > self.fails_after_s:
+            raise RuntimeError("a fault to order: every run fails")
+        if self.poison is not None and any(self.poison in ask.query for ask in asks):
+            raise RuntimeError("a fault to order: one of the questions is poisoned")
         hit = (Hit("0", "a document", 1.0),)
         return [Answered(ask.query, ask.query, hit, 1, 1, {"generate": length_s}) for ask in asks]

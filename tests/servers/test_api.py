@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from servers.api import Answer, Document, Question, Served, State, Usage, add_rag_route, create_app
 from servers.errors import BadRequest, QueueFull, Unavailable
 from servers.settings import Settings
+from servers.tasks import Background
 
 
 class Echo:
@@ -19,7 +20,7 @@ class Echo:
     def __init__(self, asked: list[str]) -> None:
         self.asked = asked
 
-    async def start(self) -> None: ...
+    async def start(self, background: Background) -> None: ...
 
     async def stop(self) -> None: ...
 

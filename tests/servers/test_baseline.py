@@ -38,6 +38,30 @@ class Slow:
         return answered.query, queue_s
 
 
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_a_run_that_raises_releases_the_turn(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    class Failing(Slow):
+        def run(self, asks: list[Question]) -> asyncio.Future[list[Question]]:
+            if asks[0].query == "first" and when == "at once":
+                raise ValueError("cannot be sent")
+            return super().run(asks)
+
+        async def _run(self, asks: list[Question]) -> list[Question]:
+            if asks[0].query == "first":
+                raise ValueError("fails")
+            return await super()._run(asks)
+
+    async def scenario() -> Any:
+        design = Baseline(Settings())
+        monkeypatch.setattr(design, "_rag", Failing())
+        monkeypatch.setattr("servers.baseline.time.monotonic", virtual.now)
+        with pytest.raises(ValueError, match=r"cannot be sent|fails"):
+            await design.answer(Question(query="first"), 60.0)
+        return await design.answer(Question(query="second"), 60.0)
+
+    assert virtual.run(scenario()) == ("second", 0.0)
+
+
 def test_who_gives_up_leaves_the_lock_to_the_run_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> Any:
         design = Baseline(Settings())

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -190,6 +191,60 @@ def test_a_policy_that_fails_fails_those_who_wait_and_the_next_one_is_served() -
     results = virtual.run(serve(Pipeline(), {1: 0.0, 2: 0.1}, policy=Moody()))
     assert isinstance(results[0], ZeroDivisionError)
     assert results[1].result == 4
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        lambda waiting: 1 // 0,
+        lambda waiting: Close(1, "wrong place", picked=(waiting,)),
+        lambda waiting: Close(0, "none"),
+    ],
+)
+def test_a_policy_that_keeps_failing_ends_the_batcher_and_nobody_waits_for_ever(decision: Any) -> None:
+    class Broken:
+        def decide(self, queue: Queue, now: float) -> Close | Wait:
+            return decision(queue.waiting) if queue.waiting else Wait(None)
+
+    async def scenario() -> tuple[list[Any], BaseException | None]:
+        batcher = make(Pipeline(), policy=Broken())
+        serving = asyncio.create_task(batcher.serve())
+        failed = [(await asyncio.gather(batcher.submit(1), return_exceptions=True))[0] for _ in range(3)]
+        await asyncio.wait({serving})
+        return failed, serving.exception()
+
+    failed, error = virtual.run(scenario())
+    assert all(isinstance(one, ZeroDivisionError | ValueError) for one in failed)
+    assert type(error) is type(failed[-1])
+
+
+def test_a_request_that_fails_in_its_batch_fails_alone() -> None:
+    class Poisoned(Pipeline):
+        async def run(self, numbers: list[int]) -> Sequence[Any]:
+            squares = await super().run([abs(number) for number in numbers])
+            return [
+                ValueError("poison") if number < 0 else square for number, square in zip(numbers, squares, strict=True)
+            ]
+
+    results = virtual.run(serve(Poisoned(), {2: 0.0, -1: 0.01, 3: 0.02}))
+    assert [str(one) if isinstance(one, ValueError) else one.result for one in results] == [4, "poison", 9]
+
+
+def test_a_batch_closed_beyond_the_room_keeps_the_places_that_were_picked() -> None:
+    class Last:
+        def decide(self, queue: Queue, now: float) -> Close | Wait:
+            if queue.waiting < 6:
+                return Wait(now + 0.01) if queue.waiting else Wait(None)
+            return Close(6, "last first", picked=tuple(range(queue.waiting - 1, queue.waiting - 7, -1)))
+
+    pipeline = Pipeline()
+    virtual.run(_cut(serve(pipeline, dict.fromkeys(range(1, 7), 0.0), policy=Last())))
+    assert pipeline.batches[0] == [6, 5, 4, 3]
+
+
+async def _cut(work: Any) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(work, 1.0)
 
 
 def test_an_idle_batcher_sleeps_until_something_arrives() -> None:

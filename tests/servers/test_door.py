@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from servers.door import Door, allow_descriptors, room_for
+from servers.tasks import Background
 
 
 class Guest(asyncio.Protocol):
@@ -39,63 +40,67 @@ async def listener() -> AsyncIterator[socket.socket]:
 
 
 async def test_whoever_finds_it_crowded_waits_until_another_leaves(listener: socket.socket) -> None:
-    door = Door(listener)
-    door.open(lambda: Guest(door), most=2)
-    streams = [await asyncio.open_connection(*listener.getsockname()) for _ in range(3)]
-    assert [await reader.readline() for reader, _ in streams[:2]] == [b"in\n"] * 2
-    assert door.is_crowded
-    third = asyncio.create_task(streams[2][0].readline())
-    assert not (await asyncio.wait({third}, timeout=0.2))[0]
-    streams[0][1].close()
-    assert await asyncio.wait_for(third, 10) == b"in\n"
-    for _, writer in streams[1:]:
-        writer.close()
-    door.close()
+    async with Background() as background:
+        door = Door(listener)
+        door.open(lambda: Guest(door), background, most=2)
+        streams = [await asyncio.open_connection(*listener.getsockname()) for _ in range(3)]
+        assert [await reader.readline() for reader, _ in streams[:2]] == [b"in\n"] * 2
+        assert door.is_crowded
+        third = asyncio.create_task(streams[2][0].readline())
+        assert not (await asyncio.wait({third}, timeout=0.2))[0]
+        streams[0][1].close()
+        assert await asyncio.wait_for(third, 10) == b"in\n"
+        for _, writer in streams[1:]:
+            writer.close()
+        door.close()
 
 
 async def test_once_it_has_closed_nobody_is_let_in(listener: socket.socket) -> None:
-    door = Door(listener)
-    await door.wait_closed()  # it never opened
-    door.open(lambda: Guest(door), most=2)
-    door.close()
-    await door.wait_closed()
-    reader, writer = await asyncio.open_connection(*listener.getsockname())  # the kernel's queue takes it
-    waiting = asyncio.create_task(reader.readline())
-    assert not (await asyncio.wait({waiting}, timeout=0.2))[0]
-    waiting.cancel()
-    writer.close()
+    async with Background() as background:
+        door = Door(listener)
+        await door.wait_closed()  # it never opened
+        door.open(lambda: Guest(door), background, most=2)
+        door.close()
+        await door.wait_closed()
+        reader, writer = await asyncio.open_connection(*listener.getsockname())  # the kernel's queue takes it
+        waiting = asyncio.create_task(reader.readline())
+        assert not (await asyncio.wait({waiting}, timeout=0.2))[0]
+        waiting.cancel()
+        writer.close()
 
 
 async def test_who_does_nothing_makes_room_the_oldest_first(listener: socket.socket) -> None:
-    door = Door(listener)
-    kinds = iter([False, True, True, False])
-    door.open(lambda: Guest(door, is_idle=next(kinds)), most=3)
-    streams = [await asyncio.open_connection(*listener.getsockname()) for _ in range(4)]
-    assert await asyncio.wait_for(streams[3][0].readline(), 10) == b"in\n"
-    assert [await reader.readline() for reader, _ in streams[:3]] == [b"in\n"] * 3
-    assert await asyncio.wait_for(streams[1][0].read(), 10) == b""
-    assert door.is_crowded
-    for _, writer in streams:
-        writer.close()
-        await writer.wait_closed()
-    door.close()
+    async with Background() as background:
+        door = Door(listener)
+        kinds = iter([False, True, True, False])
+        door.open(lambda: Guest(door, is_idle=next(kinds)), background, most=3)
+        streams = [await asyncio.open_connection(*listener.getsockname()) for _ in range(4)]
+        assert await asyncio.wait_for(streams[3][0].readline(), 10) == b"in\n"
+        assert [await reader.readline() for reader, _ in streams[:3]] == [b"in\n"] * 3
+        assert await asyncio.wait_for(streams[1][0].read(), 10) == b""
+        assert door.is_crowded
+        for _, writer in streams:
+            writer.close()
+            await writer.wait_closed()
+        door.close()
 
 
 async def test_descriptors_may_run_out(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    door, loop = Door(listener), asyncio.get_running_loop()
-    real, failures = loop.sock_accept, iter([OSError(24, "Too many open files")])
+    async with Background() as background:
+        door, loop = Door(listener), asyncio.get_running_loop()
+        real, failures = loop.sock_accept, iter([OSError(24, "Too many open files")])
 
-    async def accept(sock: socket.socket) -> tuple[socket.socket, object]:
-        for error in failures:
-            raise error
-        return await real(sock)
+        async def accept(sock: socket.socket) -> tuple[socket.socket, object]:
+            for error in failures:
+                raise error
+            return await real(sock)
 
-    monkeypatch.setattr(loop, "sock_accept", accept)
-    door.open(lambda: Guest(door), most=9)
-    reader, writer = await asyncio.open_connection(*listener.getsockname())
-    assert await asyncio.wait_for(reader.readline(), 10) == b"in\n"
-    writer.close()
-    door.close()
+        monkeypatch.setattr(loop, "sock_accept", accept)
+        door.open(lambda: Guest(door), background, most=9)
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        assert await asyncio.wait_for(reader.readline(), 10) == b"in\n"
+        writer.close()
+        door.close()
 
 
 def test_room_is_what_is_left_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import pytest
 from servers.fleet import Fleet, FleetError, Start
 from servers.ports import free_port
 from servers.replica import Replica, Roster
+from servers.tasks import Background
 
 FAKE = Path(__file__).parent / "fakes" / "replica.py"
 LIMIT_S = 60.0
@@ -31,11 +32,13 @@ def start_of(mode: str, *, base_port: int = 18_000, **changes: Any) -> Start:
 async def fleet_of(mode: str, **changes: Any) -> AsyncIterator[tuple[Fleet, Roster]]:
     roster = Roster()
     fleet = Fleet(roster, start_of(mode, **changes))
-    try:
-        async with asyncio.timeout(LIMIT_S):
-            yield fleet, roster
-    finally:
-        await fleet.stop()
+    async with Background() as background:
+        fleet.open(background)
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                yield fleet, roster
+        finally:
+            await fleet.stop()
 
 
 async def until(roster: Roster, holds: Callable[[], bool]) -> None:
@@ -114,25 +117,19 @@ async def test_replicas_that_never_come_up_are_an_error_with_their_status() -> N
 
 
 async def test_a_command_that_cannot_be_started_is_an_error() -> None:
-    roster = Roster()
-    fleet = Fleet(roster, start_of("good", command=["/no/such/program"]))
-    with pytest.raises(FleetError, match="could not be started"):
-        await asyncio.wait_for(fleet.start(1), LIMIT_S)
-    assert list(roster) == []
+    async with fleet_of("good", command=["/no/such/program"]) as (fleet, roster):
+        with pytest.raises(FleetError, match="could not be started"):
+            await fleet.start(1)
+        assert list(roster) == []
 
 
 async def test_two_fleets_on_the_same_ports_both_come_up() -> None:
     """Both find the same port free; the replica that comes second says that it is taken, and another is started."""
     base = free_port("127.0.0.1", 18_800)
-    rosters = [Roster(), Roster()]
-    fleets = [Fleet(roster, start_of("good", base_port=base)) for roster in rosters]
-    try:
-        async with asyncio.timeout(LIMIT_S):
-            await asyncio.gather(*(fleet.start(2) for fleet in fleets))
-        urls = [replica.url for roster in rosters for replica in roster.own("ready")]
+    async with fleet_of("good", base_port=base) as (one, its), fleet_of("good", base_port=base) as (other, others):
+        await asyncio.gather(one.start(2), other.start(2))
+        urls = [replica.url for roster in (its, others) for replica in roster.own("ready")]
         assert len(set(urls)) == 4
-    finally:
-        await asyncio.gather(*(fleet.stop() for fleet in fleets))
 
 
 async def test_replicas_that_keep_dying_are_started_ever_more_slowly() -> None:
@@ -140,11 +137,13 @@ async def test_replicas_that_keep_dying_are_started_ever_more_slowly() -> None:
     roster = Roster()
     fleet = Fleet(roster, start_of("broken"), clock=lambda: now)
     starts = []
-    for now in (0.0, 0.1, 1.0, 2.2, 3.0, 6.3):
-        fleet.resize(1)
-        if list(roster):
-            starts.append(now)
-            await until(roster, lambda: not list(roster))
+    async with Background() as background:
+        fleet.open(background)
+        for now in (0.0, 0.1, 1.0, 2.2, 3.0, 6.3):
+            fleet.resize(1)
+            if list(roster):
+                starts.append(now)
+                await until(roster, lambda: not list(roster))
     assert starts == [0.0, 0.1, 2.2, 6.3]
 
 

@@ -1,11 +1,12 @@
 """The heartbeat: one miss is nothing, three in a row are the end, and a registered replica may come back."""
 
+import asyncio
 from typing import Any, cast
 
 import pytest
 
 from policies.health import HealthRules
-from servers.balancer import Balancer
+from servers.balancer import Balancer, Tries
 from servers.heartbeat import Heartbeat
 from servers.replica import Replica, Roster
 
@@ -20,6 +21,8 @@ class Answers:
 
     async def is_ready(self, url: str, *, timeout_s: float) -> bool | None:
         return self.is_well
+
+    tries = Tries()
 
     def failed(self, replica: Replica, **why: Any) -> None:
         replica.health.failed(0.0, is_unreachable=False)
@@ -75,13 +78,31 @@ async def test_one_that_answers_questions_is_not_asked(roster: Roster) -> None:
         assert replica.missed == missed
 
 
-async def test_those_that_start_or_drain_are_not_asked(roster: Roster) -> None:
+async def test_one_that_starts_is_not_asked_and_one_that_drains_is_watched(roster: Roster) -> None:
     answers = Answers(roster)
     answers.is_well = False
     for state in ("starting", "draining"):
         roster.add(Replica(f"http://127.0.0.1:1/{state}", state=state))
-    await beat(roster, answers, 5)
-    assert [replica.state for replica in roster] == ["starting", "draining"]
+    await beat(roster, answers, 3)
+    assert [(replica.state, replica.fault) for replica in roster] == [("starting", None), ("dead", "hung")]
+
+
+async def test_each_sign_of_progress_gives_the_tries_more_time_but_never_beyond_their_deadline(roster: Roster) -> None:
+    """A run of 100 s whose replica says that it is ready goes on; its deadline at 40 s ends it."""
+    replica, answers = Replica("http://127.0.0.1:1", state="ready"), Answers(roster)
+    roster.add(replica)
+    heartbeat = Heartbeat(roster, cast(Balancer, answers), clock=asyncio.get_running_loop().time)
+    began_s = asyncio.get_running_loop().time()
+    async with asyncio.timeout(30.0) as near, asyncio.timeout(30.0) as far:
+        with replica.trying(near, deadline_s=began_s + 40.0), replica.trying(far, deadline_s=began_s + 100.0):
+            replica.heard_s = began_s - 100.0
+            answers.is_well = False
+            await heartbeat.once()
+            assert [round((limit.when() or 0.0) - began_s) for limit in (near, far)] == [30, 30], "no sign of progress"
+            answers.is_well = True
+            answers.tries = Tries(timeout_s=60.0)
+            await heartbeat.once()
+            assert [round((limit.when() or 0.0) - began_s) for limit in (near, far)] == [40, 60]
 
 
 async def test_our_own_want_of_descriptors_or_time_is_no_miss(roster: Roster) -> None:

@@ -14,7 +14,7 @@ async def test_tries_end_when_their_replica_is_lost_even_those_that_expire_at_th
     async def attempt(limit_s: float) -> str:
         try:
             async with asyncio.timeout(limit_s) as limit:
-                with replica.trying(limit):
+                with replica.trying(limit, deadline_s=1000.0):
                     await asyncio.Event().wait()
         except TimeoutError:
             return "gone" if replica.gone.is_set() else "late"

@@ -9,6 +9,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
+from servers.rag.failed import Failed
+from servers.rag.steps import UNREPORTED, Steps
+
 if TYPE_CHECKING:
     import torch
 
@@ -22,16 +25,16 @@ BACKENDS = {name: f"servers.rag.generation.{name}" for name in ("static", "conti
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One answer; tokens are counted without padding and without the end token."""
+    """One answer; tokens are counted without padding and without the end token, where they are known."""
 
     text: str
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What a step made of one job: its next token, and the whole answer with the last one.
+    """What a step made of one job: its next token, and the whole answer with the last one, or why there is none.
 
     `token` is its number in the vocabulary, or its text where only another server knows the numbers, and None where the
     step did nothing but end the job.
@@ -39,7 +42,7 @@ class Piece:
 
     job: int
     token: int | str | None
-    done: Generated | None = None
+    done: Generated | Failed | None = None
 
 
 class Generator(Protocol):
@@ -59,7 +62,10 @@ class Generator(Protocol):
         """Forget a job; one that has ended or was never there is no mistake."""
 
     def step(self) -> list[Piece]:
-        """Move what runs by one token; nothing where nothing runs."""
+        """Move what runs by one token; nothing where nothing runs. What it raises is no single job's fault."""
+
+    def reset(self) -> None:
+        """Forget every job, whatever state a step that raised left them in."""
 
 
 def generate(
@@ -67,21 +73,30 @@ def generate(
     prompts: Sequence[str],
     max_new_tokens: Sequence[int],
     left: Callable[[], Collection[int]] = tuple,
-) -> list[Generated]:
+    steps: Steps = UNREPORTED,
+) -> list[Generated | Failed]:
     """One answer a prompt, in order, each of at most its own number of tokens.
 
     `left` tells between two steps at which places nobody waits any more: their answers are empty.
     """
-    jobs = generator.submit(prompts, max_new_tokens)
-    answers: dict[int, Generated] = {}
-    while True:
-        for place in left():
-            if jobs[place] not in answers:
-                generator.cancel(jobs[place])
-                answers[jobs[place]] = Generated("", 0, 0)
-        if len(answers) == len(jobs):
-            break
-        answers |= {piece.job: piece.done for piece in generator.step() if piece.done is not None}
+    try:
+        jobs = generator.submit(prompts, max_new_tokens)
+        answers: dict[int, Generated | Failed] = {}
+        kind, size = "prefill", sum(map(len, prompts))
+        while True:
+            for place in left():
+                if jobs[place] not in answers:
+                    generator.cancel(jobs[place])
+                    answers[jobs[place]] = Generated("", 0, 0)
+            if len(answers) == len(jobs):
+                break
+            with steps.step(kind, size):
+                pieces = generator.step()
+            answers |= {piece.job: piece.done for piece in pieces if piece.done is not None}
+            kind, size = "decode", len(jobs)
+    except BaseException:
+        generator.reset()
+        raise
     return [answers[job] for job in jobs]
 
 

@@ -6,6 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/completions, with `stream
 import asyncio
 import itertools
 import json
+import logging
 import os
 import queue
 import threading
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from servers.rag.failed import Failed
 from servers.rag.generation import Generated, Piece
 from servers.rag.models import ModelError
 
@@ -26,15 +28,19 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenAIGenerator", "build"]
 
+log = logging.getLogger(__name__)
 _DATA = b"data:"
+_EVENT = b"event:"
 _STEP_S = 0.01
+_INVALID = (400, 413, 422)
+_BUSY = 429
 
 
 class OpenAIGenerator:
     """Each prompt is a streamed request, on an event loop in a thread; `step` gives what has come since the last one.
 
-    How many fit the model is the other server's to say: its refusal fails the step. A step waits a moment for the first
-    piece and no longer, so that others can join meanwhile.
+    How many tokens fit the model is the other server's to say. What it refuses or fails at is that prompt's failure. A
+    step waits a moment for the first piece and no longer, so that others can join meanwhile.
     """
 
     joins = True
@@ -48,12 +54,16 @@ class OpenAIGenerator:
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._numbers = itertools.count()
-        self._came: queue.SimpleQueue[Piece | Exception] = queue.SimpleQueue()
+        self._came: queue.SimpleQueue[Piece] = queue.SimpleQueue()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="openai", daemon=True)
+        self._closing = asyncio.Event()
+        self._is_open = threading.Event()
+        self._session: aiohttp.ClientSession
+        self._tasks = asyncio.TaskGroup()
+        self._thread = threading.Thread(target=self._run, name="openai", daemon=True)
         self._thread.start()
-        self._session: aiohttp.ClientSession = self._wait(self._opened())
+        self._is_open.wait()
         try:
             self.model: str = self._wait(self._chosen(model))
         except BaseException:
@@ -76,34 +86,37 @@ class OpenAIGenerator:
         self._wait(self._stopped([job]))
 
     def step(self) -> list[Piece]:
-        """All that has come. Raises what a request failed with."""
+        """All that has come."""
         come = []
         with suppress(queue.Empty):
             come.append(self._came.get(timeout=_STEP_S if self._running else 0.001))
         while not self._came.empty():
             come.append(self._came.get())
-        pieces = []
-        for piece in come:
-            if isinstance(piece, Exception):
-                self._wait(self._stopped(list(self._running)))
-                raise piece
-            pieces.append(piece)
-        return pieces
+        return come
+
+    def reset(self) -> None:
+        """Close every connection."""
+        self._wait(self._stopped(list(self._running)))
 
     def close(self) -> None:
         """Give up what runs and end the thread."""
-        self._wait(self._stopped(list(self._running)))
-        self._wait(self._session.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.reset()
+        self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
         self._loop.close()
 
     def _wait(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _opened(self) -> aiohttp.ClientSession:
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+
+    async def _serve(self) -> None:
         connector = aiohttp.TCPConnector(limit=0)
-        return aiohttp.ClientSession(headers=self._headers, timeout=self._timeout, connector=connector)
+        session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout, connector=connector)
+        async with session as self._session, self._tasks:
+            self._is_open.set()
+            await self._closing.wait()
 
     async def _chosen(self, model: str | None) -> str:
         """The model's name, one that the server lists."""
@@ -119,7 +132,7 @@ class OpenAIGenerator:
 
     async def _started(self, asked: Sequence[tuple[int, str, int]]) -> None:
         for job, prompt, limit in asked:
-            self._running[job] = asyncio.create_task(self._complete(job, prompt, limit))
+            self._running[job] = self._tasks.create_task(self._complete(job, prompt, limit))
 
     async def _stopped(self, jobs: Sequence[int]) -> None:
         tasks = [self._running.pop(job) for job in jobs if job in self._running]
@@ -129,31 +142,101 @@ class OpenAIGenerator:
             await asyncio.wait(tasks)
 
     async def _complete(self, job: int, prompt: str, limit: int) -> None:
-        """One request, a piece for each part of its answer."""
-        text, usage = "", {"prompt_tokens": 0, "completion_tokens": 0}
+        """One request, a piece for each part of its answer, and at its end the whole answer or why there is none."""
         try:
-            async for part in self._parts(prompt, limit):
-                usage = part.get("usage") or usage
-                more = "".join(choice.get("text") or "" for choice in part.get("choices", ()))
-                if more:
-                    text += more
-                    self._came.put(Piece(job, more))
-            made = Generated(text.strip(), int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
-            self._came.put(Piece(job, None, made))
+            made: Generated | Failed = await self._generated(job, prompt, limit)
+        except _RefusedError as refused:
+            made = refused.failed
+        except (aiohttp.ClientError, TimeoutError) as error:
+            made = _failed("the model server cannot be reached or broke off", error)
         except Exception as error:
-            self._came.put(RuntimeError(f"{self._url}: {error or type(error).__name__}"))
+            made = _failed("the model server's answer cannot be read", error)
         finally:
             self._running.pop(job, None)
+        self._came.put(Piece(job, None, made))
 
-    async def _parts(self, prompt: str, limit: int) -> AsyncIterator[dict[str, Any]]:
+    async def _generated(self, job: int, prompt: str, limit: int) -> Generated:
+        """The whole answer. Raises _RefusedError, or whatever the connection or the parsing raises."""
+        text, usage, has_ended = "", None, False
+        async for part in self._parts(prompt, limit):
+            if part is None:
+                has_ended = True
+                continue
+            if part.get("error"):
+                log.warning("%s: an error in a stream: %s", self._url, json.dumps(part)[:500])
+                raise _RefusedError(Failed("upstream", "the model server failed in the middle of its answer"))
+            usage = part.get("usage") or usage
+            choices = part.get("choices") or ()
+            has_ended |= any(choice.get("finish_reason") for choice in choices)
+            if more := "".join(choice.get("text") or "" for choice in choices):
+                text += more
+                self._came.put(Piece(job, more))
+        if not has_ended:
+            raise _RefusedError(Failed("upstream", "the model server's answer ended before it was whole"))
+        counted = usage or {}
+        return Generated(text.strip(), _tokens(counted, "prompt_tokens"), _tokens(counted, "completion_tokens"))
+
+    async def _parts(self, prompt: str, limit: int) -> AsyncIterator[dict[str, Any] | None]:
+        """The stream's events, and None for `[DONE]`. Raises _RefusedError."""
         body = {"model": self.model, "prompt": prompt, "max_tokens": limit, "stream": True, **self._sampling}
         body["stream_options"] = {"include_usage": True}
         async with self._session.post(f"{self._url}/completions", json=body) as response:
             if response.status != 200:
-                raise RuntimeError(f"HTTP {response.status}: {(await response.text())[:500]}")
+                raise _RefusedError(await _refusal(self._url, response))
+            event = b""
             async for line in response.content:
-                if line.startswith(_DATA) and (data := line.removeprefix(_DATA).strip()) != b"[DONE]":
-                    yield json.loads(data)
+                if line.startswith(_EVENT):
+                    event = line.removeprefix(_EVENT).strip()
+                elif line.startswith(_DATA):
+                    data = line.removeprefix(_DATA).strip()
+                    if event == b"error":
+                        yield {"error": data.decode(errors="replace")}
+                    else:
+                        yield None if data == b"[DONE]" else json.loads(data)
+                elif not line.strip():
+                    event = b""
+
+
+class _RefusedError(Exception):
+    """The model server gave no answer; `failed` is what the client is told."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.text)
+        self.failed = failed
+
+
+async def _refusal(url: str, response: aiohttp.ClientResponse) -> Failed:
+    """What an answer other than 200 means for who asked us: our key and our model's name are not his fault."""
+    said = (await response.content.read(4096)).decode(errors="replace")
+    if response.status in _INVALID:
+        return Failed("invalid", f"the model server refused the prompt: {_message(said)}")
+    if response.status == _BUSY:
+        return Failed("busy", "the model server is too busy", _retry_after_s(response.headers.get("Retry-After")))
+    log.warning("%s: HTTP %d: %s", url, response.status, said[:500])
+    return Failed("upstream", f"the model server failed with HTTP {response.status}")
+
+
+def _message(said: str) -> str:
+    """OpenAI's `error.message`, or the beginning of whatever else there is."""
+    try:
+        return str(json.loads(said)["error"]["message"])[:300]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return said[:300]
+
+
+def _retry_after_s(header: str | None) -> int:
+    """The header's seconds, at least one; one where there is none, or a date."""
+    return max(1, int(header)) if header is not None and header.isdecimal() and len(header) < 6 else 1
+
+
+def _tokens(usage: dict[str, Any], name: str) -> int | None:
+    """How many were counted; None where the server does not say."""
+    return int(usage[name]) if usage.get(name) is not None else None
+
+
+def _failed(text: str, error: Exception) -> Failed:
+    log.warning("%s: %s", text, error or type(error).__name__)
+    return Failed("upstream", text)
 
 
 def build(settings: "Settings", profile: "Profile", *, device: str, dtype: "torch.dtype") -> OpenAIGenerator:

@@ -52,6 +52,10 @@ class StaticGenerator:
         for running in self._running.jobs if self._running else ():
             running.is_cancelled |= running.number == job
 
+    def reset(self) -> None:
+        """Forget those that wait and those that run."""
+        self._waiting, self._running = [], None
+
     @torch.inference_mode()
     def step(self) -> list[Piece]:
         """One token for each row of the batch that runs, or of one made of all that wait."""

@@ -11,7 +11,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-EXIT_PORT_TAKEN = 75  # servers/serve.py
+EXIT_PORT_TAKEN = 75  # servers/exits.py
 
 
 class OwnPort(HTTPServer):

@@ -9,13 +9,37 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from servers.rag.generation import Piece, generate
+from servers.rag.failed import Failed
+from servers.rag.generation import Generated, Piece, generate
 from servers.rag.generation.openai import OpenAIGenerator
 from servers.rag.models import ModelError
 
+REFUSALS = {
+    "bad": (400, Failed("invalid", "the model server refused the prompt: the prompt is too long")),
+    "too large": (413, Failed("invalid", "the model server refused the prompt: the prompt is too long")),
+    "odd": (422, Failed("invalid", "the model server refused the prompt: the prompt is too long")),
+    "busy": (429, Failed("busy", "the model server is too busy", 7)),
+    "locked": (401, Failed("upstream", "the model server failed with HTTP 401")),
+    "forbidden": (403, Failed("upstream", "the model server failed with HTTP 403")),
+    "unknown": (404, Failed("upstream", "the model server failed with HTTP 404")),
+    "broken": (503, Failed("upstream", "the model server failed with HTTP 503")),
+}
+"""Prompts that are refused, with which status, and what becomes of them."""
+
+_MIDDLE = Failed("upstream", "the model server failed in the middle of its answer")
+ENDS: dict[str, tuple[bytes, Failed | Generated]] = {
+    "an event": (b'event: error\ndata: {"message": "out of memory"}\n\n', _MIDDLE),
+    "an error": (b'data: {"error": {"message": "out of memory"}}\n\ndata: [DONE]\n\n', _MIDDLE),
+    "cut off": (b"", Failed("upstream", "the model server's answer ended before it was whole")),
+    "no json": (b"data: {\n\n", Failed("upstream", "the model server's answer cannot be read")),
+    "no usage": (b"data: [DONE]\n\n", Generated("no usage", None, None)),
+    "no mark": (b'data: {"choices": [{"text": "", "finish_reason": "stop"}]}\n\n', Generated("no mark", None, None)),
+}
+"""Prompts whose answers end oddly after their words, how, and what becomes of them."""
+
 
 class Words:
-    """Says the words of a prompt back, one a chunk; `slow` never ends, `bad` is refused."""
+    """Says the words of a prompt back, one a chunk; `slow` never ends, others are refused or end oddly."""
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, object]] = []
@@ -29,8 +53,10 @@ class Words:
         body = await request.json()
         self.bodies.append(body)
         self.headers.append(request.headers.get("Authorization"))
-        if body["prompt"] == "bad":
-            return web.json_response({"error": {"message": "the prompt is too long"}}, status=400)
+        if body["prompt"] in REFUSALS:
+            status = REFUSALS[str(body["prompt"])][0]
+            answer = {"error": {"message": "the prompt is too long"}}
+            return web.json_response(answer, status=status, headers={"Retry-After": "7"})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         words = body["prompt"].split()[: body["max_tokens"]]
@@ -43,6 +69,9 @@ class Words:
         except (ConnectionError, asyncio.CancelledError):
             self.hung_up.set()
             raise
+        if (end := ENDS.get(str(body["prompt"]))) is not None:
+            await response.write(end[0])
+            return response
         usage = {"prompt_tokens": len(body["prompt"].split()), "completion_tokens": len(words)}
         await response.write(b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\ndata: [DONE]\n\n")
         return response
@@ -120,10 +149,12 @@ def test_a_cancelled_request_is_hung_up_on(generator: OpenAIGenerator, served: t
     assert generator.step() == []
 
 
-def test_what_the_other_server_refuses_fails_the_step_and_not_the_next(generator: OpenAIGenerator) -> None:
-    with pytest.raises(RuntimeError, match=r"HTTP 400: .*the prompt is too long"):
-        generate(generator, ["bad"], [3])
-    assert generate(generator, ["fine"], [3])[0].text == "fine"
+def test_what_the_other_server_refuses_or_breaks_off_is_that_prompt_s_failure(generator: OpenAIGenerator) -> None:
+    """Each among the others, in one batch: none of them costs another its answer."""
+    odd = {prompt: failed for prompt, (_, failed) in (REFUSALS | ENDS).items()}
+    prompts = ["fine words", *odd, "more words"]
+    made = dict(zip(prompts, generate(generator, prompts, [3] * len(prompts)), strict=True))
+    assert made == {"fine words": Generated("fine words", 2, 2), **odd, "more words": Generated("more words", 2, 2)}
 
 
 def test_where_nobody_answers_or_the_model_is_unknown_one_line_says_so(served: tuple[Words, str]) -> None:

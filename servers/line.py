@@ -1,0 +1,85 @@
+"""Who waits, in order of arrival, and the earliest of their deadlines. Each step costs the same however many wait."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from heapq import heapify, heappop, heappush
+from itertools import count, islice
+from typing import Generic, Protocol, TypeVar
+
+__all__ = ["Line", "Waiter"]
+
+
+class Waiter(Protocol):
+    """Hashable by identity. `deadline_s` is on a monotonic clock."""
+
+    @property
+    def deadline_s(self) -> float:
+        """When nobody waits for the answer any more."""
+
+
+W = TypeVar("W", bound=Waiter)
+
+
+class Line(Generic[W]):
+    """A queue that anybody may leave from any place."""
+
+    def __init__(self) -> None:
+        self._waiters: OrderedDict[W, None] = OrderedDict()
+        self._deadlines: list[tuple[float, int, W]] = []  # a heap; those who have left are dropped later
+        self._numbers = count()
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiters)
+
+    def __iter__(self) -> Iterator[W]:
+        """Oldest first."""
+        return iter(self._waiters)
+
+    def put(self, waiter: W) -> None:
+        """At the end."""
+        self._waiters[waiter] = None
+        if len(self._deadlines) > 2 * len(self._waiters) + 64:
+            self._deadlines = [known for known in self._deadlines if known[2] in self._waiters]
+            heapify(self._deadlines)
+        heappush(self._deadlines, (waiter.deadline_s, next(self._numbers), waiter))
+
+    def leave(self, waiter: W) -> bool:
+        """Out of the line. -> whether it was in it."""
+        if waiter not in self._waiters:
+            return False
+        del self._waiters[waiter]
+        return True
+
+    def take(self, most: int) -> list[W]:
+        """Out of the line: the oldest, at most so many."""
+        return [self._waiters.popitem(last=False)[0] for _ in range(min(most, len(self)))]
+
+    def pick(self, places: Sequence[int]) -> list[W]:
+        """Out of the line: those at these places, 0 being the oldest."""
+        waiters = list(islice(self._waiters, max(places) + 1))
+        picked = [waiters[place] for place in places]
+        for waiter in picked:
+            del self._waiters[waiter]
+        return picked
+
+    def first(self, most: int) -> list[W]:
+        """The oldest, who stay."""
+        return list(islice(self._waiters, most))
+
+    def ends(self) -> tuple[W, W]:
+        """The oldest and the newest; somebody must wait."""
+        return next(iter(self._waiters)), next(reversed(self._waiters))
+
+    def earliest_deadline_s(self) -> float:
+        """Of those who wait; somebody must."""
+        while self._deadlines[0][2] not in self._waiters:
+            heappop(self._deadlines)
+        return self._deadlines[0][0]
+
+    def clear(self) -> list[W]:
+        """Everybody out. -> they, oldest first."""
+        waiters = list(self._waiters)
+        self._waiters.clear()
+        self._deadlines.clear()
+        return waiters

@@ -1,0 +1,98 @@
+"""Who owns a task: a server's long-lived ones, and short ones that live as long as a block. Knows no design.
+
+No other file of this package makes a task outside a TaskGroup, so that none can fail without anybody noticing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+__all__ = ["Background", "TaskEnded", "beside", "unless"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class TaskEnded(RuntimeError):
+    """A task that a server cannot do without has ended; the message names it."""
+
+
+class Background:
+    """The tasks that live as long as a server. The end of the `async with` block cancels them and waits for them.
+
+    A task that fails cancels the block, which then raises the task's error: a server without its batcher must not stay.
+    """
+
+    def __init__(self) -> None:
+        self._group = asyncio.TaskGroup()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_over = False
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over = True
+        for task in tuple(self._tasks):
+            task.cancel()
+        try:
+            await self._group.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    def keep(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """A task that must not end before the block: that it returns is a failure too (TaskEnded)."""
+        task = self.start(work, name=name)
+        task.add_done_callback(self._must_not_return)
+        return task
+
+    def start(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+        """A task that may return before the block ends, and must not fail."""
+        task = self._group.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _must_not_return(self, task: asyncio.Task[None]) -> None:
+        if not self._is_over and not task.cancelled() and task.exception() is None:
+            self._group.create_task(_fail(task.get_name()))
+
+
+async def unless(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`, or None where `event` is set first: the work is then cancelled and waited for."""
+    with beside(event.wait()) as waiting:
+        working = asyncio.create_task(work)
+        try:
+            await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+        finally:
+            working.cancel()
+            await asyncio.wait({working})
+    return None if working.cancelled() else working.result()
+
+
+@contextmanager
+def beside(work: Coroutine[Any, Any, T]) -> Iterator[asyncio.Task[T]]:
+    """A task that runs beside the block and is cancelled at its end; if it fails, the log says so."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_report)
+    try:
+        yield task
+    finally:
+        task.cancel()
+
+
+async def _fail(name: str) -> None:
+    raise TaskEnded(f"the task {name!r} has ended, and nothing can be answered without it")
+
+
+def _report(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("the task %s failed", task.get_name(), exc_info=error)

@@ -1,0 +1,38 @@
+"""The time limits of a server, checked together. Measures no time."""
+
+from dataclasses import dataclass
+
+__all__ = ["TimeLimits", "with_defaults"]
+
+_HANG_S = 5.0
+_TRY_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """In seconds. A hang must be noticed before a try is given up, and a try before its request.
+
+    `hang_s`: an engine that has work and ends no step for that long hangs. `try_timeout_s`: a replica that shows no
+    progress for that long loses its requests to another one. `request_timeout_s`: a request is answered 504.
+    """
+
+    hang_s: float
+    try_timeout_s: float
+    request_timeout_s: float
+
+    def __post_init__(self) -> None:
+        """Raise ValueError unless 0 < hang_s < try_timeout_s <= request_timeout_s."""
+        if not 0 < self.hang_s < self.try_timeout_s <= self.request_timeout_s:
+            raise ValueError(
+                "0 < hang_s < try_timeout_s <= request_timeout_s must hold, got "
+                f"{self.hang_s:g}, {self.try_timeout_s:g}, {self.request_timeout_s:g}"
+            )
+
+
+def with_defaults(*, hang_s: float | None, try_timeout_s: float | None, request_timeout_s: float) -> TimeLimits:
+    """With what is not set: a try gets 30 s and a step 5 s, or, where that is less, the request and half the try."""
+    if try_timeout_s is None:
+        try_timeout_s = min(_TRY_TIMEOUT_S, request_timeout_s)
+    if hang_s is None:
+        hang_s = min(_HANG_S, try_timeout_s / 2)
+    return TimeLimits(hang_s, try_timeout_s, request_timeout_s)

@@ -1,0 +1,63 @@
+"""What a hang is: work, and no step that ended for longer than a step may take."""
+
+import pytest
+
+from servers.progress import Progress
+from servers.rag.steps import Steps
+
+
+def test_an_engine_without_work_never_hangs_and_one_with_work_does_from_its_last_sign_on() -> None:
+    progress = Progress(hang_s=5.0)
+    assert not progress.hangs(1000.0)
+    progress.given(1, 1000.0)
+    assert (progress.hangs(1005.0), progress.hangs(1005.1)) == (False, True)
+    progress.stepped(1005.2)
+    assert (progress.hangs(1010.0), progress.hangs(1010.3)) == (False, True)
+    progress.given(2, 1010.0)
+    assert progress.stalled_s(1010.0) == pytest.approx(4.8), "more work is no progress"
+    progress.ended(1, 1011.0)
+    assert (progress.stalled_s(1012.0), progress.hangs(1016.1)) == (1.0, True), "the second run is still there"
+    progress.ended(2, 1017.0)
+    assert progress.stalled_s(2000.0) == 0.0
+
+
+def test_a_step_that_was_announced_may_take_what_it_said_and_the_next_one_may_not() -> None:
+    progress = Progress(hang_s=5.0)
+    progress.given(1, 0.0)
+    progress.stepped(1.0, 60.0)
+    assert (progress.hangs(60.0), progress.hangs(61.1)) == (False, True)
+    progress.stepped(50.0)
+    assert progress.hangs(55.1)
+
+
+def test_steps_report_now_and_then_and_announce_one_that_may_take_long() -> None:
+    now = 0.0
+    reports: list[tuple[float, float]] = []
+    steps = Steps(lambda allowed_s: reports.append((now, allowed_s)), hang_s=5.0, clock=lambda: now)
+
+    def take(seconds: float, kind: str, size: int = 1) -> None:
+        nonlocal now
+        with steps.step(kind, size):
+            now += seconds
+
+    for _ in range(100):
+        take(0.01, "decode")
+    assert 3 <= len(reports) <= 5, "four times a second"
+    assert {allowed_s for _, allowed_s in reports} == {0.0}
+    take(0.2, "prefill", 100)
+    reports.clear()
+    take(0.2, "prefill", 100)
+    assert all(allowed_s == 0.0 for _, allowed_s in reports), "ten times 0.2 s is less than the limit"
+    reports.clear()
+    take(2.0, "prefill", 1000)
+    assert [allowed_s for _, allowed_s in reports] == pytest.approx([20.0, 0.0]), (
+        "ten times as large, and ten times as much to spare"
+    )
+
+
+def test_a_step_that_raises_reports_nothing() -> None:
+    reports: list[float] = []
+    steps = Steps(reports.append, hang_s=5.0)
+    with pytest.raises(ValueError, match="fails"), steps.step("decode"):
+        raise ValueError("fails")
+    assert reports == []

@@ -1,0 +1,94 @@
+"""Tasks with an owner: what ends by itself ends its server, and no other file of the servers makes one without."""
+
+import ast
+import asyncio
+from pathlib import Path
+
+import pytest
+
+import servers
+from servers.tasks import Background, TaskEnded, beside, unless
+from tests import virtual
+
+SERVERS = Path(servers.__file__).parent
+
+
+def test_a_task_that_fails_or_returns_ends_the_block_with_its_error() -> None:
+    async def fails() -> None:
+        await asyncio.sleep(1.0)
+        raise ZeroDivisionError("a bug")
+
+    async def returns() -> None:
+        await asyncio.sleep(1.0)
+
+    async def block(work: object, *, kept: bool) -> float:
+        async with Background() as background:
+            (background.keep if kept else background.start)(work(), name="batcher")  # type: ignore[operator]
+            await asyncio.sleep(100.0)
+        return virtual.now()
+
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        virtual.run(block(fails, kept=True))
+    with pytest.raises(TaskEnded, match="'batcher' has ended"):
+        virtual.run(block(returns, kept=True))
+    assert virtual.run(block(returns, kept=False)) == 100.0
+
+
+def test_the_end_of_the_block_cancels_and_waits() -> None:
+    ended = []
+
+    async def lives() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(1.0)
+            ended.append(virtual.now())
+
+    async def block() -> None:
+        async with Background() as background:
+            background.keep(lives(), name="lives")
+            await asyncio.sleep(1.0)
+
+    virtual.run(block())
+    assert ended == [2.0]
+
+
+def test_work_goes_on_unless_the_event_comes_first() -> None:
+    async def scenario(at_s: float) -> tuple[str | None, float]:
+        event = asyncio.Event()
+        asyncio.get_running_loop().call_later(at_s, event.set)
+
+        async def work() -> str:
+            await asyncio.sleep(2.0)
+            return "done"
+
+        return await unless(event, work()), virtual.now()
+
+    assert virtual.run(scenario(1.0)) == (None, 1.0)
+    assert virtual.run(scenario(3.0)) == ("done", 2.0)
+
+
+def test_a_task_beside_a_block_that_fails_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def fails() -> None:
+        raise ZeroDivisionError("a bug")
+
+    async def scenario() -> None:
+        with beside(fails()):
+            await asyncio.sleep(1.0)
+
+    virtual.run(scenario())
+    assert "a bug" in caplog.text
+
+
+def test_no_other_file_makes_a_task_that_nobody_owns() -> None:
+    """A task is a TaskGroup's (or a Background's), or tasks.py makes it."""
+    orphans = []
+    for path in sorted(SERVERS.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr="create_task")) if owner in (
+                    "asyncio",
+                    "loop",
+                ):
+                    orphans.append(f"{path.relative_to(SERVERS)}:{node.lineno}")
+    assert [place for place in orphans if not place.startswith("tasks.py")] == []
