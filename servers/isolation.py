@@ -5,6 +5,7 @@ Decides when an engine can answer nothing any more; ends no process.
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
 from servers.rag.failed import Failed
@@ -36,38 +37,23 @@ def trial_question(max_new_tokens: int) -> Ask:
 
 
 class Isolation:
-    """Runs of one pipeline. A run that raises costs no more than its own questions are to blame for."""
+    """Runs of one pipeline. A run that raises costs no more than its own questions are to blame for.
+
+    No question is called a failure before another one was answered: of its neighbours, or else one of our own.
+    """
 
     def __init__(self, pipeline: Runs, steps: Steps, *, max_new_tokens: int) -> None:
         self._pipeline = pipeline
         self._steps = steps
-        self._test = trial_question(max_new_tokens)
-        self._failures = 0
+        self._trial = trial_question(max_new_tokens)
 
     def run(self, asks: Sequence[Ask], left: Callable[[], Collection[int]]) -> list[Answered | Failed]:
         """Answers in order. Raises EngineUnfit."""
         try:
-            answers = self._pipeline.run(asks, left, self._steps)
+            return self._pipeline.run(asks, left, self._steps)
         except Exception as error:
             self.failed(error, len(asks))
-            return [self.alone(ask) for ask in asks]
-        self._failures = 0
-        return answers
-
-    def alone(self, ask: Ask) -> Answered | Failed:
-        """The answer to a question of a run that failed. Raises EngineUnfit."""
-        return self.attempt(lambda: self._pipeline.run([ask], tuple, self._steps)[0])
-
-    def attempt(self, call: Callable[[], T]) -> T | Failed:
-        """What `call` returns, which works for one question. Raises EngineUnfit."""
-        try:
-            answer = call()
-        except Exception as error:
-            log.warning("a question failed alone, too: %s", _text(error))
-            self._count(error)
-            return _INTERNAL
-        self._failures = 0
-        return answer
+        return self.one_by_one(asks)
 
     def failed(self, error: Exception, size: int) -> None:
         """Log a run that raised. Raises EngineUnfit where its process cannot run anything any more."""
@@ -75,18 +61,45 @@ class Isolation:
         if _is_fatal(error):
             raise EngineUnfit(_text(error)) from error
 
-    def _count(self, error: Exception) -> None:
-        """After some failures in a row: is it the questions, or the engine?"""
-        if _is_fatal(error):
-            raise EngineUnfit(_text(error)) from error
-        self._failures += 1
-        if self._failures < _FAILURES:
-            return
+    def one_by_one(self, asks: Sequence[Ask]) -> list[Answered | Failed]:
+        """The answers to questions of a run that failed, each from a run of its own. Raises EngineUnfit."""
+        return self.each([partial(self._alone, ask) for ask in asks])
+
+    def each(self, calls: Sequence[Callable[[], T]], *, own: Callable[[Ask], object] | None = None) -> list[T | Failed]:
+        """What each call returns, which works for one question; a failure where it raises. Raises EngineUnfit.
+
+        `own` does the same with a question of our own; a whole run unless given.
+        """
+        own = own or self._alone
+        outcomes: list[T | Failed] = []
+        in_doubt = 0
+        for call in calls:
+            try:
+                outcomes.append(call())
+                in_doubt = 0
+            except Exception as error:
+                log.warning("a question failed alone, too: %s", _text(error))
+                if _is_fatal(error):
+                    raise EngineUnfit(_text(error)) from error
+                outcomes.append(_INTERNAL)
+                in_doubt += 1
+            if in_doubt == _FAILURES:
+                self._try(own)
+                in_doubt = 0
+        if in_doubt == len(calls) > 0:
+            self._try(own)
+        return outcomes
+
+    def _alone(self, ask: Ask) -> Answered | Failed:
+        [answer] = self._pipeline.run([ask], tuple, self._steps)
+        return answer
+
+    def _try(self, own: Callable[[Ask], object]) -> None:
+        """Is it the questions, or the engine?"""
         try:
-            self._pipeline.run([self._test], tuple, self._steps)
-        except Exception as again:
-            raise EngineUnfit(f"{_text(again)}, for a question of our own too") from again
-        self._failures = 0
+            own(self._trial)
+        except Exception as error:
+            raise EngineUnfit(f"{_text(error)}, for a question of our own too") from error
 
 
 def _is_fatal(error: BaseException) -> bool:

@@ -6,6 +6,8 @@ them. Each ticket with questions is answered once, in any order; one that was gi
 
 import gc
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -109,9 +111,10 @@ def _work_by_steps(flow: Flow, isolation: Isolation, inbox: Inbox, reply: Reply)
         except Exception as error:
             asked = flow.emptied()
             isolation.failed(error, sum(len(asks) for _, asks in asked))
-            answered = [(ticket, [isolation.alone(ask) for ask in asks]) for ticket, asks in asked]
-        for ticket, answers in answered:
-            reply(ticket, answers)
+            answers = iter(isolation.one_by_one([ask for _, asks in asked for ask in asks]))
+            answered = [(ticket, list(islice(answers, len(asks)))) for ticket, asks in asked]
+        for ticket, each in answered:
+            reply(ticket, each)
 
 
 def _begin(flow: Flow, isolation: Isolation, reply: Reply) -> None:
@@ -121,10 +124,9 @@ def _begin(flow: Flow, isolation: Isolation, reply: Reply) -> None:
     except Exception as error:
         came = flow.came()
         isolation.failed(error, sum(len(asks) for _, asks in came))
-        for ticket, asks in came:
-            flow.add(ticket, asks)
-            if (failed := isolation.attempt(flow.begin)) is not None:
-                flow.came()
+        begun = isolation.each([partial(flow.begin_with, *one) for one in came], own=flow.find)
+        for (ticket, asks), failed in zip(came, begun, strict=True):
+            if failed is not None:
                 reply(ticket, [failed] * len(asks))
 
 

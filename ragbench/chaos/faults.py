@@ -3,10 +3,15 @@
 A fault returns when it is done, or never: the end of the load cancels it. Linux and macOS: signals.
 """
 
+import asyncio
 import os
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+
+import aiohttp
+import psutil
 
 from ragbench.chaos.fleet import Replica
 from ragbench.chaos.rubbish import rubbish
@@ -16,7 +21,13 @@ from ragbench.launch import start
 Fault = Callable[[Stage], Awaitable[None]]
 
 HURRY = {"X-Request-Timeout-S": "1"}
+POISON = "poison"
 _READY_TIMEOUT_S = 60.0
+_ENGINE = "servers.engine_process"
+_ORDERED = "a fault to order"
+_ORDERED_S = 30.0
+_LOOK_S = 0.2
+_POISONED = 100
 
 
 async def kill_a_replica(stage: Stage) -> None:
@@ -38,6 +49,43 @@ async def stop_a_replica(stage: Stage) -> None:
     _signal(await stage.a_ready_replica(), signal.SIGSTOP)
 
 
+async def stop_an_engine(stage: Stage) -> None:
+    """SIGSTOP the process that runs the models of a replica, whose front goes on answering."""
+    victim = await stage.a_ready_replica()
+    engines = [child for child in psutil.Process(victim.pid).children() if _ENGINE in child.cmdline()]
+    if not engines:
+        raise ProcessLookupError(f"replica {victim.url} has no process of its own for its models (--engine process)")
+    engines[0].suspend()
+    stage.fault_strikes()
+    await stage.see_replaced(victim)
+
+
+async def see_the_faulty_replica_fail(stage: Stage) -> None:
+    """Wait until the log says that the first replica does what its flags order."""
+    victim = (await stage.fleet.replicas("ready"))[0]
+    log = stage.folder / "server.log"
+    async with asyncio.timeout(_ORDERED_S):
+        while _ORDERED not in await asyncio.to_thread(log.read_text, errors="replace"):  # noqa: ASYNC110  a log wakes nobody
+            await asyncio.sleep(_LOOK_S)
+    stage.fault_strikes()
+    await stage.see_replaced(victim)
+
+
+async def ask_poisoned_questions(stage: Stage) -> None:
+    """A hundred, one after another: each must fail, alone, and end no replica."""
+    before = {replica.pid for replica in await stage.fleet.replicas()}
+    statuses: Counter[int] = Counter()
+    async with aiohttp.ClientSession() as session:
+        for number in range(_POISONED):
+            async with session.post(f"{stage.fleet.url}/rag", json={"query": f"{POISON} {number}"}) as answer:
+                statuses[answer.status] += 1
+    stage.fault_is_over()
+    ended = before - {replica.pid for replica in await stage.fleet.replicas()}
+    stage.figures |= {"poisoned": _POISONED, "poisoned_500": statuses[500], "replicas_ended": len(ended)}
+    if ended or statuses[500] < _POISONED:
+        stage.mishaps.append(f"poisoned questions were answered {dict(statuses)}, and {len(ended)} replicas ended")
+
+
 async def stop_the_replacement(stage: Stage) -> None:
     """SIGKILL a replica, and SIGSTOP the next one while it starts, so that it is never ready."""
     _signal(await stage.a_ready_replica(), signal.SIGKILL)
@@ -46,7 +94,10 @@ async def stop_the_replacement(stage: Stage) -> None:
 
 async def register_rubbish(stage: Stage) -> None:
     """A replica that is ready and answers rubbish."""
-    await stage.fleet.register(await stage.until_the_end.enter_async_context(rubbish()))
+    url = await stage.until_the_end.enter_async_context(rubbish())
+    await stage.fleet.register(url)
+    stage.fault_strikes()
+    await stage.see_replaced(Replica(url, None, "ready", 0), needs_successor=False)
 
 
 async def register_a_slow_replica(stage: Stage) -> None:

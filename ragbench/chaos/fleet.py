@@ -30,6 +30,12 @@ class Replica:
     pid: int | None
     state: str
     outstanding: int
+    ejected: bool = False
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the fleet sends it requests."""
+        return self.state == "ready" and not self.ejected
 
 
 class Fleet:
@@ -62,8 +68,17 @@ class Fleet:
         """Those in that state, or all; none where the fleet does not tell."""
         told = await _fetch(f"{self.url}/replicas")
         entries = told.get("replicas", []) if isinstance(told, dict) else []
-        every = [Replica(it["url"], it.get("pid"), it["state"], it["outstanding"]) for it in entries]
+        every = [
+            Replica(it["url"], it.get("pid"), it["state"], it["outstanding"], it.get("ejected", False))
+            for it in entries
+        ]
         return [replica for replica in every if state in (None, replica.state)]
+
+    async def longest_start_s(self) -> float | None:
+        """The longest that a replica took from its start until it was ready; None where the fleet does not tell."""
+        told = await _fetch(f"{self.url}/scaling")
+        starts = told.get("starts", []) if isinstance(told, dict) else []
+        return max((float(start["start_s"]) for start in starts), default=None)
 
     async def retries(self) -> int | None:
         """`rag_retries_total` now, over all labels; None where the fleet does not tell."""

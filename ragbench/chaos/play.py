@@ -16,7 +16,7 @@ from ragbench.chaos.faults import Fault
 from ragbench.chaos.figures import Evidence, Figures, Footprint, send_lag_p99_ms
 from ragbench.chaos.fleet import Fleet, held_by, launch
 from ragbench.chaos.recovery import recovery_s
-from ragbench.chaos.scenarios import LOG_FOLDER, Scenario
+from ragbench.chaos.scenarios import AFTER_CALM, LOG_FOLDER, Scenario
 from ragbench.chaos.stage import Stage, Terms, calm_s, repeated_s
 from ragbench.chaos.tally import Tally, fates, told
 from ragbench.chaos.witness import witness
@@ -36,6 +36,7 @@ _SETTLED_S = 10.0
 _IDLE_S = 15.0
 _LOOK_S = 0.2
 _LAST_S = 5.0
+_FAULT_S = 3.0  # a replica counts from its own start, which is before the load's
 
 
 class NoCapacity(RuntimeError):
@@ -62,7 +63,10 @@ async def play(
     name: str, scenario: Scenario, terms: Terms, *, capacity_rps: float, folder: Path, on_row: OnRow | None = None
 ) -> Tally:
     """The scenario's row; logs go to `folder`. Raises LaunchError."""
-    flags = [flag.replace(LOG_FOLDER, str(folder)) for flag in scenario.flags]
+    flags = [
+        flag.replace(LOG_FOLDER, str(folder)).replace(AFTER_CALM, f"{calm_s(terms.duration_s) + _FAULT_S:g}")
+        for flag in scenario.flags
+    ]
     fleet = await launch([*scenario.wrapper, *terms.fleet, *flags], folder)
     try:
         async with AsyncExitStack() as until_the_end:
@@ -86,6 +90,7 @@ async def play(
         figures={
             "send_lag_p99_ms": send_lag_p99_ms(everything),
             **_own_figures(scenario, stage, act),
+            **stage.figures,
             **act.counts,
             **at_the_end,
         },

@@ -13,7 +13,8 @@ class Scenario:
     """One line of the table. `length`: of its load, in units of --duration-s.
 
     `fault` strikes after the calm, and with `repeats` again and again. `users` makes the load a closed loop, and `load`
-    another share of the capacity than --load. `flags` go to the fleet; `wrapper` is a command that runs it.
+    another share of the capacity than --load. `flags` go to the fleet; `wrapper` is a command that runs it. One that
+    `is_stub_only` orders its fault from the profile stub.
     """
 
     what: str
@@ -27,9 +28,11 @@ class Scenario:
     headers: Mapping[str, str] = field(default_factory=dict)
     hang_up_share: float = 0.0
     figures: Callable[[Evidence], Figures] | None = None
+    is_stub_only: bool = False
 
 
 LOG_FOLDER = "{folder}"  # in a flag: where the scenario's logs go
+AFTER_CALM = "{after_calm_s}"  # in a flag: when the fault is due, counted from a replica's start
 
 
 def _shell(line: str) -> tuple[str, ...]:
@@ -39,6 +42,25 @@ def _shell(line: str) -> tuple[str, ...]:
 SCENARIOS: dict[str, Scenario] = {
     "kill": Scenario("SIGKILL a ready replica, again and again", faults.kill_a_replica, repeats=True),
     "stop": Scenario("SIGSTOP a replica for good", faults.stop_a_replica),
+    "engine_stopped": Scenario("SIGSTOP a replica's engine for good", faults.stop_an_engine),
+    "engine_fails": Scenario(
+        "a replica's engine fails every run from some moment on",
+        faults.see_the_faulty_replica_fail,
+        flags=("--faulty-replica", "engine", "--stub-fault-after-s", AFTER_CALM),
+        is_stub_only=True,
+    ),
+    "batcher_ends": Scenario(
+        "a replica's batcher ends",
+        faults.see_the_faulty_replica_fail,
+        flags=("--faulty-replica", "batcher", "--stub-fault-after-s", AFTER_CALM),
+        is_stub_only=True,
+    ),
+    "poison": Scenario(
+        "a question that fails every batch that it is in, 100 times in a row",
+        faults.ask_poisoned_questions,
+        flags=("--stub-poison", faults.POISON),
+        is_stub_only=True,
+    ),
     "garbage": Scenario("a registered replica answers rubbish", faults.register_rubbish),
     "slow": Scenario("a registered replica is ten times slower", faults.register_a_slow_replica),
     "never_ready": Scenario(

@@ -11,6 +11,7 @@ import numpy as np
 from ragbench.arrivals import Span
 from ragbench.chaos.exchange import Exchange
 from ragbench.chaos.fleet import Fleet, Replica
+from ragbench.chaos.replacement import watch
 from ragbench.chaos.witness import Manner, witness
 from ragbench.client import Clock
 from ragbench.load import fire
@@ -61,6 +62,7 @@ class Stage:
     """A scenario while it runs.
 
     `faults_s`: when it broke; `mishaps`: why it could not be broken.
+    `figures`: what the fault itself measured.
     `crowd`: what became of requests beside those of the load itself; `crowd_s`: from when until when they were due.
     """
 
@@ -75,6 +77,11 @@ class Stage:
     mishaps: list[str] = field(default_factory=list)
     crowd: list[Exchange] = field(default_factory=list)
     crowd_s: tuple[float, float] = (0.0, 0.0)
+    figures: dict[str, float | None] = field(default_factory=dict)
+
+    def fault_strikes(self) -> None:
+        """Recovery counts from now, when it broke, not from when the fault was due."""
+        self.faults_s[-1] = self.clock()
 
     def fault_is_over(self) -> None:
         """Recovery counts from now, not from when the fault began."""
@@ -83,6 +90,13 @@ class Stage:
     def fault_ended_with_the_crowd(self) -> None:
         """Recovery counts from when the last of the crowd's requests was due."""
         self.faults_s[-1] = self.crowd_s[1]
+
+    async def see_replaced(self, victim: Replica, *, needs_successor: bool = True) -> None:
+        """Measure from now, when the fault strikes, how soon the fleet leaves the victim alone and has another."""
+        limit_s = 2 * self.terms.duration_s / 3
+        seen = await watch(self.fleet, victim, limit_s=limit_s, needs_successor=needs_successor)
+        self.figures |= seen.figures
+        self.mishaps += seen.mishaps
 
     async def a_ready_replica(self) -> Replica:
         """One of those that the fleet started itself, by chance; waits until there is one."""

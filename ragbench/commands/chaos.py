@@ -60,6 +60,8 @@ def chaos(  # noqa: PLR0913, PLR0917  an option each
         fleets = {name: replace(terms, fleet=_argv(f"{peer.command} {STUB}")) for name, peer in PEERS.items()}
         parts = [Part(name, peer.scenario, fleets[name]) for name, peer in PEERS.items()]
     else:
+        if not terms.echoes:
+            names = _without_stub_only(names, is_default=not scenarios)
         fleets = {"capacity": terms}
         parts = [Part(name, SCENARIOS[name], terms) for name in names]
     allow_files([])
@@ -75,6 +77,14 @@ def chaos(  # noqa: PLR0913, PLR0917  an option each
     _tell(table, tallies, out)
     if len(tallies) < len(parts) or not (peers or all(tally.is_whole for tally in tallies)):
         raise typer.Exit(1)
+
+
+def _without_stub_only(names: Sequence[str], *, is_default: bool) -> list[str]:
+    """Those that a fleet without the profile stub can play. Raises StudyError where another was asked for."""
+    ordered = [name for name in names if SCENARIOS[name].is_stub_only]
+    if ordered and not is_default:
+        raise StudyError([f"{', '.join(ordered)}: the fault is one to order, from a fleet with --profile stub alone"])
+    return [name for name in names if name not in ordered]
 
 
 @dataclass(frozen=True, slots=True)

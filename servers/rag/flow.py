@@ -86,6 +86,18 @@ class Flow:
         coming, self._coming = self._coming, []
         return coming
 
+    def find(self, ask: Ask) -> None:
+        """Embed and retrieve for a question that nobody asked. Those that run are not touched."""
+        self._pipeline.find([ask], self._steps)
+
+    def begin_with(self, ticket: int, asks: Sequence[Ask]) -> None:
+        """Take in these alone, or, where that raises, not."""
+        self._coming = [(ticket, asks)]
+        try:
+            self.begin()
+        finally:
+            self._coming = []
+
     def begin(self) -> None:
         """Embed and retrieve for those who came, and have the generator take them in. Touches none that runs."""
         if not self._coming:

@@ -187,3 +187,20 @@ def test_nobody_waits_longer_beyond_its_turn_than_it_may(
         waiting = [n for place, n in enumerate(waiting) if place not in places]
         last, now = decision.count, now + 0.1
     assert all(started[n] - turn[n] <= max_wait_s + 1e-9 for n in started)
+
+
+@pytest.mark.parametrize(("count", "picked"), [(0, None), (-1, None), (2, (0,)), (2, (0, 0)), (1, (-1,)), (0, ())])
+def test_a_batch_is_somebody_and_its_places_are_as_many_and_different(
+    count: int, picked: tuple[int, ...] | None
+) -> None:
+    with pytest.raises(ValueError, match=r"count must be >= 1|different places >= 0"):
+        Close(count, "odd", picked)
+
+
+def test_a_batch_is_of_those_who_wait() -> None:
+    Close(9, "all there are").check(3)
+    Close(2, "picked", (2, 0)).check(3)
+    with pytest.raises(ValueError, match=r"picked must name places < 2, got \(2, 0\)"):
+        Close(2, "picked", (2, 0)).check(2)
+    with pytest.raises(ValueError, match="nothing waits"):
+        Close(1, "lone").check(0)

@@ -58,3 +58,11 @@ def test_back_after_one_trial_and_then_slowly() -> None:
 def test_odd_rules_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         HealthRules(**bad)
+
+
+def test_one_that_may_not_go_stays_and_goes_with_the_next_failure_once_it_may() -> None:
+    health = Health(HealthRules(failures=2))
+    assert not any(health.failed(now, is_unreachable=False, may_go=False) for now in (1.0, 2.0, 3.0))
+    assert health.may_be_asked(3.0, 9)
+    assert health.failed(4.0, is_unreachable=False)
+    assert not health.may_be_asked(4.0, 0)

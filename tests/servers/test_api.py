@@ -240,3 +240,12 @@ async def test_the_schema_describes_the_route_that_starlette_serves(client: http
     assert set(route["responses"]) == {"200", "413", "422", "429", "503", "504"}
     assert {"Question", "Answer", "Document", "Usage"} <= set(schema["components"]["schemas"])
     assert schema["components"]["schemas"]["Question"]["required"] == ["query"]
+
+
+async def test_a_load_that_cannot_be_told_costs_its_header_and_not_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    def load() -> str:
+        raise ZeroDivisionError("a bug")
+
+    state = State(ready=True, replica="r1", load=load)
+    assert state.headers() == {"X-Replica": "r1"}
+    assert "the load could not be told" in caplog.text

@@ -1,6 +1,7 @@
 """The balancer against real HTTP replicas that answer, refuse, hang, talk rubbish, or drop the connection."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -18,6 +19,17 @@ from servers.traffic import queue_s
 Start = Callable[..., Awaitable[Replica]]
 RULES = HealthRules(failures=2, ejection_s=5.0, slow_start_s=0.0)
 LONG = 1000.0  # a deadline that nothing here reaches; the balancer's clock stands at 1
+
+
+STATUSES = {
+    "full": 429,
+    "drains": 503,
+    "fails": 500,
+    "poisoned": 500,
+    "redirects": 302,
+    "lost": 404,
+    "locked": 401,
+}
 
 
 class Clock:
@@ -68,9 +80,9 @@ async def start(asked: Counter[str], seen: list[web.Request]) -> AsyncIterator[S
                 await released.wait()
                 await answer.write(b"last")
                 return answer
-            status = {"full": 429, "drains": 503, "fails": 500, "redirects": 302, "lost": 404, "locked": 401}.get(
-                behaviour, 200
-            )
+            if behaviour == "poisoned":
+                headers["X-Error-Scope"] = "request"
+            status = STATUSES.get(behaviour, 200)
             if behaviour == "rubbish":
                 return web.Response(body=b"\0\1 no JSON", content_type="application/json")
             if behaviour in ("empty", "deep"):
@@ -337,3 +349,62 @@ async def test_is_ready(start: Start, balanced: tuple[Balancer, Roster]) -> None
 )
 def test_the_queue_wait_is_read_from_any_server_timing(header: str, seconds: float) -> None:
     assert queue_s(header) == seconds
+
+
+async def test_an_error_of_the_request_s_own_is_passed_on_and_costs_no_replica_anything(
+    start: Start, balanced: tuple[Balancer, Roster], asked: Counter[str]
+) -> None:
+    balancer, roster = balanced
+    poisoned = await start("poisoned")
+    roster.add(poisoned)
+    roster.add(await start("good"))
+    replies = [await ask(balancer) for _ in range(10)]
+    assert [reply.status for reply in replies] == [500, 200] * 5
+    assert {reply.headers.get("X-Error-Scope") for reply in replies if reply.status == 500} == {"request"}
+    assert asked == {"poisoned": 5, "good": 5}, "nobody else is asked, and it stays in the rotation"
+    assert poisoned.health.out_until_s is None
+
+
+async def test_for_bad_answers_never_more_than_half_are_left_alone_and_never_the_last(
+    start: Start, balanced: tuple[Balancer, Roster]
+) -> None:
+    balancer, roster = balanced
+    bad = [await start("fails") for _ in range(4)]
+    for replica in bad:
+        roster.add(replica)
+    for _ in range(6):
+        with pytest.raises(Unavailable):
+            await ask(balancer)
+    assert sum(replica.health.out_until_s is not None for replica in bad) == 2
+    for replica in bad[:3]:
+        roster.remove(replica)
+    bad[3].health.out_until_s = None
+    for _ in range(6):
+        with pytest.raises(Unavailable):
+            await ask(balancer)
+    assert bad[3].health.out_until_s is None
+    balancer.failed(bad[3], is_unreachable=False, is_silent=True, reason="it hangs, which is another matter")
+    assert bad[3].health.out_until_s is not None
+
+
+async def test_a_run_that_goes_on_is_neither_cut_nor_asked_elsewhere_and_ends_at_its_deadline(
+    start: Start, asked: Counter[str]
+) -> None:
+    """Four times the try's limit, with a sign of progress now and then; without one it is asked elsewhere."""
+    roster = Roster(RULES)
+    balancer = Balancer(roster, round_robin, tries=Tries(timeout_s=0.3))
+    await balancer.open()
+    working = await start("hangs")
+    roster.add(working)
+    asking = asyncio.create_task(ask(balancer, deadline_s=time.monotonic() + 1.2))
+    while not asking.done():
+        await asyncio.sleep(0.05)
+        working.progressed(time.monotonic(), try_timeout_s=0.3)
+        if len(list(roster)) == 1:
+            roster.add(await start("good"))
+    with pytest.raises(DeadlinePassed):
+        await asking
+    assert asked == {"hangs": 1}
+    reply = await ask(balancer, deadline_s=time.monotonic() + 30)
+    assert reply.body == b'["good", ""]'
+    await balancer.close()

@@ -1,6 +1,7 @@
 """The batcher shell in virtual time: what it collects, what it answers, and what happens when something fails."""
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -245,6 +246,35 @@ def test_a_batch_closed_beyond_the_room_keeps_the_places_that_were_picked() -> N
 async def _cut(work: Any) -> None:
     with suppress(TimeoutError):
         await asyncio.wait_for(work, 1.0)
+
+
+def test_a_request_costs_the_same_however_many_wait() -> None:
+    """Counted in calls of functions, of which a look at everybody makes one each."""
+
+    async def calls_of_one(waiting: int) -> int:
+        batcher = make(Pipeline(), admission=Admission(100_000))
+        serving = asyncio.create_task(batcher.serve())
+        asked = [asyncio.create_task(batcher.submit(number)) for number in range(waiting)]
+        await asyncio.sleep(0.01)
+        counted = 0
+
+        def count(*event: object) -> None:
+            nonlocal counted
+            counted += 1
+
+        one = asyncio.create_task(batcher.submit(0))
+        sys.setprofile(count)
+        try:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        finally:
+            sys.setprofile(None)
+        serving.cancel()
+        await asyncio.gather(serving, one, *asked, return_exceptions=True)
+        return counted
+
+    few, many = virtual.run(calls_of_one(20)), virtual.run(calls_of_one(5000))
+    assert many < 1.5 * few, f"{few} calls where 20 wait, {many} where 5,000 do"
 
 
 def test_an_idle_batcher_sleeps_until_something_arrives() -> None:

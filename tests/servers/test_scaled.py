@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 from aiohttp import web
 
 from tests.servers.running import QUESTION, is_alive, running
@@ -62,6 +63,26 @@ async def test_load_scales_up_to_the_maximum_and_a_replica_from_elsewhere_can_jo
         assert (await client.post("/unregister", json={"url": elsewhere.url})).status_code == 422
         load.cancel()
         await asyncio.wait({load})
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_poisoned_question_fails_alone_and_ends_no_engine(count: int, tmp_path: Path) -> None:
+    """A hundred times in a row, among good ones."""
+    fleet = ["--base-port", "18600", "--min-replicas", str(count), "--max-replicas", str(count)]
+    flags = [*fleet, "--profile", "stub", "--stub-batch-s", "0.01", "--stub-poison", "poison"]
+    async with running(tmp_path, "scaled", *flags) as (_, client):
+        before = await replicas(client, "ready")
+
+        async def ask(query: str) -> int:
+            return (await client.post("/rag", json={"query": query})).status_code
+
+        for number in range(100):
+            *good, bad = await asyncio.gather(*(ask(f"good {n}") for n in range(3)), ask(f"poison {number}"))
+            assert (good, bad) == ([200, 200, 200], 500)
+        after = await replicas(client, "ready")
+        assert [replica["pid"] for replica in after] == [replica["pid"] for replica in before]
+        assert not any(replica["ejected"] for replica in after)
+        assert 'rag_failed_questions_total{error="QuestionFailed"} 100.0' in (await client.get("/metrics")).text
 
 
 async def keep_asking(client: httpx.AsyncClient) -> None:

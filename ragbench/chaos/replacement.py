@@ -1,0 +1,73 @@
+"""How long a fleet takes to leave a bad replica alone, and to have another in its place. Breaks nothing."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ragbench.chaos.fleet import Fleet, Replica
+
+__all__ = ["LONGEST_EJECTION_S", "Replacement", "watch"]
+
+LONGEST_EJECTION_S = 10.0
+_DECISION_S = 2.0  # for the third heartbeat, and for the next scaling decision
+_LOOK_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """`ejected_s`: from the fault until the replica gets no more requests; None: it still does.
+
+    `successor_s`: from then until as many are ready as before; None: they are not. `start_s`: the longest start of a
+    replica of this fleet so far, as it says itself.
+    """
+
+    ejected_s: float | None = None
+    successor_s: float | None = None
+    start_s: float | None = None
+    needs_successor: bool = field(default=True, kw_only=True)
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """For the scenario's row."""
+        told = {"ejected_s": self.ejected_s}
+        return told | ({"successor_s": self.successor_s, "start_s": self.start_s} if self.needs_successor else {})
+
+    @property
+    def mishaps(self) -> list[str]:
+        """What took too long."""
+        found = []
+        if self.ejected_s is None or self.ejected_s > LONGEST_EJECTION_S:
+            found.append(f"the bad replica was not ejected within {LONGEST_EJECTION_S:g} s")
+        if self.needs_successor:
+            limit_s = (self.start_s or 0.0) + _DECISION_S
+            if self.successor_s is None or self.successor_s > limit_s:
+                found.append(f"its successor was not ready within {limit_s:.1f} s")
+        return found
+
+
+async def watch(
+    fleet: Fleet,
+    victim: Replica,
+    *,
+    limit_s: float,
+    needs_successor: bool = True,
+    clock: Callable[[], float] | None = None,
+) -> Replacement:
+    """Look at the fleet's own account of it from now on, when the fault strikes, for at most `limit_s`."""
+    now = clock or time.monotonic
+    began_s, before = now(), len(await fleet.replicas("ready"))
+    ejected_s: float | None = None
+    while now() - began_s < limit_s:
+        replicas = await fleet.replicas()
+        if ejected_s is None and not any(
+            it.url == victim.url and it.pid == victim.pid and it.is_asked for it in replicas
+        ):
+            ejected_s = now() - began_s
+            if not needs_successor:
+                return Replacement(ejected_s, needs_successor=False)
+        others = [it for it in replicas if it.is_asked and (it.url, it.pid) != (victim.url, victim.pid)]
+        if ejected_s is not None and len(others) >= before:
+            return Replacement(ejected_s, now() - began_s - ejected_s, await fleet.longest_start_s())
+        await asyncio.sleep(_LOOK_S)
+    return Replacement(ejected_s, None, await fleet.longest_start_s(), needs_successor=needs_successor)
