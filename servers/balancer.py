@@ -4,6 +4,7 @@ Decides nothing: which replica is `policies/routing.py`, which may be asked at a
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Set
@@ -17,18 +18,19 @@ from policies.admission import is_late
 from policies.routing import RoutingPolicy
 from servers import metrics, tracing
 from servers.deadline import TIMEOUT
-from servers.errors import SCOPE, DeadlinePassed, QueueFull, Unavailable
+from servers.errors import DeadlinePassed, QueueFull, Unavailable
 from servers.load import read_load
 from servers.replica import Replica, Roster
-from servers.reply import WHOLE_BYTES, Reply, TryFailed, check, in_parts, read_whole
+from servers.replica_connector import ReplicaConnector
+from servers.reply import Reply, TryFailed, check, in_parts, passed_on, read_bounded, read_start
 from servers.traffic import Traffic, queue_s
 
 __all__ = ["Balancer", "Tries"]
 
 log = logging.getLogger(__name__)
-_PASSED_ON = ("Content-Type", "Server-Timing", "X-Batch-Size", "X-Batch-Close", "X-Replica", "Retry-After", SCOPE)
 _KEEP_IDLE_S = 5.0
 _AT_ONCE_S = 0.002  # before its deadline a try counts as late
+_INFO_BYTES = 1 << 20
 _PATIENCE_S = 1.0  # for news of the replicas, when those that were asked have all broken off
 _OUT_OF_FILES = (23, 24)  # ENFILE, EMFILE: our own want, and no replica's fault
 
@@ -68,7 +70,7 @@ class Balancer:
 
     async def open(self) -> None:
         """Make the connection pool; as many connections as there are requests."""
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_IDLE_S)
+        connector = ReplicaConnector(limit=0, keepalive_timeout=_KEEP_IDLE_S)
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=2.0),
@@ -165,9 +167,10 @@ class Balancer:
         asking = self.session.get(f"{url}/info", headers=self._key, timeout=timeout, allow_redirects=False)
         try:
             async with asking as answer:
-                return dict(await answer.json()) if answer.status == 200 else {}
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+                told = json.loads(await read_bounded(answer, _INFO_BYTES)) if answer.status == 200 else {}
+        except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError):
             return {}
+        return told if isinstance(told, dict) else {}
 
     def _refuse_late(self, deadline_s: float) -> None:
         """Where every replica has so much to do that the answer would be late, say so now. Raises QueueFull."""
@@ -233,9 +236,8 @@ class Balancer:
                         posted = self.session.post(url, data=body, headers=asking, allow_redirects=False)
                         answer = await stack.enter_async_context(posted)
                         check(answer, headers)
-                        length = answer.content_length
-                        is_whole = length is not None and length <= WHOLE_BYTES
-                        content = await read_whole(answer) if is_whole else b""
+                        kept = passed_on(answer.headers)
+                        content, is_whole = await read_start(answer)
             except aiohttp.ClientConnectorError as error:
                 if error.errno in _OUT_OF_FILES:
                     raise Unavailable("this server is out of file descriptors", retry_after_s=1) from error
@@ -250,7 +252,6 @@ class Balancer:
                 if replica.alive_s <= sent_s:
                     self.failed(replica, is_unreachable=False, is_silent=True, reason="it has answered nobody since")
                 raise DeadlinePassed("no replica answered before the deadline") from None
-            kept = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
             now = self._clock()
             if (told := read_load(answer.headers.get("X-Load"))) is not None:
                 replica.told(now, told.outstanding + 1, told.wait_s)  # it has done with this one, and we have not
@@ -260,4 +261,4 @@ class Balancer:
                 self.traffic.waited(now, queue_s(kept.get("Server-Timing", "")))
             if is_whole:
                 return Reply(answer.status, kept, content)
-            return Reply(answer.status, kept, in_parts(answer, stack.pop_all(), left_s=deadline_s - now))
+            return Reply(answer.status, kept, in_parts(answer, stack.pop_all(), content, left_s=deadline_s - now))

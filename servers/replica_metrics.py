@@ -6,10 +6,13 @@ import aiohttp
 
 from servers.metrics_sum import Families, counted, parsed, started_s, text, total
 from servers.replica import Roster
+from servers.replica_connector import ReplicaConnector
+from servers.reply import read_bounded
 
 __all__ = ["ReplicaMetrics"]
 
 _DEADLINE_S = 1.0
+_MOST_BYTES = 1 << 20  # ours say some 20 KB
 _Life = tuple[str, float | None]
 """One process at one address."""
 
@@ -39,7 +42,7 @@ class ReplicaMetrics:
     async def _answers(self) -> dict[_Life, Families]:
         urls = [replica.url for replica in self._roster.in_state("ready", "draining")]
         async with aiohttp.ClientSession(
-            headers=self._headers, timeout=aiohttp.ClientTimeout(total=_DEADLINE_S)
+            connector=ReplicaConnector(), headers=self._headers, timeout=aiohttp.ClientTimeout(total=_DEADLINE_S)
         ) as session:
             found = await asyncio.gather(*(_fetch(session, url) for url in urls))
         return {
@@ -62,6 +65,6 @@ async def _fetch(session: aiohttp.ClientSession, url: str) -> Families | None:
     """A replica's metrics; None where it gives none that can be read."""
     try:
         async with session.get(f"{url}/metrics", allow_redirects=False) as answer:
-            return parsed(await answer.text()) if answer.status == 200 else None
+            return parsed((await read_bounded(answer, _MOST_BYTES)).decode()) if answer.status == 200 else None
     except (aiohttp.ClientError, TimeoutError, ValueError):
         return None

@@ -39,7 +39,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 is any free one")
-    replica: str | None = Field(None, description="name given in X-Replica; the port unless set")
+    replica: str | None = Field(
+        None, pattern=r"^[!-~]{1,100}$", description="name given in X-Replica, printable ASCII; the port unless set"
+    )
     request_timeout_s: float = Field(
         60.0, gt=0, description="a request that takes longer is answered 504; X-Request-Timeout-S asks for less"
     )

@@ -92,7 +92,7 @@ async def start(asked: Counter[str], seen: list[web.Request]) -> AsyncIterator[S
                 return web.Response(body=b"<html>", content_type="text/html")
             if behaviour == "redirects":
                 headers["Location"] = "http://127.0.0.1:1/elsewhere"
-            text = f'["{behaviour}", "{body.decode()}"]'
+            text = f'{{"result": "{behaviour}", "body": "{body.decode()}"}}'
             return web.Response(status=status, text=text, headers=headers, content_type="application/json")
 
         async def ready(request: web.Request) -> web.Response:
@@ -139,7 +139,7 @@ async def test_passes_body_status_and_known_headers(
     balancer, roster = balanced
     roster.add(await start("good"))
     reply = await ask(balancer, b"hello", deadline_s=6.0)
-    assert (reply.status, reply.body) == (200, b'["good", "hello"]')
+    assert (reply.status, reply.body) == (200, b'{"result": "good", "body": "hello"}')
     assert (reply.headers["X-Batch-Size"], reply.headers["X-Batch-Close"]) == ("4", "full")
     assert "X-Secret" not in reply.headers
     assert seen[0].headers["X-Request-Timeout-S"] == "5.000", "what is left of the time goes along"
@@ -176,7 +176,7 @@ async def test_asks_another_replica_when_one_fails(
     roster.add(await start(behaviour))
     roster.add(await start("good"))
     replies = [await ask(balancer) for _ in range(8)]
-    assert {reply.body for reply in replies} == {b'["good", ""]'}
+    assert {reply.body for reply in replies} == {b'{"result": "good", "body": ""}'}
     assert asked["good"] == 8
     if behaviour == "drains":
         assert asked[behaviour] > 2, "it is well, and only busy"
@@ -250,7 +250,7 @@ async def test_a_request_outlives_the_only_replica(start: Start, balanced: tuple
     roster.move(dying, "dead")
     roster.remove(dying)
     roster.add(await start("good"))
-    assert (await waiting).body == b'["good", ""]'
+    assert (await waiting).body == b'{"result": "good", "body": ""}'
 
 
 async def test_the_deadline_holds_for_waiting_and_for_tries(start: Start, clock: Clock) -> None:
@@ -269,7 +269,7 @@ async def test_the_deadline_holds_for_waiting_and_for_tries(start: Start, clock:
     assert hanging.health.out_until_s is None, "the client was short of time, which is no fault of the replica's"
     roster.add(await start("good"))
     replies = [await ask(balancer, deadline_s=loop.time() + 30) for _ in range(2)]
-    assert {reply.body for reply in replies} == {b'["good", ""]'}, "a try has its own limit"
+    assert {reply.body for reply in replies} == {b'{"result": "good", "body": ""}'}, "a try has its own limit"
     await balancer.close()
 
 

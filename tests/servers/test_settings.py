@@ -47,6 +47,13 @@ def test_a_value_out_of_range_says_what_was_wanted_and_got() -> None:
         load(BatchedSettings, ["--max-batch-size", "0"], prog="test")
 
 
+@pytest.mark.attack
+@pytest.mark.parametrize("name", ["größer", "a b", "a\nb", "", "\x01", "a" * 101])
+def test_a_replica_is_named_as_a_header_can_carry_it(name: str) -> None:
+    with pytest.raises(SettingsError, match="replica: String should match"):
+        load(Settings, ["--replica", name], prog="test")
+
+
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(SettingsError, match=r"nowhere.toml: .*No such file"):
         load(Settings, ["--config", "nowhere.toml"], prog="test")
