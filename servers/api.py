@@ -21,12 +21,12 @@ from servers.duplicates import Duplicates, of_request
 from servers.envelope import REQUEST_ID, Envelope
 from servers.errors import SCOPE, RequestError, Unavailable
 from servers.hang_up import or_hang_up
+from servers.load import LOAD
 from servers.openapi import describe
 from servers.settings import Settings
 from servers.tasks import Background
 
 __all__ = [
-    "LOAD",
     "Answer",
     "Design",
     "Document",
@@ -41,7 +41,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-LOAD = "X-Load"
 T = TypeVar("T")
 
 

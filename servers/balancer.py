@@ -19,7 +19,7 @@ from policies.routing import RoutingPolicy
 from servers import metrics, tracing
 from servers.deadline import TIMEOUT
 from servers.errors import DeadlinePassed, QueueFull, Unavailable
-from servers.load import read_load
+from servers.load import LOAD, read_load
 from servers.replica import Replica, Roster
 from servers.replica_connector import ReplicaConnector
 from servers.reply import Reply, TryFailed, check, in_parts, passed_on, read_bounded, read_start
@@ -105,15 +105,21 @@ class Balancer:
     async def forward(self, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
         """Ask replicas until one answers, each at most once. A question has no side effect, so it may be asked again.
 
-        Raises Unavailable when none is left to ask, QueueFull when too many wait already for the first one or the
-        deadline cannot be kept, DeadlinePassed after `deadline_s` on our clock.
+        Raises Unavailable when none is left to ask, QueueFull when those that are left are full, too many wait already
+        for the first one or the deadline cannot be kept, DeadlinePassed after `deadline_s` on our clock.
         """
         self.traffic.arrived(self._clock())
         self._refuse_late(deadline_s)
         tried: set[Replica] = set()
+        shed_s: list[int] = []
         has_answered = False
         while True:
-            replica = self.choose(tried) if has_answered else await self._next(tried, deadline_s)
+            try:
+                replica = self.choose(tried) if has_answered else await self._next(tried, deadline_s)
+            except Unavailable:
+                if not shed_s:
+                    raise
+                raise QueueFull("too busy: every replica is full", retry_after_s=min(shed_s)) from None
             if tried:
                 metrics.RETRIES.inc()
             tried.add(replica)
@@ -122,6 +128,8 @@ class Balancer:
                     return await self._try(replica, body, {**headers, **tracing.headers()}, deadline_s=deadline_s)
             except TryFailed as failure:
                 has_answered |= failure.is_answer
+                if failure.shed_s is not None:
+                    shed_s.append(failure.shed_s)
                 log.debug("replica %s: %s", replica.name, failure)
                 if not failure.is_polite:
                     self.failed(
@@ -235,6 +243,9 @@ class Balancer:
                         url = f"{replica.url}/rag"
                         posted = self.session.post(url, data=body, headers=asking, allow_redirects=False)
                         answer = await stack.enter_async_context(posted)
+                        if (told := read_load(answer.headers.get(LOAD))) is not None:
+                            # it has done with this one, and we have not
+                            replica.told(self._clock(), told.outstanding + 1, told.wait_s)
                         check(answer, headers)
                         kept = passed_on(answer.headers)
                         content, is_whole = await read_start(answer)
@@ -253,8 +264,6 @@ class Balancer:
                     self.failed(replica, is_unreachable=False, is_silent=True, reason="it has answered nobody since")
                 raise DeadlinePassed("no replica answered before the deadline") from None
             now = self._clock()
-            if (told := read_load(answer.headers.get("X-Load"))) is not None:
-                replica.told(now, told.outstanding + 1, told.wait_s)  # it has done with this one, and we have not
             replica.health.answered(now)
             if answer.status == 200:
                 replica.answered(now, now - sent_s, outstanding)

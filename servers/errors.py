@@ -29,7 +29,8 @@ __all__ = [
 ]
 
 SCOPE = "X-Error-Scope"
-"""Header of an error: `request` where another replica would answer the same, so that a balancer asks none."""
+"""Header of an error: `request` where another server would answer the same, so that a balancer asks none; `server`
+where another may have room."""
 
 
 class RequestError(Exception):
@@ -59,6 +60,7 @@ class QueueFull(RequestError):
     """Admission refused the request."""
 
     status = 429
+    scope = "server"
 
 
 class UpstreamBusy(RequestError):

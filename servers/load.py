@@ -3,8 +3,9 @@
 import re
 from typing import NamedTuple
 
-__all__ = ["Told", "read_load", "told_load"]
+__all__ = ["LOAD", "Told", "read_load", "told_load"]
 
+LOAD = "X-Load"
 _FORM = re.compile(r"outstanding=(\d{1,9})(?:;wait_s=(\d{1,9}\.\d{1,6}))?")
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from servers.envelope import OPEN
-from servers.errors import DeadlinePassed, Forbidden, QueueFull, Unavailable
+from servers.errors import SCOPE, DeadlinePassed, Forbidden, QuestionFailed, QueueFull, Unavailable, UpstreamFailed
 from servers.settings import Settings
 
 __all__ = ["Problem", "describe"]
@@ -72,7 +72,8 @@ def _rag(question: str, answer: str) -> dict[str, Any]:
     told = _answer("The answer", answer) | {
         "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()}
     }
-    errors = {str(kind.status): _error(kind.__doc__ or "") for kind in (QueueFull, Unavailable, DeadlinePassed)}
+    kinds = (QueueFull, QuestionFailed, UpstreamFailed, Unavailable, DeadlinePassed)
+    errors = {str(kind.status): _error(kind.__doc__ or "") for kind in kinds}
     asked = {"required": True, "content": {"application/json": {"schema": _model(question)}}}
     return {"summary": "Rag", "requestBody": asked, "responses": {"200": told, **errors}}
 
@@ -93,6 +94,10 @@ def _complete(operation: dict[str, Any], path: str, *, has_key: bool) -> None:
     for status in ("429", "503"):
         if status in operation["responses"]:
             operation["responses"][status]["headers"] = {"Retry-After": _header("integer", "seconds")}
+    for status in ("429", "500", "502"):
+        if status in operation["responses"]:
+            scope = _header("string", "server: another one may have room; request: none would do better")
+            operation["responses"][status].setdefault("headers", {})[SCOPE] = scope
     if "401" in errors:
         operation["responses"]["401"]["headers"] = {"WWW-Authenticate": _header("string", "Bearer")}
 

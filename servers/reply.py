@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from servers.errors import SCOPE, QuestionFailed, Unavailable
+from servers.errors import SCOPE, QuestionFailed, QueueFull, Unavailable
 
 __all__ = ["WHOLE_BYTES", "Reply", "TryFailed", "check", "in_parts", "passed_on", "read_bounded", "read_start"]
 
@@ -17,6 +17,7 @@ WHOLE_BYTES = 1 << 20  # an answer up to this length is read before it is passed
 _ANSWERS = (200, 400, 413, 415, 422, 429, 431, 504)  # passed on; any other status is a fault of the replica's
 _PASSED_ON = ("Content-Type", "Server-Timing", "X-Batch-Size", "X-Batch-Close", "X-Replica", "Retry-After", SCOPE)
 _FIELD = re.compile(r"[\t -~]*")
+_SECONDS = re.compile(r"[0-9]{1,6}")
 _JSON, _EVENTS = "application/json", "text/event-stream"
 
 
@@ -33,7 +34,7 @@ class TryFailed(Exception):
     """A try that another replica may answer.
 
     Nobody listens there; or nothing comes from there; or it answered, but not as it should; or it is well, and says
-    politely that it is busy.
+    politely that it is busy. `shed_s`: its queue is full, and it says when to come back.
     """
 
     def __init__(
@@ -44,19 +45,26 @@ class TryFailed(Exception):
         is_silent: bool = False,
         is_answer: bool = False,
         is_polite: bool = False,
+        shed_s: int | None = None,
     ) -> None:
         super().__init__(why)
         self.is_unreachable = is_unreachable
         self.is_silent = is_silent
         self.is_answer = is_answer
         self.is_polite = is_polite
+        self.shed_s = shed_s
 
 
 def check(answer: aiohttp.ClientResponse, headers: Mapping[str, str]) -> None:
     """Raise TryFailed on an answer that is not one to pass on."""
     if answer.status == Unavailable.status:
         raise TryFailed("it is draining or not ready", is_polite=True)
-    is_own = answer.status >= QuestionFailed.status and answer.headers.get(SCOPE) == "request"
+    scope = answer.headers.get(SCOPE)
+    if answer.status == QueueFull.status and scope == QueueFull.scope:
+        after = answer.headers.get("Retry-After", "")
+        shed_s = int(after) if _SECONDS.fullmatch(after) else 1
+        raise TryFailed("its queue is full", is_answer=True, is_polite=True, shed_s=shed_s)
+    is_own = answer.status >= QuestionFailed.status and scope == QuestionFailed.scope
     if answer.status not in _ANSWERS and not is_own:
         raise TryFailed(f"it answered {answer.status}", is_answer=True)
     if answer.headers.get("Content-Encoding", "identity").lower() != "identity":

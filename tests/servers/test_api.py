@@ -169,6 +169,7 @@ async def test_errors_have_their_status_and_public_text(
     answer = await client.post("/rag", json={"query": query})
     assert (answer.status_code, answer.json()) == (status, {"detail": detail})
     assert answer.headers.get("Retry-After") == retry_after
+    assert answer.headers.get("X-Error-Scope") == ("server" if status == 429 else None)
     assert answer.headers["X-Replica"] == "r1"
     assert answer.headers["X-Request-Id"]
     assert f'rag_requests_total{{status="{status}"}}' in (await client.get("/metrics")).text

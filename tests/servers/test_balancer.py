@@ -23,6 +23,8 @@ LONG = 1000.0  # a deadline that nothing here reaches; the balancer's clock stan
 
 STATUSES = {
     "full": 429,
+    "very full": 429,
+    "no quota": 429,
     "drains": 503,
     "fails": 500,
     "poisoned": 500,
@@ -80,6 +82,8 @@ async def start(asked: Counter[str], seen: list[web.Request]) -> AsyncIterator[S
                 await released.wait()
                 await answer.write(b"last")
                 return answer
+            if behaviour in ("full", "very full"):
+                headers |= {"X-Error-Scope": "server", "Retry-After": "2" if behaviour == "full" else "9"}
             if behaviour == "poisoned":
                 headers["X-Error-Scope"] = "request"
             status = STATUSES.get(behaviour, 200)
@@ -211,10 +215,38 @@ async def test_where_all_are_left_alone_all_are_asked(start: Start, balanced: tu
     assert (await ask(balancer)).status == 200
 
 
-async def test_a_full_replica_speaks_for_itself(start: Start, balanced: tuple[Balancer, Roster]) -> None:
+async def test_a_full_replica_is_passed_over_and_is_well(
+    start: Start, balanced: tuple[Balancer, Roster], asked: Counter[str]
+) -> None:
     balancer, roster = balanced
-    roster.add(await start("full"))
-    assert (await ask(balancer)).status == 429
+    full = await start("full")
+    roster.add(full)
+    roster.add(await start("good"))
+    assert {(await ask(balancer)).status for _ in range(6)} == {200}
+    assert asked["full"] > 2, "it is not left alone for that"
+    assert full.health.out_until_s is None
+    assert full.load(1.0).outstanding == 7, "its refusal says how much it has"
+
+
+async def test_where_all_are_full_the_client_is_told_the_shortest_wait(
+    start: Start, balanced: tuple[Balancer, Roster], asked: Counter[str]
+) -> None:
+    balancer, roster = balanced
+    for behaviour in ("very full", "full", "fails", "very full"):
+        roster.add(await start(behaviour))
+    with pytest.raises(QueueFull, match="every replica is full") as refused:
+        await ask(balancer)
+    assert refused.value.retry_after_s == 2
+    assert asked.total() == 4, "once a replica"
+
+
+async def test_a_refusal_of_what_a_replica_asks_is_passed_on(
+    start: Start, balanced: tuple[Balancer, Roster], asked: Counter[str]
+) -> None:
+    balancer, roster = balanced
+    roster.add(await start("no quota"))
+    roster.add(await start("good"))
+    assert [(await ask(balancer)).status for _ in range(4)] == [429, 200, 429, 200]
 
 
 async def test_all_having_answered_amiss_is_unavailable(
