@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from servers.addresses import Address, is_allowed, is_here, is_loopback, parsed
 from servers.balancer import Balancer
+from servers.callers import is_trusted
 from servers.errors import BadRequest, Forbidden
 from servers.keys import bears
 from servers.replica import Replica, Roster
@@ -67,7 +68,7 @@ def add_routes(app: FastAPI, roster: Roster, balancer: Balancer, *, admin_token:
 
 def may_look(request: Request) -> None:
     """Raise Forbidden off this machine unless the server has keys: then the envelope has seen one of them."""
-    if not request.state.has_key and (request.client is None or not is_loopback(request.client.host)):
+    if not is_trusted(request):
         raise Forbidden("only from this machine, unless the server is started with RAG_API_KEY")
 
 

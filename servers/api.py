@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servers import metrics, tracing
+from servers.callers import is_trusted
 from servers.deadline import time_limit_s
 from servers.duplicates import Duplicates, of_request
 from servers.envelope import REQUEST_ID, Envelope
@@ -41,6 +42,8 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+_TOLD_TO_ALL = ("design", "profile", "embedder", "generator", "versions")
+"""Of `GET /info`: settings and addresses are for this machine alone, or for who has a key."""
 T = TypeVar("T")
 
 
@@ -180,8 +183,9 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> A
         return {"status": "ready"}
 
     @app.get("/info")
-    async def info() -> dict[str, Any]:
-        return {"design": name, "replica": state.replica, "settings": settings.public(), **design.info()}
+    async def info(request: Request) -> dict[str, Any]:
+        told = {"design": name, "replica": state.replica, "settings": settings.public(), **design.info()}
+        return told if is_trusted(request) else {key: told[key] for key in _TOLD_TO_ALL if key in told}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def prometheus() -> Response:

@@ -200,6 +200,36 @@ async def test_info_and_metrics(client: httpx.AsyncClient) -> None:
     assert 'rag_requests_total{status="200"}' in text
 
 
+@pytest.mark.parametrize(
+    ("client_host", "server_host", "sees_all"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("::1", "::1", True),
+        ("::ffff:127.0.0.1", "::ffff:127.0.0.1", True),
+        ("10.0.0.5", "10.0.0.5", True),
+        ("10.0.0.6", "10.0.0.5", False),
+        ("fd00::6", "fd00::5", False),
+    ],
+)
+async def test_a_stranger_is_told_what_runs_there_and_no_settings(
+    client_host: str, server_host: str, state: State, *, sees_all: bool
+) -> None:
+    class Known(Echo):
+        def info(self) -> dict[str, Any]:
+            return {"versions": {"python": "3"}, "generator": "g", "replicas": [{"url": "http://10.0.0.7:1"}]}
+
+    for key, may_see_all in ((None, sees_all), ("key", True)):
+        app = create_app("echo", Settings(api_key=key), Known([]), state)
+        transport = httpx.ASGITransport(app, client=(client_host, 1))
+        host = f"[{server_host}]" if ":" in server_host else server_host
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as session:
+            told = (await session.get("/info", headers={"Authorization": "Bearer key"})).json()
+        if may_see_all:
+            assert (told["settings"]["max_k"], told["replica"], len(told["replicas"])) == (50, "r1", 1)
+        else:
+            assert told == {"design": "echo", "versions": {"python": "3"}, "generator": "g"}
+
+
 async def test_a_client_that_hangs_up_cancels_its_answer(state: State) -> None:
     """Spoken to in plain ASGI: the disconnect message arrives while the answer is being made."""
     cancelled = asyncio.Event()
