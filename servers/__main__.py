@@ -12,7 +12,7 @@ from servers import logs, serve, tracing
 from servers.engine import EngineDied
 from servers.fleet import FleetError
 from servers.rag.models import ModelError
-from servers.settings import Settings, SettingsError, load
+from servers.settings import Settings, SettingsError, ignored_variables, load
 
 log = logging.getLogger(__name__)
 DESIGNS = ("baseline", "batched", "scaled")
@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SettingsError, ValueError) as error:
         return _fail(f"{name}: {error}", status=2)
     logs.configure(name, level=settings.log_level, form=settings.log_format)
+    if ignored := ignored_variables():
+        log.info("variables that Kubernetes made for a service are ignored: %s", ", ".join(ignored))
     try:
         serve.run(name, design, settings)
     except (serve.BindError, ModelError, FleetError, EngineDied) as error:

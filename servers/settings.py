@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from servers.keys import KEY_PATTERN, is_secret
+from servers.kubernetes import service_variables
 from servers.time_limits import TimeLimits, with_defaults
 
-__all__ = ["ENV_PREFIX", "Settings", "SettingsError", "chosen", "flags", "load"]
+__all__ = ["ENV_PREFIX", "Settings", "SettingsError", "chosen", "flags", "ignored_variables", "load"]
 
 ENV_PREFIX = "RAG_"
 S = TypeVar("S", bound="Settings")
@@ -134,6 +135,23 @@ class Settings(BaseSettings):
             request_timeout_s=self.request_timeout_s,
         )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Pydantic's own order; the environment is without the variables that are ignored."""
+        if isinstance(env_settings, EnvSettingsSource):
+            ignored = {name.lower() for name in ignored_variables()}
+            env_settings.env_vars = {
+                name: env_settings.env_vars[name] for name in env_settings.env_vars.keys() - ignored
+            }
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
+
     def public(self) -> dict[str, Any]:
         """The settings in force as JSON values, for `GET /info`, without secrets."""
         return {name: value for name, value in self.model_dump(mode="json").items() if not is_secret(name)}
@@ -161,6 +179,11 @@ def load(settings_class: type[S], argv: Sequence[str], *, prog: str, known: Coll
         )
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(part) for part in error.errors())) from error
+
+
+def ignored_variables() -> list[str]:
+    """Variables of our prefix that are no settings: Kubernetes made them for a service."""
+    return service_variables(os.environ, prefix=ENV_PREFIX)
 
 
 def flags(settings: Settings, *, of: type[Settings], leave_out: Collection[str] = ()) -> list[str]:
@@ -200,12 +223,14 @@ def _from_file(path: str | None) -> dict[str, Any]:
         raise SettingsError(f"--config {path}: wanted UTF-8: {error}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"--config {path}: {error}") from error
-    return {key: value for key, value in values.items() if f"{ENV_PREFIX}{key.upper()}" not in os.environ}
+    outranking = set(os.environ) - set(ignored_variables())
+    return {key: value for key, value in values.items() if f"{ENV_PREFIX}{key.upper()}" not in outranking}
 
 
 def _refuse_unknown_variables(names: Collection[str]) -> None:
     valid = {f"{ENV_PREFIX}{name.upper()}" for name in names}
-    unknown = sorted(key for key in os.environ if key.startswith(ENV_PREFIX) and key not in valid)
+    known = valid.union(ignored_variables())
+    unknown = sorted(key for key in os.environ if key.startswith(ENV_PREFIX) and key not in known)
     if unknown:
         raise SettingsError(f"unknown variables {', '.join(unknown)}; valid are {', '.join(sorted(valid))}")
 
