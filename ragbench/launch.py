@@ -4,6 +4,7 @@ Which server, and what is asked of it, is decided in sweep.py.
 """
 
 import asyncio
+import ipaddress
 import json
 import os
 import shlex
@@ -13,7 +14,7 @@ from asyncio.subprocess import Process
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ragbench.family import family, kill, still_running
 from ragbench.spawn import chunks, signal_group, spawn
@@ -91,7 +92,7 @@ class Server:
         self._log = log
         self._log_offset = 0
         self._members = family(process.pid)
-        self._port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._exit = asyncio.create_task(process.wait(), name="exit of the server")
         self._drain = asyncio.create_task(self._keep_stdout(stdout), name="stdout of the server")
 
@@ -114,9 +115,10 @@ class Server:
 
     async def wait_ready(self, timeout_s: float) -> None:
         """Return when the ready line has come. Raises LaunchError where it does not, or the server ends first."""
-        await asyncio.wait({self._port, self._exit}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if self._port.done():
-            self.url = f"http://127.0.0.1:{self._port.result()}"
+        either: set[asyncio.Future[Any]] = {self._address, self._exit}
+        await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if self._address.done():
+            self.url = f"http://{self._address.result()}"
             self._members |= family(self.pid)
             return
         if self._exit.done():
@@ -187,15 +189,15 @@ class Server:
                 async for chunk in printed:
                     with suppress(OSError):
                         log.write(chunk)
-                    if not self._port.done():
+                    if not self._address.done():
                         *lines, pending = (pending + chunk).split(b"\n")
                         pending = pending[-_LONGEST_LINE:]
-                        self._look_for_port(lines)
+                        self._look_for_address(lines)
 
-    def _look_for_port(self, lines: Sequence[bytes]) -> None:
-        port = next((port for port in map(ready_port, lines) if port is not None), None)
-        if port is not None:
-            self._port.set_result(port)
+    def _look_for_address(self, lines: Sequence[bytes]) -> None:
+        address = next((address for address in map(ready_address, lines) if address is not None), None)
+        if address is not None:
+            self._address.set_result(address)
 
 
 def hurried(grace_s: float) -> float:
@@ -204,16 +206,25 @@ def hurried(grace_s: float) -> float:
     return min(grace_s, HURRIED_GRACE_S) if task is not None and task.cancelling() else grace_s
 
 
-def ready_port(line: bytes) -> int | None:
-    """The port in a ready line `{"ready": true, "port": 40213, "pid": 977}`; None for any other line."""
+def ready_address(line: bytes) -> str | None:
+    """Host and port in a ready line `{"ready": true, "port": 40213, "pid": 977}`; None for any other line.
+
+    The host is 127.0.0.1 unless the line has an IP address under `host`; `::1` becomes `[::1]`.
+    """
     try:
         told = json.loads(line)
     except (ValueError, RecursionError):
         return None
     if not isinstance(told, dict) or told.get("ready") is not True:
         return None
-    port = told.get("port")
-    return port if type(port) is int and 0 < port < 65536 else None
+    port, host = told.get("port"), told.get("host", "127.0.0.1")
+    if type(port) is not int or not 0 < port < 65536 or not isinstance(host, str):
+        return None
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
 
 
 async def start(argv: Sequence[str], *, log: Path, ready_timeout_s: float) -> Server:

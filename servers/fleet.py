@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from servers import exits, metrics
+from servers.addresses import Address
 from servers.child import end, end_of_output, is_ready_line_said, status_of, within
 from servers.gpus import VISIBLE, least_used
 from servers.ports import NoPort, free_port, reachable
@@ -120,7 +121,7 @@ class Fleet:
         except NoPort as error:
             raise FleetError(str(error)) from error
         gpu = least_used(self._start.gpus, (replica.gpu for replica in self._ports))
-        replica = Replica(f"http://{reachable(self._start.host)}:{port}", gpu=gpu)
+        replica = Replica(str(Address(reachable(self._start.host), port)), gpu=gpu)
         self._roster.add(replica)
         self._ports[replica] = port
         further = self._start.first if self._begun == 0 else ()

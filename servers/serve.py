@@ -22,6 +22,7 @@ from servers.addresses import is_loopback
 from servers.api import Design, State, create_app
 from servers.door import Door, allow_descriptors, room_for
 from servers.guarded import guarded
+from servers.ports import place, reachable
 from servers.settings import Settings
 from servers.tasks import Background, beside, unless
 
@@ -75,19 +76,27 @@ class _Server(uvicorn.Server):
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes any free one. Raises BindError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named: asyncio sets TCP_NODELAY only on sockets that say they are TCP, and without it an answer
-    # can wait 40 ms for the client's delayed acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        family, address = place(host, port)
+        # With the protocol named: asyncio sets TCP_NODELAY only on sockets that say they are TCP, and without it an
+        # answer can wait 40 ms for the client's delayed acknowledgement.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    except (OSError, ValueError) as error:  # ValueError: a name that none can have
+        raise _refused(host, port, error) from error
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
+        listener.bind(address)
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        taken = error.errno == errno.EADDRINUSE
-        raise BindError(f"cannot listen on {host}:{port}: {error.strerror or error}", port_taken=taken) from error
+        raise _refused(host, port, error) from error
     return listener
+
+
+def _refused(host: str, port: int, error: OSError | ValueError) -> BindError:
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    why = getattr(error, "strerror", None) or error
+    return BindError(f"cannot listen on {where}: {why}", port_taken=getattr(error, "errno", None) == errno.EADDRINUSE)
 
 
 def run(name: str, design: Design, settings: Settings) -> None:
@@ -121,7 +130,8 @@ async def _serve(name: str, design: Design, settings: Settings, listener: socket
             try:
                 if await unless(stop, _started(design, background)):
                     state.ready = True
-                    print(json.dumps({"ready": True, "port": port, "pid": os.getpid()}), flush=True)
+                    told = {"ready": True, "port": port, "pid": os.getpid(), "host": reachable(listener.getsockname()[0])}
+                    print(json.dumps(told), flush=True)
                     await stop.wait()
                     log.info("draining for at most %g s", settings.drain_s)
             finally:

@@ -38,7 +38,7 @@ class Settings(BaseSettings):
         cli_hide_none_type=True,
     )
 
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: str = Field("127.0.0.1", description="address or name to listen on; :: is every address of IPv6 and IPv4")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 is any free one")
     replica: str | None = Field(
         None, pattern=r"^[!-~]{1,100}$", description="name given in X-Replica, printable ASCII; the port unless set"

@@ -9,7 +9,7 @@ import aiohttp
 import psutil
 import pytest
 
-from ragbench.launch import LaunchError, ready_port, start
+from ragbench.launch import LaunchError, ready_address, start
 from tests.ragbench.running import FAKE, ROOT, fake, fakes_alive
 
 
@@ -26,10 +26,14 @@ def gone(pid):
 
 
 @pytest.mark.parametrize(
-    ("line", "port"),
+    ("line", "address"),
     [
-        (b'{"ready": true, "port": 40213, "pid": 977}', 40213),
-        (b'{"ready": true, "port": 1}\r', 1),
+        (b'{"ready": true, "port": 40213, "pid": 977}', "127.0.0.1:40213"),
+        (b'{"ready": true, "port": 1}\r', "127.0.0.1:1"),
+        (b'{"ready": true, "port": 1, "host": "::1"}', "[::1]:1"),
+        (b'{"ready": true, "port": 1, "host": "10.0.0.5"}', "10.0.0.5:1"),
+        (b'{"ready": true, "port": 1, "host": "a@b/"}', None),
+        (b'{"ready": true, "port": 1, "host": 7}', None),
         (b'{"ready": false, "port": 1}', None),
         (b'{"ready": 1, "port": 1}', None),
         (b'{"ready": true}', None),
@@ -43,8 +47,8 @@ def gone(pid):
         (b"[" * 99_999, None),
     ],
 )
-def test_ready_port(line, port):
-    assert ready_port(line) == port
+def test_ready_address(line, address):
+    assert ready_address(line) == address
 
 
 async def test_start_and_stop(log):

@@ -198,4 +198,4 @@ async def test_ctrl_c_while_loading_stops_at_once(tmp_path: Path) -> None:
 
 
 def test_launcher_and_servers_agree_on_the_ready_line() -> None:
-    assert launch.ready_port(b'{"ready": true, "port": 40213, "pid": 977}') == 40213
+    assert launch.ready_address(b'{"ready": true, "port": 40213, "pid": 977}') == "127.0.0.1:40213"
