@@ -1,6 +1,7 @@
 """The wire: request and answer models, routes, headers, errors to statuses. Knows no design and runs no model."""
 
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 _TOLD_TO_ALL = ("design", "profile", "embedder", "generator", "versions")
 """Of `GET /info`: settings and addresses are for this machine alone, or for who has a key."""
+_MODEL_BYTES = 600  # one pydantic model without its texts
 T = TypeVar("T")
 
 
@@ -240,7 +242,7 @@ def add_rag_route(
 
     `answer` is given the question and its deadline on the monotonic clock.
     """
-    known: Duplicates[Served] = Duplicates()
+    known: Duplicates[Served] = Duplicates(size=_size)
 
     async def rag(request: Request) -> Response:
         state.require_ready()
@@ -265,6 +267,13 @@ def _question(body: bytes) -> Question:
         return Question.model_validate_json(body)
     except ValidationError as error:
         raise RequestValidationError([{**part, "loc": ("body", *part["loc"])} for part in error.errors()]) from None
+
+
+def _size(served: Served) -> int:
+    """What it takes in memory, in bytes: its texts, and the objects that hold them."""
+    answer = served.answer
+    texts = [answer.query, answer.result, *(text for one in answer.documents for text in (one.id, one.text))]
+    return _MODEL_BYTES * (2 + len(answer.documents)) + sum(map(sys.getsizeof, texts))
 
 
 def _described(served: Served) -> dict[str, str]:

@@ -22,7 +22,7 @@ _REMEMBERED_BYTES = 65_536
 def add_proxy_route(app: FastAPI, state: State, balancer: Balancer, *, request_timeout_s: float) -> None:
     """The body goes through unread: the replica validates it. The request keeps its id and what is left of its time."""
     state.passes_on = True
-    known: Duplicates[Reply] = Duplicates(keep=_is_small_answer)
+    known: Duplicates[Reply] = Duplicates(size=_size, keep=_is_small_answer)
 
     async def rag(request: Request) -> Response:
         state.require_ready()
@@ -48,3 +48,8 @@ def add_proxy_route(app: FastAPI, state: State, balancer: Balancer, *, request_t
 
 def _is_small_answer(reply: Reply) -> bool:
     return reply.status == 200 and isinstance(reply.body, bytes) and len(reply.body) <= _REMEMBERED_BYTES
+
+
+def _size(reply: Reply) -> int:
+    body = len(reply.body) if isinstance(reply.body, bytes) else 0
+    return body + sum(map(len, reply.headers.values()))

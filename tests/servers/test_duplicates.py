@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from servers.duplicates import Duplicates
+from tests import virtual
 
 
 class Work:
@@ -22,7 +23,7 @@ class Work:
 
 
 async def test_who_comes_meanwhile_waits_for_the_first_and_who_comes_later_is_told() -> None:
-    work, known = Work(), Duplicates[int]()
+    work, known = Work(), Duplicates[int](size=_none)
     asking = [asyncio.create_task(known.once("id", work)) for _ in range(3)]
     other = asyncio.create_task(known.once("another", work))
     await asyncio.sleep(0)
@@ -34,7 +35,7 @@ async def test_who_comes_meanwhile_waits_for_the_first_and_who_comes_later_is_to
 
 
 async def test_when_the_first_leaves_the_next_computes() -> None:
-    work, known = Work(), Duplicates[int]()
+    work, known = Work(), Duplicates[int](size=_none)
     first, second, third = (asyncio.create_task(known.once("id", work)) for _ in range(3))
     await asyncio.sleep(0)
     first.cancel()
@@ -45,7 +46,7 @@ async def test_when_the_first_leaves_the_next_computes() -> None:
 
 
 async def test_a_failure_is_not_remembered() -> None:
-    known = Duplicates[int]()
+    known = Duplicates[int](size=_none)
 
     async def fail() -> int:
         raise RuntimeError("no")
@@ -56,16 +57,61 @@ async def test_a_failure_is_not_remembered() -> None:
 
 
 async def test_what_is_not_to_be_kept_is_forgotten() -> None:
-    work, known = Work(), Duplicates[int](keep=lambda answer: answer > 1)
+    work, known = Work(), Duplicates[int](size=_none, keep=lambda answer: answer > 1)
     work.go.set()
     assert [await known.once("id", work) for _ in range(3)] == [1, 2, 2]
 
 
-async def test_answers_are_forgotten_after_their_time_and_beyond_their_number() -> None:
+async def test_as_many_answers_are_remembered_as_the_bytes_hold() -> None:
     now = 0.0
-    work, known = Work(), Duplicates[int](keep_s=10.0, most=2, clock=lambda: now)
+    known = Duplicates[bytes](size=len, most_bytes=100_000, clock=lambda: now)
+
+    async def ask(key: int, length: int) -> int:
+        return len(await known.once(key, lambda: _later(bytes(length))))
+
+    for key in range(200):
+        await ask(key, 10_000)
+    assert len(known) == 9
+    assert await ask(199, 1) == 10_000, "the newest is remembered"
+    assert await ask(0, 1) == 1, "the oldest is not"
+    assert await ask(1000, 200_000) == 200_000
+    assert len(known) == 0, "one that does not fit leaves no room for others, and goes too"
+    for key in range(2000, 2500):
+        await ask(key, 0)
+    assert len(known) < 100, "an answer of no length takes some room as well"
+
+
+async def test_an_answer_is_remembered_for_its_time_and_no_longer() -> None:
+    now = 0.0
+    work, known = Work(), Duplicates[int](size=_none, keep_s=10.0, clock=lambda: now)
     work.go.set()
-    assert [await known.once(key, work) for key in ("a", "b", "c", "a")] == [1, 2, 3, 4]
-    now = 11.0
-    assert await known.once("x", work) == 5
-    assert await known.once("c", work) == 6
+    assert await known.once("a", work) == 1
+    now = 9.0
+    assert await known.once("a", work) == 1
+    now = 10.0
+    assert await known.once("a", work) == 2
+
+
+def test_answers_go_when_their_time_is_over_though_nobody_asks() -> None:
+    async def asked_and_left() -> list[int]:
+        known = Duplicates[bytes](size=len, keep_s=10.0, clock=virtual.now)
+        left = []
+        for key in range(3):
+            await known.once(key, lambda: _later(b"answer"))
+            await asyncio.sleep(4.0)
+        for _ in range(4):
+            left.append(len(known))
+            await asyncio.sleep(4.0)
+        await known.once("again", lambda: _later(b"answer"))
+        await asyncio.sleep(11.0)
+        return [*left, len(known)]
+
+    assert virtual.run(asked_and_left()) == [2, 1, 0, 0, 0]
+
+
+def _none(answer: int) -> int:
+    return 0
+
+
+async def _later(answer: bytes) -> bytes:
+    return answer
