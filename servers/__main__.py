@@ -9,6 +9,7 @@ from functools import partial
 from types import ModuleType
 
 from servers import logs, serve, tracing
+from servers.api import Design
 from servers.engine import EngineDied
 from servers.fleet import FleetError
 from servers.rag.models import ModelError
@@ -47,13 +48,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     if ignored := ignored_variables():
         log.info("variables that Kubernetes made for a service are ignored: %s", ", ".join(ignored))
     try:
-        serve.run(name, design, settings)
-    except (serve.BindError, ModelError, FleetError, EngineDied) as error:
-        report = log.critical if settings.log_format == "json" else partial(print, file=sys.stderr)
-        report(f"{name}: {error}")
-        return getattr(error, "status", 1)
+        return _run(name, design, settings)
     finally:
         tracing.close()
+
+
+def _run(name: str, design: Design, settings: Settings) -> int:
+    """Serve until told to stop; the exit status. What ends a server before that is told in one line."""
+    report = log.critical if settings.log_format == "json" else partial(print, file=sys.stderr)
+    try:
+        serve.run(name, design, settings)
+    except (serve.BindError, ModelError, FleetError, EngineDied) as error:
+        report(f"{name}: {error}")
+        return getattr(error, "status", 1)
+    except Exception as error:
+        log.exception("a bug, or a fault of this machine")
+        report(f"{name}: stopped by an error that nobody expected: {type(error).__name__}: {error}")
+        return 1
     return 0
 
 

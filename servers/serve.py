@@ -29,6 +29,7 @@ from servers.tasks import Background, beside, unless
 __all__ = ["BindError", "bind", "run", "warn_of_open_door"]
 
 log = logging.getLogger(__name__)
+_STDIN, _CHUNK = 0, 4096
 
 try:
     import uvloop
@@ -172,10 +173,14 @@ def _stop_requested(*, with_parent: bool) -> asyncio.Event:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, event.set)
-    if with_parent:
+    if with_parent and sys.stdin is None:  # closed: nobody holds its other end
+        event.set()
+    elif with_parent:
 
         def watch() -> None:
-            sys.stdin.buffer.read()
+            # Not by way of sys.stdin: a thread that holds its lock makes Python abort at its end.
+            while os.read(_STDIN, _CHUNK):
+                pass
             os.kill(os.getpid(), signal.SIGTERM)
 
         threading.Thread(target=watch, name="parent-watch", daemon=True).start()

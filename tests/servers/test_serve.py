@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 
 import pytest
 
@@ -51,3 +52,28 @@ def test_an_open_door_is_warned_of(
 ) -> None:
     warn_of_open_door(Settings(host=host, api_key=key))
     assert ("asks for no key: set RAG_API_KEY" in caplog.text) is expected
+
+
+FAILS_AT_START = """
+import runpy, sys
+import servers.engine
+
+def fail(settings):
+    raise KeyError("a bug")
+
+servers.engine.load_pipeline = fail
+sys.argv[1:] = "batched --port 0 --stop-with-parent --engine thread --profile stub".split()
+runpy.run_module("servers", run_name="__main__", alter_sys=True)
+"""
+
+
+async def test_an_error_at_start_is_a_traceback_a_line_and_an_ordinary_status() -> None:
+    """Not SIGABRT and a core, as where the interpreter is torn down round a thread that reads stdin."""
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", FAILS_AT_START, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert server.stderr is not None
+    said = (await server.stderr.read()).decode()  # stdin stays open meanwhile: the parent lives
+    assert await server.wait() == 1
+    assert "Traceback" in said
+    assert said.splitlines()[-1] == "batched: stopped by an error that nobody expected: KeyError: 'a bug'"
