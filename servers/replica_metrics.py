@@ -12,20 +12,32 @@ from servers.reply import read_bounded
 __all__ = ["ReplicaMetrics"]
 
 _DEADLINE_S = 1.0
+_MOST_AWAY = 16
 _MOST_BYTES = 1 << 20  # ours say some 20 KB
 _Life = tuple[str, float | None]
 """One process at one address."""
 
 
 class ReplicaMetrics:
-    """Asks the replicas of a roster, and remembers what each had counted when it last answered."""
+    """Asks the replicas of a roster, and remembers what each had counted when it last answered.
+
+    Of those that are gone for good there is one sum. The last `_MOST_AWAY` that were unregistered and may come back are
+    kept apart: their counters would be added twice.
+    """
 
     def __init__(self, roster: Roster, *, api_key: str | None = None) -> None:
         self._roster = roster
         self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._last: dict[_Life, Families] = {}
-        self._gone: dict[_Life, Families] = {}
+        self._registered: set[_Life] = set()
+        self._away: dict[_Life, Families] = {}
+        self._gone: Families = {}
         self._asking = asyncio.Lock()
+
+    @property
+    def remembered(self) -> int:
+        """How many replicas are remembered one by one though they are not on the roster."""
+        return len(self._away)
 
     async def added_to(self, own: str) -> str:
         """The exposition `own` of the fleet with what its replicas add.
@@ -37,28 +49,44 @@ class ReplicaMetrics:
             self._retire(answered)
             self._last |= answered
             silent = [counted(families) for life, families in self._last.items() if life not in answered]
-            return text(total(parsed(own), [*answered.values(), *silent, *self._gone.values()]))
+            return text(total(parsed(own), [*answered.values(), *silent, *self._away.values(), self._gone]))
 
     async def _answers(self) -> dict[_Life, Families]:
-        urls = [replica.url for replica in self._roster.in_state("ready", "draining")]
+        asked = self._roster.in_state("ready", "draining")
         async with aiohttp.ClientSession(
             connector=ReplicaConnector(), headers=self._headers, timeout=aiohttp.ClientTimeout(total=_DEADLINE_S)
         ) as session:
-            found = await asyncio.gather(*(_fetch(session, url) for url in urls))
-        return {
-            (url, started_s(families)): families
-            for url, families in zip(urls, found, strict=True)
-            if families is not None
-        }
+            found = await asyncio.gather(*(_fetch(session, replica.url) for replica in asked))
+        answered: dict[_Life, Families] = {}
+        for replica, families in zip(asked, found, strict=True):
+            if families is not None:
+                life = replica.url, started_s(families)
+                answered[life] = families
+                if replica.registered:
+                    self._registered.add(life)
+        return answered
 
     def _retire(self, answered: dict[_Life, Families]) -> None:
-        """Keep apart those who are gone. One that was unregistered may come back, and is counted once."""
+        """Keep apart those who may come back, add up those who will not."""
         for life in answered:
-            self._gone.pop(life, None)
-        taken_over = {url for url, _ in answered}
+            self._away.pop(life, None)
+        answering = {url for url, _ in answered}
         for life in [life for life in self._last if life not in answered]:
-            if life[0] in taken_over or self._roster.find(life[0]) is None:
-                self._gone[life] = counted(self._last.pop(life))
+            is_taken_over = life[0] in answering
+            if not is_taken_over and self._roster.find(life[0]) is not None:
+                continue
+            families = counted(self._last.pop(life))
+            if life in self._registered and not is_taken_over:
+                self._away[life] = families
+            else:
+                self._add(life, families)
+        while len(self._away) > _MOST_AWAY:
+            life = next(iter(self._away))
+            self._add(life, self._away.pop(life))
+
+    def _add(self, life: _Life, families: Families) -> None:
+        self._registered.discard(life)
+        self._gone = total({}, [self._gone, families])
 
 
 async def _fetch(session: aiohttp.ClientSession, url: str) -> Families | None:

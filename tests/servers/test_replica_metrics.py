@@ -86,6 +86,31 @@ async def test_what_a_replica_counted_stays_when_it_is_silent_and_when_it_is_gon
     assert await now(metrics) == (17, 0)
 
 
+async def test_the_counters_of_many_that_are_gone_are_one_sum(fake: Callable[[], Awaitable[Fake]]) -> None:
+    roster = Roster()
+    metrics = ReplicaMetrics(roster)
+    replica, other = await fake(), await fake()
+    for life in range(1, 31):  # our own at one address, each the successor of the last
+        member = Replica(replica.url, state="ready")
+        roster.add(member)
+        replica.says = said(started_s=life, batches=2, depth=1)
+        assert await now(metrics) == (2 * life, 1)
+        roster.remove(member)
+        assert await now(metrics) == (2 * life, 0)
+    assert metrics.remembered == 0
+    for life in range(1, 31):  # and registered ones, each of which may come back
+        member = Replica(other.url, registered=True, state="ready")
+        roster.add(member)
+        other.says = said(started_s=life, batches=3, depth=0)
+        await now(metrics)
+        roster.remove(member)
+        assert await now(metrics) == (60 + 3 * life, 0)
+    assert metrics.remembered <= 16
+    roster.add(Replica(other.url, registered=True, state="ready"))
+    other.says = said(started_s=30, batches=4, depth=0)
+    assert await now(metrics) == (60 + 3 * 30 + 1, 0), "it came back, and is counted once"
+
+
 async def test_a_registered_server_of_another_make_is_left_out(fake: Callable[[], Awaitable[Fake]]) -> None:
     roster = Roster()
     metrics = ReplicaMetrics(roster)
