@@ -131,7 +131,12 @@ async def _serve(name: str, design: Design, settings: Settings, listener: socket
             try:
                 if await unless(stop, _started(design, background)):
                     state.ready = True
-                    told = {"ready": True, "port": port, "pid": os.getpid(), "host": reachable(listener.getsockname()[0])}
+                    told = {
+                        "ready": True,
+                        "port": port,
+                        "pid": os.getpid(),
+                        "host": reachable(listener.getsockname()[0]),
+                    }
                     print(json.dumps(told), flush=True)
                     await stop.wait()
                     log.info("draining for at most %g s", settings.drain_s)

@@ -268,7 +268,7 @@ async def test_the_schema_describes_the_route_that_starlette_serves(client: http
     schema = (await client.get("/openapi.json")).json()
     route = schema["paths"]["/rag"]["post"]
     assert route["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Question"}
-    assert set(route["responses"]) == {"200", "413", "422", "429", "503", "504"}
+    assert set(route["responses"]) == {"200", "413", "422", "429", "500", "502", "503", "504"}
     assert {"Question", "Answer", "Document", "Usage"} <= set(schema["components"]["schemas"])
     assert schema["components"]["schemas"]["Question"]["required"] == ["query"]
 
