@@ -62,7 +62,9 @@ class EngineProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             self._child = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "servers.engine_process", str(theirs.fileno()), pass_fds=[theirs.fileno()]
+                *(sys.executable, "-m", "servers.engine_process", str(theirs.fileno())),
+                stdin=asyncio.subprocess.DEVNULL,  # a library that asks a question there gets no answer
+                pass_fds=[theirs.fileno()],
             )
         reader, self._writer = await asyncio.open_connection(sock=ours)
         background.start(self._read(reader, self._child), name="engine")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from servers.rag import fingerprint
-from servers.rag.models import Profile, missing
+from servers.rag.models import Profile, loading
 
 __all__ = ["DummyEncoder", "Embedder", "Encoder"]
 
@@ -37,10 +37,9 @@ class SentenceEncoder:
     def __init__(self, source: str, *, device: str, dtype: torch.dtype) -> None:
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415  (3 s: not for --weights dummy)
 
-        try:
-            self.module = SentenceTransformer(source, device=device, model_kwargs={"dtype": dtype}).to(dtype).eval()
-        except (OSError, ValueError) as error:
-            raise missing("embedder", source, error) from error
+        with loading("embedder", source):
+            model = SentenceTransformer(source, device=device, trust_remote_code=False, model_kwargs={"dtype": dtype})
+            self.module = model.to(dtype).eval()
         self.made_by: Mapping[str, object] = {
             "model": "a folder" if Path(source).is_dir() else source,
             "weights": fingerprint.of_model(source, self.module),

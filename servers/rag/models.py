@@ -1,13 +1,15 @@
 """The profiles: which pair of models a server runs, and the shapes that dummy weights take. Loads nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PROFILES", "TINY", "ModelError", "Profile", "missing", "profile", "shipped"]
+__all__ = ["PROFILES", "TINY", "ModelError", "Profile", "loading", "profile", "shipped"]
 
 TINY = Path(__file__).parent / "tiny"
+_LONGEST_REASON = 300  # characters
 
 
 class ModelError(RuntimeError):
@@ -104,11 +106,30 @@ def shipped(source: str) -> bool:
     return Path(source).parent == TINY
 
 
-def missing(kind: str, source: str, error: Exception) -> ModelError:
-    """The one line for a model that could not be loaded: what was looked for, where, and what fetches it."""
-    where = "that folder does not hold a model" if Path(source).is_dir() else "neither a folder nor in the hub's cache"
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+@contextmanager
+def loading(kind: str, source: str) -> Iterator[None]:
+    """While a library reads the files of a model: whatever it makes of them, ModelError says in one line."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # damaged and hostile files break the libraries in any way
+        raise _not_loaded(kind, source, error) from error
+
+
+def _not_loaded(kind: str, source: str, error: Exception) -> ModelError:
+    """What was looked for, where, what was wrong, and what to do about it."""
+    name, is_folder = type(error).__name__, Path(source).is_dir()
+    where = "that folder does not hold a model" if is_folder else "neither a folder nor in the hub's cache"
+    if name == "OutOfMemoryError":  # torch's, which is not imported here
+        where = "the device has too little memory"
+    reason = (str(error).strip() or name).splitlines()[0][:_LONGEST_REASON]
+    if name == "UnpicklingError":  # torch's text advises to load it all the same
+        reason = "its pickled weights are damaged or hold more than tensors, which could run code"
+    elif not isinstance(error, OSError | ValueError):
+        reason = f"{name}: {reason}"
+    wanted = "Name another folder" if is_folder else f"Fetch it with `hf download {source}`, name a folder"
     return ModelError(
-        f"{kind} {source!r} could not be loaded: {where} ({reason}). Fetch it with `hf download {source}`, "
-        f"name a folder with --{kind} PATH, or measure speed alone with --weights dummy"
+        f"{kind} {source!r} could not be loaded: {where} ({reason}). "
+        f"{wanted} with --{kind} PATH, or measure speed alone with --weights dummy"
     )

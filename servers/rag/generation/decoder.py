@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Dynami
 
 from servers.rag.generation import Generated, Piece
 from servers.rag.generation.rows import Job, Rows
-from servers.rag.models import TINY, ModelError, missing, shipped
+from servers.rag.models import TINY, ModelError, loading, shipped
 
 if TYPE_CHECKING:
     from servers.rag.models import Profile
@@ -105,10 +105,10 @@ def load_decoder(settings: "Settings", profile: "Profile", *, device: str, dtype
             )
     else:
         safetensors = True if shipped(source) else None  # for others the library chooses: OPT has none
-        try:
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=safetensors).to(device)
-        except (OSError, ValueError) as error:
-            raise missing("generator", source, error) from error
+        with loading("generator", source):
+            model = AutoModelForCausalLM.from_pretrained(
+                source, dtype=dtype, trust_remote_code=False, use_safetensors=safetensors, weights_only=True
+            ).to(device)
     positions = int(model.config.max_position_embeddings)
     if settings.max_new_tokens >= positions:
         raise ModelError(
@@ -123,7 +123,5 @@ def load_tokenizer(settings: "Settings", profile: "Profile") -> Any:
     source = settings.generator or profile.generator
     if settings.weights == "dummy" and profile.generator_config is not None:
         source = str(TINY / "reader")
-    try:
-        return AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise missing("generator", source, error) from error
+    with loading("generator", source):
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)

@@ -29,8 +29,8 @@ class Reader:
     """Greedy answers in fp32: prompts in, answers out, whatever the batch."""
 
     def __init__(self, folder: Path = READER) -> None:
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False).eval()
         self.config = GenerationConfig(
             do_sample=False, max_new_tokens=MAX_NEW_TOKENS,
             eos_token_id=self.tokenizer.eos_token_id, pad_token_id=self.tokenizer.pad_token_id,
@@ -52,7 +52,7 @@ def ranked(
     corpus: Sequence[facts.Fact], asked: Sequence[facts.Question], k: int, folder: Path = EMBEDDER
 ) -> np.ndarray:
     """Rows of the k best documents by inner product, (questions, k), best first; ties by lowest row."""
-    model = SentenceTransformer(str(folder), device="cpu")
+    model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False)
     documents = model.encode([fact.text for fact in corpus])
     queries = model.encode([question.query for question in asked])
     return np.argsort(-(queries @ documents.T), axis=1, kind="stable")[:, :k]
