@@ -81,8 +81,13 @@ class Settings(BaseSettings):
 
     corpus: str = Field("facts", description="the documents: facts, squad or jsonl")
     corpus_path: Path | None = Field(None, description='jsonl: file of {"id", "text"} lines; squad: SQuAD v1.1 JSON')
-    corpus_size: int = Field(10_000, ge=1, description="number of facts")
+    corpus_size: int | None = Field(
+        None, ge=1, description="number of documents, the first of a file; 10,000 facts or the whole file unless set"
+    )
     corpus_seed: int = Field(0, ge=0, description="seed of the facts")
+    max_document_chars: int = Field(
+        200_000, ge=1, description="a file with a longer document is refused, with the line that it stands in"
+    )
     cache_dir: Path | None = Field(None, description="where corpus embeddings are kept; ~/.cache/ragbench unless set")
     retriever: str = Field("numpy", description="the top-k search: numpy, numba, torch, cupy or faiss")
     metric: str = Field("ip", description="what is near: ip, cosine, l2 or l1; scores are similarities or distances")

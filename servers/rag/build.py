@@ -72,7 +72,11 @@ def build(settings: Settings) -> Pipeline:
         torch.set_num_threads(threads)
         threadpool_limits(threads)
     documents = corpus.load(
-        settings.corpus, path=settings.corpus_path, size=settings.corpus_size, seed=settings.corpus_seed
+        settings.corpus,
+        path=settings.corpus_path,
+        size=settings.corpus_size,
+        seed=settings.corpus_seed,
+        max_chars=settings.max_document_chars,
     )
     embedder = _embedder(settings, chosen, device, dtype)
     vectors = cached_vectors(documents, embedder, key=embedder.key, folder=settings.cache_dir or default_cache())

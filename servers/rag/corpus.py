@@ -8,10 +8,13 @@ from itertools import islice
 from pathlib import Path
 
 from servers.rag import squad
-from servers.rag.facts import facts
+from servers.rag.facts import DEFAULT_COUNT, DEFAULT_SEED, facts
 from servers.rag.models import ModelError
+from servers.rag.text_checks import too_long, unwritable
 
 __all__ = ["CORPORA", "Corpus", "load"]
+
+_LONGEST_ID = 1024  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +41,49 @@ class Corpus:
         return len(self.ids)
 
 
-def from_facts(path: Path | None, size: int, seed: int) -> Corpus:
-    """The generated facts."""
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which documents: the first `size` of a file, or all; of facts so many. `max_chars` is the longest text."""
+
+    path: Path | None
+    size: int | None
+    seed: int
+    max_chars: int | None
+
+
+def from_facts(wanted: _Wanted) -> Corpus:
+    """The generated facts, 10,000 unless a size is wanted."""
+    size = DEFAULT_COUNT if wanted.size is None else wanted.size
     try:
-        made = facts(size, seed)
+        made = facts(size, wanted.seed)
     except ValueError as error:
         raise ModelError(f"--corpus-size {size}: {error}") from error
     return Corpus("facts", tuple(fact.id for fact in made), tuple(fact.text for fact in made))
 
 
-def from_jsonl(path: Path | None, size: int, seed: int) -> Corpus:
-    """A user's own file of `{"id", "text"}` lines, at most `size` of them."""
+def from_jsonl(wanted: _Wanted) -> Corpus:
+    """A user's own file of `{"id", "text"}` lines."""
+    path = wanted.path
     if path is None:
         raise ModelError('the jsonl corpus needs --corpus-path FILE with one {"id", "text"} object a line')
+    lines_of: dict[str, int] = {}
+    texts: list[str] = []
     try:
         with path.open("rb") as lines:
             filled = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-            documents = [_document(line, f"corpus file {path}, line {number}") for number, line in islice(filled, size)]
+            for number, line in islice(filled, wanted.size):
+                where = f"corpus file {path}, line {number}"
+                name, text = _document(line, where, max_chars=wanted.max_chars)
+                if name in lines_of:
+                    raise ModelError(f"{where}: the id {name!r} is there already, in line {lines_of[name]}")
+                lines_of[name] = number
+                texts.append(text)
     except OSError as error:
         raise ModelError(f"corpus file {path}: {error.strerror}") from error
-    return Corpus("jsonl", tuple(name for name, _ in documents), tuple(text for _, text in documents))
+    return Corpus("jsonl", tuple(lines_of), tuple(texts))
 
 
-def _document(line: bytes, where: str) -> tuple[str, str]:
+def _document(line: bytes, where: str, *, max_chars: int | None) -> tuple[str, str]:
     """The id, which may be a number, and the text of one line."""
     try:
         text = line.decode()
@@ -69,25 +92,42 @@ def _document(line: bytes, where: str) -> tuple[str, str]:
     try:
         match json.loads(text.removeprefix("\ufeff")):
             case {"id": str() | int() as name, "text": str() as body}:
+                _check(str(name), body, where, max_chars=max_chars)
                 return str(name), body
     except (ValueError, RecursionError):
         pass  # said below
     raise ModelError(f'{where}: wanted {{"id", "text"}}, got {text.strip()[:80]!r}')
 
 
-def from_squad(path: Path | None, size: int, seed: int) -> Corpus:
-    """The contexts of a SQuAD file, or of the hub data set where no file is given; at most `size` of them."""
-    read = squad.read(path, size)
+def _check(name: str, body: str, where: str, *, max_chars: int | None) -> None:
+    if len(name) > _LONGEST_ID:
+        raise ModelError(f"{where}: the id has {len(name)} characters, at most {_LONGEST_ID} are allowed")
+    if fault := unwritable(name):
+        raise ModelError(f"{where}: the id {fault}")
+    if fault := too_long(body, max_chars) or unwritable(body):
+        raise ModelError(f"{where}: the text {fault}")
+
+
+def from_squad(wanted: _Wanted) -> Corpus:
+    """The contexts of a SQuAD file, or of the hub data set where no file is given."""
+    read = squad.read(wanted.path, wanted.size, max_chars=wanted.max_chars)
     return Corpus("squad", tuple(passage.id for passage in read), tuple(passage.text for passage in read))
 
 
-CORPORA: dict[str, Callable[[Path | None, int, int], Corpus]] = {
+CORPORA: dict[str, Callable[[_Wanted], Corpus]] = {
     "facts": from_facts,
     "squad": from_squad,
     "jsonl": from_jsonl,
 }
 
 
-def load(name: str, *, path: Path | None, size: int, seed: int) -> Corpus:
-    """The corpus of that name. Raises ModelError with one clear line."""
-    return CORPORA[name](path, size, seed)
+def load(
+    name: str,
+    *,
+    path: Path | None = None,
+    size: int | None = None,
+    seed: int = DEFAULT_SEED,
+    max_chars: int | None = None,
+) -> Corpus:
+    """The corpus of that name; of a file the first `size` documents, or all. Raises ModelError with one clear line."""
+    return CORPORA[name](_Wanted(path, size, seed, max_chars))

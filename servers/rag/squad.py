@@ -14,8 +14,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from servers.rag.facts import DEFAULT_COUNT, DEFAULT_SEED, Question, shuffle
+from servers.rag.facts import DEFAULT_SEED, Question, shuffle
 from servers.rag.models import ModelError
+from servers.rag.text_checks import too_long, unwritable
 
 HUB = "rajpurkar/squad"
 HUB_FILE = "plain_text/validation-00000-of-00001.parquet"
@@ -43,14 +44,17 @@ class WrongSchema(ValueError):
     """A place in the file is not as SQuAD's files are; the message names it."""
 
 
-def read(path: Path | None, size: int) -> list[Passage]:
-    """The first `size` contexts of a file, of the hub data set where there is none. Raises ModelError with one line."""
+def read(path: Path | None, size: int | None = None, *, max_chars: int | None = None) -> list[Passage]:
+    """The contexts of a file, of the hub data set where there is none; the first `size` of them, or all.
+
+    Raises ModelError with one line, also where a context has more than `max_chars` characters.
+    """
     path = path or from_hub()
     try:
         paragraphs = (
-            from_parquet(path)
+            from_parquet(path, max_chars=max_chars)
             if path.suffix == ".parquet"
-            else from_json(json.loads(path.read_bytes().decode("utf-8-sig")))
+            else from_json(json.loads(path.read_bytes().decode("utf-8-sig")), max_chars=max_chars)
         )
         return passages(paragraphs, size)
     except OSError as error:
@@ -66,8 +70,8 @@ def read(path: Path | None, size: int) -> list[Passage]:
         raise ModelError(f"corpus file {path}: not {kind} ({str(error).splitlines()[0]})") from error
 
 
-def passages(paragraphs: Iterable[tuple[str, Sequence[Asked]]], size: int) -> list[Passage]:
-    """Each of the first `size` contexts once, with all that is asked on it. Raises WrongSchema."""
+def passages(paragraphs: Iterable[tuple[str, Sequence[Asked]]], size: int | None) -> list[Passage]:
+    """Each of the first `size` contexts, or of all, once, with all that is asked on it. Raises WrongSchema."""
     asked: dict[str, dict[str, Asked]] = {}
     seen: set[str] = set()
     for context, questions in paragraphs:
@@ -75,7 +79,7 @@ def passages(paragraphs: Iterable[tuple[str, Sequence[Asked]]], size: int) -> li
             if question.id in seen:
                 raise WrongSchema(f"the question id {question.id!r} is there twice")
             seen.add(question.id)
-        if context in asked or len(asked) < size:
+        if context in asked or size is None or len(asked) < size:
             asked.setdefault(context, {}).update((question.id, question) for question in questions if question.answers)
     return [
         _passage(f"c{number:05d}", text, questions.values()) for number, (text, questions) in enumerate(asked.items())
@@ -86,15 +90,15 @@ def _passage(document: str, text: str, asked: Iterable[Asked]) -> Passage:
     return Passage(document, text, tuple(Question(one.id, one.query, one.answers, (document,)) for one in asked))
 
 
-def from_json(file: Any) -> Iterator[tuple[str, list[Asked]]]:
+def from_json(file: Any, *, max_chars: int | None = None) -> Iterator[tuple[str, list[Asked]]]:
     """The contexts of SQuAD's JSON, as it was parsed, and what is asked on each. Raises WrongSchema."""
     for article_at, article in _each(file, "data", at=""):
         for paragraph_at, paragraph in _each(article, "paragraphs", at=article_at):
             asked = [_asked(entry, at) for at, entry in _each(paragraph, "qas", at=paragraph_at)]
-            yield _text(paragraph, "context", at=paragraph_at), asked
+            yield _context(paragraph, at=paragraph_at, max_chars=max_chars), asked
 
 
-def from_parquet(path: Path) -> Iterator[tuple[str, list[Asked]]]:
+def from_parquet(path: Path, *, max_chars: int | None = None) -> Iterator[tuple[str, list[Asked]]]:
     """The same of the hub's Parquet file, which has a row for each question."""
     import pandas as pd  # noqa: PLC0415  half a second, which no other corpus needs
 
@@ -103,7 +107,7 @@ def from_parquet(path: Path) -> Iterator[tuple[str, list[Asked]]]:
     for row in rows:
         at = f"row {row.get('id')}"
         entry = row | {"answers": [{"text": text} for text in _value(_value(row, "answers", at), "text", at)]}
-        yield _text(entry, "context", at=at), [_asked(entry, at)]
+        yield _context(entry, at=at, max_chars=max_chars), [_asked(entry, at)]
 
 
 def from_hub() -> Path:
@@ -140,10 +144,19 @@ def _each(parent: Any, key: str, *, at: str) -> Iterator[tuple[str, Any]]:
         yield f"{at}.{key}[{number}]".lstrip("."), entry
 
 
+def _context(parent: Any, *, at: str, max_chars: int | None) -> str:
+    context = _text(parent, "context", at=at)
+    if fault := too_long(context, max_chars):
+        raise WrongSchema(f"{_place(at)}the context {fault}")
+    return context
+
+
 def _text(parent: Any, key: str, *, at: str) -> str:
     text = _value(parent, key, at)
     if not isinstance(text, str) or not text:
         raise WrongSchema(f'{_place(at)}"{key}" must be a text, got {_short(text)}')
+    if fault := unwritable(text):
+        raise WrongSchema(f'{_place(at)}"{key}" {fault}')
     return text
 
 
@@ -178,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the questions of a SQuAD file as JSON lines, for `questions` under [workload] of a study."""
     parser = argparse.ArgumentParser(prog="python -m servers.rag.squad", description=main.__doc__)
     parser.add_argument("file", type=Path, help="SQuAD v1.1 JSON, or the hub data set's Parquet file")
-    parser.add_argument("--size", type=int, default=DEFAULT_COUNT, help="contexts, as --corpus-size (%(default)s)")
+    parser.add_argument("--size", type=int, help="the first so many contexts, as --corpus-size (all)")
     parser.add_argument("--count", type=int, help="questions, in random order (all, in the file's order)")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of that order (%(default)s)")
     options = parser.parse_args(arguments)

@@ -6,6 +6,7 @@ import pytest
 
 from servers.rag.corpus import Corpus, load
 from servers.rag.models import ModelError
+from servers.settings import Settings
 
 
 def test_facts_are_the_same_for_the_same_seed_and_differ_for_another() -> None:
@@ -44,7 +45,15 @@ def test_jsonl_that_is_not_utf_8_names_the_line(tmp_path: Path) -> None:
         ('{"id": null, "text": "x"}\n', "line 1: wanted"),
         ("[" * 100_000, "line 1: wanted"),
         ("", "has no documents"),
-        ('{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}\n', "two documents with one id"),
+        (
+            '{"id": "1", "text": "x"}\n\n{"id": "b", "text": "y"}\n{"id": 1, "text": "z"}\n',
+            "line 4: the id '1' is there already, in line 1",
+        ),
+        (
+            '{"id": "a\\ud800", "text": "x"}\n',
+            r"line 1: the id holds '\\ud800' at character 1, which UTF-8 cannot write",
+        ),
+        ('{"id": "a", "text": "xy\\udfff"}\n', r"line 1: the text holds '\\udfff' at character 2, which UTF-8 cannot"),
     ],
 )
 def test_a_bad_file_is_one_clear_line(tmp_path: Path, content: str, message: str) -> None:
@@ -52,6 +61,34 @@ def test_a_bad_file_is_one_clear_line(tmp_path: Path, content: str, message: str
     path.write_text(content)
     with pytest.raises(ModelError, match=message):
         load("jsonl", path=path, size=10, seed=0)
+
+
+def test_a_pair_of_surrogates_is_one_letter(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_text('{"id": "a", "text": "\\ud83d\\ude00"}\n')
+    assert load("jsonl", path=path).texts == ("\U0001f600",)
+
+
+def test_a_document_that_is_too_long_names_its_line_and_what_allows_it(tmp_path: Path) -> None:
+    path = tmp_path / "long.jsonl"
+    path.write_text('{"id": "a", "text": "12345"}\n{"id": "b", "text": "123456"}\n')
+    with pytest.raises(
+        ModelError, match=r"long.jsonl, line 2: the text has 6 characters, --max-document-chars allows 5"
+    ):
+        load("jsonl", path=path, max_chars=5)
+    assert len(load("jsonl", path=path, max_chars=6)) == 2
+    path.write_text(f'{{"id": "{"a" * 1025}", "text": "1"}}\n')
+    with pytest.raises(ModelError, match=r"line 1: the id has 1025 characters, at most 1024 are allowed"):
+        load("jsonl", path=path)
+
+
+def test_a_file_is_read_whole_unless_a_size_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "many.jsonl"
+    path.write_text("".join(f'{{"id": {number}, "text": "x"}}\n' for number in range(10_001)))
+    assert len(load("jsonl", path=path)) == 10_001
+    assert len(load("jsonl", path=path, size=9)) == 9
+    assert Settings().corpus_size is None
+    assert len(load("facts")) == 10_000
 
 
 def test_a_size_that_the_facts_do_not_have_is_one_clear_line() -> None:

@@ -52,6 +52,31 @@ def test_size_limits_the_contexts_and_keeps_all_that_is_asked_on_them(small: Pat
     assert [question.id for question in one.questions] == ["a", "d"]
 
 
+def test_a_file_is_read_whole_unless_a_size_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entries = [{"context": f"c{n}", "qas": [qa(str(n), "Where?", "there")]} for n in range(10_001)]
+    path = write(tmp_path / "many.json", *entries)
+    assert len(load("squad", path=path)) == 10_001
+    assert squad.main([str(path)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 10_001
+
+
+@pytest.mark.parametrize("field", ["context", "question", "text", "id"])
+def test_text_that_utf_8_cannot_write_names_its_place(tmp_path: Path, field: str) -> None:
+    path = write(tmp_path / "odd.json", {"context": "C", "qas": [qa("I", "Q", "T")]})
+    letter = {"context": "C", "question": "Q", "text": "T", "id": "I"}[field]
+    path.write_text(path.read_text().replace(f'"{letter}"', f'"{letter}\\ud800"'))
+    place = r"data\[0\].paragraphs\[0\]" + {"context": "", "text": r".qas\[0\].answers\[0\]"}.get(field, r".qas\[0\]")
+    with pytest.raises(ModelError, match=rf"odd.json: {place}: \"{field}\" holds '\\ud800' at character 1"):
+        squad.read(path)
+
+
+def test_a_context_that_is_too_long_names_its_place(small: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"paragraphs\[0\]: the context has 29 characters, --max-document-chars allows 28"
+    ):
+        load("squad", path=small, max_chars=28)
+
+
 def test_questions_have_their_answers_once_and_their_context_and_those_without_an_answer_are_left_out(
     small: Path,
 ) -> None:
