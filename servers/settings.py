@@ -122,6 +122,9 @@ class Settings(BaseSettings):
 
     max_k: int = Field(50, ge=1, description="the most documents that a request may ask for")
     max_new_tokens: int = Field(16, ge=1, description="the most tokens of an answer")
+    max_prompt_tokens: int = Field(
+        65_536, ge=1, description="prompt tokens, padding counted, of those that generate; a larger batch runs in parts"
+    )
     temperature: float = Field(0.0, ge=0, description="0 is greedy; above it, answers are sampled")
     seed: int = Field(0, ge=0, description="seed of the sampling and of dummy weights")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from servers.rag.failed import Failed
 from servers.rag.generation import Generated, generate
+from servers.rag.room import fitted
 from servers.rag.steps import UNREPORTED, Steps
 
 if TYPE_CHECKING:
@@ -135,15 +136,13 @@ class Pipeline:
 
     def _prompts(self, found: Sequence[Found], steps: Steps) -> list[str]:
         """One prompt each; where it would not fit the model, the lowest ranked documents are left out of it."""
-        longest = max(one.ask.max_new_tokens for one in found)
-        texts = [[hit.text for hit in one.hits] for one in found]
-        while True:
-            prompts = [self.prompt(one.ask.query, kept) for one, kept in zip(found, texts, strict=True)]
-            with steps.step("tokenise", sum(map(len, prompts))):
-                fits = self.generator.fits(prompts, longest)
-            if all(fit or not kept for fit, kept in zip(fits, texts, strict=True)):
-                return prompts
-            texts = [kept if fit else kept[: len(kept) * 3 // 4] for fit, kept in zip(fits, texts, strict=True)]
+        asked = [(one.ask.query, [hit.text for hit in one.hits]) for one in found]
+        window = self.generator.window
+        if window is None:
+            return [self.prompt(query, texts) for query, texts in asked]
+        rooms = [window.positions - one.ask.max_new_tokens for one in found]
+        with steps.step("tokenise", sum(len(text) for _, texts in asked for text in texts)):
+            return fitted(self.prompt, asked, rooms, window.lengths)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from servers.rag.models import Profile
     from servers.settings import Settings
 
-__all__ = ["BACKENDS", "Generated", "Generator", "Piece", "build", "generate"]
+__all__ = ["BACKENDS", "Generated", "Generator", "Piece", "Window", "build", "generate"]
 
 BACKENDS = {name: f"servers.rag.generation.{name}" for name in ("static", "continuous", "openai")}
 
@@ -45,6 +45,14 @@ class Piece:
     done: Generated | Failed | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """`positions`: the most tokens of a prompt and its answer together; `lengths`: the tokens of each text."""
+
+    positions: int
+    lengths: Callable[[Sequence[str]], Sequence[int]]
+
+
 class Generator(Protocol):
     """A language model that completes prompts. Called from one thread."""
 
@@ -52,8 +60,9 @@ class Generator(Protocol):
     def joins(self) -> bool:
         """Whether what is submitted while others run starts with the next step, or waits until they have ended."""
 
-    def fits(self, prompts: Sequence[str], max_new_tokens: int) -> list[bool]:
-        """Which prompts leave room for their answer within the model's positions."""
+    @property
+    def window(self) -> "Window | None":
+        """What a prompt and its answer must fit into; None where another server decides that."""
 
     def submit(self, prompts: Sequence[str], max_new_tokens: Sequence[int]) -> list[int]:
         """Take prompts in, each with the most tokens its answer may have (>= 1). -> their job numbers."""

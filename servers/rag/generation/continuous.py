@@ -1,7 +1,8 @@
 """Generation in which new prompts join between two steps of those that run, and nobody waits for the longest answer.
 
 A step gives each running row its next token; then those that were submitted meanwhile are read in one padded batch of
-their own, get their first token from it, and join. How many run at a time is the caller's to bound.
+their own, get their first token from it, and join. How many run at a time is the caller's to
+bound; how many tokens they have is bounded by `max_prompt_tokens`.
 """
 
 from typing import TYPE_CHECKING
@@ -34,9 +35,8 @@ class ContinuousGenerator(StaticGenerator):
             pieces, self._running = self._decoder.advance(self._running)
             if self._running is not None and len(self._running.jobs) < before:
                 self._running.trimmed()
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            first, fresh = self._decoder.advance(self._decoder.rows(waiting))
+        if self._waiting and (coming := self._next()):
+            first, fresh = self._decoder.advance(self._decoder.rows(coming))
             pieces += first
             if fresh is not None:
                 self._running = fresh if self._running is None else joined(self._running, fresh)
@@ -45,4 +45,5 @@ class ContinuousGenerator(StaticGenerator):
 
 def build(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> ContinuousGenerator:
     """With its model loaded. Raises ModelError."""
-    return ContinuousGenerator(load_decoder(settings, profile, device=device, dtype=dtype))
+    decoder = load_decoder(settings, profile, device=device, dtype=dtype)
+    return ContinuousGenerator(decoder, max_prompt_tokens=settings.max_prompt_tokens)

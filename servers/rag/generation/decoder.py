@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from servers.rag.generation import Generated, Piece
+from servers.rag.generation import Generated, Piece, Window
 from servers.rag.generation.rows import Job, Rows
 from servers.rag.models import TINY, ModelError, loading, shipped
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from servers.settings import Settings
 
 __all__ = ["Decoder", "load_decoder", "load_tokenizer"]
+
+_MOST_KEPT = 4096  # texts whose tokens are kept
 
 
 class Decoder:
@@ -29,18 +31,22 @@ class Decoder:
         self._rng = torch.Generator(device=model.device).manual_seed(seed)
         self._tokenised: dict[str, list[int]] = {}
 
-    def fits(self, prompts: Sequence[str], max_new_tokens: int) -> list[bool]:
-        """Which prompts leave room for their answer within the model's positions."""
-        room = self.positions - max_new_tokens
-        self._tokenised = dict(zip(prompts, self._tokens(prompts), strict=True))  # they are about to be submitted
-        return [len(self._tokenised[prompt]) <= room for prompt in prompts]
+    @property
+    def window(self) -> Window:
+        """What a prompt and its answer must fit into."""
+        return Window(self.positions, self._lengths)
+
+    def prompts(self, prompts: Sequence[str], limits: Sequence[int]) -> list[list[int]]:
+        """Their tokens. One that leaves no room for its answer loses its beginning."""
+        known, self._tokenised = self._tokenised, {}
+        unknown = [prompt for prompt in prompts if prompt not in known]
+        known |= self._tokens(unknown)
+        return [known[prompt][limit - self.positions :] for prompt, limit in zip(prompts, limits, strict=True)]
 
     def rows(self, jobs: list[Job]) -> Rows:
-        """Prompts padded on the left to one width. One that leaves no room for its answer loses its beginning."""
-        tokens = [ids[job.limit - self.positions :] for job, ids in zip(jobs, self._prompts(jobs), strict=True)]
+        """Prompts padded on the left to one width."""
+        tokens = [job.prompt for job in jobs]
         width = max(map(len, tokens))
-        for job, ids in zip(jobs, tokens, strict=True):
-            job.prompt_tokens = len(ids)
         device = self.model.device
         mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in tokens], device=device)
         padded = torch.tensor([[0] * (width - len(ids)) + ids for ids in tokens], device=device)
@@ -71,15 +77,16 @@ class Decoder:
                 going_on.append(row)
         return pieces, rows.after(chosen, going_on)
 
-    def _prompts(self, jobs: Sequence[Job]) -> list[list[int]]:
-        return self._tokens([job.prompt for job in jobs])
+    def _lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each. They are kept until the next prompts, which most likely are among them."""
+        tokens = self._tokens(texts)
+        if len(self._tokenised) > _MOST_KEPT:
+            self._tokenised.clear()
+        self._tokenised |= tokens
+        return [len(tokens[text]) for text in texts]
 
-    def _tokens(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Each prompt's, those from the last `fits` as they were found there."""
-        known = self._tokenised
-        unknown = [prompt for prompt in prompts if prompt not in known]
-        found = dict(zip(unknown, self._tokenizer(unknown)["input_ids"], strict=True)) if unknown else {}
-        return [known[prompt] if prompt in known else found[prompt] for prompt in prompts]
+    def _tokens(self, texts: Sequence[str]) -> dict[str, list[int]]:
+        return dict(zip(texts, self._tokenizer(list(texts), verbose=False)["input_ids"], strict=True)) if texts else {}
 
     def _choose(self, logits: torch.Tensor) -> torch.Tensor:
         """The next token of each row, (rows,)."""
@@ -90,7 +97,7 @@ class Decoder:
 
     def _generated(self, job: Job) -> Generated:
         text = self._tokenizer.decode(job.made, skip_special_tokens=True)
-        return Generated(text.strip(), job.prompt_tokens, len(job.made))
+        return Generated(text.strip(), len(job.prompt), len(job.made))
 
 
 def load_decoder(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> Decoder:

@@ -44,6 +44,7 @@ class OpenAIGenerator:
     """
 
     joins = True
+    window = None
 
     def __init__(
         self, url: str, *, model: str | None, api_key: str | None, temperature: float, seed: int, timeout_s: float
@@ -69,11 +70,6 @@ class OpenAIGenerator:
         except BaseException:
             self.close()
             raise
-
-    def fits(self, prompts: Sequence[str], max_new_tokens: int) -> list[bool]:
-        """All, as far as we know."""
-        del max_new_tokens
-        return [True] * len(prompts)
 
     def submit(self, prompts: Sequence[str], max_new_tokens: Sequence[int]) -> list[int]:
         """See Generator."""

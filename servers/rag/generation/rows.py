@@ -14,12 +14,11 @@ __all__ = ["Job", "Rows", "joined"]
 
 @dataclass(slots=True)
 class Job:
-    """One prompt on its way to an answer of at most `limit` tokens."""
+    """One prompt, as its tokens, on its way to an answer of at most `limit` tokens."""
 
     number: int
-    prompt: str
+    prompt: list[int]
     limit: int
-    prompt_tokens: int = 0
     made: list[int] = field(default_factory=list)
     is_cancelled: bool = False
 

@@ -4,12 +4,13 @@ Rows that have ended leave the batch, so the last long answer does not pay for t
 """
 
 import itertools
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from servers.rag.generation import Piece
+from servers.rag.generation import Piece, Window
 from servers.rag.generation.decoder import Decoder, load_decoder
 from servers.rag.generation.rows import Job, Rows
 
@@ -19,14 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = ["StaticGenerator", "build"]
 
+log = logging.getLogger(__name__)
+
 
 class StaticGenerator:
     """See Generator."""
 
     joins = False
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, *, max_prompt_tokens: int | None = None) -> None:
+        """`max_prompt_tokens` bounds a batch's prompts with their padding; what is beyond it waits."""
         self._decoder = decoder
+        self._max_prompt_tokens = max_prompt_tokens
+        self._has_told = False
         self._numbers = itertools.count()
         self._waiting: list[Job] = []
         self._running: Rows | None = None
@@ -36,13 +42,15 @@ class StaticGenerator:
         """The model, a torch module."""
         return self._decoder.model
 
-    def fits(self, prompts: Sequence[str], max_new_tokens: int) -> list[bool]:
+    @property
+    def window(self) -> Window:
         """See Generator."""
-        return self._decoder.fits(prompts, max_new_tokens)
+        return self._decoder.window
 
     def submit(self, prompts: Sequence[str], max_new_tokens: Sequence[int]) -> list[int]:
         """See Generator."""
-        jobs = [Job(next(self._numbers), prompt, limit) for prompt, limit in zip(prompts, max_new_tokens, strict=True)]
+        tokens = self._decoder.prompts(prompts, max_new_tokens)
+        jobs = [Job(next(self._numbers), ids, limit) for ids, limit in zip(tokens, max_new_tokens, strict=True)]
         self._waiting += jobs
         return [job.number for job in jobs]
 
@@ -60,13 +68,36 @@ class StaticGenerator:
     def step(self) -> list[Piece]:
         """One token for each row of the batch that runs, or of one made of all that wait."""
         if self._running is None and self._waiting:
-            self._running, self._waiting = self._decoder.rows(self._waiting), []
+            self._running = self._decoder.rows(self._next())
         if self._running is None:
             return []
         pieces, self._running = self._decoder.advance(self._running)
         return pieces
 
+    def _next(self) -> list[Job]:
+        """Take of the waiting, in order, those that may be read beside what runs; if nothing does, at least one."""
+        rows, width = (0, 0) if self._running is None else tuple(self._running.mask.shape)
+        taken = 0
+        for job in self._waiting:
+            width = max(width, len(job.prompt))
+            is_too_much = self._max_prompt_tokens is not None and (rows + taken + 1) * width > self._max_prompt_tokens
+            if is_too_much and rows + taken:
+                self._tell()
+                break
+            taken += 1
+        jobs, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        return jobs
+
+    def _tell(self) -> None:
+        """Once: it says what to expect of all that follow."""
+        if not self._has_told:
+            self._has_told = True
+            longest = max(len(job.prompt) for job in self._waiting)
+            told = "%d prompts of up to %d tokens are read in parts: --max-prompt-tokens is %d"
+            log.warning(told, len(self._waiting), longest, self._max_prompt_tokens)
+
 
 def build(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> StaticGenerator:
     """With its model loaded. Raises ModelError."""
-    return StaticGenerator(load_decoder(settings, profile, device=device, dtype=dtype))
+    decoder = load_decoder(settings, profile, device=device, dtype=dtype)
+    return StaticGenerator(decoder, max_prompt_tokens=settings.max_prompt_tokens)

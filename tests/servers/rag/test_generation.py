@@ -172,6 +172,37 @@ def test_a_cancelled_job_is_not_heard_of_again_and_changes_no_other(generator: A
     assert widths == [2, 2, 1, 1]
 
 
+@pytest.mark.parametrize("kind", [StaticGenerator, ContinuousGenerator])
+def test_a_batch_of_more_tokens_than_are_allowed_is_read_in_parts(
+    kind: type[StaticGenerator], model: Any, tokenizer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In order, each as wide as its longest prompt, and one alone whatever its length; all get their own answers."""
+    read: list[tuple[int, int]] = []
+    hook = model.register_forward_pre_hook(
+        lambda _, __, given: read.append(tuple(given["attention_mask"].shape)), with_kwargs=True
+    )
+    asked = ["heron " * n for n in (30, 30, 60, 19, 19, 19)]
+    sizes = [len(ids) for ids in tokenizer(asked)["input_ids"]]
+    decoder = Decoder(model, tokenizer, temperature=0.0, seed=0)
+    most = 2 * sizes[0]
+    made = generate(kind(decoder, max_prompt_tokens=most), asked, [1] * 6)
+    hook.remove()
+    assert read == [(2, sizes[0]), (1, sizes[2]), (3, sizes[3])]
+    assert made == [generate(kind(decoder), [prompt], [1])[0] for prompt in asked]
+    [line] = [record.getMessage() for record in caplog.records if "max-prompt-tokens" in record.getMessage()]
+    assert line == f"6 prompts of up to {sizes[2]} tokens are read in parts: --max-prompt-tokens is {most}"
+
+
+def test_those_that_run_count_among_the_tokens_that_are_allowed(model: Any, tokenizer: Any) -> None:
+    decoder = Decoder(model, tokenizer, temperature=0.0, seed=0)
+    decoder.end = -1
+    joining: Any = ContinuousGenerator(decoder, max_prompt_tokens=50)
+    long, short_one = "heron " * 6, "heron "
+    first, second = joining.submit([long, short_one], [3, 2])
+    steps = [[piece.job for piece in joining.step()] for _ in range(5)]
+    assert steps == [[first], [first], [first, second], [second], []]
+
+
 def test_sampling_follows_its_seed(model: Any, tokenizer: Any) -> None:
     def sampled(seed: int) -> list[str]:
         made = StaticGenerator(Decoder(model, tokenizer, temperature=3.0, seed=seed))
@@ -183,7 +214,8 @@ def test_sampling_follows_its_seed(model: Any, tokenizer: Any) -> None:
 def test_a_prompt_too_long_for_the_model_loses_its_beginning(generator: Any) -> None:
     positions = generator._decoder.positions
     long = " ".join(["heron"] * 2 * positions)
-    assert generator.fits([long, "heron?"], LIMIT) == [False, True]
+    assert generator.window.positions == positions
+    assert [length > positions for length in generator.window.lengths([long, "heron?"])] == [True, False]
     [answer] = generate(generator, [long], [LIMIT])
     assert answer.prompt_tokens == positions - LIMIT
     assert torch.is_inference_mode_enabled() is False

@@ -11,7 +11,7 @@ from servers.rag import models
 from servers.rag.build import build, check_names
 from servers.rag.corpus import Corpus
 from servers.rag.embedding import Embedder
-from servers.rag.generation import Generated, Piece
+from servers.rag.generation import Generated, Piece, Window
 from servers.rag.models import PROFILES, ModelError, Profile
 from servers.rag.pipeline import Ask, Pipeline
 from servers.rag.prompts import PROMPTS
@@ -36,8 +36,9 @@ class Counter:
         self.most = most
         self.limits: list[int] = []
 
-    def fits(self, prompts: Sequence[str], max_new_tokens: int) -> list[bool]:
-        return [len(prompt) <= self.most for prompt in prompts]
+    @property
+    def window(self) -> Window:
+        return Window(self.most + 5, lambda texts: [len(text) for text in texts])
 
     def submit(self, prompts: Sequence[str], max_new_tokens: Sequence[int]) -> list[int]:
         self.limits = list(max_new_tokens)
@@ -73,7 +74,7 @@ def test_each_request_gets_its_own_k_and_limit_in_order() -> None:
 
 def test_a_prompt_that_does_not_fit_loses_its_last_documents_but_the_answer_lists_them() -> None:
     [answer] = pipeline(Counter(most=90)).run([Ask("c?", 8, 5)])
-    assert answer.result == "4 documents"
+    assert answer.result == "5 documents"
     assert len(answer.documents) == 8
 
 

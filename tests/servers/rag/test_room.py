@@ -1,0 +1,119 @@
+"""Prompts that fit: as many of the best documents as there is room for, at a cost that long documents do not raise."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from servers.rag.corpus import Corpus
+from servers.rag.generation.decoder import Decoder
+from servers.rag.generation.static import StaticGenerator
+from servers.rag.models import TINY
+from servers.rag.pipeline import Ask, Found, Hit, Pipeline
+from servers.rag.prompts import PROMPTS
+from servers.rag.room import fitted
+
+ANSWER = 8
+FACT = "Mira Toven was born in Kalvostadt and keeps two herons by the northern harbour. "
+
+
+class Spy:
+    """A tokenizer that counts the characters it is given."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.characters = 0
+        self._tokenizer = tokenizer
+
+    def __call__(self, texts: Sequence[str], **given: Any) -> Any:
+        self.characters += sum(map(len, texts))
+        return self._tokenizer(texts, **given)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return AutoModelForCausalLM.from_pretrained(str(TINY / "reader")).eval()
+
+
+@pytest.fixture
+def tokenizer() -> Spy:
+    return Spy(AutoTokenizer.from_pretrained(str(TINY / "reader")))
+
+
+def pipeline(model: Any, tokenizer: Spy) -> Pipeline:
+    generator = StaticGenerator(Decoder(model, tokenizer, temperature=0.0, seed=0))
+    corpus = Corpus("none", ("0",), ("",))
+    nothing: Any = None
+    return Pipeline(nothing, nothing, corpus, PROMPTS["short"], generator, "tiny", {})
+
+
+def found(texts: Sequence[str], query: str = "Who keeps herons?") -> Found:
+    hits = tuple(Hit(str(number), text, 1.0) for number, text in enumerate(texts))
+    return Found(Ask(query, len(texts), ANSWER), hits, {})
+
+
+def test_long_documents_cost_no_more_than_the_model_has_room_for(model: Any, tokenizer: Spy) -> None:
+    whole = pipeline(model, tokenizer)
+    [answer] = whole.answer([found([FACT * 260] * 50)])
+    assert answer.prompt_tokens < 30
+    assert tokenizer.characters < 20_000, "of 1,060,000 in the documents"
+    [answer] = whole.answer([found([FACT] + [FACT * 260] * 49)])
+    assert 60 < answer.prompt_tokens < 100
+    assert tokenizer.characters < 40_000
+
+
+def test_short_documents_are_tokenised_once(model: Any, tokenizer: Spy) -> None:
+    texts = [FACT] * 4
+    pipeline(model, tokenizer).answer([found(texts)] * 3)
+    assert tokenizer.characters == 3 * len(PROMPTS["short"]("Who keeps herons?", texts))
+
+
+def test_as_many_of_the_best_documents_as_fit_are_in_the_prompt(model: Any, tokenizer: Spy) -> None:
+    [answer] = pipeline(model, tokenizer).answer([found([FACT] * 200)])
+    line = len(tokenizer([FACT + "\n"])["input_ids"][0])
+    room = model.config.max_position_embeddings - ANSWER
+    assert room - line <= answer.prompt_tokens <= room
+    assert len(answer.documents) == 200
+
+
+def test_an_answer_does_not_depend_on_how_long_its_neighbours_may_be(model: Any, tokenizer: Spy) -> None:
+    one = found([FACT] * 200)
+    longer = Found(one.ask._replace(max_new_tokens=400), one.hits, {})
+    whole: Any = pipeline(model, tokenizer)
+    whole.submit([one])
+    whole.submit([longer, one])
+    alone, _, beside = (len(job.prompt) for job in whole.generator._waiting)
+    assert alone == beside
+
+
+def words(texts: Sequence[str]) -> list[int]:
+    """A tokenizer of words, in which one of more than nine letters is two."""
+    return [sum(2 if len(word) > 9 else 1 for word in text.split()) for text in texts]
+
+
+@given(
+    st.lists(st.integers(0, 60).flatmap(lambda n: st.sampled_from(["a " * n, "abcdefghij " * n])), max_size=12),
+    st.integers(1, 90),
+    st.sampled_from(sorted(PROMPTS)),
+    st.integers(0, 30),
+)
+def test_prompts_fit_and_one_document_more_would_not(texts: list[str], room: int, form: str, asked: int) -> None:
+    """Or there are no documents left to leave out."""
+    make, query = PROMPTS[form], "why " * asked
+    [prompt] = fitted(make, [(query, texts)], [room], words)
+    kept = next(n for n in range(len(texts), -1, -1) if prompt == make(query, texts[:n]))
+    assert kept == 0 or words([prompt])[0] <= room
+    if kept < len(texts):
+        spare = 0 if form == "short" else kept  # "- " before each document is counted with the first one alone
+        assert words([make(query, texts[: kept + 1])])[0] + spare > room
+
+
+def test_a_text_with_few_tokens_for_its_length_is_read_on_until_it_is_known() -> None:
+    blank = " " * 5000 + "end"
+    make = PROMPTS["short"]
+    assert fitted(make, [("q", [blank, blank])], [8], words) == [make("q", [blank, blank])]
