@@ -9,22 +9,34 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from servers.rag.failed import Failed
 from servers.rag.generation import Generated, generate
 from servers.rag.room import fitted
 from servers.rag.steps import UNREPORTED, Steps
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from servers.rag.corpus import Corpus
     from servers.rag.embedding import Embedder
     from servers.rag.generation import Generator
     from servers.rag.retrieval import Index
 
-__all__ = ["STAGES", "Answered", "Ask", "Found", "Hit", "Pipeline"]
+__all__ = ["STAGES", "Answered", "Ask", "Found", "Hit", "NotFinite", "Pipeline"]
 
 STAGES = ("embed", "retrieve", "generate")
+
+
+class NotFinite(RuntimeError):
+    """Questions whose embeddings hold NaN or infinity, and so are near to nothing.
+
+    `places` are theirs among the `count` that were asked together, from 0.
+    """
+
+    def __init__(self, places: Sequence[int], count: int) -> None:
+        told = ", ".join(map(str, places))
+        super().__init__(f"NaN or infinity in the embedding of question {told} of {count}, counted from 0")
+        self.places = tuple(places)
 
 
 class Ask(NamedTuple):
@@ -116,10 +128,15 @@ class Pipeline:
         return [one.answered(answer, timed["generate"]) for one, answer in zip(found, made, strict=True)]
 
     def find(self, asks: Sequence[Ask], steps: Steps = UNREPORTED) -> list[Found]:
-        """Each question's documents, in order. The batch is searched for its largest k; rows are cut."""
+        """Each question's documents, in order. The batch is searched for its largest k; rows are cut.
+
+        Raises NotFinite.
+        """
         stage_s: dict[str, float] = {}
         with _timed(stage_s, "embed"), steps.step("embed", sum(len(ask.query) for ask in asks)):
             vectors = self.embedder.queries([ask.query for ask in asks])
+        if broken := np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist():
+            raise NotFinite(broken, len(asks))
         with _timed(stage_s, "retrieve"), steps.step("search", len(asks)):
             ids, scores = self.index.search(vectors, max(ask.k for ask in asks))
             hits = [self._hits(ask, ids[row], scores[row]) for row, ask in enumerate(asks)]
@@ -129,7 +146,7 @@ class Pipeline:
         """Have the generator take their prompts in. -> its job numbers."""
         return self.generator.submit(self._prompts(found, steps), [one.ask.max_new_tokens for one in found])
 
-    def _hits(self, ask: Ask, ids: "np.ndarray", scores: "np.ndarray") -> tuple[Hit, ...]:
+    def _hits(self, ask: Ask, ids: np.ndarray, scores: np.ndarray) -> tuple[Hit, ...]:
         """Those that were found: an approximate search may find fewer than k."""
         pairs = zip(ids[: ask.k].tolist(), scores[: ask.k].tolist(), strict=True)
         return tuple(Hit(self.corpus.ids[row], self.corpus.texts[row], score) for row, score in pairs if row >= 0)

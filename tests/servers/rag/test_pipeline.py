@@ -1,6 +1,7 @@
 """The pipeline: order, cutting to each request's own limits, prompts that fit; and building it with dummy weights."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from servers.rag.corpus import Corpus
 from servers.rag.embedding import Embedder
 from servers.rag.generation import Generated, Piece, Window
 from servers.rag.models import PROFILES, ModelError, Profile
-from servers.rag.pipeline import Ask, Pipeline
+from servers.rag.pipeline import Ask, NotFinite, Pipeline
 from servers.rag.prompts import PROMPTS
 from servers.rag.retrieval import BACKENDS
 from servers.rag.retrieval import build as build_index
@@ -70,6 +71,25 @@ def test_each_request_gets_its_own_k_and_limit_in_order() -> None:
     assert [answer.result for answer in answers] == ["1 documents", "3 documents", "8 documents"]
     assert generator.limits == [5, 2, 9]
     assert set(answers[0].stage_s) == {"embed", "retrieve", "generate"}
+
+
+class Breaking(FirstLetter):
+    """Encodes what begins with b as NaN, and with i as infinity, as a model in float16 may."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        vectors = super().encode(texts)
+        vectors[[text[0] == "b" for text in texts], 3] = np.nan
+        vectors[[text[0] == "i" for text in texts], 3] = np.inf
+        return vectors
+
+
+def test_an_embedding_that_is_not_finite_fails_and_names_its_questions() -> None:
+    whole = replace(pipeline(Counter(most=10_000)), embedder=Embedder(Breaking(), PROFILES["tiny"]))
+    with pytest.raises(NotFinite, match=r"NaN or infinity in the embedding of question 1, 3 of 4") as broken:
+        whole.run([Ask("a?", 1, 5), Ask("b?", 1, 5), Ask("c?", 1, 5), Ask("i?", 1, 5)])
+    assert broken.value.places == (1, 3)
+    [answer] = whole.run([Ask("c?", 1, 5)])
+    assert answer.documents[0].id == "C"
 
 
 def test_a_prompt_that_does_not_fit_loses_its_last_documents_but_the_answer_lists_them() -> None:
