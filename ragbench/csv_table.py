@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ragbench.text_file import decoded
+from ragbench.text_file import decoded, read_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,11 @@ def read_table(path: Path, needed: Sequence[str] = ()) -> tuple[list[str], Itera
     """
     if not path.is_file():
         raise RecordError(f"there is no {path}")
-    return parse_table(path.read_bytes(), name=str(path), needed=needed)
+    try:
+        raw = read_bytes(path)
+    except ValueError as error:
+        raise RecordError(str(error)) from error
+    return parse_table(raw, name=str(path), needed=needed)
 
 
 def parse_table(data: bytes, *, name: str, needed: Sequence[str] = ()) -> tuple[list[str], Iterator[tuple[int, Cells]]]:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from ragbench.family import family, kill, still_running
 from ragbench.spawn import chunks, signal_group, spawn
+from ragbench.whole_file import write_new
 
 GRACE_S = 12.0  # servers drain within 10 s
 HURRIED_GRACE_S = 2.0  # SLURM kills 5 s after SIGTERM
@@ -249,4 +250,4 @@ async def start(argv: Sequence[str], *, log: Path, ready_timeout_s: float) -> Se
 
 def _empty(log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_bytes(b"")
+    write_new(log)

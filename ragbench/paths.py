@@ -6,6 +6,9 @@ Names only; nothing here reads or writes.
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragbench.csv_table import RecordError
+from ragbench.manifest_checks import is_plain_name
+
 PACKAGE = Path(__file__).resolve().parent
 SHIPPED_QUESTIONS = PACKAGE / "questions"
 SHIPPED_STUDIES = PACKAGE.parent / "studies"
@@ -100,12 +103,17 @@ class StudyPaths:
         return self.root / ".lock"
 
     def point(self, name: str) -> PointPaths:
-        """The files of the point `name`."""
-        return PointPaths(self.root / name)
+        """The files of the point `name`. Raises RecordError where that would lead out of the folder."""
+        return PointPaths(self.root / self._checked(name))
 
     def partial(self, name: str) -> PointPaths:
-        """Where the point `name` is put together before it is renamed into place."""
-        return PointPaths(self.root / f".{name}.partial")
+        """Where the point `name` is put together before it is renamed into place. Raises RecordError."""
+        return PointPaths(self.root / f".{self._checked(name)}.partial")
+
+    def _checked(self, name: str) -> str:
+        if not is_plain_name(name):
+            raise RecordError(f"{self.root} tells of a point {name!a}, which cannot be the name of a folder")
+        return name
 
 
 @dataclass(frozen=True, slots=True)

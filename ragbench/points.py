@@ -73,7 +73,7 @@ class Point:
     def name(self) -> str:
         """The name of the point's folder, as in `batched-max_batch_size=8-poisson-60rps-seed1`."""
         load = f"{self.concurrency}users" if self.offered_rps is None else f"{_plain(self.offered_rps)}rps"
-        return re.sub(r"[^A-Za-z0-9_.=+-]", "_", f"{self.configuration.name}-{self.arrival}-{load}-seed{self.seed}")
+        return file_name(f"{self.configuration.name}-{self.arrival}-{load}-seed{self.seed}")
 
     @property
     def expected_s(self) -> float:
@@ -143,6 +143,11 @@ def expand(study: Study) -> list[Launch]:
     _check_names([point.name for point in points])
     _check_traces(points)
     return launches
+
+
+def file_name(text: str) -> str:
+    """`text` as the name of a file: what could lead elsewhere, or a shell would read, is _."""
+    return re.sub(r"[^A-Za-z0-9_.=+-]", "_", text)
 
 
 def configuration_label(point: Mapping[str, Any]) -> str:

@@ -4,16 +4,16 @@ Times are seconds from the schedule's origin; an absent value is an empty cell. 
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from ragbench.csv_table import RecordError, read_frame, read_table, write_table
-from ragbench.text_file import parse_json, read_text
-from ragbench.unwritten import naming
+from ragbench.manifest_checks import NEEDED, is_plain_name, manifest_mistake
+from ragbench.text_file import parse_told, read_text
+from ragbench.verdict_names import VERDICTS
+from ragbench.whole_file import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,6 @@ SUMMARY_REST = (
     *SCALING_COLUMNS,
     *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware", "hostname", "code"),
 )
-_NAMED_BY = ("name", "design", "settings", "arrival", "offered_rps", "seed")  # of a manifest's point
 NEWER_TELEMETRY_COLUMNS = ("throttled_share",)
 NEWER_SUMMARY_COLUMNS = (
     "f1",
@@ -95,6 +94,19 @@ _WHOLE_COLUMNS = {
     *("ready", "starting", "draining", "outstanding", "target"),
 }
 _TRUTH_COLUMNS = {"slo_met"}
+_KINDS = {
+    **dict.fromkeys(_TEXT_COLUMNS, "text"),
+    **dict.fromkeys(_WHOLE_COLUMNS, "whole"),
+    **dict.fromkeys(_TRUTH_COLUMNS, "truth"),
+}
+
+# Of each line of summary.csv, without which there is no figure.
+_NAMES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
+    ("point", is_plain_name, "the name of a folder"),
+    *((name, lambda value: isinstance(value, str), "text") for name in ("configuration", "design", "arrival")),
+    ("seed", lambda value: isinstance(value, int), "a whole number"),
+    ("verdict", lambda value: value in VERDICTS, f"one of {', '.join(VERDICTS)}"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,25 +263,17 @@ def _sort_key(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def write_atomic(path: Path, text: str) -> None:
     """Write `text` under a temporary name and rename it, so that `path` is either old or whole. OSErrors name it."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with naming(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Answers may hold lone surrogates, which UTF-8 cannot.
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
+    # Answers may hold lone surrogates, which UTF-8 cannot.
+    write_whole(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def copy_text(source: Path, path: Path) -> None:
     """Write the text of `source` as `write_atomic` does; an error is then about `path`, which shutil leaves open."""
-    write_atomic(path, source.read_text(encoding="utf-8"))
+    try:
+        text = read_text(source)
+    except ValueError as error:
+        raise RecordError(str(error)) from error
+    write_atomic(path, text)
 
 
 def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -278,21 +282,30 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
-    """The manifest at `path`, or None where there is no whole one. Raises RecordError at one of another ragbench."""
+    """The manifest of the point in the folder of `path`; None where there is none.
+
+    Raises RecordError, which names the file, where it is damaged or of another ragbench.
+    """
     try:
-        manifest = parse_json(read_text(path))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        manifest = parse_told(read_text(path))
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except ValueError as error:
+        raise _unusable(path, f"is damaged: {error}") from error
     if not isinstance(manifest, dict) or not {"point", "summary"} <= manifest.keys():
-        return None
+        raise _unusable(path, "is damaged: it has no point or no summary")
     point = manifest["point"]
-    missing = [name for name in _NAMED_BY if not isinstance(point, dict) or name not in point]
+    missing = [name for name in NEEDED if not isinstance(point, dict) or name not in point]
     if missing:
-        raise RecordError(
-            f"{path} is not of this ragbench: its point has no {', '.join(missing)}. Move the folder away, or write "
-            "elsewhere with --results"
-        )
+        raise _unusable(path, f"is not of this ragbench: its point has no {', '.join(missing)}")
+    mistake = manifest_mistake(manifest, folder=path.parent.name, kinds=_KINDS)
+    if mistake is not None:
+        raise _unusable(path, f"is damaged: {mistake}")
     return manifest
+
+
+def _unusable(path: Path, why: str) -> RecordError:
+    return RecordError(f"{path} {why}. Move the folder away, or write elsewhere with --results")
 
 
 def read_manifests(root: Path) -> list[dict[str, Any]]:
@@ -354,7 +367,12 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
 
 def load_summary(path: Path) -> "pd.DataFrame":
     """summary.csv with typed columns, NEWER_SUMMARY_COLUMNS empty where it has none. Raises RecordError."""
-    return _load(path, (*SUMMARY_FRONT, *SUMMARY_REST), newer=NEWER_SUMMARY_COLUMNS)
+    table = _load(path, (*SUMMARY_FRONT, *SUMMARY_REST), newer=NEWER_SUMMARY_COLUMNS)
+    for column, is_right, wanted in _NAMES:
+        wrong = [value for value in table[column] if not is_right(value)]
+        if wrong:
+            raise RecordError(f"{path}: each {column} must be {wanted}, got {ascii(wrong[0])[:60]}")
+    return table
 
 
 def load_requests(path: Path) -> "pd.DataFrame":
@@ -379,14 +397,6 @@ def load_scaling(path: Path) -> "pd.DataFrame":
 
 def _load(path: Path, columns: Sequence[str], *, newer: Sequence[str] = ()) -> "pd.DataFrame":
     """The file with typed `columns`; of these, `newer` may be missing and are then empty."""
-    types = {column: _column_type(column) for column in columns}
+    types = {column: _KINDS.get(column, "real") for column in columns}
     table = read_frame(path, types, needed=[column for column in columns if column not in newer])
     return table.assign(**{column: float("nan") for column in newer if column not in table})
-
-
-def _column_type(column: str) -> str:
-    if column in _TEXT_COLUMNS:
-        return "text"
-    if column in _TRUTH_COLUMNS:
-        return "truth"
-    return "whole" if column in _WHOLE_COLUMNS else "real"

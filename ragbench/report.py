@@ -27,6 +27,7 @@ from ragbench.kernel import CHECKOUT, own_kernel
 from ragbench.paths import StudyPaths
 from ragbench.plots import load_study
 from ragbench.records import write_atomic
+from ragbench.whole_file import refuse_link
 
 NOTEBOOK = CHECKOUT / "notebooks" / "sweep.ipynb"
 CELL_DEADLINE_S = 600
@@ -86,8 +87,10 @@ def write_page(paths: StudyPaths, notebook: Path, *, title: str) -> Path:
 
 def _executed(paths: StudyPaths, source: Path) -> nbformat.NotebookNode:
     """The notebook run in `notebooks/` of the study, its parameter relative: the folder can be moved and run again."""
+    refuse_link(paths.notebooks)
     paths.notebooks.mkdir(exist_ok=True)
     partial = paths.notebooks / f"{source.stem}.partial.ipynb"
+    partial.unlink(missing_ok=True)  # of a link in its place papermill would write the target
     with tempfile.TemporaryDirectory(prefix="ragbench-kernel-") as scratch:
         try:
             notebook = _beside(

@@ -39,7 +39,7 @@ Definitions, each per point:
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -50,9 +50,8 @@ from ragbench.latency_intervals import independent_answers, latency_intervals
 from ragbench.records import ReplicaCount, Row, Sample
 from ragbench.scaling import NOTHING_TOLD, Scaling, scaling_figures
 from ragbench.slo import Slo
-from ragbench.verdicts import ERRORS, NO_MEANS, Evidence, Verdict, is_failing, judge
-
-Source = Literal["measured", "simulated"]
+from ragbench.verdict_names import Source, Verdict
+from ragbench.verdicts import ERRORS, NO_MEANS, Evidence, is_failing, judge
 
 _MOST_SLICES = 500  # of the window, in which ended requests are counted
 _STAGES = ("queue_s", "embed_s", "retrieve_s", "generate_s")

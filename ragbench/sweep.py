@@ -21,6 +21,7 @@ from ragbench.records import copy_text, read_manifest, read_manifests, summary_c
 from ragbench.schedule import schedule_csv, sha256
 from ragbench.telemetry import throttling
 from ragbench.verdicts import NOT_MEASURED
+from ragbench.whole_file import append_to, refuse_links
 from ragbench.workload import QuestionSet, load_questions
 
 Redo = Literal["changed", "invalid", "all"]
@@ -195,9 +196,10 @@ def _schedule_difference(manifest: dict[str, Any], point: Point, questions: Ques
 
 @contextmanager
 def locked(paths: StudyPaths) -> Iterator[None]:
-    """Hold the study's folder. Raises StudyError where another run holds it."""
+    """Hold the study's folder. Raises StudyError where another run holds it, RecordError where links lie in it."""
     paths.root.mkdir(parents=True, exist_ok=True)
-    with paths.lock.open("wb") as lock:
+    refuse_links(paths.root)
+    with append_to(paths.lock) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

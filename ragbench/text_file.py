@@ -1,22 +1,43 @@
-"""Text that others wrote: files are UTF-8, with or without a byte order mark; JSON may be anything.
+"""Text that others wrote: regular files of a bounded size, UTF-8 with or without a byte order mark; JSON, anything.
 
 Every fault is a ValueError whose message is one line.
 """
 
 import json
 import math
+import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["decoded", "parse_json", "parse_told", "read_text"]
+__all__ = ["MOST_TABLE", "MOST_TEXT", "decoded", "parse_json", "parse_told", "read_bytes", "read_text"]
 
 MOST_NESTED = 100
+MOST_TEXT = 64 << 20  # bytes of a study, a manifest, a set of questions
+MOST_TABLE = 2 << 30  # of a CSV: the rows of a load as long as there can be
 
 
-def read_text(path: Path) -> str:
+def read_bytes(path: Path, *, most: int = MOST_TABLE) -> bytes:
+    """All of a regular file of at most `most` bytes. Raises OSError, and ValueError naming the file."""
+    with open(path, "rb", opener=_at_once) as file:
+        seen = os.fstat(file.fileno())
+        if not stat.S_ISREG(seen.st_mode):
+            raise ValueError(f"{path} is no regular file")
+        raw = file.read(most + 1) if seen.st_size <= most else b""
+    if len(raw) > most or seen.st_size > most:
+        raise ValueError(f"{path} is larger than the {most >> 20} MiB that are read of such a file")
+    return raw
+
+
+def _at_once(name: str, flags: int) -> int:
+    """A pipe is opened without waiting for somebody to write into it."""
+    return os.open(name, flags | os.O_NONBLOCK)
+
+
+def read_text(path: Path, *, most: int = MOST_TEXT) -> str:
     """All of a file, line ends as they are, without a byte order mark. Raises OSError, ValueError naming the file."""
-    return decoded(path.read_bytes(), name=str(path))
+    return decoded(read_bytes(path, most=most), name=str(path))
 
 
 def decoded(raw: bytes, *, name: str) -> str:

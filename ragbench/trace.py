@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragbench.csv_table import RecordError, foreign_lines
+from ragbench.text_file import read_bytes
 
 TIME_COLUMNS = ("offset_s", "timestamp", "time_s")
 LENGTH_COLUMNS = ("generatedtokens", "response tokens", "output_tokens", "max_new_tokens")
@@ -58,9 +59,11 @@ def read_trace(path: str) -> Trace:
 def _read(path: str, mtime_ns: int, size: int) -> Trace:
     del mtime_ns, size  # only tell a changed file from the one read before
     try:
-        raw = Path(path).read_bytes()
+        raw = read_bytes(Path(path))
     except OSError as error:
         raise TraceError(f"no trace at {path!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise TraceError(str(error)) from error
     try:
         lines = foreign_lines(raw, name=path)
     except RecordError as error:

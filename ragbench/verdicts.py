@@ -9,15 +9,13 @@ it fell behind, or it refused work. Errors come first, since a service that fail
 from collections import Counter
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from ragbench.columns import Columns, Window
 from ragbench.growth import falls_short, growth
 from ragbench.records import Row, Status
-
-Verdict = Literal["failed", "contaminated", "client_limited", "failing", "saturated", "shedding", "valid"]
+from ragbench.verdict_names import Verdict
 
 ERRORS: tuple[Status, ...] = ("http_error", "reset", "connection_error", "truncated", "bad_answer")
 NOT_MEASURED: tuple[Verdict, ...] = ("failed", "contaminated", "client_limited")  # worth measuring again

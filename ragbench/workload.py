@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ragbench.paths import SHIPPED_QUESTIONS
-from ragbench.text_file import parse_json, read_text
+from ragbench.text_file import MOST_TEXT, parse_json, read_bytes, read_text
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -50,7 +50,7 @@ class QuestionSet:
 def load_questions(name: str) -> QuestionSet:
     """The questions of a shipped set or of a path. Raises QuestionsError."""
     path = question_file(name)
-    return QuestionSet(read_questions(path), hashlib.sha256(path.read_bytes()).hexdigest())
+    return QuestionSet(read_questions(path), hashlib.sha256(read_bytes(path, most=MOST_TEXT)).hexdigest())
 
 
 def question_file(name: str) -> Path:

@@ -17,7 +17,7 @@ from ragbench.csv_table import read_dicts
 from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.paths import StudyPaths
 from ragbench.points import Configuration, Point
-from ragbench.records import Row, write_atomic
+from ragbench.records import Row, copy_text, write_atomic
 from ragbench.slo import Slo, parse_slo
 from ragbench.study_file import find_study, load_study
 from ragbench.sweep import locked, rebuild_summary
@@ -62,7 +62,7 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
 
     try:
         with locked(paths), StatusLine() as line:
-            write_atomic(paths.study_toml, source.read_text(encoding="utf-8"))
+            copy_text(source, paths.study_toml)
             questions = load_questions(loaded.workload.questions)
             searcher = Searcher(plan, paths, questions, around=surroundings(source), watching=_Shown(line))
             try:

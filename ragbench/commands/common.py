@@ -14,6 +14,7 @@ from ragbench.paths import RetrievalPaths, StudyPaths
 from ragbench.records import read_manifests
 from ragbench.terminal import Terminal, plain
 from ragbench.unwritten import line_of
+from ragbench.whole_file import refuse_links
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of one in studies/.")]
 ResultsOption = Annotated[Path, typer.Option(help="The folder that holds a folder per study.")]
@@ -41,8 +42,9 @@ def counted(n: int) -> str:
 
 
 def results_folder(folder: Path) -> StudyPaths:
-    """The paths of a study's results. Raises StudyError where there are none."""
+    """The paths of a study's results. Raises StudyError where there are none, RecordError where links lie in them."""
     paths = StudyPaths(folder)
+    refuse_links(folder)
     if RetrievalPaths(folder).roofline.is_file():
         raise StudyError([f"{folder} is of a retrieval study: `ragbench retrieval STUDY` makes its report again"])
     if not read_manifests(folder):

@@ -16,7 +16,7 @@ from ragbench.config import Study, StudyError
 from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.limit import Turn, bare_argv, bare_rps, limit_csv, medians
 from ragbench.paths import StudyPaths
-from ragbench.points import Launch, expand
+from ragbench.points import Launch, expand, file_name
 from ragbench.progress import Progress
 from ragbench.records import read_manifests, write_atomic
 from ragbench.study_file import find_study, load_study
@@ -61,7 +61,7 @@ def limit(
 
 
 def _bare_file(launch: Launch, paths: StudyPaths) -> Path:
-    return paths.root / "bare" / f"{launch.configuration.name}-seed{launch.points[0].seed}.csv"
+    return paths.root / "bare" / file_name(f"{launch.configuration.name}-seed{launch.points[0].seed}.csv")
 
 
 def _bare_argv(bare: str, launch: Launch, paths: StudyPaths) -> list[str]:

@@ -19,7 +19,8 @@ from ragbench.progress import Progress
 from ragbench.slo import parse_slo
 from ragbench.study_file import parse_study
 from ragbench.telemetry import throttling
-from ragbench.verdicts import Verdict
+from ragbench.verdict_names import Verdict
+from ragbench.whole_file import refuse_links
 from ragbench.workload import load_questions
 
 BROKEN: tuple[Verdict, ...] = ("failed", "failing", "client_limited")  # saturated and shedding are answers
@@ -51,6 +52,8 @@ def load(  # noqa: PLR0913, PLR0917  an option each
         raise StudyError([f"exactly one of --rate (open loop) and --concurrency (closed loop) is needed, got {got}"])
     if out is not None and out.exists() and not out.is_dir():
         raise StudyError([f"--out must be a folder, got the file {out}"])
+    if out is not None:
+        refuse_links(out)
     point = _single_point(
         {
             "study": {"seeds": [seed], "slo": _limits(slo)},

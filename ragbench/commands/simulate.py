@@ -20,6 +20,7 @@ from ragbench.simulator.scenario import Scenario, read_scenario, tell
 from ragbench.simulator.scenario_file import summary_of, write
 from ragbench.simulator.service_times import FitError
 from ragbench.terminal import Table
+from ragbench.whole_file import refuse_links
 
 
 def simulate(
@@ -36,6 +37,7 @@ def simulate(
     """Run the designs in virtual time, with service times fitted to FOLDER, and say how far that is from it."""
     paths = results_folder(folder)
     target = StudyPaths(out or folder.with_name(f"{folder.resolve().name}-simulated"))
+    refuse_links(target.root)
     if any(manifest["summary"].get("source") != "simulated" for manifest in read_manifests(target.root)):
         raise StudyError([f"--out: {target.root} holds what was measured; name another folder"])
     try:

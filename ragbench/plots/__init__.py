@@ -1,7 +1,6 @@
 """The figures of a study, one function each. A new one is a function and a line in FIGURES; nothing here measures."""
 
 import io
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +24,7 @@ from ragbench.plots.style import DPI, RC
 from ragbench.plots.throughput import throughput
 from ragbench.plots.users import users
 from ragbench.terminal import plain
-from ragbench.unwritten import naming
+from ragbench.whole_file import refuse_link, write_whole
 
 __all__ = ["DPI", "FIGURES", "Study", "drawn_path", "keep", "load_study", "remove", "rendered", "save", "save_all"]
 
@@ -54,8 +53,9 @@ def save_all(folder: str | Path) -> list[Path]:
 def save(study: _Drawn, figures: Mapping[str, Callable[[_Drawn], Figure | None]], folder: Path) -> list[Path]:
     """Write every figure the study has into `folder`, as `keep` does; returns the files.
 
-    A figure of an earlier run that the study no longer has is removed.
+    A figure of an earlier run that the study no longer has is removed. Raises RecordError where `folder` is a link.
     """
+    refuse_link(folder)
     folder.mkdir(exist_ok=True)
     written = []
     for name, draw in figures.items():
@@ -106,9 +106,6 @@ def _make_texts_plain(figure: Figure) -> None:
 
 
 def write(path: Path, content: bytes) -> Path:
-    """Write a figure's bytes aside and rename them, so that `path` is either old or whole."""
-    part = path.with_name(f".{path.name}.part")
-    with naming(path):
-        part.write_bytes(content)
-        os.replace(part, path)
+    """Write a figure's bytes so that `path` is either old or whole."""
+    write_whole(path, content)
     return path

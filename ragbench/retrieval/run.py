@@ -26,6 +26,7 @@ from ragbench.retrieval.rows import Row, rows_csv
 from ragbench.retrieval.study import Study
 from ragbench.sweep import locked
 from ragbench.unwritten import kept_elsewhere, naming
+from ragbench.whole_file import append_to
 
 RATES_TIMEOUT_S = 600.0
 
@@ -166,8 +167,8 @@ def _ended(code: int) -> str:
 
 def _log(paths: RetrievalPaths, line: str) -> int:
     """Add a line to log.txt; -> where the file ends then."""
-    with naming(paths.log), paths.log.open("a", encoding="utf-8") as log:
-        log.write(f"[ragbench] {line}\n")
+    with naming(paths.log), append_to(paths.log) as log:
+        log.write(f"[ragbench] {line}\n".encode(errors="backslashreplace"))
         return log.tell()
 
 

@@ -69,7 +69,7 @@ def test_rows_of_a_summary_come_back_whatever_seed_and_texts(tmp_path_factory, s
     path = tmp_path_factory.mktemp("summary") / "summary.csv"
     key = {"design": design, "arrival": "poisson", "offered_rps": 2.0, "seed": seed}
     counts = dict.fromkeys(("requests", "completed", "rejected", "timed_out", "failed", "unsent", "replicas"), 1)
-    row = key | counts | {"point": design, "configuration": design, "verdict": "valid", "verdict_reason": reason}
+    row = key | counts | {"point": "p", "configuration": design, "verdict": "valid", "verdict_reason": reason}
     write_atomic(path, summary_csv([{"point": {**key, "settings": {"mark": design}}, "summary": row}]))
     (found,) = load_summary(path).to_dict("records")
     assert {*SUMMARY_FRONT, *SUMMARY_REST} <= found.keys()

@@ -1,12 +1,11 @@
 """What services, machines and studies call themselves may be any text: figures and reports are made of it."""
 
-import json
 import re
 
 import pytest
 
 from ragbench import plots, report
-from ragbench.csv_table import read_frame, read_table, write_table
+from ragbench.csv_table import RecordError, read_frame, read_table, write_table
 from ragbench.records import load_summary, read_manifest, write_atomic
 from tests.ragbench.results_fixture import write_study
 
@@ -76,10 +75,8 @@ def test_a_column_of_text_that_python_reads_as_a_number_stays_text(tmp_path, tex
     assert read_frame(path, {})["mark"].tolist() == [text]
 
 
-def test_a_manifest_nested_too_deep_is_none(tmp_path):
+def test_a_manifest_nested_too_deep_is_one_line(tmp_path):
     path = tmp_path / "manifest.json"
     path.write_text('{"point": ' + "[" * 100_000, encoding="utf-8")
-    assert read_manifest(path) is None
-    whole = {"point": dict.fromkeys(("name", "design", "settings", "arrival", "offered_rps", "seed")), "summary": {}}
-    path.write_text(json.dumps(whole), encoding="utf-8")
-    assert read_manifest(path) == whole
+    with pytest.raises(RecordError, match=r"manifest\.json is damaged: it is nested too deep"):
+        read_manifest(path)

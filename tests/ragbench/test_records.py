@@ -250,18 +250,51 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_text() == "old"
 
 
-def test_a_manifest_is_whole_or_absent(tmp_path):
-    path = tmp_path / "a" / "manifest.json"
+def test_a_manifest_is_whole_or_absent_or_named(tmp_path):
+    path = tmp_path / "a-1.0" / "manifest.json"
     assert read_manifest(path) is None
     whole = manifest("a", 1.0)
     write_manifest(path, whole)
     assert read_manifest(path) == whole
-    path.write_text(json.dumps({"point": {}}))
-    assert read_manifest(path) is None
-    path.write_text('{"point": {}, "summ')
-    assert read_manifest(path) is None
-    path.write_text("[]")
-    assert read_manifest(path) is None
+    for text in ('{"point": {}}', '{"point": {}, "summ', "[]", ""):
+        path.write_text(text)
+        with pytest.raises(RecordError, match=r"a-1\.0/manifest\.json is damaged: .*"):
+            read_manifest(path)
+
+
+def test_a_manifest_with_numbers_that_json_has_not_can_still_be_read(tmp_path):
+    path = tmp_path / "a-1.0" / "manifest.json"
+    told = {"rates": [float("nan"), float("inf"), 1.5]}
+    path.parent.mkdir()
+    path.write_text(json.dumps(manifest("a", 1.0) | {"server_info": told}))
+    found = read_manifest(path)
+    assert found["server_info"] == {"rates": [None, None, 1.5]}
+    write_manifest(path, found)
+    assert read_manifest(path) == found
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("point", "offered_rps", 1e300),
+        ("point", "offered_rps", -1),
+        ("point", "concurrency", 3),
+        ("point", "seed", True),
+        ("point", "settings", {"x": []}),
+        ("point", "arrival", None),
+        ("summary", "verdict", "splendid"),
+        ("summary", "throughput_rps", "7"),
+        ("summary", "requests", 10**40),
+        ("summary", "slo_met", 1),
+        ("summary", "point", "b-1.0"),
+    ],
+)
+def test_a_manifest_with_a_wrong_value_is_one_line(tmp_path, part, name, value):
+    path = tmp_path / "a-1.0" / "manifest.json"
+    told = manifest("a", 1.0)
+    write_manifest(path, told | {part: told[part] | {name: value}})
+    with pytest.raises(RecordError, match=rf"a-1\.0/manifest\.json is damaged: .*{name}.*"):
+        read_manifests(tmp_path)
 
 
 @pytest.mark.parametrize("point", [{"name": "a", "variant": "a"}, {}, "a", None])
@@ -273,6 +306,6 @@ def test_a_manifest_of_another_ragbench_is_named(tmp_path, point):
 
 
 def test_unfinished_folders_are_not_read(tmp_path):
-    for folder in ("a", ".b.partial"):
-        write_manifest(tmp_path / folder / "manifest.json", manifest(folder, 1.0))
+    for folder in ("a-1.0", ".b.partial"):
+        write_manifest(tmp_path / folder / "manifest.json", manifest("a", 1.0))
     assert [found["point"]["design"] for found in read_manifests(tmp_path)] == ["a"]
