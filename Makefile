@@ -1,4 +1,4 @@
-.PHONY: setup check test accuracy smoke sweep chaos vllm clean
+.PHONY: setup check test accuracy smoke sweep chaos attack vllm clean
 RUN := scripts/setup.sh
 
 setup:    ; $(RUN)
@@ -8,5 +8,6 @@ accuracy: ; $(RUN) python -m servers.rag.tiny.evaluate
 smoke:    ; ./run_all.sh smoke
 sweep:    ; ./run_all.sh sweep
 chaos:    ; $(RUN) python -m ragbench chaos
+attack:   ; $(RUN) python -m pytest -q -m attack -p tests.attacks --durations=0 --durations-min=60 tests
 vllm:     ; scripts/vllm.sh python -m ragbench run vllm
 clean:    ; git clean -fdX results
