@@ -5,6 +5,7 @@ times of being woken, which on a shared core cost more than the rest of the exch
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -15,10 +16,12 @@ __all__ = ["CorkedProtocol"]
 class _Corked:
     """A transport that keeps what is written until the loop has run what is ready now, and then sends it together."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, on_close: Callable[[], None]) -> None:
         self._transport = transport
+        self._on_close = on_close
         self._loop = asyncio.get_running_loop()
         self._parts: list[bytes] = []
+        self.is_closing = transport.is_closing  # asked for with every request: too often for __getattr__
 
     def write(self, data: bytes) -> None:
         """Keep it, for the moment."""
@@ -29,7 +32,9 @@ class _Corked:
     def close(self) -> None:
         """Close when everything is sent."""
         self._send()
-        self._transport.close()
+        if not self._transport.is_closing():
+            self._transport.close()
+            self._on_close()
 
     def _send(self) -> None:
         parts, self._parts = self._parts, []
@@ -41,9 +46,13 @@ class _Corked:
 
 
 class CorkedProtocol(HttpToolsProtocol):
-    """See the module."""
+    """uvicorn's protocol on a corked transport."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         # asyncio calls it with what TCP gives, and ours has all that this has.
-        super().connection_made(cast(asyncio.Transport, _Corked(cast(asyncio.Transport, transport))))
+        corked = _Corked(cast(asyncio.Transport, transport), self.close_begins)
+        super().connection_made(cast(asyncio.Transport, corked))
+
+    def close_begins(self) -> None:
+        """The connection ends as soon as the client has read what was sent, and not before."""

@@ -4,13 +4,10 @@ Judges neither keys nor what is asked; the body's own limit is envelope.py's.
 """
 
 import asyncio
-import json
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
-from servers.corked import CorkedProtocol
 from servers.door import Door
+from servers.pipelined import PipelinedProtocol, Refusal
 
 __all__ = ["MAX_HEADERS", "MAX_HEAD_BYTES", "GuardedProtocol", "guarded"]
 
@@ -19,14 +16,14 @@ MAX_HEADERS = 100
 _IDLE_S = 1.0
 _CHUNK_FACTOR = 8
 """A body in chunks of one byte takes six on the way; whatever is beyond that is no body."""
+_LEAST_READ = 16_384
+"""Bytes that a client has to read in `client_timeout_s` while more than it should is waiting to be sent to it."""
 
 
-class _HeadTooLarge(Exception):
-    """Stops the parser."""
-
-
-class GuardedProtocol(CorkedProtocol):
+class GuardedProtocol(PipelinedProtocol):
     """A request's head must be whole `client_timeout_s` after its first byte, its body as long after the head.
+
+    A client that does not read for as long is cut off: what is sent to it and not read takes memory.
 
     There is one timer a connection. It is set when something is first waited for, and looks only when it fires whether
     that has come or what is waited for meanwhile: a request costs a few assignments.
@@ -42,9 +39,10 @@ class GuardedProtocol(CorkedProtocol):
         self._answered_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._in_head = False
-        self._received = 0  # bytes of this request in earlier reads
-        self._read = 0  # bytes of this read
-        self._refusal = 400, "that is no HTTP request"
+        self._unread_timer: asyncio.TimerHandle | None = None
+        self._unread = 0  # bytes, when last looked at
+        self._in_head = False
+        self._received = 0  # bytes of this request in earlier pieces
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected, and should say something."""
@@ -55,15 +53,16 @@ class GuardedProtocol(CorkedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._unread_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
         if self.door is not None:
             self.door.left(self)
 
     def leave_if_idle(self) -> bool:
         """See Guest; the time between two requests of one who is busy is not idle."""
-        is_idle = self.cycle is not None and self.cycle.response_complete and not self.pipeline
+        is_idle = self.cycle is not None and self.owed == 0
         if not is_idle or self.loop.time() - self._answered_s < _IDLE_S or self.transport.is_closing():
             return False
         self.transport.close()
@@ -74,14 +73,32 @@ class GuardedProtocol(CorkedProtocol):
         self._answered_s = self.loop.time()
         super().on_response_complete()
 
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is answered."""
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        super().resume_writing()
+        if self._unread_timer is not None and not self.transport.is_closing():
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    def close_begins(self) -> None:
+        """It should read what there is."""
+        self._watch_reading()
+
     def data_received(self, data: bytes) -> None:
-        """Parse it, then see that it is not too much."""
-        if self._due_s is None and (self.cycle is None or self.cycle.response_complete):
-            self._wait()  # for a head, of which this may be no more than an empty line
-        self._read = len(data)
+        """Parse it, or wait for a head, of which this may be no more than an empty line."""
+        if self._due_s is None and self.owed == 0:
+            self._wait()
         super().data_received(data)
-        self._received += self._read
-        if self._received > MAX_HEAD_BYTES and not self.transport.is_closing():
+
+    def parsed(self, count: int) -> None:
+        """See that it is not too much."""
+        self._received += count
+        if self._received > MAX_HEAD_BYTES:
             self._limit()
 
     def on_message_begin(self) -> None:
@@ -91,50 +108,29 @@ class GuardedProtocol(CorkedProtocol):
         self._wait()
 
     def on_headers_complete(self) -> None:
-        """The last byte of a head."""
-        if self._received + self._read > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+        """The last byte of a head. Raises Refusal."""
+        if self._received + self.piece > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
-                self._refusal = 431, f"at most {MAX_HEADERS} headers and {MAX_HEAD_BYTES} bytes of them"
-                raise _HeadTooLarge
+                raise Refusal(431, f"at most {MAX_HEADERS} headers and {MAX_HEAD_BYTES} bytes of them")
         self._in_head = False
         self._wait()
         super().on_headers_complete()
-        if self.door is not None and self.door.is_crowded and self.cycle is not None:
+        if self.door is not None and self.door.is_crowded and not self.upgrades:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """The last byte of a request: now it is for us to make haste."""
         self._due_s = None
-        self._received = -self._read  # what else is in this read was counted
+        self._received = -self.piece  # what else is in this piece was counted
         super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """The parser has stopped, for its reasons or ours: say why, unless another answer comes first, and close."""
-        status, detail = self._refusal
-        if self._may_answer():
-            body = json.dumps({"detail": detail}).encode()
-            head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            self.transport.write(STATUS_LINE[status] + head.encode() + body)
-        self.transport.close()
-
-    def _may_answer(self) -> bool:
-        cycle = self.cycle
-        if cycle is None or cycle.response_complete:
-            return True
-        is_its_body = cycle.more_body and not self._in_head and not self.pipeline
-        return is_its_body and not cycle.response_started
-
-    def _refuse(self, status: int, detail: str) -> None:
-        self._refusal = status, detail
-        self.send_400_response(detail)
-
     def _limit(self) -> None:
-        if self._in_head:
-            self._refuse(431, f"at most {MAX_HEAD_BYTES} bytes of headers")
+        if not self.in_body:  # in a head, or in the empty lines that may come before it
+            self.refuse(431, f"at most {MAX_HEAD_BYTES} bytes of headers")
         elif self._received > MAX_HEAD_BYTES + _CHUNK_FACTOR * self.max_body_bytes and _is_chunked(self.headers):
             # Chunks and the headers after them: the parser keeps those, and no limit on the body sees them.
-            self._refuse(413, f"body: must be at most {self.max_body_bytes} bytes")
+            self.refuse(413, f"body: must be at most {self.max_body_bytes} bytes")
 
     def _wait(self) -> None:
         self._due_s = self.loop.time() + self.client_timeout_s
@@ -145,19 +141,26 @@ class GuardedProtocol(CorkedProtocol):
         self._timer = None
         if self._due_s is None or self.transport.is_closing():
             return
-        if self._is_our_turn():
+        if self.flow.read_paused or self.owes_before:  # it is we who do not read, or who owe an answer
             self._wait()
         elif self.loop.time() < self._due_s:
             self._timer = self.loop.call_at(self._due_s, self._look)
-        elif self._in_head or (self.cycle is not None and not self.cycle.response_complete):
-            self._refuse(408, f"the request was not whole within {self.client_timeout_s:g} s")
+        elif self._in_head or self.owed > 0:
+            self.refuse(408, f"the request was not whole within {self.client_timeout_s:g} s")
         else:
             self.transport.close()
 
-    def _is_our_turn(self) -> bool:
-        """Whether it is we who do not read, or who owe the answer to the request before."""
-        is_owed = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
-        return self.flow.read_paused or is_owed
+    def _watch_reading(self) -> None:
+        if self._unread_timer is None:
+            self._unread = self.transport.get_write_buffer_size()
+            self._unread_timer = self.loop.call_later(self.client_timeout_s, self._cut_unless_read)
+
+    def _cut_unless_read(self) -> None:
+        unread, self._unread = self._unread, self.transport.get_write_buffer_size()
+        if unread - self._unread < _LEAST_READ:
+            self.transport.abort()
+        else:
+            self._unread_timer = self.loop.call_later(self.client_timeout_s, self._cut_unless_read)
 
 
 def guarded(*, client_timeout_s: float, max_body_bytes: int, door: Door | None = None) -> type[GuardedProtocol]:

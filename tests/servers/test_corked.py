@@ -25,7 +25,7 @@ class Transport(asyncio.Transport):
 
 async def test_what_is_written_in_one_turn_of_the_loop_is_sent_together() -> None:
     transport = Transport()
-    corked = _Corked(transport)
+    corked = _Corked(transport, lambda: None)
     corked.write(b"headers ")
     corked.write(b"body")
     assert transport.did == []
@@ -38,9 +38,10 @@ async def test_what_is_written_in_one_turn_of_the_loop_is_sent_together() -> Non
 
 async def test_closing_sends_what_is_left_and_a_closed_one_nothing() -> None:
     transport = Transport()
-    corked = _Corked(transport)
+    corked = _Corked(transport, lambda: transport.did.append("told"))
     corked.write(b"last")
+    corked.close()
     corked.close()
     corked.write(b"too late")
     await asyncio.sleep(0)
-    assert transport.did == [b"last", "closed"]
+    assert transport.did == [b"last", "closed", "told"]
