@@ -1,6 +1,7 @@
 """Takes in as many connections as there are file descriptors for; the others wait in the kernel's queue for their turn.
 
-Without it a server that runs out of descriptors resets whoever comes then. Parses nothing.
+Without it a server that runs out of descriptors resets whoever comes then. Nobody may take all places from one address:
+what comes from there beyond a limit is closed at once. Parses nothing.
 """
 
 import asyncio
@@ -8,9 +9,12 @@ import logging
 import os
 import resource
 import socket
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
+
+from servers.addresses import is_loopback
 
 from servers.tasks import Background
 
@@ -19,6 +23,7 @@ __all__ = ["Door", "Guest", "allow_descriptors", "room_for"]
 log = logging.getLogger(__name__)
 _RESERVE = 24  # for replicas' pipes, heartbeats, logs, a /metrics scrape
 _MOST_DESCRIPTORS = 65_536
+_MOST_PER_ADDRESS = 4096  # unless told otherwise, and not for this machine's own
 _PATIENCE_S = 0.5  # until the next look, unless a connection ends before
 
 
@@ -46,10 +51,16 @@ class Guest(Protocol):
 
 
 class Door:
-    """Accepts from `listener` while fewer than `most` connections are open. To uvicorn it is a server to be closed."""
+    """Accepts from `listener` while fewer than `most` connections are open. To uvicorn it is a server to be closed.
 
-    def __init__(self, listener: socket.socket) -> None:
+    `most_per_address` holds for every address; where it is None, 4096 for each that is not a loopback address.
+    """
+
+    def __init__(self, listener: socket.socket, *, most_per_address: int | None = None) -> None:
         self.most = 1
+        self._most_per_address = most_per_address
+        self._from: Counter[str] = Counter()
+        self._full: set[str] = set()  # addresses whose excess has been logged
         self._listener = listener
         self._inside = 0
         self._guests: dict[Guest, None] = {}
@@ -67,15 +78,22 @@ class Door:
         self._listener.setblocking(False)
         self._accepting = background.keep(self._accept(protocol), name="door")
 
-    def entered(self, guest: Guest) -> None:
-        """A connection is there."""
+    def entered(self, guest: Guest, address: str | None = None) -> None:
+        """A connection is there, from that address."""
         self._guests[guest] = None
+        if address is not None:
+            self._from[address] += 1
 
-    def left(self, guest: Guest | None = None) -> None:
+    def left(self, guest: Guest | None = None, address: str | None = None) -> None:
         """A connection has ended."""
         self._inside -= 1
         if guest is not None:
             self._guests.pop(guest, None)
+        if address is not None:
+            self._from[address] -= 1
+            if self._from[address] == 0:
+                del self._from[address]
+                self._full.discard(address)
         self._freed.set()
 
     def close(self) -> None:
@@ -92,10 +110,13 @@ class Door:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, _ = await loop.sock_accept(self._listener)
+                connection, name = await loop.sock_accept(self._listener)
             except OSError as error:
                 log.warning("no connection can be taken in: %s", error)
                 await self._pause()
+                continue
+            if self._is_too_many(name):
+                connection.close()
                 continue
             try:
                 await self._until_there_is_room()
@@ -108,6 +129,18 @@ class Door:
             except asyncio.CancelledError:
                 connection.close()
                 raise
+
+    def _is_too_many(self, name: Any) -> bool:
+        """Whether there are enough connections from that address; logged once until the last of them has ended."""
+        address = str(name[0])
+        if self._from[address] < (self._most_per_address or _MOST_PER_ADDRESS):
+            return False
+        if self._most_per_address is None and is_loopback(address):
+            return False
+        if address not in self._full:
+            self._full.add(address)
+            log.warning("%s has %d connections: no more are taken in from there", address, self._from[address])
+        return True
 
     async def _until_there_is_room(self) -> None:
         while self.is_crowded:

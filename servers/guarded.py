@@ -48,7 +48,7 @@ class GuardedProtocol(PipelinedProtocol):
         """A client has connected, and should say something."""
         super().connection_made(transport)
         if self.door is not None:
-            self.door.entered(self)
+            self.door.entered(self, self._address())
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -58,7 +58,7 @@ class GuardedProtocol(PipelinedProtocol):
                 timer.cancel()
         super().connection_lost(exc)
         if self.door is not None:
-            self.door.left(self)
+            self.door.left(self, self._address())
 
     def leave_if_idle(self) -> bool:
         """See Guest; the time between two requests of one who is busy is not idle."""
@@ -125,6 +125,9 @@ class GuardedProtocol(PipelinedProtocol):
         self._received = -self.piece  # what else is in this piece was counted
         super().on_message_complete()
 
+    def _address(self) -> str | None:
+        return self.client[0] if self.client else None
+
     def _limit(self) -> None:
         if not self.in_body:  # in a head, or in the empty lines that may come before it
             self.refuse(431, f"at most {MAX_HEAD_BYTES} bytes of headers")
@@ -156,11 +159,13 @@ class GuardedProtocol(PipelinedProtocol):
             self._unread_timer = self.loop.call_later(self.client_timeout_s, self._cut_unless_read)
 
     def _cut_unless_read(self) -> None:
-        unread, self._unread = self._unread, self.transport.get_write_buffer_size()
-        if unread - self._unread < _LEAST_READ:
+        self._unread_timer = None
+        before = self._unread
+        if self.transport.get_write_buffer_size() == 0:
+            return
+        self._watch_reading()
+        if before - self._unread < _LEAST_READ:
             self.transport.abort()
-        else:
-            self._unread_timer = self.loop.call_later(self.client_timeout_s, self._cut_unless_read)
 
 
 def guarded(*, client_timeout_s: float, max_body_bytes: int, door: Door | None = None) -> type[GuardedProtocol]:

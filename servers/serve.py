@@ -120,7 +120,7 @@ def warn_of_open_door(settings: Settings) -> None:
 async def _serve(name: str, design: Design, settings: Settings, listener: socket.socket) -> None:
     port = listener.getsockname()[1]
     state = State(replica=settings.replica or str(port))
-    door = Door(listener)
+    door = Door(listener, most_per_address=settings.max_connections_per_address)
     warn_of_open_door(settings)
     stop = _stop_requested(with_parent=settings.stop_with_parent)
     async with Background() as background:

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     hang_s: float | None = Field(
         None, gt=0, description="an engine that has work and ends no step for so long hangs; 5 unless set"
     )
+    max_connections_per_address: int | None = Field(
+        None, ge=1, description="more from one address are closed at once; 4096 unless set, without end for loopback"
+    )
     drain_s: float = Field(5.0, gt=0, description="time that accepted requests are given at SIGTERM")
     api_key: str | None = Field(
         None,

