@@ -15,7 +15,6 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from servers.addresses import is_loopback
-
 from servers.tasks import Background
 
 __all__ = ["Door", "Guest", "allow_descriptors", "room_for"]

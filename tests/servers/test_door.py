@@ -89,22 +89,23 @@ async def test_who_does_nothing_makes_room_the_oldest_first(listener: socket.soc
 async def test_one_address_has_no_more_connections_than_it_may(
     listener: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
-    door = Door(listener, most_per_address=2)
-    door.open(lambda: Guest(door), most=100)
-    streams = [await asyncio.open_connection(*listener.getsockname()) for _ in range(5)]
-    told = [await asyncio.wait_for(reader.readline(), 10) for reader, _ in streams]
-    assert told == [b"in\n", b"in\n", b"", b"", b""]
-    assert [record.getMessage() for record in caplog.records] == [
-        "127.0.0.1 has 2 connections: no more are taken in from there"
-    ]
-    streams[0][1].close()
-    while door._from["127.0.0.1"] > 1:
-        await asyncio.sleep(0.001)
-    reader, writer = await asyncio.open_connection(*listener.getsockname())
-    assert await asyncio.wait_for(reader.readline(), 10) == b"in\n"
-    for _, each in [*streams, (reader, writer)]:
-        each.close()
-    door.close()
+    async with Background() as background:
+        door = Door(listener, most_per_address=2)
+        door.open(lambda: Guest(door), background, most=100)
+        streams = [await asyncio.open_connection(*listener.getsockname()) for _ in range(5)]
+        told = [await asyncio.wait_for(reader.readline(), 10) for reader, _ in streams]
+        assert told == [b"in\n", b"in\n", b"", b"", b""]
+        assert [record.getMessage() for record in caplog.records] == [
+            "127.0.0.1 has 2 connections: no more are taken in from there"
+        ]
+        streams[0][1].close()
+        while door._from["127.0.0.1"] > 1:
+            await asyncio.sleep(0.001)
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        assert await asyncio.wait_for(reader.readline(), 10) == b"in\n"
+        for _, each in [*streams, (reader, writer)]:
+            each.close()
+        door.close()
 
 
 @pytest.mark.parametrize(("most", "address", "is_limited"), [

@@ -6,8 +6,9 @@ Good requests with an id and a question of their own stand between rubbish, on o
 import asyncio
 import json
 import re
+import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -73,26 +74,30 @@ HIDDEN = range(500, 600)
 """Numbers of requests that are another one's body: nobody may answer them."""
 
 
-def hiding(number: int, line: bytes) -> bytes:
-    """A request whose body is a request."""
+def hiding(number: int, line: bytes) -> list[bytes]:
+    """A request whose body is a request, in two writes."""
     body = good(number)
-    return b"POST /rag HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n%s\r\n" % (len(body), line) + body
+    return [b"POST /rag HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n%s\r\n" % (len(body), line), body]
 
 
 SMUGGLING = st.builds(hiding, st.sampled_from(HIDDEN), st.just(UPGRADE) | LINES)
 PIECES = st.lists(st.one_of(*[st.integers(0, 99)] * 2, st.binary(max_size=60), MADE, DAMAGED, SMUGGLING), max_size=8)
 
 
-def exchanged(address: tuple[str, int], sent: bytes) -> bytes:
-    """All that comes back until the server closes, after we have said all we have to say."""
+def exchanged(address: tuple[str, int], writes: Sequence[bytes]) -> bytes:
+    """All that comes back until the server closes, after we have said all we have to say, each a packet of its own."""
     came = b""
     with socket.create_connection(address, timeout=20) as connection:
         try:
-            connection.sendall(sent)
+            for data in writes:
+                connection.sendall(data)
+                select.select([], [], [], 0.002)
             connection.shutdown(socket.SHUT_WR)
             while part := connection.recv(65_536):
                 came += part
-        except ConnectionError:
+        except TimeoutError:
+            raise  # neither an answer nor an end within the time of the socket
+        except OSError:
             pass  # it was cut in the middle of what we said
     return came
 
@@ -115,10 +120,16 @@ def answers(came: bytes) -> list[tuple[int, bytes, bytes]]:
     return found
 
 
-def check(address: tuple[str, int], pieces: list[int | bytes]) -> None:
-    """One connection."""
-    came = exchanged(address, b"".join(good(piece) if isinstance(piece, int) else piece for piece in pieces))
-    for status, lines, body in answers(came):
+def check(address: tuple[str, int], pieces: list[int | bytes | list[bytes]]) -> None:
+    """One connection; what follows each other and hides nothing is one write."""
+    writes = [b""]
+    for piece in pieces:
+        if isinstance(piece, list):
+            writes[-1] += piece[0]
+            writes += piece[1:]
+        else:
+            writes[-1] += good(piece) if isinstance(piece, int) else piece
+    for status, lines, body in answers(exchanged(address, writes)):
         assert status in STATUSES or status == 100, (status, lines, body)
         if status == 200 and body.startswith(b'{"query"'):
             told = json.loads(body)["query"]
@@ -152,7 +163,7 @@ async def test_any_bytes_are_answered_or_refused_and_nobody_gets_another_s_answe
             suppress_health_check=list(HealthCheck),
         )
         @given(PIECES)
-        def attack(pieces: list[int | bytes]) -> None:
+        def attack(pieces: list[int | bytes | list[bytes]]) -> None:
             nonlocal tried
             tried += 1
             check(address, pieces)
