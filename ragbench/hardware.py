@@ -7,11 +7,12 @@ import resource
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from policies.devices import named
 from ragbench.cgroup import smallest_quota
 from ragbench.nvml import Gpus
 
@@ -64,7 +65,7 @@ def this_machine() -> Hardware:
         cpu=_cpu(),
         cores=usable_cores(),
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        gpu=_gpu(),
+        gpu=_gpu(os.environ) if gpus.names is None else _counted(gpus.names),
         hostname=platform.node(),
         python=platform.python_version(),
         os=f"{platform.system()} {platform.release()}",
@@ -145,13 +146,23 @@ def _cpu() -> str:
     return named or platform.processor() or platform.machine()
 
 
-def _gpu() -> str | None:
-    """The GPUs nvidia-smi lists, as in `2 x NVIDIA A100-SXM4-80GB, 81920 MiB`; None without any."""
-    told = _output(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
-    if not told:
-        return None
-    counts = Counter(line.strip() for line in told.splitlines())
-    return " + ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items())
+def _gpu(environment: Mapping[str, str]) -> str | None:
+    """Those of the GPUs that nvidia-smi lists which CUDA_VISIBLE_DEVICES names, or all where it is unset."""
+    argv = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        whole = [name for name in named(visible) if not name.startswith("MIG-")]
+        if not whole:
+            return None
+        argv.append(f"--id={','.join(whole)}")
+    told = _output(argv)
+    return _counted(line.strip() for line in told.splitlines()) if told else None
+
+
+def _counted(names: Iterable[str]) -> str | None:
+    """As in `2 x NVIDIA A100-SXM4-80GB, 81920 MiB`; None without any."""
+    counts = Counter(names)
+    return " + ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items()) or None
 
 
 def _output(argv: Sequence[str]) -> str | None:

@@ -5,10 +5,13 @@ Called through ctypes: the library comes with the driver, so there is nothing to
 
 import ctypes
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_uint, c_ulonglong, c_void_p, create_string_buffer
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
+
+from policies.devices import named
 
 _CLOCK_SM, _CLOCK_MEM = 1, 2
 _MIB = 2**20
@@ -23,7 +26,10 @@ class _Memory(ctypes.Structure):
 
 
 class Gpus:
-    """The GPUs this process may use: those of CUDA_VISIBLE_DEVICES where that lists numbers or UUIDs, else all."""
+    """The GPUs this process may use: those that CUDA_VISIBLE_DEVICES names, or all where it is unset.
+
+    A slice of a GPU (MIG) tells its name and its memory, and leaves what the whole GPU does, and others with it, None.
+    """
 
     def __init__(self, library: Any, handles: Sequence[c_void_p]) -> None:
         self._library = library
@@ -38,7 +44,9 @@ class Gpus:
             return cls(None, ())
         if library.nvmlInit_v2() != 0:
             return cls(None, ())
-        return cls(library, [h for h in map(_opener(library), _chosen(library, environment)) if h is not None])
+        opened = map(_opener(library), _chosen(library, environment))
+        handles: Iterable[Any] = takewhile(lambda handle: handle is not None, opened)  # as CUDA passes over the rest
+        return cls(library, list(handles))
 
     def __len__(self) -> int:
         return len(self._handles)
@@ -61,10 +69,18 @@ class Gpus:
         return About(
             driver=version.value.decode() if told else None,
             cuda=(cuda.value // 1000, cuda.value % 1000 // 10) if has_cuda else None,
+            names=None if self._library is None else tuple(map(self._name, self._handles)),
             sm_clock_mhz=self._clocks(_CLOCK_SM),
             memory_clock_mhz=self._clocks(_CLOCK_MEM),
             power_limit_w=self._each(self._number("nvmlDeviceGetEnforcedPowerLimit", c_uint, 1e-3)),
         )
+
+    def _name(self, handle: c_void_p) -> str:
+        name, memory = create_string_buffer(96), _Memory()
+        has_name = self._library.nvmlDeviceGetName(handle, name, c_uint(96)) == 0
+        told = name.value.decode(errors="replace") if has_name else "GPU"
+        has_memory = self._library.nvmlDeviceGetMemoryInfo(handle, byref(memory)) == 0
+        return f"{told}, {memory.total // _MIB} MiB" if has_memory else told
 
     def _clocks(self, domain: int) -> tuple[float, ...] | None:
         def read(handle: c_void_p) -> float | None:
@@ -99,11 +115,12 @@ class Gpus:
 class About:
     """Driver version, and the newest CUDA (major, minor) it runs; a value per GPU of the rest. None: not told.
 
-    Clocks are the highest allowed, the power limit is the one in force.
+    Clocks are the highest allowed, the power limit is the one in force; a name is `NVIDIA L4, 23034 MiB`.
     """
 
     driver: str | None = None
     cuda: tuple[int, int] | None = None
+    names: tuple[str, ...] | None = None
     sm_clock_mhz: tuple[float, ...] | None = None
     memory_clock_mhz: tuple[float, ...] | None = None
     power_limit_w: tuple[float, ...] | None = None
@@ -111,13 +128,8 @@ class About:
 
 def _chosen(library: Any, environment: Mapping[str, str]) -> Sequence[int | str]:
     visible = environment.get("CUDA_VISIBLE_DEVICES")
-    names = [name.strip() for name in (visible or "").split(",")]
-    if visible is not None and all(name.isdigit() for name in names):
-        return [int(name) for name in names]
-    if visible is not None and all(name.startswith("GPU-") for name in names):
-        return names
-    if visible is not None and visible.strip() in ("", "-1"):
-        return ()
+    if visible is not None:
+        return [int(name) if name.isdigit() else name for name in named(visible)]
     count = c_uint()
     return range(count.value) if library.nvmlDeviceGetCount_v2(byref(count)) == 0 else ()
 

@@ -175,16 +175,18 @@ def create(settings: ScaledSettings) -> Scaled:
 
 def replica_start(settings: ScaledSettings) -> Start:
     """How a replica is started: the same interpreter, and the settings that `batched` knows."""
-    ours = {"port", "replica", "stop_with_parent", "drain_s", "hang_s"}
+    gpus = [] if settings.device == "cpu" else visible_gpus(os.environ)
+    device = ["--device", "cuda" if gpus else settings.device]  # one that was given a GPU shall not do without
+    ours = {"port", "replica", "stop_with_parent", "drain_s", "hang_s", "device"}
     drain_s = settings.drain_s / 2
     given = [*flags(settings, of=BatchedSettings, leave_out=ours), "--hang-s", str(settings.time_limits.hang_s)]
     return Start(
-        [sys.executable, "-m", "servers", "batched", *given, "--drain-s", str(drain_s)],
+        [sys.executable, "-m", "servers", "batched", *given, *device, "--drain-s", str(drain_s)],
         host=settings.host,
         base_port=settings.base_port,
         ready_timeout_s=settings.ready_timeout_s,
         drain_s=drain_s,
-        gpus=[] if settings.device == "cpu" else visible_gpus(os.environ),
+        gpus=gpus,
         environment={} if settings.api_key is None else {f"{ENV_PREFIX}API_KEY": settings.api_key},
         log_dir=settings.log_dir,
         first=_first(settings),

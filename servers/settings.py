@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     generator: str | None = Field(None, description="folder or hub id to use instead of the profile's generator")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the models run")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: bfloat16 on a GPU, and on a CPU that multiplies it (not for tiny); else float32"
+        "auto", description="auto: bfloat16 on a GPU or CPU that multiplies it (CPU: not for tiny); else float32"
     )
     threads: int | None = Field(None, ge=1, description="torch threads; 1 for tiny and torch's default otherwise")
 

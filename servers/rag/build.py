@@ -129,17 +129,20 @@ def _device(wanted: str) -> str:
     import torch  # noqa: PLC0415
 
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ModelError("--device cuda: torch sees no CUDA device; use --device auto to fall back to the CPU")
+        raise ModelError("--device cuda: torch sees no CUDA device; --device cpu runs on the CPU")
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _dtype(wanted: str, device: str, chosen: Profile) -> "torch.dtype":
-    """Where it is left to us: bfloat16 on what multiplies it faster, save for tiny, whose answers are to be checked."""
+    """Where it is left to us: bfloat16 on what multiplies it itself, on a CPU save for tiny, whose answers are checked.
+
+    A GPU without it gets float32: what was trained in bfloat16 may leave the range of float16.
+    """
     import torch  # noqa: PLC0415
 
     if wanted == "auto":
         if device == "cuda":
-            return torch.bfloat16
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
         flags = torch.cpu.get_capabilities()
         is_fast = chosen.name != "tiny" and (flags.get("avx512_bf16") or flags.get("amx_bf16"))
         return torch.bfloat16 if is_fast else torch.float32

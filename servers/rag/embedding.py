@@ -39,20 +39,29 @@ class SentenceEncoder:
 
         with loading("embedder", source):
             model = SentenceTransformer(source, device=device, trust_remote_code=False, model_kwargs={"dtype": dtype})
-            self.module = model.to(dtype).eval()
+            self.module = _without_normalising(model).to(dtype).eval()
         self.made_by: Mapping[str, object] = {
             "model": "a folder" if Path(source).is_dir() else source,
             "weights": fingerprint.of_model(source, self.module),
             "dtype": str(dtype),
-            "normalised": True,  # the pooling is among the model's files
+            "normalised": "in float32",  # the pooling is among the model's files
         }
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """See Encoder."""
         vectors = self.module.encode(
-            list(texts), batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False, convert_to_tensor=True
+            list(texts), batch_size=BATCH, normalize_embeddings=False, show_progress_bar=False, convert_to_tensor=True
         )
-        return vectors.float().cpu().numpy()
+        return torch.nn.functional.normalize(vectors.float(), dim=1).cpu().numpy()
+
+
+def _without_normalising(model: Any) -> Any:
+    """A sentence-transformers model less the steps at its end that divide by the length, in the dtype."""
+    from sentence_transformers.sentence_transformer.modules import Normalize  # noqa: PLC0415
+
+    while len(model) > 1 and isinstance(model[-1], Normalize):
+        del model[-1]
+    return model
 
 
 class DummyEncoder:

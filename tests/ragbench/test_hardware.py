@@ -46,6 +46,25 @@ def test_gpus(monkeypatch, told, gpu):
     assert this_machine().gpu == gpu
 
 
+@pytest.mark.parametrize(
+    ("visible", "asked"), [("1,GPU-b,-1,0", "--id=1,GPU-b"), ("NoDevFiles", None), ("", None), ("MIG-a", None)]
+)
+def test_gpus_that_are_not_ours_are_not_told_of(monkeypatch, visible, asked):
+    told = []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(hardware, "_output", lambda argv: told.append(argv[-1]) or "NVIDIA L4, 23034 MiB")
+    assert this_machine().gpu == (None if asked is None else "NVIDIA L4, 23034 MiB")
+    assert told == ([] if asked is None else [asked])
+
+
+def test_the_drivers_library_knows_our_gpus_best(monkeypatch):
+    monkeypatch.setattr(hardware, "_output", lambda argv: "NVIDIA L4, 23034 MiB\nNVIDIA L4, 23034 MiB")
+    for names, gpu in (((), None), (("NVIDIA L4 MIG 1g.5gb, 4864 MiB",), "NVIDIA L4 MIG 1g.5gb, 4864 MiB")):
+        about = About(names=names)
+        monkeypatch.setattr(hardware.Gpus, "found", lambda about=about: SimpleNamespace(about=lambda: about))
+        assert this_machine().gpu == gpu
+
+
 def test_a_program_that_is_absent_fails_or_hangs_tells_nothing(monkeypatch):
     assert hardware._output(["no-such-program"]) is None
     assert hardware._output(["false"]) is None
@@ -83,7 +102,7 @@ def test_usable_cores_are_those_of_the_mask_and_the_quota(monkeypatch, tmp_path,
 
 
 def test_what_the_driver_tells_goes_into_the_manifest(monkeypatch):
-    about = About("570.1", (12, 8), (1980.0,), (2619.0,), (700.0,))
+    about = About("570.1", (12, 8), ("H200",), (1980.0,), (2619.0,), (700.0,))
     monkeypatch.setattr(hardware.Gpus, "found", lambda: SimpleNamespace(about=lambda: about))
     told = json.loads(json.dumps(this_machine().as_dict()))
     assert (told["gpu_driver"], told["gpu_sm_clock_mhz"], told["gpu_power_limit_w"]) == ("570.1", [1980], [700])

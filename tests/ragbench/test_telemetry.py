@@ -259,6 +259,7 @@ class Driver:
 
     def __init__(self, **refuses):
         self.refuses = refuses
+        self.opened = []
 
     def __getattr__(self, name):
         values = {
@@ -270,7 +271,7 @@ class Driver:
             "nvmlSystemGetCudaDriverVersion_v2": 12_080,
         }
 
-        refuses = self.refuses
+        refuses, opened = self.refuses, self.opened
 
         class Function:
             argtypes = ()
@@ -281,11 +282,18 @@ class Driver:
                     if refuses[name] >= 0:
                         return 3
                 if name.startswith("nvmlDeviceGetHandle"):
+                    which = arguments[0] if isinstance(arguments[0], int) else arguments[0].decode()
+                    if which not in (0, 1) and isinstance(which, int):
+                        return 2
+                    opened.append(which)
                     arguments[-1]._obj.value = 7
+                elif name == "nvmlDeviceGetName":
+                    arguments[1].value = b"NVIDIA H200"
                 elif name == "nvmlDeviceGetUtilizationRates":
                     arguments[-1]._obj.gpu = 40
                 elif name == "nvmlDeviceGetMemoryInfo":
                     arguments[-1]._obj.used = 3 * 2**30
+                    arguments[-1]._obj.total = 141 * 2**30
                 elif name == "nvmlSystemGetDriverVersion":
                     arguments[0].value = b"570.1"
                 elif name in values:
@@ -310,11 +318,30 @@ def test_two_gpus(driver):
     about = gpus.about()
     assert (about.driver, about.cuda) == ("570.1", (12, 8))
     assert (about.power_limit_w, about.sm_clock_mhz) == ((700, 700), (1980, 1980))
+    assert about.names == ("NVIDIA H200, 144384 MiB",) * 2
 
 
-@pytest.mark.parametrize(("visible", "n"), [("1", 1), ("0,1", 2), ("GPU-aa", 1), ("", 0), ("-1", 0), ("MIG-1", 2)])
+@pytest.mark.parametrize(("visible", "n"), [("1", 1), ("0,1", 2), ("GPU-aa", 1), ("", 0), ("-1", 0)])
 def test_the_gpus_that_are_visible(driver, visible, n):
     assert len(Gpus.found({"CUDA_VISIBLE_DEVICES": visible})) == n
+
+
+@pytest.mark.parametrize(
+    ("visible", "opened"),
+    [
+        ("NoDevFiles", []),
+        ("MIG-1", ["MIG-1"]),
+        ("MIG-GPU-a/1/0,GPU-b", ["MIG-GPU-a/1/0", "GPU-b"]),
+        ("0,-1,1", [0]),
+        ("1,1", [1]),
+        ("1,2,0", [1]),
+        ("GPU-aa,none", ["GPU-aa"]),
+    ],
+)
+def test_gpus_that_are_not_ours_are_not_looked_at(driver, visible, opened):
+    """CUDA passes over everything from the first name on that is none; there are two GPUs, 0 and 1."""
+    assert len(Gpus.found({"CUDA_VISIBLE_DEVICES": visible})) == len(opened)
+    assert driver.opened == opened
 
 
 def test_what_a_gpu_does_not_tell_is_none(monkeypatch):

@@ -94,6 +94,25 @@ def test_a_replica_gets_the_settings_of_batched_and_none_of_the_fleet() -> None:
     assert not {"--port", "--min-replicas", "--replica", "--stop-with-parent"} & set(command)
 
 
+@pytest.mark.parametrize(
+    ("flags", "visible", "device", "gpus"),
+    [
+        ([], "0,1", "cuda", ["0", "1"]),
+        ([], "", "auto", []),
+        (["--device", "cpu"], "0,1", "cpu", []),
+        (["--device", "cuda"], "-1", "cuda", []),
+    ],
+)
+def test_a_replica_that_is_given_a_gpu_may_not_run_without_it(
+    flags: list[str], visible: str, device: str, gpus: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    start = replica_start(load(ScaledSettings, flags, prog="test"))
+    command = list(start.command)
+    assert command.count("--device") == 1
+    assert (command[command.index("--device") + 1], list(start.gpus)) == (device, gpus)
+
+
 def test_secrets_are_neither_public_nor_on_a_command_line_nor_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAG_API_KEY", "hush-1")
     monkeypatch.setenv("RAG_ADMIN_TOKEN", "hush-2")

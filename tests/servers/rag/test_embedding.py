@@ -1,13 +1,17 @@
 """Embedding: the prefix, and a dummy encoder's shape."""
 
+import json
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer
 
-from servers.rag.embedding import DummyEncoder, Embedder
+from servers.rag.embedding import DummyEncoder, Embedder, SentenceEncoder
+from servers.rag.facts import facts
 from servers.rag.models import PROFILES, TINY
 
 TEXTS = ("first text", "second, a longer text")
@@ -55,3 +59,19 @@ def test_dummy_vectors_are_normalised_and_do_not_depend_on_the_padding(dummy: Du
     assert vectors.shape == (3, 32)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
     np.testing.assert_allclose(dummy.encode(TEXTS[:1]), vectors[:1], atol=1e-5)
+
+
+@pytest.mark.parametrize("has_a_module_for_it", [True, False])
+def test_vectors_are_of_unit_length_whatever_the_model_computes_in(
+    *, has_a_module_for_it: bool, tmp_path: Path
+) -> None:
+    """In bfloat16 a vector divided by its length is of length 1 to three digits alone."""
+    folder = shutil.copytree(TINY / "embedder", tmp_path / "embedder")
+    if not has_a_module_for_it:
+        modules = folder / "modules.json"
+        modules.write_text(json.dumps(json.loads(modules.read_text())[:1]))
+    half, full = (SentenceEncoder(str(folder), device="cpu", dtype=kind) for kind in (torch.bfloat16, torch.float32))
+    texts = [fact.text for fact in facts(200)]
+    vectors = half.encode(texts)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=3e-7)
+    assert (np.sum(vectors * full.encode(texts), axis=1) > 0.9999).all()

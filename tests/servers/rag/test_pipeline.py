@@ -9,7 +9,7 @@ import pytest
 
 from servers.batched import BatchedSettings
 from servers.rag import models
-from servers.rag.build import build, check_names
+from servers.rag.build import _dtype, build, check_names
 from servers.rag.corpus import Corpus
 from servers.rag.embedding import Embedder
 from servers.rag.generation import Generated, Piece, Window
@@ -168,6 +168,17 @@ def test_dummy_weights_run_any_profile_to_its_full_length(monkeypatch: pytest.Mo
         answers = made.run([Ask("one?", 2, 6), Ask("a longer question, surely?", 3, 4)])
         assert [answer.completion_tokens for answer in answers] == [6, 4]
         assert made.model_name == f"{name} (dummy weights)"
+
+
+@pytest.mark.parametrize(("has_it", "dtype"), [(True, "bfloat16"), (False, "float32")])
+def test_a_gpu_that_only_emulates_bfloat16_gets_float32(
+    *, has_it: bool, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch  # noqa: PLC0415
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or has_it)
+    assert str(_dtype("auto", "cuda", PROFILES["opt-125m"])) == f"torch.{dtype}"
+    assert str(_dtype("bfloat16", "cuda", PROFILES["opt-125m"])) == "torch.bfloat16"
 
 
 def test_sampling_is_repeatable_by_its_seed(tmp_path: Path) -> None:
