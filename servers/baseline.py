@@ -35,6 +35,8 @@ class Baseline:
         self._admission = Admission(settings.max_queue, settings.max_predicted_wait_s)
         self._pace = Pace()
         self._waiting = 0
+        self._work_waiting = 0  # in usual questions
+        self._work_running = 0
         self._turn = asyncio.Lock()
 
     async def start(self, background: Background) -> None:
@@ -45,11 +47,12 @@ class Baseline:
         """Wait for the pipeline, then have it to oneself."""
         ask = self._rag.check(question)
         arrived_s = time.monotonic()
-        verdict = self._admission.decide(self._waiting, self._predicted_s(), deadline_s - arrived_s)
+        work = self._rag.work(ask)
+        verdict = self._admission.decide(self._work_waiting, self._predicted_s(work), deadline_s - arrived_s)
         if isinstance(verdict, Refused):
             metrics.SHED.labels(verdict.reason).inc()
             raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
-        started_s = await self._take_turn()
+        started_s = await self._take_turn(work)
         # Whoever gives up leaves the run to end when it can, and the next one waits for its end, not ours.
         try:
             running = self._rag.run([ask])
@@ -57,6 +60,7 @@ class Baseline:
             self._turn.release()
             raise
         running.add_done_callback(lambda _: self._turn.release())
+        self._work_running = work
         try:
             [answered] = await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -65,12 +69,13 @@ class Baseline:
             raise
         if isinstance(answered, RequestError):
             raise answered
-        self._pace.ran(1, time.monotonic() - started_s)
+        self._pace.ran(work, time.monotonic() - started_s)
         return self._rag.served(answered, queue_s=started_s - arrived_s, batch_size=1)
 
-    async def _take_turn(self) -> float:
+    async def _take_turn(self, work: int) -> float:
         """Wait for the lock. -> when it was ours. Who gives up is forgotten."""
         self._waiting += 1
+        self._work_waiting += work
         metrics.QUEUE_DEPTH.set(self._waiting)
         try:
             await self._turn.acquire()
@@ -79,12 +84,14 @@ class Baseline:
             raise
         finally:
             self._waiting -= 1
+            self._work_waiting -= work
             metrics.QUEUE_DEPTH.set(self._waiting)
         return time.monotonic()
 
-    def _predicted_s(self) -> float | None:
-        """Until one who came now would be answered: those who wait, the one who runs, and itself."""
-        return self._pace.answered_s(self._waiting + self._turn.locked(), max_batch_size=1)
+    def _predicted_s(self, work: int = 1) -> float | None:
+        """Until a newcomer with so much work would be answered: those who wait, the one who runs, and itself."""
+        running = self._work_running if self._turn.locked() else 0
+        return self._pace.answered_s(self._work_waiting + running + work - 1, max_batch_size=1)
 
     async def stop(self) -> None:
         """Release the engine."""

@@ -62,7 +62,8 @@ class Batched:
             max_batch_size=most,
             request_timeout_s=settings.request_timeout_s,
             joins=self._rag.joins,
-            tokens=_tokens,
+            tokens=self._rag.tokens,
+            work=self._rag.work,
             drop=self._rag.drop,
         )
         background.keep(self._batcher.serve(), name="batcher")
@@ -100,11 +101,6 @@ class Batched:
         if self._batcher is None:
             return told_load(0, None)
         return told_load(self._batcher.outstanding, self._batcher.predicted_s(time.monotonic()))
-
-
-def _tokens(ask: Ask) -> int:
-    """About how long a question is: four letters a token is near enough to sort, and the tokenizer is the engine's."""
-    return 1 + len(ask.query) // 4
 
 
 def create(settings: BatchedSettings) -> Batched:

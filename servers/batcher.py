@@ -44,6 +44,7 @@ class _Item(Generic[T, R]):
     request: T
     arrived_s: float
     deadline_s: float
+    work: int = 1
     tokens: int | None = None
     passed_over_s: float | None = None
     done: asyncio.Future[Done[R]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -55,6 +56,11 @@ class _Batch(Generic[T, R]):
     reason: str
     size: int
     taken_s: float
+
+    @property
+    def work(self) -> int:
+        """How many usual requests it stands for."""
+        return sum(item.work for item in self.items)
 
 
 class Batcher(Generic[T, R]):
@@ -77,10 +83,15 @@ class Batcher(Generic[T, R]):
         request_timeout_s: float,
         joins: bool = False,
         tokens: Callable[[T], int] | None = None,
+        work: Callable[[T], int] = lambda request: 1,
         drop: Callable[[asyncio.Future[Any], int], None] = lambda running, place: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`tokens`: how long a request is, for policies that go by that; `drop`: tells a run whom nobody waits for."""
+        """`drop` tells a run whom nobody waits for.
+
+        `tokens`: how long a request is, for policies that go by that; `work`: how many usual ones it stands for, for
+        admission.
+        """
         self._run = run
         self._drop = drop
         self._policy = policy
@@ -89,6 +100,7 @@ class Batcher(Generic[T, R]):
         self._request_timeout_s = request_timeout_s
         self._joins = joins
         self._tokens = tokens
+        self._work = work
         self._clock = clock
         self._queue: Line[_Item[T, R]] = Line()
         self._policy_failures = 0
@@ -108,9 +120,9 @@ class Batcher(Generic[T, R]):
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue, and those of a batch that was handed over before its turn."""
-        ahead = 0 if self._joins else sum(batch.size for batch in self._taken[1:])
-        return len(self._queue) + ahead
+        """Usual requests that those in the queue stand for, and those of a batch that was handed over early."""
+        ahead = 0 if self._joins else sum(batch.work for batch in self._taken[1:])
+        return self._queue.work + ahead
 
     def running_s(self, now: float) -> float:
         """How long the run under way takes already; 0 where there is none."""
@@ -118,14 +130,15 @@ class Batcher(Generic[T, R]):
             return 0.0
         return now - max(self._taken[0].taken_s, self._returning.ended_s or 0.0)
 
-    def predicted_s(self, now: float) -> float | None:
-        """Until one who came now would be answered; None before the first run."""
+    def predicted_s(self, now: float, work: int = 1) -> float | None:
+        """Until one who came now, with so much `work`, would be answered; None before the first run."""
+        ahead = self.waiting + work - 1
         if self._joins:
-            return (self.waiting + 1) / self._rate_rps if self._rate_rps else None
+            return (ahead + 1) / self._rate_rps if self._rate_rps else None
         rest_s = 0.0
         if self._taken:
-            rest_s = max(0.0, (self._pace.run_s(self._taken[0].size) or 0.0) - self.running_s(now))
-        return self._pace.answered_s(self.waiting, max_batch_size=self._max_batch_size, rest_s=rest_s)
+            rest_s = max(0.0, (self._pace.run_s(self._taken[0].work) or 0.0) - self.running_s(now))
+        return self._pace.answered_s(ahead, max_batch_size=self._max_batch_size, rest_s=rest_s)
 
     async def submit(self, request: T, *, deadline_s: float | None = None) -> Done[R]:
         """Wait in the queue for a batch and its run. Raises QueueFull, or whatever the run raised.
@@ -134,12 +147,13 @@ class Batcher(Generic[T, R]):
         """
         now = self._clock()
         deadline_s = now + self._request_timeout_s if deadline_s is None else deadline_s
-        verdict = self._admission.decide(self.waiting, self.predicted_s(now), deadline_s - now)
+        work = self._work(request)
+        verdict = self._admission.decide(self.waiting, self.predicted_s(now, work), deadline_s - now)
         if isinstance(verdict, Refused):
             metrics.SHED.labels(verdict.reason).inc()
             raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
         length = self._tokens(request) if self._tokens is not None else None
-        item = _Item[T, R](request, arrived_s=now, deadline_s=deadline_s, tokens=length)
+        item = _Item[T, R](request, arrived_s=now, deadline_s=deadline_s, work=work, tokens=length)
         item.done.add_done_callback(partial(self._leave_queue, item))
         self._queue.put(item)
         self._returning.arrived(now)
@@ -267,7 +281,7 @@ class Batcher(Generic[T, R]):
         self._last_batch = batch.size
         self._last_run_s = now - started_s
         self._rate_rps = smoothed(self._rate_rps, batch.size / max(self._last_run_s, 1e-6))
-        self._pace.ran(batch.size, self._last_run_s)
+        self._pace.ran(batch.work, self._last_run_s)
         metrics.BATCH_SIZE.observe(batch.size)
         metrics.BATCHES.labels(batch.reason).inc()
         metrics.PREDICTED_WAIT.set(self.predicted_s(now) or 0.0)

@@ -57,12 +57,17 @@ class EngineDied(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the server must know of the pipeline to check questions and to tell of itself."""
+    """What the server must know of the pipeline to check questions and to tell of itself.
+
+    `document_chars`: of a document, in the mean; `positions`: the most tokens of a prompt, None where it is not known.
+    """
 
     corpus_size: int
     model_name: str
     joins: bool
     info: dict[str, Any]
+    document_chars: int = 0
+    positions: int | None = None
 
 
 class Engine(Protocol):
@@ -238,4 +243,11 @@ def _stub(settings: Settings) -> Stub:
 
 def about(pipeline: Pipeline | Slowed | Stub) -> Loaded:
     """What is told of it to the server."""
-    return Loaded(pipeline.corpus_size, pipeline.model_name, pipeline.joins, pipeline.info())
+    return Loaded(
+        pipeline.corpus_size,
+        pipeline.model_name,
+        pipeline.joins,
+        pipeline.info(),
+        pipeline.document_chars,
+        pipeline.positions,
+    )

@@ -16,6 +16,10 @@ class Waiter(Protocol):
     def deadline_s(self) -> float:
         """When nobody waits for the answer any more."""
 
+    @property
+    def work(self) -> int:
+        """How many usual requests it stands for."""
+
 
 W = TypeVar("W", bound=Waiter)
 
@@ -24,6 +28,7 @@ class Line(Generic[W]):
     """A queue that anybody may leave from any place."""
 
     def __init__(self) -> None:
+        self.work = 0  # of all who wait
         self._waiters: OrderedDict[W, None] = OrderedDict()
         self._deadlines: list[tuple[float, int, W]] = []  # a heap; those who have left are dropped later
         self._numbers = count()
@@ -39,6 +44,7 @@ class Line(Generic[W]):
     def put(self, waiter: W) -> None:
         """At the end."""
         self._waiters[waiter] = None
+        self.work += waiter.work
         if len(self._deadlines) > 2 * len(self._waiters) + 64:
             self._deadlines = [known for known in self._deadlines if known[2] in self._waiters]
             heapify(self._deadlines)
@@ -49,18 +55,21 @@ class Line(Generic[W]):
         if waiter not in self._waiters:
             return False
         del self._waiters[waiter]
+        self.work -= waiter.work
         return True
 
     def take(self, most: int) -> list[W]:
         """Out of the line: the oldest, at most so many."""
-        return [self._waiters.popitem(last=False)[0] for _ in range(min(most, len(self)))]
+        taken = [self._waiters.popitem(last=False)[0] for _ in range(min(most, len(self)))]
+        self.work -= sum(waiter.work for waiter in taken)
+        return taken
 
     def pick(self, places: Sequence[int]) -> list[W]:
         """Out of the line: those at these places, 0 being the oldest."""
         waiters = list(islice(self._waiters, max(places) + 1))
         picked = [waiters[place] for place in places]
         for waiter in picked:
-            del self._waiters[waiter]
+            self.leave(waiter)
         return picked
 
     def first(self, most: int) -> list[W]:
@@ -82,4 +91,5 @@ class Line(Generic[W]):
         waiters = list(self._waiters)
         self._waiters.clear()
         self._deadlines.clear()
+        self.work = 0
         return waiters

@@ -91,6 +91,17 @@ class RagService:
             raise BadRequest(f"max_new_tokens: must be <= {limit}, got {tokens}")
         return Ask(question.query, question.k, tokens)
 
+    def tokens(self, ask: Ask) -> int:
+        """About how long its prompt and its answer are: four letters a token is near enough, to sort and to admit."""
+        loaded = self._loaded
+        letters = len(ask.query) + ask.k * loaded.document_chars
+        tokens = 1 + letters // 4 + ask.max_new_tokens
+        return tokens if loaded.positions is None else min(tokens, loaded.positions)
+
+    def work(self, ask: Ask) -> int:
+        """How many usual questions it stands for, at least one."""
+        return max(1, self.tokens(ask) // self.tokens(trial_question(self._settings.max_new_tokens)))
+
     @property
     def joins(self) -> bool:
         """Whether questions may enter the pipeline while others are in it."""

@@ -46,7 +46,11 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         60.0, gt=0, description="a request that takes longer is answered 504; X-Request-Timeout-S asks for less"
     )
-    max_queue: int = Field(1024, ge=1, description="requests that may wait; the next one is answered 429")
+    max_queue: int = Field(
+        1024,
+        ge=1,
+        description="usual requests that may wait, one of long prompts counting as several; the next is answered 429",
+    )
     max_predicted_wait_s: float | None = Field(None, gt=0, description="refuse when the queue predicts a longer wait")
     client_timeout_s: float = Field(
         20.0, gt=0, description="time that a client is given to send a request's head, and as much again for its body"

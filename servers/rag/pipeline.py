@@ -99,6 +99,16 @@ class Pipeline:
         """Number of documents."""
         return len(self.corpus)
 
+    @property
+    def document_chars(self) -> int:
+        """Characters of a document, in the mean."""
+        return sum(map(len, self.corpus.texts)) // len(self.corpus)
+
+    @property
+    def positions(self) -> int | None:
+        """The most tokens of a prompt and its answer; None where another server decides that."""
+        return None if self.generator.window is None else self.generator.window.positions
+
     def info(self) -> dict[str, Any]:
         """What is loaded, as JSON values."""
         return {

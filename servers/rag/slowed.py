@@ -30,6 +30,16 @@ class Slowed:
         return self.pipeline.corpus_size
 
     @property
+    def document_chars(self) -> int:
+        """As of the pipeline."""
+        return self.pipeline.document_chars
+
+    @property
+    def positions(self) -> int | None:
+        """As of the pipeline."""
+        return self.pipeline.positions
+
+    @property
     def model_name(self) -> str:
         """As of the pipeline."""
         return self.pipeline.model_name

@@ -26,6 +26,8 @@ class Stub:
     corpus_size: int = 10_000
     model_name: str = "stub"
     joins: Literal[False] = False
+    document_chars: int = 10
+    positions: None = None
     _made_s: float = field(default_factory=time.monotonic)
 
     def info(self) -> dict[str, Any]:

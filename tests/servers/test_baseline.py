@@ -31,6 +31,9 @@ class Slow:
         self.running -= 1
         return asks
 
+    def work(self, question: Question) -> int:
+        return question.k - 1
+
     def drop(self, run: asyncio.Future[list[Question]], place: int) -> None:
         self.dropped.append(place)
 

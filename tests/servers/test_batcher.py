@@ -277,6 +277,39 @@ def test_a_request_costs_the_same_however_many_wait() -> None:
     assert many < 1.5 * few, f"{few} calls where 20 wait, {many} where 5,000 do"
 
 
+def test_a_long_request_counts_as_several_usual_ones() -> None:
+    """Of a queue for ten, one of work eight leaves room for two, and a prediction knows how long it takes."""
+
+    async def scenario() -> tuple[list[str], float | None, float | None]:
+        batcher = make(Pipeline(), admission=Admission(10), work=lambda number: 8 if number >= 100 else 1)
+        serving = asyncio.create_task(batcher.serve())
+        first = asyncio.create_task(batcher.submit(0))
+        await asyncio.sleep(0.01)
+        told = []
+
+        async def ask(number: int) -> None:
+            try:
+                await batcher.submit(number)
+                told.append("answered")
+            except QueueFull as refused:
+                told.append(str(refused))
+
+        async with asyncio.TaskGroup() as asking:
+            for number in (100, 1, 2, 3):
+                asking.create_task(ask(number))
+        await first
+        short_s, long_s = batcher.predicted_s(virtual.now()), batcher.predicted_s(virtual.now(), 8)
+        serving.cancel()
+        await asyncio.wait({serving})
+        return told, short_s, long_s
+
+    told, short_s, long_s = virtual.run(scenario())
+    assert sorted(told) == ["answered"] * 3 + ["too busy: queue full"]
+    assert short_s is not None
+    assert long_s is not None
+    assert long_s > short_s
+
+
 def test_an_idle_batcher_sleeps_until_something_arrives() -> None:
     """With no request and no timer the virtual loop would stand still: the assertion in it says so."""
 

@@ -13,6 +13,10 @@ class Waiter:
     number: int
     deadline_s: float
 
+    @property
+    def work(self) -> int:
+        return 1 + self.number % 3
+
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["put", "leave", "take", "pick"]), st.integers(0, 30), st.floats(0, 100)), max_size=200
@@ -40,6 +44,7 @@ def test_it_is_a_list_that_knows_its_earliest_deadline(steps: list[tuple[str, in
             assert line.pick(places) == [expected[each] for each in places]
             expected = [waiter for each, waiter in enumerate(expected) if each not in places]
         assert list(line) == expected
+        assert line.work == sum(waiter.work for waiter in expected)
         assert line.first(3) == expected[:3]
         if expected:
             assert line.ends() == (expected[0], expected[-1])
