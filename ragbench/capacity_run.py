@@ -268,7 +268,9 @@ def _whole(paths: StudyPaths, point: Point, questions: QuestionSet, around: Surr
     What failed, was contaminated or left late is measured again, and so is what another machine or other code measured.
     """
     manifest = read_manifest(paths.point(point.name).manifest)
-    if manifest is None or manifest["summary"].get("verdict") in NOT_MEASURED:
+    if manifest is None or manifest["summary"]["verdict"] in NOT_MEASURED:
+        return None
+    if any(manifest["summary"][name] is None for name in ("offered_rps", "window_start_s", "window_end_s")):
         return None
     machine = around.hardware
     if strangers([manifest], hardware=str(machine), hostname=machine.hostname, code=around.code):

@@ -25,6 +25,9 @@ _ESCAPE = re.compile(r"\\u([0-9a-f]{4})")
 _EMPTY = r"\e"
 _WHOLE = re.compile(r"-?[0-9]+")
 _REAL = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
+_LARGEST = 1e300  # of a number that can be drawn
+_MOST_DIGITS = 300
+_LONGEST_SHOWN = 200
 
 csv.field_size_limit(sys.maxsize)  # an answer may be longer than the 131,072 characters of csv's own limit
 
@@ -96,10 +99,13 @@ def read_dicts(path: Path, needed: Sequence[str] = ()) -> list[dict[str, str | N
     return [dict(zip(columns, cells, strict=True)) for _, cells in rows]
 
 
-def read_frame(path: Path, types: Mapping[str, str], *, needed: Sequence[str] = ()) -> "pd.DataFrame":
-    """The file as a data frame; `types` has text, whole, real or truth by column, of others the cells decide.
+def read_frame(
+    path: Path, types: Mapping[str, str], *, needed: Sequence[str] = (), most: float = _LARGEST
+) -> "pd.DataFrame":
+    """The file as a data frame; `types` has text, whole, count, real or truth by column, of others the cells decide.
 
-    Raises RecordError naming the line of a cell of another type.
+    A count or a real is refused beyond `most` from 0, and so is what is not a number. Raises RecordError naming the
+    column of a cell of another type.
     """
     import pandas as pd  # noqa: PLC0415  half a second to import, and measuring does not need it
 
@@ -108,12 +114,22 @@ def read_frame(path: Path, types: Mapping[str, str], *, needed: Sequence[str] = 
     found = {}
     for place, column in enumerate(columns):
         cells = [cells[place] for _, cells in table]
-        kind = types.get(column) or _kind(cells)
         try:
-            found[column] = _SERIES[kind](cells)
+            found[column] = _typed(cells, types[column], most) if column in types else _SERIES[_kind(cells)](cells)
         except ValueError as error:
-            raise RecordError(f"{path}, column {column} has a cell of the wrong type: {error}") from error
+            told = str(error)[:_LONGEST_SHOWN]
+            raise RecordError(f"{path}, column {column} has a cell of the wrong type: {told}") from error
     return pd.DataFrame(found, columns=columns)
+
+
+def _typed(cells: Cells, kind: str, most: float) -> "pd.Series[Any]":
+    """The cells of a column. Raises ValueError where one is of another type, or a number that is none or too large."""
+    series = _SERIES[kind](cells)
+    if kind in ("real", "count"):
+        wrong = [cell for cell, value in zip(cells, series, strict=True) if cell is not None and not abs(value) <= most]
+        if wrong:
+            raise ValueError(f"wanted numbers up to {most:g}, got {wrong[0]}")
+    return series
 
 
 def _line(values: Iterable[object]) -> str:
@@ -154,9 +170,11 @@ def _kind(cells: Cells) -> str:
         return "real"
     if all(each in ("true", "false") for each in known):
         return "truth"
+    if any(len(each) > _MOST_DIGITS for each in known):
+        return "text"
     if all(_WHOLE.fullmatch(each) for each in known):
         return "real" if None in cells else "whole"
-    return "real" if all(_REAL.fullmatch(each) for each in known) else "text"
+    return "real" if all(_REAL.fullmatch(each) and abs(float(each)) <= _LARGEST for each in known) else "text"
 
 
 def _texts(cells: Cells) -> "pd.Series[Any]":
@@ -182,6 +200,8 @@ def _wholes(cells: Cells) -> "pd.Series[Any]":
 
 def _whole(text: str) -> int:
     """A whole number, also as other programs write it: 10.0. Raises ValueError."""
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number of more than {_MOST_DIGITS} digits")
     return int(text.removesuffix(".0"))
 
 
@@ -199,5 +219,6 @@ _SERIES: Mapping[str, Callable[[Cells], "pd.Series[Any]"]] = {
     "text": _texts,
     "real": _reals,
     "whole": _wholes,
+    "count": _wholes,
     "truth": _truths,
 }

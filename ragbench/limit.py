@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from ragbench.config import StudyError, command_mistakes, refuse
-from ragbench.csv_table import read_frame, write_table
+from ragbench.csv_table import RecordError, read_frame, write_table
 from ragbench.points import Configuration
 
 _BATCH = "max_batch_size"
@@ -44,9 +44,12 @@ def bare_argv(bare: str, configuration: Configuration, *, duration_s: float, out
 
 
 def bare_rps(path: Path) -> float:
-    """Requests/s over all runs of the file that the bare command wrote."""
-    table = read_frame(path, {"batch_size": "whole", "total_s": "real"}, needed=("batch_size", "total_s"))
-    return float(table["batch_size"].sum() / table["total_s"].sum())
+    """Requests/s over all runs of the file that the bare command wrote. Raises RecordError."""
+    table = read_frame(path, {"batch_size": "count", "total_s": "real"}, needed=("batch_size", "total_s"))
+    requests, length_s = float(table["batch_size"].sum()), float(table["total_s"].sum())
+    if not (requests > 0 and length_s > 0):
+        raise RecordError(f"{path}: no run of it took any time, or none had any request")
+    return requests / length_s
 
 
 def limit_csv(turns: Sequence[Turn]) -> str:

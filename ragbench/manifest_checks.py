@@ -15,6 +15,7 @@ __all__ = ["LARGEST", "NEEDED", "is_plain_name", "manifest_mistake"]
 
 LARGEST = 1e15  # of a number: a sum of many is finite
 NEEDED = ("name", "design", "settings", "arrival", "offered_rps", "seed")  # of its point
+_LARGEST_SETTING = 1e300
 _LONGEST_SHOWN = 60
 _NO_NAME = re.compile(r"[/\0\n]|\A\.{0,2}\Z")
 
@@ -27,7 +28,7 @@ def is_plain_name(name: object) -> bool:
 def manifest_mistake(manifest: Mapping[str, Any], *, folder: str, kinds: Mapping[str, str]) -> str | None:
     """The first thing wrong with the manifest of the point in `folder`; None where it can be used.
 
-    `kinds`: text, whole or truth by column of the summary; all others hold numbers.
+    `kinds`: text, count, whole or truth by column of the summary; all others hold numbers.
     """
     return next(_mistakes(manifest, folder, kinds), None)
 
@@ -40,6 +41,8 @@ def _mistakes(manifest: Mapping[str, Any], folder: str, kinds: Mapping[str, str]
     yield from _wrong("point.", point, _POINT)
     if (point["offered_rps"] is None) == (point.get("concurrency") is None):
         yield "its point must have either offered_rps or concurrency"
+    if "verdict" not in summary:
+        yield "its summary has no verdict"
     yield from _wrong("summary.", summary, {name: _CELLS[kinds.get(name, "real")] for name in summary} | _SUMMARY)
     for name in ("design", "configuration", "arrival"):
         if summary.get(name, point.get(name)) != point.get(name):
@@ -84,6 +87,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) <= _LARGEST_SETTING
+
+
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and _is_number(value)
 
@@ -93,7 +100,8 @@ def _is_seed(value: object) -> bool:
 
 
 def _are_settings(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(each, str | bool) or _is_number(each) for each in value.values())
+    """A server may have settings of any size; what they are is a label."""
+    return isinstance(value, dict) and all(isinstance(each, str) or _is_finite(each) for each in value.values())
 
 
 def _shown(value: object) -> str:
@@ -110,7 +118,7 @@ _COUNT = _Kind(lambda value: _is_whole(value) and value >= 1, "a whole number fr
 _WHOLE = _Kind(_is_whole, "a whole number").or_none
 _TRUTH = _Kind(lambda value: isinstance(value, bool), "true or false").or_none
 _SEED = _Kind(_is_seed, "a whole number from 0 on")
-_CELLS = {"text": _TEXT, "whole": _WHOLE, "truth": _TRUTH, "real": _NUMBER}
+_CELLS = {"text": _TEXT, "count": _WHOLE, "whole": _WHOLE, "truth": _TRUTH, "real": _NUMBER}
 _POINT = {
     "design": _Kind(lambda value: isinstance(value, str), "text"),
     "configuration": _TEXT,
@@ -121,7 +129,7 @@ _POINT = {
     "seed": _SEED,
     "duration_s": _POSITIVE,
     "requests": _COUNT,
-    "timeout_s": _POSITIVE,
+    "timeout_s": _Kind(lambda value: _is_finite(value) and value > 0, "a number above 0"),  # type: ignore[operator]
 }
 _SUMMARY = {
     "seed": _SEED,

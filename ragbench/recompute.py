@@ -3,11 +3,13 @@
 So old results get new columns and new rules, and another SLO can be asked of them. Measures nothing.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from ragbench.arrivals import step_up_s
+from ragbench.arrivals import ArrivalError, step_up_s
+from ragbench.csv_table import RecordError
 from ragbench.paths import PointPaths, StudyPaths
 from ragbench.records import (
     read_manifests,
@@ -58,7 +60,11 @@ def _again(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, same_an
     own = manifest["point"].get("slo")
     asked = slo or (Slo.of(own) if own else None)
     alike = bool(manifest.get("same_answers")) if same_answers is None else same_answers
-    row = {name: before.get(name) for name in _KEPT} | asdict(_summary(manifest, paths, asked, same_answers=alike))
+    figures = asdict(_summary(manifest, paths, asked, same_answers=alike))
+    wild = [name for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)]
+    if wild:
+        raise RecordError(f"{paths.requests}: its rows give no finite {wild[0]}")
+    row = {name: before.get(name) for name in _KEPT} | figures
     machine = {name: before.get(name) for name in ("hardware", "hostname", "code")}
     judged_by = {"slo": asked.as_dict() if asked else None, "same_answers": alike}
     return manifest | judged_by | {"summary": row | machine}
@@ -76,15 +82,22 @@ def _summary(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, *, sa
             tuple(read_scaling(paths.scaling)) if paths.scaling.is_file() else (),
             tuple(read_starts(paths.starts)) if paths.starts.is_file() else (),
         ),
-        step_up_s=step_up_s(point["arrival"], _lasts_s(point)),
+        step_up_s=_step_up_s(point, paths),
         telemetry=read_telemetry(paths.telemetry) if paths.telemetry.is_file() else (),
         slo=slo,
         # Why a server died is in no row; the same reason comes out where the rows do tell.
         failure=before.get("verdict_reason") if before.get("verdict") == "failed" else None,
         cores=(manifest.get("hardware") or {}).get("cores"),
         same_answers=same_answers,
-        source=before.get("source", "measured"),
+        source=before.get("source") or "measured",
     )
+
+
+def _step_up_s(point: dict[str, Any], paths: PointPaths) -> float | None:
+    try:
+        return step_up_s(point["arrival"], _lasts_s(point))
+    except ArrivalError as error:
+        raise RecordError(f"{paths.manifest}: {error}") from error
 
 
 def _lasts_s(point: dict[str, Any]) -> float:

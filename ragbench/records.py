@@ -7,10 +7,11 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from ragbench.csv_table import RecordError, read_frame, read_table, write_table
-from ragbench.manifest_checks import NEEDED, is_plain_name, manifest_mistake
+from ragbench.manifest_checks import LARGEST, NEEDED, is_plain_name, manifest_mistake
 from ragbench.text_file import parse_told, read_text
 from ragbench.verdict_names import VERDICTS
 from ragbench.whole_file import write_whole
@@ -89,14 +90,15 @@ _TEXT_COLUMNS = {
     ),
     *("question", "status", "close_reason", "replica", "result", "error", "reason"),
 }
-_WHOLE_COLUMNS = {
-    *("request", "seed", "requests", "completed", "rejected", "timed_out", "failed", "unsent", "replicas"),
+_COUNT_COLUMNS = {
+    *("request", "requests", "completed", "rejected", "timed_out", "failed", "unsent", "replicas"),
     *("ready", "starting", "draining", "outstanding", "target"),
 }
 _TRUTH_COLUMNS = {"slo_met"}
 _KINDS = {
     **dict.fromkeys(_TEXT_COLUMNS, "text"),
-    **dict.fromkeys(_WHOLE_COLUMNS, "whole"),
+    **dict.fromkeys(_COUNT_COLUMNS, "count"),
+    "seed": "whole",
     **dict.fromkeys(_TRUTH_COLUMNS, "truth"),
 }
 
@@ -282,7 +284,7 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
-    """The manifest of the point in the folder of `path`; None where there is none.
+    """The manifest of the point in the folder of `path`, absent figures of its summary None; None where there is none.
 
     Raises RecordError, which names the file, where it is damaged or of another ragbench.
     """
@@ -301,7 +303,8 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     mistake = manifest_mistake(manifest, folder=path.parent.name, kinds=_KINDS)
     if mistake is not None:
         raise _unusable(path, f"is damaged: {mistake}")
-    return manifest
+    absent = dict.fromkeys((*SUMMARY_FRONT, *SUMMARY_REST)) | {"point": point["name"], "design": point["design"]}
+    return manifest | {"summary": absent | manifest["summary"]}
 
 
 def _unusable(path: Path, why: str) -> RecordError:
@@ -347,22 +350,37 @@ def _read(path: Path, kind: type[_T], *, newer: Sequence[str] = ()) -> list[_T]:
 
     Of the columns, `newer` may be missing; those fields then keep their defaults.
     """
-    readers = {item.name: _reader(item.type) for item in fields(kind)}  # type: ignore[arg-type]
+    readers = {item.name: _reader(item.name, item.type) for item in fields(kind)}  # type: ignore[arg-type]
     header, lines = read_table(path, [name for name in readers if name not in newer])
     places = [(name, header.index(name), read) for name, read in readers.items() if name in header]
     found = []
     for number, cells in lines:
         try:
-            given = {name: None if cells[at] is None else read(cells[at]) for name, at, read in places}
+            found.append(kind(**{name: read(cells[at]) for name, at, read in places}))
         except ValueError as error:
             raise RecordError(f"{path}, line {number}: {error}") from error
-        found.append(kind(**given))
     return found
 
 
-def _reader(kind: Any) -> Callable[[Any], Any]:
-    """What turns a cell of a field of this type (float, int | None, Status) into its value."""
-    return next((number for number in (int, float) if number in (kind, *get_args(kind))), str)
+def _reader(name: str, kind: Any) -> Callable[[str | None], Any]:
+    """What turns a cell of a field of this type (float, int | None, Status) into its value, or raises ValueError."""
+    kinds = get_args(kind) or (kind,)
+
+    def read(cell: str | None) -> Any:
+        if cell is None:
+            if NoneType not in kinds:
+                raise ValueError(f"{name} is absent")
+            return None
+        if float not in kinds and int not in kinds:
+            if str not in kinds and cell not in kinds:
+                raise ValueError(f"{name} must be one of {', '.join(map(str, kinds))}, got {ascii(cell)[:60]}")
+            return cell
+        value = float(cell) if float in kinds else int(cell)
+        if not abs(value) <= LARGEST:
+            raise ValueError(f"{name} must be a number up to {LARGEST:g}, got {cell[:60]}")
+        return value
+
+    return read
 
 
 def load_summary(path: Path) -> "pd.DataFrame":
@@ -398,5 +416,5 @@ def load_scaling(path: Path) -> "pd.DataFrame":
 def _load(path: Path, columns: Sequence[str], *, newer: Sequence[str] = ()) -> "pd.DataFrame":
     """The file with typed `columns`; of these, `newer` may be missing and are then empty."""
     types = {column: _KINDS.get(column, "real") for column in columns}
-    table = read_frame(path, types, needed=[column for column in columns if column not in newer])
+    table = read_frame(path, types, needed=[column for column in columns if column not in newer], most=LARGEST)
     return table.assign(**{column: float("nan") for column in newer if column not in table})

@@ -27,6 +27,7 @@ from ragbench.kernel import CHECKOUT, own_kernel
 from ragbench.paths import StudyPaths
 from ragbench.plots import load_study
 from ragbench.records import write_atomic
+from ragbench.report_error import ReportError
 from ragbench.whole_file import refuse_link
 
 NOTEBOOK = CHECKOUT / "notebooks" / "sweep.ipynb"
@@ -59,10 +60,6 @@ $body
 </body>
 </html>
 """)
-
-
-class ReportError(RuntimeError):
-    """The notebook did not run through; says which cell failed and where the half-run notebook lies."""
 
 
 def build(folder: Path) -> Path:
@@ -107,9 +104,9 @@ def _executed(paths: StudyPaths, source: Path) -> nbformat.NotebookNode:
                 )
             )
         except PapermillExecutionError as error:
-            code = error.source.strip().splitlines()[-1]
+            code, why = error.source.strip().splitlines()[-1], " ".join(error.evalue.split())
             raise ReportError(
-                f"cell {error.exec_count} of {source.name} failed at `{code}`: {error.ename}: {error.evalue} "
+                f"cell {error.exec_count} of {source.name} failed at `{code}`: {error.ename}: {why} "
                 f"(the notebook up to there: {partial})"
             ) from None
     partial.unlink()

@@ -11,7 +11,8 @@ import typer
 from ragbench.config import StudyError
 from ragbench.measure import Surroundings, look_around
 from ragbench.paths import RetrievalPaths, StudyPaths
-from ragbench.records import read_manifests
+from ragbench.records import RecordError, read_manifests
+from ragbench.report_error import ReportError
 from ragbench.terminal import Terminal, plain
 from ragbench.unwritten import line_of
 from ragbench.whole_file import refuse_links
@@ -67,12 +68,15 @@ def is_made(make: Callable[[], None], *, again: str) -> bool:
     """Whether a report could be made; a failure is told, with the command that tries again."""
     try:
         make()
+    except (RecordError, ReportError, StudyError) as error:
+        say(str(error))
     except Exception as error:
         line = line_of(error) if isinstance(error, OSError) else None
         say(traceback.format_exc().rstrip("\n") if line is None else line)
-        say(f"the report could not be made; the results are whole. Again: {again}")
-        return False
-    return True
+    else:
+        return True
+    say(f"the report could not be made; the results are whole. Again: {again}")
+    return False
 
 
 def say_where(paths: StudyPaths, *, reported: bool) -> None:

@@ -118,7 +118,7 @@ def _turns(study: Study, paths: StudyPaths) -> list[Turn]:
         bare = bare_rps(_bare_file(launch, paths))
         for point in launch.points:
             summary = summaries[point.name]
-            if summary["verdict"] != "valid":
+            if summary["verdict"] != "valid" or not summary["throughput_rps"]:
                 say(f"{point.name} is left out: {summary['verdict']}: {summary['verdict_reason']}")
                 continue
             size, served = launch.configuration.settings["max_batch_size"], summary["throughput_rps"]

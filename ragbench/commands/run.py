@@ -176,7 +176,7 @@ def _refuse_changed(paths: StudyPaths, plan: Plan) -> NoReturn:
 def _say_skipped(paths: StudyPaths, plan: Plan, redo: Redo | None, around: Surroundings) -> None:
     if plan.whole:
         names = {point.name for point in plan.whole}
-        commits = {m["git_commit"] for m in read_manifests(paths.root) if m["point"]["name"] in names}
+        commits = {m.get("git_commit") for m in read_manifests(paths.root) if m["point"]["name"] in names}
         measured = ", ".join(sorted(str(commit)[:9] for commit in commits))
         now, dirty = around.git_commit, around.git_dirty
         here = f"{str(now)[:9]}{' with changes' if dirty else ''}"

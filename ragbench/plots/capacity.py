@@ -1,5 +1,6 @@
 """Where capacity lies: every probe of a search as latency and throughput against rate, with the bracket it ended in."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ragbench.csv_table import read_frame
+from ragbench.manifest_checks import LARGEST
 from ragbench.paths import StudyPaths
 from ragbench.plots import save
 from ragbench.plots.lines import Line, lines
@@ -20,6 +22,13 @@ from ragbench.slo import PERCENTILES
 
 FILE = "capacity.csv"
 THROUGHPUT = "throughput_rps"
+_TYPES = {
+    **dict.fromkeys(("configuration", "arrival", "slo"), "text"),
+    **dict.fromkeys(("capacity_rps", "low_rps", "high_rps"), "real"),
+    "resolved": "truth",
+    "design": "text",
+    "reason": "text",
+}
 
 
 def load_capacity(folder: Path) -> pd.DataFrame:
@@ -27,18 +36,25 @@ def load_capacity(folder: Path) -> pd.DataFrame:
     path = folder / FILE
     if not path.is_file():
         raise RecordError(f"there is no {path}; `ragbench capacity` writes it")
-    return read_frame(path, dict.fromkeys(("configuration", "design", "arrival", "slo", "reason"), "text"))
+    table = read_frame(path, _TYPES, needed=tuple(_TYPES), most=LARGEST)
+    if table.empty or table[["configuration", "arrival", "slo", "resolved"]].isna().any(axis=None):
+        raise RecordError(f"{path} has no row, or one without configuration, arrival, slo or resolved")
+    return table
 
 
 @styled
 def capacity(study: Study) -> Figure | None:
     """Latency under the promise (above) and throughput (below), a column per design; None without capacity.csv.
 
-    The shaded band is the bracket; the dashed line above is the promise.
+    The shaded band is the bracket; the dashed line above is the promise. Of several promises or arrivals that were
+    searched for, those of the last row.
     """
     if not (study.folder / FILE).is_file():
         return None
-    brackets = load_capacity(study.folder).set_index("configuration")
+    brackets = load_capacity(study.folder)
+    last = brackets.iloc[-1]
+    brackets = brackets[(brackets["slo"] == last["slo"]) & (brackets["arrival"] == last["arrival"])]
+    brackets = brackets.drop_duplicates("configuration", keep="last").set_index("configuration")
     shown = [line for line in lines(study) if _bracket(line, brackets) is not None]
     if not shown:
         return None
@@ -93,7 +109,7 @@ def _promised(slo: str) -> tuple[str, float | None]:
     """The latency column the promise is about, and its limit: p95 where it names none, or one for each request."""
     for part in slo.split(", "):
         name, _, limit = part.partition(" <= ")
-        if name in PERCENTILES or name == "latency_mean_s":
+        if (name in PERCENTILES or name == "latency_mean_s") and re.fullmatch(r"[0-9.]+(e[+-]?[0-9]+)?", limit):
             return name, float(limit)
     return "latency_p95_s", None
 

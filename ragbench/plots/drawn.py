@@ -42,7 +42,7 @@ def drawn_csv(figure: Figure) -> str:
 def read_drawn(path: Path) -> pd.DataFrame:
     """The numbers that `drawn_csv` wrote."""
     texts = ("title", "kind", "series")
-    frame = read_frame(path, {**dict.fromkeys(texts, "text"), "x": "real", "y": "real"}, needed=COLUMNS)
+    frame = read_frame(path, {**dict.fromkeys(texts, "text"), "x": "real", "y": "real"}, needed=COLUMNS, most=np.inf)
     return frame.fillna(dict.fromkeys(texts, ""))
 
 

@@ -1,17 +1,20 @@
 """What each device does at best: bytes/s of a copy, FLOP/s of a matrix product by dtype. Measured elsewhere."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragbench.csv_table import read_dicts, read_frame, write_table
+from ragbench.csv_table import RecordError, read_dicts, read_frame, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("device", "name", "threads", "copy_gb_per_s", "dtype", "matmul_gflop_per_s")
 _TEXTS = ("device", "name", "dtype")
+_REALS = ("copy_gb_per_s", "matmul_gflop_per_s")
+_LONGEST_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +32,12 @@ class Rates:
         """From what a process told. Raises ValueError where that is none."""
         try:
             roofs = {str(dtype): float(rate) for dtype, rate in told["matmul_gflop_per_s"].items()}
-            threads = told.get("threads")
-            return cls(str(told["device"]), str(told["name"]), threads, float(told["copy_gb_per_s"]), roofs)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"no rates: {told!r}") from error
+            threads, copy = told.get("threads"), float(told["copy_gb_per_s"])
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise ValueError(f"no rates: {str(told)[:_LONGEST_SHOWN]}") from error
+        if not all(0 < rate < math.inf for rate in (copy, *roofs.values())):
+            raise ValueError(f"no rates: {str(told)[:_LONGEST_SHOWN]}")
+        return cls(str(told["device"]), str(told["name"]), threads if isinstance(threads, int) else None, copy, roofs)
 
     def __str__(self) -> str:
         threads = f", threads {self.threads}" if self.threads else ""
@@ -53,13 +58,18 @@ def rates_csv(found: Iterable[Rates]) -> str:
 
 
 def read_rates(path: Path) -> list[Rates]:
-    """The rates of a roofline.csv; none where it is not there."""
+    """The rates of a roofline.csv; none where it is not there. Raises RecordError."""
     found: dict[str, dict[str, Any]] = {}
-    for line in read_dicts(path) if path.is_file() else ():
-        threads = int(line["threads"]) if line["threads"] else None
-        one = found.setdefault(str(line["device"]), {**line, "threads": threads, "matmul_gflop_per_s": {}})
-        one["matmul_gflop_per_s"][line["dtype"]] = line["matmul_gflop_per_s"]
-    return [Rates.told(one) for one in found.values()]
+    try:
+        for line in read_dicts(path, COLUMNS) if path.is_file() else ():
+            threads = int(line["threads"]) if line["threads"] else None
+            one = found.setdefault(str(line["device"]), {**line, "threads": threads, "matmul_gflop_per_s": {}})
+            one["matmul_gflop_per_s"][line["dtype"]] = line["matmul_gflop_per_s"]
+        return [Rates.told(one) for one in found.values()]
+    except RecordError:
+        raise
+    except ValueError as error:
+        raise RecordError(f"{path}: {error}") from error
 
 
 def load_rates(path: Path) -> "pd.DataFrame":
@@ -68,4 +78,5 @@ def load_rates(path: Path) -> "pd.DataFrame":
 
     if not path.is_file():
         return pd.DataFrame(columns=list(COLUMNS))
-    return read_frame(path, dict.fromkeys(_TEXTS, "text"), needed=COLUMNS)
+    read_rates(path)
+    return read_frame(path, dict.fromkeys(_TEXTS, "text") | dict.fromkeys(_REALS, "real"), needed=COLUMNS)

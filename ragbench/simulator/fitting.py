@@ -155,6 +155,8 @@ def _measured(paths: StudyPaths, manifest: Manifest) -> Measured:
         raise FitError("its server did not tell its settings")
     if point["offered_rps"] is None:
         raise FitError("in closed loop there is no schedule")
+    if point.get("timeout_s") is None:
+        raise FitError("its manifest has no timeout_s")
     path = paths.point(point["name"]).requests
     if not path.is_file():
         raise FitError("its requests were not kept")

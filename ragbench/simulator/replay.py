@@ -72,7 +72,7 @@ def replay(
             on_point(point.name)
             twin = _simulate(out, point, design.times, others.get(point.offered_rps), study=paths.root.name)
             written.append(twin.manifest)
-            pairs.setdefault((point.manifest["summary"]["arrival"], point.offered_rps), []).append(twin.pair)
+            pairs.setdefault((point.manifest["point"]["arrival"], point.offered_rps), []).append(twin.pair)
         most_rps = max(point.manifest["summary"]["throughput_rps"] or 0.0 for point in design.points)
         left_out += [f"{design.name}: {line}" for line in unpredicted]
         for (arrival, offered_rps), of_load in sorted(pairs.items()):
@@ -152,7 +152,7 @@ def _write(
     found = summarise(
         rows,
         offered_rps=point["offered_rps"],
-        duration_s=point["duration_s"],
+        duration_s=point.get("duration_s"),
         replicas=counts,
         slo=Slo.of(manifest["slo"]) if manifest.get("slo") else None,
         source="simulated",

@@ -85,7 +85,9 @@ def _write_point(folder, point, requests, replicas):
     requests.to_csv(folder / "requests.csv", index=False)
     if replicas is not None:
         replicas.to_csv(folder / "replicas.csv", index=False)
-    (folder / "manifest.json").write_text(json.dumps({"point": point, "summary": {"point": folder.name}}))
+    (folder / "manifest.json").write_text(
+        json.dumps({"point": point, "summary": {"point": folder.name, "verdict": "valid"}})
+    )
 
 
 def _due(arrival, rate, seed, duration_s):
