@@ -21,7 +21,10 @@ _CHATTY = ("uvicorn.error", "sentence_transformers", "httpx")
 
 
 class TextLines(logging.Formatter):
-    """`2026-01-31T12:00:00.250Z INFO scaled[977] servers.fleet: message key=value request_id=…`, then any traceback."""
+    """`2026-01-31T12:00:00.250Z INFO scaled[977] servers.fleet: message key=value request_id=…`, then any traceback.
+
+    A value that could be taken for more than one is written as a JSON string, for a client chooses its request's id.
+    """
 
     def __init__(self, server: str) -> None:
         super().__init__()
@@ -29,8 +32,9 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's lines."""
-        fields = "".join(f" {key}={value}" for key, value in _fields(record).items())
-        line = f"{_time(record)} {record.levelname} {self._server} {record.name}: {record.getMessage()}{fields}"
+        fields = "".join(f" {key}={_quoted(str(value))}" for key, value in _fields(record).items())
+        event = _in_one_line(record.getMessage())
+        line = f"{_time(record)} {record.levelname} {self._server} {record.name}: {event}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
@@ -76,6 +80,16 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
 
 def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _quoted(value: str) -> str:
+    is_plain = value.isprintable() and not set(value) & set(' ="\\') and value != ""
+    return value if is_plain else json.dumps(value)
+
+
+def _in_one_line(text: str) -> str:
+    """With what is not printable as its escape: a line of the log begins where we begin one."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -37,6 +37,23 @@ def test_a_line_of_text_has_the_event_its_fields_and_the_request() -> None:
         request_id.reset(token)
 
 
+@pytest.mark.attack
+def test_a_client_writes_no_field_and_no_line_of_its_own() -> None:
+    form = TextLines("scaled[977]")
+    token = request_id.set("mine status=200 seconds=0")
+    try:
+        line = form.format(record("answered", status=500))
+    finally:
+        request_id.reset(token)
+    assert line.endswith(': answered status=500 request_id="mine status=200 seconds=0"')
+    for text in ("a b", "a=b", 'a"b', "a\\b", "a\nb", "a\u2028b", ""):
+        _, _, shown = form.format(record("ready", path=text)).partition(" path=")
+        assert (shown, json.loads(shown)) == (json.dumps(text), text)
+    forged = form.format(record("odd answer\n2026-01-31T12:00:00.250Z INFO forged\r\x1b[31m\u2028"))
+    assert forged.endswith(r": odd answer\n2026-01-31T12:00:00.250Z INFO forged\r\x1b[31m\u2028")
+    assert form.format(record("caf\xe9 a=b")).endswith(": caf\xe9 a=b")
+
+
 def test_text_keeps_the_lines_of_a_traceback() -> None:
     lines = TextLines("scaled[977]").format(failed()).splitlines()
     assert lines[0].endswith("servers.fleet: a batch of 3 failed")
