@@ -103,6 +103,31 @@ async def test_scaling_down_drains_the_newest_and_waits_for_its_requests() -> No
         assert is_alive(oldest.pid)
 
 
+async def test_one_that_is_drained_holds_what_it_has_beyond_the_drain_time_of_the_fleet() -> None:
+    async with fleet_of("good", drain_s=0.05) as (fleet, roster):
+        await fleet.start(2)
+        _, newest = roster.own("ready")
+        with newest.serving():
+            fleet.resize(1)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(until(roster, lambda: newest not in roster), 0.5)
+            assert is_alive(newest.pid)
+            await fleet.stop()
+        assert not is_alive(newest.pid), "at the end of the fleet its own time counts"
+
+
+async def test_one_that_hangs_while_it_drains_is_not_waited_for() -> None:
+    async with fleet_of("good") as (fleet, roster):
+        await fleet.start(2)
+        _, newest = roster.own("ready")
+        with newest.serving():
+            fleet.resize(1)
+            await asyncio.sleep(0)
+            newest.fault = "hung"
+            roster.move(newest, "dead")
+            await until(roster, lambda: newest not in roster)
+
+
 async def test_a_stubborn_replica_is_killed() -> None:
     async with fleet_of("stubborn", drain_s=0.1) as (fleet, roster):
         await fleet.start(1)
