@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from servers.errors import BadRequest
 
-__all__ = ["Address", "check_hosts", "is_allowed", "is_here", "is_loopback", "parsed"]
+__all__ = ["Address", "canonical", "check_hosts", "is_allowed", "is_here", "is_loopback", "parsed"]
 
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -20,6 +20,11 @@ class Address:
 
     host: str
     port: int
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Equal for two addresses that one process may have at once: all of 127.0.0.0/8 and ::1 count as one host."""
+        return ("localhost" if is_loopback(self.host) else self.host), self.port
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -38,19 +43,20 @@ def parsed(url: str) -> Address:
         raise BadRequest(wanted) from error
     if parts.scheme != "http" or parts.path not in ("", "/") or port == 0 or parts.netloc.endswith(":"):
         raise BadRequest(wanted)
-    host = _spelt(parts.hostname or "")
+    host = canonical(parts.hostname or "")
     if not host:
         raise BadRequest(wanted)
     return Address(host, port)
 
 
-def check_hosts(allow_hosts: str) -> None:
-    """Raise ValueError where an entry is neither a name, nor an address, nor a network."""
-    for entry in _entries(allow_hosts):
+def check_hosts(hosts: str) -> str:
+    """The same. Raises ValueError where an entry is neither a name, nor an address, nor a network."""
+    for entry in _entries(hosts):
         if "/" in entry:
             ipaddress.ip_network(entry, strict=False)
         elif not re.fullmatch(r"[a-z0-9._:-]+", entry, re.IGNORECASE):
-            raise ValueError(f"allow_hosts: wanted names, addresses or networks with commas between, got {entry!r}")
+            raise ValueError(f"wanted names, addresses or networks with commas between, got {entry!r}")
+    return hosts
 
 
 def is_allowed(host: str, allow_hosts: str) -> bool:
@@ -61,11 +67,24 @@ def is_allowed(host: str, allow_hosts: str) -> bool:
     """
     ip = _ip(host)
     for entry in _entries(allow_hosts):
-        if host == _spelt(entry) or (entry == "localhost" and is_loopback(host)):
+        if host == canonical(entry) or (entry == "localhost" and is_loopback(host)):
             return True
         if ip is not None and "/" in entry and ip in ipaddress.ip_network(entry, strict=False):
             return True
     return False
+
+
+def canonical(host: str) -> str:
+    """One spelling of all that lead to the same place: `127.1`, `0x7f000001`, `::ffff:127.0.0.1`, `LOCALHOST.`."""
+    host = host.lower().removesuffix(".")
+    ip = _ip(host) or _old(host)
+    if ip is None:
+        return "127.0.0.1" if host == "localhost" else host
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if ip.is_unspecified:  # connecting to it connects to this machine
+        return "127.0.0.1" if ip.version == 4 else "::1"
+    return str(ip)
 
 
 def is_loopback(host: str) -> bool:
@@ -73,7 +92,7 @@ def is_loopback(host: str) -> bool:
     ip = _ip(host)
     if ip is not None and ip.is_unspecified:  # to listen on, that is every address
         return False
-    ip = _ip(_spelt(host))
+    ip = _ip(canonical(host))
     return ip is not None and ip.is_loopback
 
 
@@ -91,19 +110,6 @@ def is_here(ips: Collection[str]) -> bool:
 
 def _entries(allow_hosts: str) -> list[str]:
     return [entry.strip() for entry in allow_hosts.split(",") if entry.strip()]
-
-
-def _spelt(host: str) -> str:
-    """One spelling of all that lead to the same place: `127.1`, `0x7f000001`, `::ffff:127.0.0.1`, `LOCALHOST.`."""
-    host = host.lower().removesuffix(".")
-    ip = _ip(host) or _old(host)
-    if ip is None:
-        return "127.0.0.1" if host == "localhost" else host
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    if ip.is_unspecified:  # connecting to it connects to this machine
-        return "127.0.0.1" if ip.version == 4 else "::1"
-    return str(ip)
 
 
 def _ip(host: str) -> IP | None:

@@ -1,6 +1,7 @@
 """The routes about replicas: who there is, who would be next, and replicas that were started elsewhere."""
 
 import asyncio
+import logging
 import socket
 from typing import Any
 
@@ -16,6 +17,8 @@ from servers.replica import Replica, Roster
 
 __all__ = ["add_routes", "may_look"]
 
+log = logging.getLogger(__name__)
+
 
 class Asked(BaseModel):
     """The body of `/register` and `/unregister`: a base address, `http://host:port`."""
@@ -23,7 +26,15 @@ class Asked(BaseModel):
     url: str
 
 
-def add_routes(app: FastAPI, roster: Roster, balancer: Balancer, *, admin_token: str | None, allow_hosts: str) -> None:
+def add_routes(
+    app: FastAPI,
+    roster: Roster,
+    balancer: Balancer,
+    *,
+    admin_token: str | None,
+    allow_hosts: str,
+    max_registered: int,
+) -> None:
     """`GET /replicas`, `GET /assign`, `POST /register`, `POST /unregister`."""
 
     @app.get("/replicas")
@@ -45,9 +56,12 @@ def add_routes(app: FastAPI, roster: Roster, balancer: Balancer, *, admin_token:
         if address.port == request.scope["server"][1] and is_here(await _resolved(address)):
             raise BadRequest("url: that is this balancer itself")
         url = str(address)
+        _check_room(roster, address, None if admin_token is not None else max_registered)
         if not await balancer.is_ready(url):
             raise BadRequest(f"url: no server at {url} answers GET /ready with 200")
+        _check_room(roster, address, None if admin_token is not None else max_registered)  # others came meanwhile
         replica = roster.find(url)
+        log.info("%s was registered", url, extra={"by": request.client.host if request.client else "nobody"})
         if replica is None:
             replica = Replica(url, registered=True, state="ready")
             roster.add(replica)
@@ -61,6 +75,7 @@ def add_routes(app: FastAPI, roster: Roster, balancer: Balancer, *, admin_token:
         replica = roster.find(str(parsed(asked.url)))
         if replica is None or not replica.registered:
             raise BadRequest(f"url: {asked.url[:200]} was not registered here")
+        log.info("%s was unregistered", replica.url, extra={"by": request.client.host if request.client else "nobody"})
         roster.move(replica, "draining")
         roster.remove(replica)
         return replica.describe()
@@ -79,6 +94,17 @@ def authorise(request: Request, admin_token: str | None) -> None:
             raise Forbidden("a bearer token is needed here")
     elif request.client is None or not is_loopback(request.client.host):
         raise Forbidden("only from this machine, unless the server is started with RAG_ADMIN_TOKEN")
+
+
+def _check_room(roster: Roster, address: Address, most: int | None) -> None:
+    """Raise where it cannot be one more replica: for it is one already under another address, or there are enough."""
+    if roster.find(str(address)) is not None:
+        return
+    for replica in roster:
+        if parsed(replica.url).place == address.place:
+            raise BadRequest(f"url: that is the replica {replica.url}; all loopback addresses count as one host")
+    if most is not None and sum(replica.registered for replica in roster) >= most:
+        raise Forbidden(f"at most {most} replicas may be registered where no admin_token is set (max_registered)")
 
 
 async def _resolved(address: Address) -> set[str]:

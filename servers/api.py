@@ -23,6 +23,7 @@ from servers.duplicates import Duplicates, of_request
 from servers.envelope import REQUEST_ID, Envelope
 from servers.errors import SCOPE, RequestError, Unavailable
 from servers.hang_up import or_hang_up
+from servers.hosts import host_check
 from servers.load import LOAD
 from servers.openapi import describe
 from servers.settings import Settings
@@ -205,6 +206,7 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> A
         describe=state.headers,
         access_log=settings.access_log,
         keys=settings.keys(),
+        checks=host_check(settings.host, settings.hosts),
     )
     return enveloped if settings.otlp_endpoint is None else tracing.Traced(enveloped)
 

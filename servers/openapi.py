@@ -80,13 +80,13 @@ def _rag(question: str, answer: str) -> dict[str, Any]:
 
 def _complete(operation: dict[str, Any], path: str, *, has_key: bool) -> None:
     """Add the errors that several routes share, each in the form in which it is sent."""
-    errors: dict[str, str] = {}
+    errors = {"400": "The request names more than one Host", "403": "Host is not this server's, or Origin another site"}
     if "requestBody" in operation:
         errors |= {"413": "The body is too large", "422": "The body asks amiss; the text names the field"}
     if path in ("/ready", "/assign"):
         errors["503"] = Unavailable.__doc__ or ""
     if path in ("/register", "/unregister"):
-        errors |= {"400": "The body is not even text", "403": Forbidden.__doc__ or ""}
+        errors |= {"400": "The body is not even text, or Host is there twice", "403": Forbidden.__doc__ or ""}
     if has_key and path not in OPEN:
         errors["401"] = "The key is missing or wrong"
         operation["security"] = [{"key": []}]

@@ -6,6 +6,7 @@ asks a policy how many there should be (`autoscaler.py`, `policies/scaling.py`).
 """
 
 import asyncio
+import logging
 import os
 import sys
 from pathlib import Path
@@ -18,7 +19,6 @@ from pydantic import Field
 from policies import routing, scaling
 from policies.health import HealthRules
 from servers import admin
-from servers.addresses import check_hosts
 from servers.api import State
 from servers.autoscaler import Autoscaler
 from servers.balancer import Balancer, Tries
@@ -31,7 +31,7 @@ from servers.proxy import add_proxy_route
 from servers.rag.build import check_names
 from servers.replica import Roster
 from servers.replica_metrics import ReplicaMetrics
-from servers.settings import ENV_PREFIX, chosen, flags
+from servers.settings import ENV_PREFIX, HostList, chosen, flags
 from servers.tasks import Background
 
 __all__ = ["SETTINGS", "Scaled", "ScaledSettings", "create", "replica_start"]
@@ -69,7 +69,10 @@ class ScaledSettings(BatchedSettings):
         pattern=KEY_PATTERN,
         description="bearer token of /register and /unregister, loopback only unless set; rather set RAG_ADMIN_TOKEN",
     )
-    allow_hosts: str = Field(
+    max_registered: int = Field(
+        16, ge=0, description="so many replicas may be registered where no admin_token is set; with one, any number"
+    )
+    allow_hosts: HostList = Field(
         "localhost", description="who may be registered: names, addresses, networks; localhost is any loopback address"
     )
 
@@ -80,6 +83,7 @@ class ScaledSettings(BatchedSettings):
 
 
 SETTINGS = ScaledSettings
+log = logging.getLogger(__name__)
 
 
 class Scaled:
@@ -142,7 +146,10 @@ class Scaled:
             self._balancer,
             admin_token=settings.admin_token,
             allow_hosts=settings.allow_hosts,
+            max_registered=settings.max_registered,
         )
+        if settings.admin_token is None:
+            log.info("every user of this machine may register replicas: on a shared one, set RAG_ADMIN_TOKEN")
         add_proxy_route(app, state, self._balancer, request_timeout_s=settings.request_timeout_s)
 
         @app.get("/scaling")
@@ -169,7 +176,6 @@ def create(settings: ScaledSettings) -> Scaled:
     check_names(settings)
     if settings.faulty_replica is not None and settings.profile != "stub":
         raise ValueError(f"faulty_replica: a fault to order, for --profile stub alone; got {settings.profile}")
-    check_hosts(settings.allow_hosts)
     return Scaled(settings)
 
 

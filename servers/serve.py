@@ -115,6 +115,8 @@ def warn_of_open_door(settings: Settings) -> None:
     """A line in the log where others than this machine's users may ask, and need no key."""
     if settings.api_key is None and not is_loopback(settings.host):
         log.warning("%s can be reached by others and asks for no key: set RAG_API_KEY", settings.host)
+    if settings.hosts is None and not is_loopback(settings.host):
+        log.warning("Host is not checked on %s: --hosts names those that clients may use", settings.host)
 
 
 async def _serve(name: str, design: Design, settings: Settings, listener: socket.socket) -> None:

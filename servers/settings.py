@@ -6,18 +6,20 @@ import os
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from servers.addresses import check_hosts
 from servers.keys import KEY_PATTERN, is_secret
 from servers.kubernetes import service_variables
 from servers.time_limits import TimeLimits, with_defaults
 
-__all__ = ["ENV_PREFIX", "Settings", "SettingsError", "chosen", "flags", "ignored_variables", "load"]
+__all__ = ["ENV_PREFIX", "HostList", "Settings", "SettingsError", "chosen", "flags", "ignored_variables", "load"]
 
 ENV_PREFIX = "RAG_"
+HostList = Annotated[str, AfterValidator(check_hosts)]
 S = TypeVar("S", bound="Settings")
 T = TypeVar("T")
 
@@ -42,6 +44,10 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 is any free one")
     replica: str | None = Field(
         None, pattern=r"^[!-~]{1,100}$", description="name given in X-Replica, printable ASCII; the port unless set"
+    )
+    hosts: HostList | None = Field(
+        None,
+        description="names, addresses, networks that Host may name, loopback aside; any unless set and off loopback",
     )
     request_timeout_s: float = Field(
         60.0, gt=0, description="a request that takes longer is answered 504; X-Request-Timeout-S asks for less"

@@ -65,7 +65,7 @@ def asked() -> list[str]:
 async def client(state: State, asked: list[str]) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app("echo", Settings(max_body_bytes=1000), Echo(asked), state)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as session:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as session:
         yield session
 
 
@@ -268,7 +268,7 @@ async def test_the_schema_describes_the_route_that_starlette_serves(client: http
     schema = (await client.get("/openapi.json")).json()
     route = schema["paths"]["/rag"]["post"]
     assert route["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Question"}
-    assert set(route["responses"]) == {"200", "413", "422", "429", "500", "502", "503", "504"}
+    assert set(route["responses"]) == {"200", "400", "403", "413", "422", "429", "500", "502", "503", "504"}
     assert {"Question", "Answer", "Document", "Usage"} <= set(schema["components"]["schemas"])
     assert schema["components"]["schemas"]["Question"]["required"] == ["query"]
 
@@ -280,3 +280,19 @@ async def test_a_load_that_cannot_be_told_costs_its_header_and_not_the_answer(ca
     state = State(ready=True, replica="r1", load=load)
     assert state.headers() == {"X-Replica": "r1"}
     assert "the load could not be told" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/info", "/metrics", "/openapi.json", "/docs"])
+async def test_a_head_is_answered_as_its_get(path: str, client: httpx.AsyncClient) -> None:
+    head, got = await client.head(path), await client.get(path)
+    assert (head.status_code, head.headers["content-type"]) == (got.status_code, got.headers["content-type"])
+    assert (await client.head("/rag")).status_code == 405
+
+
+@pytest.mark.attack
+async def test_a_path_with_a_line_feed_is_no_route(client: httpx.AsyncClient) -> None:
+    """Starlette's routes end where a line does: such a request passed the counting and the log by."""
+    for path in ("/rag%0A", "/rag%0a%0a", "/rag%00", "/rag%0D"):
+        assert (await client.post(path, json={"query": "x"})).status_code == 404
+    for path in ("/info%0A", "/health%0A"):
+        assert (await client.get(path)).status_code == 404

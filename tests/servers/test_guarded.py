@@ -12,7 +12,7 @@ from tests.servers.running import QUESTION, running
 
 STUB = ["--profile", "stub", "--engine", "thread"]
 BODY = b'{"query": "x"}'
-GOOD = b"POST /rag HTTP/1.1\r\nHost: x\r\nContent-Length: 14\r\n\r\n" + BODY
+GOOD = b"POST /rag HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\n\r\n" + BODY
 LIMIT_S = 10.0
 
 
@@ -46,7 +46,7 @@ def statuses(answers: bytes) -> list[int]:
 
 
 def head(*headers: str, line: str = "POST /rag HTTP/1.1") -> bytes:
-    return "\r\n".join([line, "Host: x", *headers, "", ""]).encode("latin-1")
+    return "\r\n".join([line, "Host: localhost", *headers, "", ""]).encode("latin-1")
 
 
 CLOSE = "Connection: close"
@@ -54,6 +54,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 ODD: dict[str, tuple[int, Sequence[bytes]]] = {
     "the rules kept": (200, [head("Content-Length: 14", CLOSE) + BODY]),
     "chunks": (200, [head(CHUNKED, CLOSE), b"7\r\n" + BODY[:7] + b"\r\n", b"7\r\n" + BODY[7:] + b"\r\n0\r\n\r\n"]),
+    "HEAD": (200, [head(CLOSE, line="HEAD /health HTTP/1.1")]),
     "HTTP/1.0": (200, [head("Content-Length: 14", line="POST /rag HTTP/1.0") + BODY]),
     "chunks over the limit": (413, [head(CHUNKED, CLOSE), b"3e9\r\n" + b"x" * 1001 + b"\r\n0\r\n\r\n"]),
     "a length over the limit": (413, [head("Content-Length: 1001", CLOSE) + b"x" * 1001]),
