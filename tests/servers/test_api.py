@@ -219,7 +219,7 @@ async def test_a_stranger_is_told_what_runs_there_and_no_settings(
             return {"versions": {"python": "3"}, "generator": "g", "replicas": [{"url": "http://10.0.0.7:1"}]}
 
     for key, may_see_all in ((None, sees_all), ("key", True)):
-        app = create_app("echo", Settings(api_key=key), Known([]), state)
+        app = create_app("echo", Settings(host=server_host, api_key=key), Known([]), state)
         transport = httpx.ASGITransport(app, client=(client_host, 1))
         host = f"[{server_host}]" if ":" in server_host else server_host
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as session:
