@@ -18,6 +18,7 @@ from urllib.parse import urljoin
 import aiohttp
 
 from ragbench.address import Address, speaks_tls
+from ragbench.body import MOST_ANSWER, MOST_TOLD, BodyTooLong, read_body
 from ragbench.config import Workload
 from ragbench.connection_errors import LONGEST_ERROR, in_words, is_out_of_files, lost, unanswered
 from ragbench.records import Decision, ReplicaCount, Row, Start, Status
@@ -35,6 +36,7 @@ _KEEP_IDLE_S = 2.0
 _CHECK_S = 10.0
 # Of one header: more than any server allows by default, so that a long trace or cookie spoils no answer.
 _LONGEST_HEADER = 1 << 16
+_LONGEST_RESULT = 1 << 20  # characters, of each row
 _MOST_COUNTED = 2**53
 _LARGEST = 1e15  # of a number that a service tells: a sum of many is finite
 _LONGEST_S = 1e9
@@ -141,7 +143,10 @@ class Client:
                 ) as response,
             ):
                 http_status = response.status
-                return Answer(http_status, _merged(response.headers), await response.read(), self._address.at("/rag"))
+                body = await read_body(response, most=MOST_ANSWER)
+                return Answer(http_status, _merged(response.headers), body, self._address.at("/rag"))
+        except BodyTooLong as error:
+            return {"status": "bad_answer", "http_status": http_status, "error": str(error)}
         except TimeoutError:
             return {"status": "timeout", "error": f"no answer within {self._timeout_s:g} s of being due"}
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -183,7 +188,7 @@ class Client:
     async def _fetch(self, path: str) -> dict[str, Any] | None:
         try:
             async with asyncio.timeout(5.0), self._session.get(self._address.at(path)) as response:
-                told = parse_told(await response.read()) if response.status == 200 else None
+                told = parse_told(await read_body(response, most=MOST_TOLD)) if response.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             return None
         return told if isinstance(told, dict) else None
@@ -233,6 +238,9 @@ def read_answer(answer: Answer, question: Question) -> dict[str, Any]:
             "status": "bad_answer",
             "error": f"no text under 'result': {_text(answer.body)}"[:LONGEST_ERROR],
         }
+    if len(body["result"]) > _LONGEST_RESULT:
+        error = f"the text under 'result' has {len(body['result']):,} characters, more than {_LONGEST_RESULT:,}"
+        return told | {"status": "bad_answer", "error": error}
     return told | {
         "status": "ok",
         "result": body["result"],

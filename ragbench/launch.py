@@ -6,7 +6,6 @@ Which server, and what is asked of it, is decided in sweep.py.
 import asyncio
 import ipaddress
 import json
-import os
 import shlex
 import shutil
 import signal
@@ -17,13 +16,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ragbench.family import family, kill, still_running
+from ragbench.log_file import read_log
 from ragbench.spawn import chunks, signal_group, spawn
 from ragbench.whole_file import write_new
 
 GRACE_S = 12.0  # servers drain within 10 s
 HURRIED_GRACE_S = 2.0  # SLURM kills 5 s after SIGTERM
 _REAP_S = 2.0
-_TAIL_LINES = 12
+_TAIL_LINES, _TAIL_BYTES = 12, 4000
 _LONGEST_LINE = 1 << 20
 
 
@@ -132,19 +132,14 @@ class Server:
         )
 
     def new_log(self) -> str:
-        """What it printed since the last call."""
+        """What it printed since the last call; of more than MOST_LOG bytes the end."""
         self._members |= family(self.pid)
-        with self._log.open("rb") as log:
-            log.seek(self._log_offset)
-            new = log.read()
-        self._log_offset += len(new)
-        return new.decode(errors="replace")
+        new, self._log_offset = read_log(self._log, since=self._log_offset)
+        return new
 
     def log_end(self) -> str:
         """The last lines of its log, as the end of a message."""
-        with self._log.open("rb") as log:
-            log.seek(max(0, os.fstat(log.fileno()).st_size - 4000))
-            lines = log.read().decode(errors="replace").strip().splitlines()
+        lines = read_log(self._log, most=_TAIL_BYTES)[0].strip().splitlines()
         return "its log ends:\n    " + "\n    ".join(lines[-_TAIL_LINES:]) if lines else "its log is empty"
 
     async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[int]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ragbench.config import Study, StudyError
 from ragbench.launch import HURRIED_GRACE_S, LaunchError, Remote, Service, start
+from ragbench.log_file import read_log
 from ragbench.measure import Measurement, Surroundings, measure, schedule_of, trace_of, unmeasured, write_point
 from ragbench.paths import StudyPaths
 from ragbench.points import Launch, Point, expand
@@ -153,9 +154,7 @@ class _Runner:
         return True
 
     def _fail(self, points: Sequence[Point], reason: str) -> None:
-        log = (
-            self._paths.live_log.read_text(encoding="utf-8", errors="replace") if self._paths.live_log.exists() else ""
-        )
+        log = read_log(self._paths.live_log)[0] if self._paths.live_log.exists() else ""
         for point in points:
             self._write(unmeasured(point, self._questions, failure=reason), log=log)
 

@@ -96,7 +96,7 @@ def write(found: Calibration, folder: Path, *, about: dict[str, Any]) -> list[Pa
         write_atomic(folder / f"{name}.csv", _csv(rows))
         written.append(folder / f"{name}.csv")
     claims = [asdict(claim) for claim in found.claims]
-    write_atomic(folder / "calibration.json", json.dumps({"claims": claims, **about}, indent=2) + "\n")
+    write_atomic(folder / "calibration.json", json.dumps({"claims": claims, **about}, indent=2, allow_nan=False) + "\n")
     return [*written, folder / "calibration.json"]
 
 

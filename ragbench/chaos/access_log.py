@@ -7,8 +7,10 @@ It lies in the fleet's own log, which the replicas share, or in a log of each re
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
+_LONGEST_LINE = 1 << 20  # characters; of a longer one the parts are lines, and none of ours
 _FRONT = "scaled"  # the balancer answers each request too; that is no second answer of a replica
 
 
@@ -22,7 +24,7 @@ def answered_twice(logs: Iterable[Path]) -> int | None:
     counts: Counter[str] = Counter()
     for log in logs:
         with log.open(encoding="utf-8", errors="replace") as lines:
-            counts.update(answered_ids(lines))
+            counts.update(answered_ids(iter(partial(lines.readline, _LONGEST_LINE), "")))
     return sum(count > 1 for count in counts.values()) if counts else None
 
 

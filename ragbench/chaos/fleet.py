@@ -13,8 +13,10 @@ from typing import Any
 import aiohttp
 import psutil
 
+from ragbench.body import MOST_TOLD, read_body
 from ragbench.family import family, still_running
 from ragbench.launch import HURRIED_GRACE_S, Server, hurried, start
+from ragbench.text_file import parse_told
 
 READY_TIMEOUT_S = 120.0
 _GRACE_S = 15.0
@@ -154,6 +156,7 @@ async def _fetch(url: str) -> Any:
         async with asyncio.timeout(5.0), aiohttp.request("GET", url) as answer:
             if answer.status != 200:
                 return None
-            return await (answer.json() if answer.content_type == "application/json" else answer.text())
+            body = await read_body(answer, most=MOST_TOLD)
+            return parse_told(body) if answer.content_type == "application/json" else body.decode(errors="replace")
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
         return None

@@ -15,6 +15,7 @@ from ragbench.commands.common import ResultsOption, StudyArgument, say, surround
 from ragbench.config import Study, StudyError
 from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.limit import Turn, bare_argv, bare_rps, limit_csv, medians
+from ragbench.log_file import read_log
 from ragbench.paths import StudyPaths
 from ragbench.points import Launch, expand, file_name
 from ragbench.progress import Progress
@@ -101,7 +102,7 @@ async def _time_bare(argv: Sequence[str], out: Path) -> None:
             code = await hear(argv, log=log, timeout_s=_LONGEST_S, on_line=lambda _: None)
         except TimeoutError as error:
             raise StudyError([f"--bare: {' '.join(argv)} was not done after {_LONGEST_S:g} s"]) from error
-        said = log.read_text(encoding="utf-8", errors="replace").strip()[-500:]
+        said = read_log(log, most=2000)[0].strip()[-500:]
     if code != 0 or not _has_text(out):
         raise StudyError([f"--bare: {' '.join(argv)} ended with status {code}: {said}"])
 

@@ -436,9 +436,10 @@ async def test_what_a_service_tells_can_be_written_down(body, told, tmp_path):
     async with serving(web.get("/info", info)) as client:
         found = await client.info()
     assert found == told
-    point = dict.fromkeys(("name", "design", "settings", "arrival", "offered_rps", "seed"))
-    write_manifest(tmp_path / "manifest.json", {"point": point, "summary": {}, "server_info": found})
-    assert read_manifest(tmp_path / "manifest.json")["server_info"] == found
+    point = {"name": "p", "design": "d", "settings": {}, "arrival": "ideal", "offered_rps": 2.0, "seed": 1}
+    path = tmp_path / "p" / "manifest.json"
+    write_manifest(path, {"point": point, "summary": {"verdict": "valid"}, "server_info": found})
+    assert read_manifest(path)["server_info"] == found
 
 
 def test_counts_that_no_figure_could_be_computed_of_are_absent():

@@ -1,0 +1,21 @@
+"""The log of a server, which may print without end: what is read of it is bounded, and says so. Writes nothing."""
+
+from pathlib import Path
+
+__all__ = ["MOST_LOG", "read_log"]
+
+MOST_LOG = 16 << 20  # bytes
+
+
+def read_log(path: Path, *, since: int = 0, most: int = MOST_LOG) -> tuple[str, int]:
+    """What was printed from byte `since` on, its end where that is longer than `most`. -> the text, and where it ends.
+
+    Raises OSError.
+    """
+    with path.open("rb") as log:
+        end = log.seek(0, 2)
+        begin = max(since, end - most)
+        log.seek(begin)
+        text = log.read(end - begin).decode(errors="replace")
+    left_out = begin - since
+    return (f"[ragbench] {left_out:,} bytes before this were not kept\n{text}" if left_out > 0 else text), end
