@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from ragbench import wording
 from ragbench.compare import Comparison, frame
 from ragbench.crossover import crossovers
-from ragbench.notebook import PIXELS_AN_INCH, table
+from ragbench.notebook import PIXELS_AN_INCH, as_list, table
 from ragbench.plots import rendered
 
 CELL_COLUMNS = (
@@ -26,25 +26,21 @@ def picture(figure: Figure | None, name: str) -> Image | Markdown:
 
 def findings(comparison: Comparison) -> Markdown:
     """What is shown and what is not, a line each."""
-    return _list(wording.sentences(comparison))
+    return as_list(wording.sentences(comparison))
 
 
 def footnotes(comparison: Comparison) -> Markdown:
     """How the intervals were made."""
-    return _list(wording.footnotes(comparison))
+    return as_list(wording.footnotes(comparison))
 
 
 def crossings(comparison: Comparison) -> Markdown:
     """Where the faster side becomes the slower one."""
     found = [str(each) for each in crossovers(comparison)]
-    return _list(found or ["In no latency does the difference change sign once as the rate grows."])
+    return as_list(found or ["In no latency does the difference change sign once as the rate grows."])
 
 
 def cells(comparison: Comparison) -> HTML:
     """Every cell, compared or not."""
     told = frame(comparison).reindex(columns=[*CELL_COLUMNS, "not_compared"])
     return table(told.dropna(axis="columns", how="all"))
-
-
-def _list(lines: list[str]) -> Markdown:
-    return Markdown("\n".join(f"- {line}" for line in lines))

@@ -19,9 +19,11 @@ def own_kernel(scratch: Path) -> type[AsyncKernelManager]:
     Left to itself jupyter takes the first kernel named python3 it finds, which may be another environment's, and
     writes connection files and a profile into the user's home.
     """
-    path = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    spec = get_kernel_dict(["--log-level=ERROR"])  # starts sys.executable, and says so only if it fails
-    environment = {"IPYTHONDIR": str(scratch / "ipython"), "PYTHONPATH": path}
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # seen from here, not from the kernel's folder
+    path = os.pathsep.join([str(CHECKOUT), *(os.path.abspath(folder) for folder in given if folder)])
+    # It starts in a folder of results, where anybody's modules may lie: none is imported, by Python or by IPython.
+    spec = get_kernel_dict(["--log-level=ERROR", "--InteractiveShellApp.ignore_cwd=True"])
+    environment = {"IPYTHONDIR": str(scratch / "ipython"), "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
     class OwnKernel(AsyncKernelManager):
         @property

@@ -60,7 +60,13 @@ def _assigned(cell: str) -> list[str]:
 def about(study: Study) -> Markdown:
     """The study in two lines: its title, its machine, its points and their verdicts."""
     machines = ", ".join(map(as_words, study.hardware))
-    return Markdown(f"**{as_words(study.title)}** (`{study.name}`), on {machines}.\n\n{tables.summarised(study)}")
+    named = f"**{as_words(study.title)}** ({as_words(study.name)}), on {machines}."
+    return Markdown(f"{named}\n\n{as_words(tables.summarised(study))}")
+
+
+def as_list(lines: Sequence[str]) -> Markdown:
+    """Lines of others, one under another."""
+    return Markdown("\n".join(f"- {as_words(line)}" for line in lines))
 
 
 def as_words(text: str) -> str:

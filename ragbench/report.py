@@ -93,8 +93,8 @@ def _executed(paths: StudyPaths, source: Path) -> nbformat.NotebookNode:
             notebook = _beside(
                 bound(
                     papermill.execute_notebook,
-                    source,
-                    partial,
+                    _literal(source),
+                    _literal(partial),
                     parameters={"study": ".."},
                     cwd=paths.notebooks,
                     kernel_name="python3",
@@ -113,6 +113,11 @@ def _executed(paths: StudyPaths, source: Path) -> nbformat.NotebookNode:
     # Paths of this machine do not belong into what is passed on.
     notebook.metadata.papermill.update(input_path=source.name, output_path=source.name)
     return notebook
+
+
+def _literal(path: Path) -> str:
+    """A path for papermill, which takes names in braces for parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _beside(work: Callable[[], T]) -> T:

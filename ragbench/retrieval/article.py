@@ -6,7 +6,7 @@ from pathlib import Path
 from IPython.display import Image, Markdown, display
 
 from ragbench import notebook
-from ragbench.notebook import as_words
+from ragbench.notebook import as_list, as_words
 from ragbench.paths import RetrievalPaths
 from ragbench.plots.retrieval import FIGURES, save_all
 from ragbench.retrieval.findings import FINDINGS
@@ -29,8 +29,8 @@ class Article:
         statuses = ", ".join(f"{n} {status}" for status, n in results.cells["status"].value_counts().items())
         rates = [f"- {as_words(str(each))}" for each in read_rates(RetrievalPaths(results.folder).roofline)]
         machines = ", ".join(map(as_words, results.hardware))
-        told = f"**{as_words(results.title)}** (`{results.name}`), on {machines}. {len(results.cells)} cells"
-        return Markdown("\n".join([f"{told}: {statuses}.", "", *rates]))
+        named = f"**{as_words(results.title)}** ({as_words(results.name)}), on {machines}."
+        return Markdown("\n".join([f"{named} {len(results.cells)} cells: {as_words(statuses)}.", "", *rates]))
 
     def figure(self, name: str) -> Image | Markdown:
         """A figure, or a line saying that the study has nothing for it."""
@@ -39,12 +39,12 @@ class Article:
     def finding(self, name: str) -> Markdown:
         """What the figure comes to, from the same rows."""
         lines = FINDINGS[name](self.results)
-        return Markdown("\n".join(f"- {line}" for line in lines) or "*This study has no rows for that.*")
+        return as_list(list(lines)) if lines else Markdown("*This study has no rows for that.*")
 
     def tables(self) -> None:
         """Every cell, a table per grid."""
         for heading, rows in by_grid(self.results.cells):
-            display(Markdown(f"**{heading}**"), notebook.table(rows))
+            display(Markdown(f"**{as_words(heading)}**"), notebook.table(rows))
 
 
 def make_article(study: str | Path) -> Article:

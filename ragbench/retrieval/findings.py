@@ -26,7 +26,7 @@ def gpu(results: Results) -> list[str]:
     if not (cells["status"] == "ok").any():
         why = list(dict.fromkeys(f"{row.status}: {row.reason}" for row in cells.itertuples()))
         told = f" ({'; '.join(why[:3])})" if why else ""
-        return [f"**No row of this study was measured on a GPU**{told}: all that is told here is of the CPU."]
+        return [f"No row of this study was measured on a GPU{told}: all that is told here is of the CPU."]
     rows = over_cpu(results.searches)
     if rows.empty:
         return ["No exact search was measured on both a GPU and the CPU."]

@@ -7,6 +7,7 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
+from ragbench.notebook import as_words
 from ragbench.paths import SHIPPED_STUDIES, StudyPaths
 from ragbench.plots.study import locate
 from ragbench.plots.twin import timeline_figure
@@ -30,8 +31,8 @@ class Twin:
     @property
     def finding(self) -> Markdown:
         """At how many loads the two agree, and what was left out."""
-        lines = [f"{told(self.replayed.agreements)}.", *(f"- {line}" for line in self.replayed.left_out)]
-        return Markdown("\n".join([lines[0], "", *lines[1:]]))
+        lines = [as_words(f"{told(self.replayed.agreements)}."), ""]
+        return Markdown("\n".join([*lines, *(f"- {as_words(line)}" for line in self.replayed.left_out)]))
 
     @property
     def service_times(self) -> pd.DataFrame:

@@ -89,10 +89,10 @@ def test_findings_are_computed(with_gpu):
 
 def test_a_study_without_a_gpu_says_so(small, tmp_path):
     (line,) = FINDINGS["gpu"](small)
-    assert line.startswith("**No row of this study was measured on a GPU**:")
+    assert line.startswith("No row of this study was measured on a GPU:")
     only = GPU.replace('["torch", "numpy"]', '"numpy"')
     (line,) = FINDINGS["gpu"](load_results(write_results(tmp_path / "skipped", SMALL + only)))
-    assert line.startswith("**No row of this study was measured on a GPU** (skipped: numpy knows no cuda):")
+    assert line.startswith("No row of this study was measured on a GPU (skipped: numpy knows no cuda):")
 
 
 def test_numbers_are_short():
