@@ -257,9 +257,8 @@ class _Running:
         service, self._service = self._service, None
         if service is None:
             return
-        left = await (service.stop(grace_s=HURRIED_GRACE_S) if is_hurried else service.stop())
-        if left:
-            self._watching.note(f"processes of the server could not be ended: {', '.join(map(str, left))}")
+        for line in await (service.stop(grace_s=HURRIED_GRACE_S) if is_hurried else service.stop()):
+            self._watching.note(line)
 
 
 def _whole(paths: StudyPaths, point: Point, questions: QuestionSet, around: Surroundings) -> dict[str, Any] | None:

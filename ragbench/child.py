@@ -6,12 +6,12 @@ import shutil
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 
 from ragbench.config import StudyError
-from ragbench.family import family, kill, still_running
+from ragbench.family import family, kill, mark_of_its_own, marked, still_running
 from ragbench.launch import HURRIED_GRACE_S
 from ragbench.spawn import chunks, signal_group, spawn
 
@@ -35,13 +35,14 @@ async def hear(argv: Sequence[str], *, log: Path, timeout_s: float, on_line: Cal
     Raises TimeoutError when it takes longer. Ended, late or cancelled: by the time this returns or raises, nothing it
     started runs, and every line was heard.
     """
-    process, stdout = await spawn(argv, log=log)
+    mark = mark_of_its_own()
+    process, stdout = await spawn(argv, log=log, mark=mark)
     hearing = asyncio.create_task(_each_line(stdout, on_line), name="stdout of the measuring process")
     try:
         async with asyncio.timeout(timeout_s):
             code = await process.wait()
     finally:
-        await _end(process)
+        await _end(process, mark)
         await asyncio.wait({hearing}, timeout=_REAP_S)
         hearing.cancel()
         await asyncio.wait({hearing})
@@ -62,7 +63,7 @@ async def _each_line(stdout: int, on_line: Callable[[bytes], None]) -> None:
         on_line(pending)
 
 
-async def _end(process: Process) -> None:
+async def _end(process: Process, mark: Mapping[str, str]) -> None:
     """SIGTERM to its group and time to end, then SIGKILL to whatever is left of it, and reap."""
     members = family(process.pid)
     try:
@@ -72,6 +73,6 @@ async def _end(process: Process) -> None:
                 async with asyncio.timeout(HURRIED_GRACE_S):
                     await process.wait()
     finally:
-        members |= family(process.pid)
+        members |= family(process.pid) | marked(mark)
         kill(still_running(members))
     await process.wait()

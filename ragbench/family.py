@@ -1,11 +1,18 @@
-"""Which processes belong to a server: its session and all its descendants, also those in sessions of their own.
+"""Which processes belong to a server: its session, all its descendants, and whatever still carries its mark.
+
+The mark is a variable of the environment that a server starts with, and its descendants after it: so a daemon is found
+whose parents have all ended. One that clears its environment is found while it has a parent among the others.
 
 A `psutil.Process` remembers when its process started, so a later process with the same id is never taken for it.
 """
 
 import os
+import secrets
+from collections.abc import Iterable, Mapping
 
 import psutil
+
+_MARK = "RAGBENCH_SERVER"
 
 
 def family(leader: int) -> set[psutil.Process]:
@@ -16,6 +23,21 @@ def family(leader: int) -> set[psutil.Process]:
     while found := {pid for pid, parent in parents.items() if parent in members} - members:
         members |= found
     return still_running({alive[pid] for pid in members})
+
+
+def mark_of_its_own() -> Mapping[str, str]:
+    """A mark that no other server has: what is added to its environment."""
+    return {_MARK: secrets.token_hex(8)}
+
+
+def marked(mark: Mapping[str, str]) -> set[psutil.Process]:
+    """The running processes that carry a mark."""
+    return still_running({process for process in psutil.process_iter() if _carries(process, mark)})
+
+
+def told(members: Iterable[psutil.Process]) -> str:
+    """Processes in a message: `sleep (977), sh (978)`."""
+    return ", ".join(f"{_name(process)} ({process.pid})" for process in sorted(members, key=lambda one: one.pid))
 
 
 def still_running(members: set[psutil.Process]) -> set[psutil.Process]:
@@ -37,6 +59,20 @@ def _runs(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _carries(process: psutil.Process, mark: Mapping[str, str]) -> bool:
+    try:
+        return mark.items() <= process.environ().items()
+    except (psutil.Error, OSError, ValueError):
+        return False  # over, or of another user
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return "?"
 
 
 def _parent(process: psutil.Process) -> int | None:

@@ -10,12 +10,12 @@ import shlex
 import shutil
 import signal
 from asyncio.subprocess import Process
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from ragbench.family import family, kill, still_running
+from ragbench.family import family, kill, mark_of_its_own, marked, still_running, told
 from ragbench.log_file import read_log
 from ragbench.spawn import chunks, signal_group, spawn
 from ragbench.whole_file import write_new
@@ -52,8 +52,8 @@ class Service(Protocol):
     def log_end(self) -> str:
         """The last lines it printed, as the end of a message."""
 
-    async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[int]:
-        """Stop all of it; the ids of processes that could not be ended."""
+    async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[str]:
+        """Stop all of it; a line for each thing that its user should know, such as what could not be ended."""
 
 
 class Remote:
@@ -78,7 +78,7 @@ class Remote:
         """Its log is not here."""
         return "its log is where it was started"
 
-    async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[int]:
+    async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[str]:
         """Nothing to do."""
         return ()
 
@@ -86,12 +86,13 @@ class Remote:
 class Server:
     """A server that this process started, with everything it started in turn. Made by `start`."""
 
-    def __init__(self, process: Process, command: str, *, stdout: int, log: Path) -> None:
+    def __init__(self, process: Process, command: str, *, stdout: int, log: Path, mark: Mapping[str, str]) -> None:
         self.url = ""
         self.command = command
         self._process = process
         self._log = log
         self._log_offset = 0
+        self._mark = mark
         self._members = family(process.pid)
         self._address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._exit = asyncio.create_task(process.wait(), name="exit of the server")
@@ -142,9 +143,10 @@ class Server:
         lines = read_log(self._log, most=_TAIL_BYTES)[0].strip().splitlines()
         return "its log ends:\n    " + "\n    ".join(lines[-_TAIL_LINES:]) if lines else "its log is empty"
 
-    async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[int]:
+    async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[str]:
         """SIGTERM to the group, `grace_s` to end, then SIGKILL to whatever is left, reaped and checked to be gone.
 
+        What left the group and lost its parents, as a daemon does, is killed too, and told of.
         Cancelled while it waits, it kills at once; in a task that was cancelled before, it hurries.
         """
         self._members |= family(self.pid)
@@ -152,6 +154,9 @@ class Server:
             await self._ask_to_end(hurried(grace_s))
         finally:
             self._members |= family(self.pid)
+            left_behind = marked(self._mark) - self._members
+            names = told(left_behind)
+            self._members |= left_behind
             if not self._exit.done():
                 signal_group(self.pid, signal.SIGKILL)
             kill(self._members)
@@ -159,7 +164,11 @@ class Server:
         await self._all_gone(_REAP_S)
         self._drain.cancel()
         await asyncio.wait({self._drain})
-        return sorted(process.pid for process in still_running(self._members))
+        still = still_running(self._members)
+        return [
+            *([f"the server left processes behind that were no longer below it; ended: {names}"] if names else []),
+            *([f"processes of the server could not be ended: {told(still)}"] if still else []),
+        ]
 
     async def _ask_to_end(self, grace_s: float) -> None:
         deadline_s = asyncio.get_running_loop().time() + grace_s
@@ -208,12 +217,12 @@ def ready_address(line: bytes) -> str | None:
     The host is 127.0.0.1 unless the line has an IP address under `host`; `::1` becomes `[::1]`.
     """
     try:
-        told = json.loads(line)
+        said = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(told, dict) or told.get("ready") is not True:
+    if not isinstance(said, dict) or said.get("ready") is not True:
         return None
-    port, host = told.get("port"), told.get("host", "127.0.0.1")
+    port, host = said.get("port"), said.get("host", "127.0.0.1")
     if type(port) is not int or not 0 < port < 65536 or not isinstance(host, str):
         return None
     try:
@@ -233,8 +242,9 @@ async def start(argv: Sequence[str], *, log: Path, ready_timeout_s: float) -> Se
     _empty(log)
     if shutil.which(argv[0]) is None:
         raise LaunchError(f"cannot start: {command}: there is no command {argv[0]!r} here or on PATH")
-    process, stdout = await spawn(argv, log=log)
-    server = Server(process, command, stdout=stdout, log=log)
+    mark = mark_of_its_own()
+    process, stdout = await spawn(argv, log=log, mark=mark)
+    server = Server(process, command, stdout=stdout, log=log, mark=mark)
     try:
         await server.wait_ready(ready_timeout_s)
     except BaseException:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,16 +20,22 @@ def tied(argv: Sequence[str]) -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid()), *argv)
 
 
-async def spawn(argv: Sequence[str], *, log: Path) -> tuple[Process, int]:
+async def spawn(argv: Sequence[str], *, log: Path, mark: Mapping[str, str]) -> tuple[Process, int]:
     """Start `argv`, its stderr appended to `log`. -> the process, and a file descriptor to read its stdout from.
 
+    `mark` is added to its environment, for whatever it starts to be found by.
     A pipe of our own, as asyncio's would report the end of the process only when its last child has closed it too.
     """
     stdout, child_stdout = os.pipe()
     try:
         with log.open("ab") as stderr:
             process = await asyncio.create_subprocess_exec(
-                *tied(argv), stdin=DEVNULL, stdout=child_stdout, stderr=stderr, start_new_session=True
+                *tied(argv),
+                stdin=DEVNULL,
+                stdout=child_stdout,
+                stderr=stderr,
+                start_new_session=True,
+                env=os.environ | dict(mark),
             )
     except BaseException:
         os.close(stdout)

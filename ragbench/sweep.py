@@ -166,9 +166,8 @@ class _Runner:
             self._progress.note(line)
 
     async def _stop(self, service: Service) -> None:
-        left = await service.stop()
-        if left:
-            self._progress.note(f"processes of the server could not be ended: {', '.join(map(str, left))}")
+        for line in await service.stop():
+            self._progress.note(line)
 
 
 def _difference(manifest: dict[str, Any], point: Point, questions: QuestionSet) -> str:

@@ -134,6 +134,27 @@ async def test_a_child_is_stopped_even_when_its_server_was_killed(log):
     assert gone(child)
 
 
+async def test_a_daemon_of_a_server_is_ended_and_told_of(log):
+    server = await start(fake("with-daemon"), log=log, ready_timeout_s=20)
+    daemon = int(server.new_log().split("daemon ")[1].split()[0])
+    assert not gone(daemon)
+    assert await server.stop() == [
+        f"the server left processes behind that were no longer below it; ended: sleep ({daemon})"
+    ]
+    assert gone(daemon)
+
+
+async def test_only_what_carries_a_servers_own_mark_is_ended_with_it(log, tmp_path):
+    one = await start(fake("with-daemon"), log=log, ready_timeout_s=20)
+    other = await start(fake("with-daemon"), log=tmp_path / "other", ready_timeout_s=20)
+    daemon = int(other.new_log().split("daemon ")[1].split()[0])
+    await one.stop()
+    assert not gone(daemon)
+    assert other.failure() is None
+    await other.stop()
+    assert gone(daemon)
+
+
 async def test_a_stop_that_is_cancelled_kills_at_once(log):
     server = await start(fake("ignores-sigterm"), log=log, ready_timeout_s=20)
     stopping = asyncio.create_task(server.stop(grace_s=600))

@@ -15,7 +15,17 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 
 MODES = (
-    *("normal", "slow", "bare", "never-ready", "dies-at-start", "dies-mid-load", "ignores-sigterm", "with-child"),
+    *(
+        "normal",
+        "slow",
+        "bare",
+        "never-ready",
+        "dies-at-start",
+        "dies-mid-load",
+        "ignores-sigterm",
+        "with-child",
+        "with-daemon",
+    ),
     *("garbage", "truncated", "refuses", "breaks", "hangs", "overloaded", "stalls"),
     *("some-break", "some-reset", "some-refuse", "some-hang", "one-text"),
 )
@@ -169,6 +179,9 @@ async def main() -> None:
     if options.mode == "with-child":
         child = subprocess.Popen(["sleep", "600"], start_new_session=True)
         print(f"child {child.pid}", file=sys.stderr, flush=True)
+    if options.mode == "with-daemon":
+        leave = "import subprocess; print('daemon', subprocess.Popen(['sleep', '600'], start_new_session=True).pid)"
+        subprocess.run([sys.executable, "-c", leave], stdout=sys.stderr, check=True, start_new_session=True)
     fake = Fake(options.mode, options.service_s, said=options.say, share=options.share)
     application = web.Application()
     application.router.add_post("/rag", fake.rag)
