@@ -165,7 +165,7 @@ async def trial(argv: list[str], *, minutes: float, attacks: int | None, seed: i
         "mib_at_last": settled[-1][1],
         "mib_most": max(mib for _, mib in samples),
         "mib_per_min": slope,
-        "tracebacks": (folder / "server.log").read_text(errors="replace").count("Traceback"),
+        "tracebacks": (folder / "server.log").read_text(encoding="utf-8", errors="replace").count("Traceback"),
     }
 
 
