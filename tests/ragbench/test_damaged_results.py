@@ -6,7 +6,12 @@ import warnings
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from matplotlib.text import Text
 
+from ragbench.csv_table import RecordError
+from ragbench.limit import bare_rps
+from ragbench.plots.capacity import capacity, load_capacity
+from ragbench.plots.study import load_study
 from tests.ragbench.damage import (
     CELLS,
     KINDS,
@@ -18,6 +23,7 @@ from tests.ragbench.damage import (
     told_by,
     words,
 )
+from tests.ragbench.results_fixture import write_study
 
 pytestmark = pytest.mark.attack
 POINT, KNOWN = "study/a-poisson-100rps-seed1", "known/batched-poisson-20rps-seed1"
@@ -100,3 +106,31 @@ def test_a_changed_value_is_one_line(whole, folder, name, place, reader, data):
     else:
         change_csv(path, place=place, value=data.draw(st.sampled_from(CELLS) | st.text(max_size=5)))
     ends_well(READERS[name][reader % len(READERS[name])], folder, name.rpartition("/")[2])
+
+
+@pytest.mark.parametrize("text", ["", "[]\n", "configuration\na\n", "a,b\n1\n", "\xff", "x" * 5000])
+def test_a_damaged_table_of_capacities_or_of_a_bare_pipeline_is_one_line(tmp_path, text):
+    (tmp_path / "capacity.csv").write_text(text, encoding="latin-1")
+    for read in (lambda: load_capacity(tmp_path), lambda: bare_rps(tmp_path / "capacity.csv")):
+        with pytest.raises(RecordError, match=r"^[^\n]*capacity\.csv[^\n]*$"):
+            read()
+
+
+@pytest.mark.parametrize("cells", [("0", "1"), ("1", "0"), ("1", "nan"), ("1", "-1"), ("x", "1"), ("", "")])
+def test_runs_of_a_bare_pipeline_that_give_no_rate_are_one_line(tmp_path, cells):
+    path = tmp_path / "bare.csv"
+    path.write_text(f"batch_size,total_s\n{','.join(cells)}\n")
+    with pytest.raises(RecordError, match=r"^[^\n]*bare\.csv[^\n]*$"):
+        bare_rps(path)
+
+
+def test_of_several_searches_the_figure_shows_the_last(tmp_path):
+    folder = write_study(tmp_path / "study", designs={"batched": [{}]}, arrivals=("poisson",), rates=(20, 40))
+    head = "configuration,design,arrival,slo,capacity_rps,low_rps,high_rps,resolved,reason\n"
+    rows = [f"batched,batched,poisson,latency_p95_s <= {slo},30,25,{high},true,\n" for slo, high in ((1, 35), (2, 38))]
+    (folder / "capacity.csv").write_text(head + "".join(rows))
+    assert "promise, dashed above: latency_p95_s <= 2" in " ".join(text.get_text() for text in texts(folder))
+
+
+def texts(folder):
+    return capacity(load_study(folder)).findobj(Text)
