@@ -257,6 +257,8 @@ def _refuse_unknown_variables(names: Collection[str]) -> None:
 
 
 def _sentence(part: Any) -> str:
+    if not part["loc"]:  # what several settings are together: the input is all that are set, the secrets among them
+        return str(part["msg"]).removeprefix("Value error, ")
     name = ".".join(str(place) for place in part["loc"])
     is_told = part["type"] != "extra_forbidden" and not is_secret(name)
     return f"{name}: {part['msg']}" + (f", got {part['input']!r}" if is_told else "")

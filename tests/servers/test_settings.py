@@ -132,6 +132,13 @@ def test_secrets_are_neither_public_nor_on_a_command_line_nor_in_an_error(monkey
     assert "hush" not in str(caught.value)
 
 
+def test_settings_that_contradict_each_other_are_told_without_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_API_KEY", "hush")
+    with pytest.raises(SettingsError) as caught:
+        load(ScaledSettings, ["--hang-s", "40"], prog="test")
+    assert str(caught.value) == "0 < hang_s < try_timeout_s <= request_timeout_s must hold, got 40, 30, 60"
+
+
 def test_an_empty_key_is_an_error_and_no_open_door(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAG_API_KEY", "")
     with pytest.raises(SettingsError, match="api_key"):
