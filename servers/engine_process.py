@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 from msgspec import MsgspecError
 
@@ -133,18 +133,26 @@ class EngineProcess:
 
 def _receive(stream: BinaryIO, inbox: "SimpleQueue[Any]") -> None:
     """Messages as they come, while the pipeline runs. Without a server there is nobody to run it for."""
-    with suppress(ConnectionError):  # a server that was killed with answers unread
-        while head := stream.read(frames.HEAD.size):
-            length, ticket, kind = frames.HEAD.unpack(head)
-            inbox.put((ticket, frames.read(kind, stream.read(length))))
+    try:
+        with suppress(ConnectionError):  # a server that was killed with answers unread
+            while len(head := stream.read(frames.HEAD.size)) == frames.HEAD.size:
+                length, ticket, kind = frames.HEAD.unpack(head)
+                if len(body := stream.read(length)) < length:  # or while it wrote
+                    break
+                inbox.put((ticket, frames.read(kind, body)))
+    except Exception:  # the thread's edge
+        _end("what the server says cannot be read")
     os._exit(0)
 
 
 def _send(connection: socket.socket, outbox: "SimpleQueue[Any]") -> None:
     """Answers, while the pipeline runs the next batch."""
-    with suppress(OSError):  # the server is gone, and so shall we be
-        while True:
-            connection.sendall(frames.answer(*outbox.get()))
+    try:
+        with suppress(OSError):  # the server is gone, and so shall we be
+            while True:
+                connection.sendall(frames.answer(*outbox.get()))
+    except Exception:  # the thread's edge
+        _end("an answer cannot be sent")
 
 
 def _work(connection: socket.socket) -> None:
@@ -184,7 +192,14 @@ def _answer(pipeline: Pipeline | Slowed | Stub, inbox: Inbox, outbox: "SimpleQue
     except EngineUnfit as error:
         log.critical("the engine ends: %s", error)
     except Exception:
-        log.critical("the engine ends with an error that nobody caught", exc_info=True)
+        _end("an error that nobody caught")
+    sys.stderr.flush()
+    os._exit(exits.ENGINE_ENDED)
+
+
+def _end(why: str) -> NoReturn:
+    """End the process for the exception that is being handled."""
+    log.critical("the engine ends: %s", why, exc_info=True)
     sys.stderr.flush()
     os._exit(exits.ENGINE_ENDED)
 

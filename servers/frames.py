@@ -22,6 +22,9 @@ __all__ = ["HEAD", "Kind", "Step", "answer", "framed", "given_up", "left", "orde
 HEAD = Struct("!IQB")
 """Bytes that follow, ticket, kind."""
 
+# An unheard-of type, a lone surrogate in somebody's document, an integer of more than 64 bits.
+_UNENCODABLE = (TypeError, ValueError, OverflowError)
+
 
 class Kind(IntEnum):
     """What a message is."""
@@ -86,9 +89,9 @@ def answer(ticket: int, value: Loaded | Sequence[Answered | Failed] | Step | Exc
             return framed(ticket, Kind.LOADED, value)
         try:
             return framed(ticket, Kind.ANSWERS, _parted(value))
-        except (TypeError, ValueError):  # a lone surrogate in somebody's document
+        except _UNENCODABLE:
             return framed(ticket, Kind.ANSWERS, _parted([_encodable(each) for each in value]))
-    except (TypeError, ValueError) as error:  # an unheard-of type in `info`
+    except _UNENCODABLE as error:
         return framed(ticket, Kind.FAULT, Fault(is_model_error=False, text=_told(error)))
 
 
@@ -115,7 +118,7 @@ def _encodable(value: Answered | Failed) -> Answered | Failed:
     """The answer, or why it cannot be sent: the others can."""
     try:
         _encode(value)
-    except (TypeError, ValueError):
+    except _UNENCODABLE:
         return Failed("internal", "internal error")
     return value
 

@@ -3,6 +3,9 @@
 import asyncio
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,8 +16,10 @@ import httpx
 import psutil
 import pytest
 
+from servers import frames
 from servers.engine import Engine, EngineDied, Loaded
 from servers.errors import QuestionFailed, Unavailable
+from servers.frames import HEAD
 from servers.rag.models import ModelError
 from servers.rag.pipeline import Ask
 from servers.service import ENGINES
@@ -110,6 +115,20 @@ async def test_an_engine_does_not_outlive_a_server_that_is_killed(tmp_path: Path
         while is_alive(engine) and psutil.Process(engine).status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline_s, "the engine is still there"
             await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(("rest", "status"), [(b"\0\0\0\x09half", 0), (HEAD.pack(1, 1, 99) + b"?", 70)])
+def test_an_engine_ends_where_its_server_breaks_off_or_cannot_be_read(rest: bytes, status: int) -> None:
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "servers.engine_process", str(theirs.fileno())]
+    with ours, theirs, subprocess.Popen(command, pass_fds=[theirs.fileno()]) as engine:
+        theirs.close()
+        ours.sendall(frames.orders(0, Settings(profile="stub")) + rest)
+        ours.shutdown(socket.SHUT_WR)
+        try:
+            assert engine.wait(60) == status
+        finally:
+            engine.kill()
 
 
 async def test_the_stub_takes_its_time_and_gives_questions_back(tmp_path: Path) -> None:

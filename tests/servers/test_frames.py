@@ -67,9 +67,12 @@ def test_errors_come_back_as_one_of_two() -> None:
     assert (type(other), str(other)) == (RuntimeError, "OddError: odd")
 
 
-def test_an_answer_that_cannot_be_put_into_bytes_is_a_failure_of_its_own() -> None:
-    odd, good = Answered("\ud800", "", (), 1, 1, {}), Answered("a", "b", (), 1, None, {})
+@pytest.mark.parametrize("odd", [Answered("\ud800", "", (), 1, 1, {}), Answered("a", "b", (), 2**64, 1, {})])
+def test_an_answer_that_cannot_be_put_into_bytes_is_a_failure_of_its_own(odd: Answered) -> None:
+    good = Answered("a", "b", (), 1, None, {})
     assert back(frames.answer(TICKET, [good, odd, good])) == [good, Failed("internal", "internal error"), good]
+    loaded = Loaded(3, "stub", joins=True, info={"size": 2**64})
+    assert isinstance(back(frames.answer(TICKET, loaded)), RuntimeError)
     assert isinstance(back(frames.answer(TICKET, OddError("\ud800"))), RuntimeError)
 
 

@@ -34,6 +34,7 @@ _EVENT = b"event:"
 _STEP_S = 0.01
 _INVALID = (400, 413, 422)
 _BUSY = 429
+_MOST_TOKENS = 1 << 31
 
 
 class OpenAIGenerator:
@@ -169,7 +170,7 @@ class OpenAIGenerator:
                 self._came.put(Piece(job, more))
         if not has_ended:
             raise _RefusedError(Failed("upstream", "the model server's answer ended before it was whole"))
-        counted = usage or {}
+        counted = usage if isinstance(usage, dict) else {}
         return Generated(text.strip(), _tokens(counted, "prompt_tokens"), _tokens(counted, "completion_tokens"))
 
     async def _parts(self, prompt: str, limit: int) -> AsyncIterator[dict[str, Any] | None]:
@@ -226,8 +227,9 @@ def _retry_after_s(header: str | None) -> int:
 
 
 def _tokens(usage: dict[str, Any], name: str) -> int | None:
-    """How many were counted; None where the server does not say."""
-    return int(usage[name]) if usage.get(name) is not None else None
+    """How many were counted; None where the server does not say, or says what no prompt can have."""
+    count = usage.get(name)
+    return count if isinstance(count, int) and 0 <= count < _MOST_TOKENS else None
 
 
 def _failed(text: str, error: Exception) -> Failed:

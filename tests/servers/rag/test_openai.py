@@ -33,6 +33,11 @@ ENDS: dict[str, tuple[bytes, Failed | Generated]] = {
     "cut off": (b"", Failed("upstream", "the model server's answer ended before it was whole")),
     "no json": (b"data: {\n\n", Failed("upstream", "the model server's answer cannot be read")),
     "no usage": (b"data: [DONE]\n\n", Generated("no usage", None, None)),
+    "odd usage": (b'data: {"usage": "much"}\n\ndata: [DONE]\n\n', Generated("odd usage", None, None)),
+    "odd numbers": (
+        b'data: {"usage": {"prompt_tokens": 1%b, "completion_tokens": 1e999}}\n\ndata: [DONE]\n\n' % (b"0" * 30),
+        Generated("odd numbers", None, None),
+    ),
     "no mark": (b'data: {"choices": [{"text": "", "finish_reason": "stop"}]}\n\n', Generated("no mark", None, None)),
 }
 """Prompts whose answers end oddly after their words, how, and what becomes of them."""
