@@ -53,7 +53,7 @@ class Isolation:
             return self._pipeline.run(asks, left, self._steps)
         except Exception as error:
             self.failed(error, len(asks))
-        return self.one_by_one(asks)
+        return self.one_by_one(asks, left)
 
     def failed(self, error: Exception, size: int) -> None:
         """Log a run that raised. Raises EngineUnfit where its process cannot run anything any more."""
@@ -61,9 +61,9 @@ class Isolation:
         if _is_fatal(error):
             raise EngineUnfit(_text(error)) from error
 
-    def one_by_one(self, asks: Sequence[Ask]) -> list[Answered | Failed]:
+    def one_by_one(self, asks: Sequence[Ask], left: Callable[[], Collection[int]] = tuple) -> list[Answered | Failed]:
         """The answers to questions of a run that failed, each from a run of its own. Raises EngineUnfit."""
-        return self.each([partial(self._alone, ask) for ask in asks])
+        return self.each([partial(self._alone, ask, partial(_only, place, left)) for place, ask in enumerate(asks)])
 
     def each(self, calls: Sequence[Callable[[], T]], *, own: Callable[[Ask], object] | None = None) -> list[T | Failed]:
         """What each call returns, which works for one question; a failure where it raises. Raises EngineUnfit.
@@ -90,8 +90,8 @@ class Isolation:
             self._try(own)
         return outcomes
 
-    def _alone(self, ask: Ask) -> Answered | Failed:
-        [answer] = self._pipeline.run([ask], tuple, self._steps)
+    def _alone(self, ask: Ask, left: Callable[[], Collection[int]] = tuple) -> Answered | Failed:
+        [answer] = self._pipeline.run([ask], left, self._steps)
         return answer
 
     def _try(self, own: Callable[[Ask], object]) -> None:
@@ -100,6 +100,11 @@ class Isolation:
             own(self._trial)
         except Exception as error:
             raise EngineUnfit(f"{_text(error)}, for a question of our own too") from error
+
+
+def _only(place: int, left: Callable[[], Collection[int]]) -> Collection[int]:
+    """Who has left, in a run of the question at that place alone."""
+    return (0,) if place in left() else ()
 
 
 def _is_fatal(error: BaseException) -> bool:

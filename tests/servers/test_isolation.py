@@ -97,3 +97,18 @@ def test_a_want_of_memory_in_a_large_batch_costs_nobody_an_answer(isolation: Iso
 
     pipeline.run = full  # type: ignore[method-assign]
     assert isolation.run(GOOD, tuple) == [answer(ask) for ask in GOOD]
+
+
+def test_one_that_is_left_while_its_run_is_repeated_is_not_computed_for(
+    isolation: Isolation, pipeline: Pipeline
+) -> None:
+    left = [{0}]
+    seen = []
+
+    def run(asks: Sequence[Ask], left: Callable[[], Collection[int]], steps: Steps) -> list[Answered | Failed]:
+        seen.append([ask.query for place, ask in enumerate(asks) if place not in left()])
+        return Pipeline.run(pipeline, asks, left, steps)
+
+    pipeline.run = run  # type: ignore[method-assign]
+    isolation.run([GOOD[0], BAD, GOOD[1]], lambda: left[0])
+    assert seen == [["bad", "good 1"], [], ["bad"], ["good 1"]]
