@@ -90,7 +90,7 @@ class _Mail:
         elif self._runs.pop(ticket, None) is not None:
             del self._left[ticket]
             self._reply(ticket, ())
-        elif ticket == self._on[0]:
+        elif ticket in self._left:  # the run that is on
             self._left[ticket] = set(range(self._on[1]))
 
 
@@ -106,14 +106,7 @@ def _work_by_steps(flow: Flow, isolation: Isolation, inbox: Inbox, reply: Reply)
             else:
                 flow.add(ticket, content)
         _begin(flow, isolation, reply)
-        try:
-            answered = flow.step()
-        except Exception as error:
-            asked = flow.emptied()
-            isolation.failed(error, sum(len(asks) for _, asks in asked))
-            answers = iter(isolation.one_by_one([ask for _, asks in asked for ask in asks]))
-            answered = [(ticket, list(islice(answers, len(asks)))) for ticket, asks in asked]
-        for ticket, each in answered:
+        for ticket, each in _step(flow, isolation):
             reply(ticket, each)
 
 
@@ -121,13 +114,26 @@ def _begin(flow: Flow, isolation: Isolation, reply: Reply) -> None:
     """Take in those who came; where that fails, each by itself."""
     try:
         flow.begin()
+        return
     except Exception as error:
         came = flow.came()
         isolation.failed(error, sum(len(asks) for _, asks in came))
-        begun = isolation.each([partial(flow.begin_with, *one) for one in came], own=flow.find)
-        for (ticket, asks), failed in zip(came, begun, strict=True):
-            if failed is not None:
-                reply(ticket, [failed] * len(asks))
+    # Not while the error is handled: its traceback keeps what the failed step had in memory.
+    begun = isolation.each([partial(flow.begin_with, *one) for one in came], own=flow.find)
+    for (ticket, asks), failed in zip(came, begun, strict=True):
+        if failed is not None:
+            reply(ticket, [failed] * len(asks))
+
+
+def _step(flow: Flow, isolation: Isolation) -> list[tuple[int, list[Answered | Failed]]]:
+    """Who is answered by one step; where that fails, all that run, each by itself."""
+    try:
+        return flow.step()
+    except Exception as error:
+        asked = flow.emptied()
+        isolation.failed(error, sum(len(asks) for _, asks in asked))
+    answers = iter(isolation.one_by_one([ask for _, asks in asked for ask in asks]))  # likewise
+    return [(ticket, list(islice(answers, len(asks)))) for ticket, asks in asked]
 
 
 def _come(inbox: Inbox, *, wait: bool) -> list[Message | None]:

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import Any
+from weakref import ref
 
 import pytest
 
+from servers import isolation
 from servers.isolation import EngineUnfit
 from servers.rag.failed import Failed
 from servers.rag.generation import Generated, Piece
@@ -16,6 +18,10 @@ from servers.worker import Inbox, work
 FAILED = Failed("internal", "internal error")
 
 
+class Activations:
+    """What a step has in memory."""
+
+
 class Words:
     """A generator of one word a step; the word `bad` raises, in whichever step it comes."""
 
@@ -24,6 +30,7 @@ class Words:
     def __init__(self) -> None:
         self.running: dict[int, list[str]] = {}
         self.numbers = iter(range(1000))
+        self.held: list[ref[Activations]] = []
 
     def submit(self, prompts: Sequence[str], limits: Sequence[int]) -> list[int]:
         jobs = [next(self.numbers) for _ in prompts]
@@ -38,6 +45,8 @@ class Words:
 
     def step(self) -> list[Piece]:
         if any(words[0] == "bad" for words in self.running.values()):
+            activations = Activations()
+            self.held.append(ref(activations))
             raise ValueError("bad")
         pieces = []
         for job, words in list(self.running.items()):
@@ -56,6 +65,7 @@ class Pipeline:
     def __init__(self) -> None:
         self.generator = Words()
         self.broken = False
+        self.is_memory_free: list[bool] = []
 
     def find(self, asks: Sequence[Ask], steps: Steps = UNREPORTED) -> list[Found]:
         if self.broken or any(ask.query == "unfindable" for ask in asks):
@@ -68,6 +78,7 @@ class Pipeline:
     def run(self, asks: Sequence[Ask], left: Any = tuple, steps: Steps = UNREPORTED) -> list[Answered | Failed]:
         [found] = self.find(asks)
         assert not self.generator.running, "nobody else's"
+        self.is_memory_free.append(all(held() is None for held in self.generator.held))
         self.submit([found])
         try:
             while True:
@@ -101,6 +112,15 @@ def worked(queries: Sequence[str], pipeline: Pipeline) -> dict[int, str | Failed
 def test_it_fails_alone_and_the_others_end_as_they_would(poison: str) -> None:
     queries = ["one two three", poison, "four five"]
     assert worked(queries, Pipeline()) == {0: "three", 1: FAILED, 2: "five"}
+
+
+def test_what_a_failed_step_held_in_memory_is_free_before_its_questions_run_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(isolation.log, "disabled", True)  # the records that pytest keeps hold the traceback
+    pipeline = Pipeline()
+    worked(["one two three", "late and bad"], pipeline)
+    assert pipeline.is_memory_free == [True, True]
 
 
 def test_two_poisoned_ones_and_nobody_else_cost_a_question_of_our_own() -> None:

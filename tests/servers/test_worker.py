@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from servers.rag.pipeline import Answered, Ask
 from servers.rag.steps import UNREPORTED, Steps
-from servers.worker import Inbox, work
+from servers.worker import Inbox, _Mail, work
 
 ASKS = [Ask(str(number), 1, 1) for number in range(3)]
 
@@ -58,3 +58,15 @@ def test_letters_about_runs_that_are_over_are_no_mistake() -> None:
     for message in ((1, ASKS), (1, 2), (7, None), (7, 1), (2, ASKS[:1]), None):
         inbox.put(message)
     assert worked(inbox, Steps(lambda: None)) == [1, 2]
+
+
+def test_letters_about_the_run_that_has_just_ended_are_not_kept() -> None:
+    inbox: Inbox = SimpleQueue()
+    mail = _Mail(inbox, lambda ticket, answers: None)
+    for ticket in range(3):
+        inbox.put((ticket, ASKS))
+        assert mail.next_run() == (ticket, ASKS)
+        inbox.put((ticket, None))  # given up while its answer was on its way
+    inbox.put(None)
+    assert mail.next_run() is None
+    assert mail._left == {}
