@@ -114,10 +114,11 @@ def _begin(flow: Flow, isolation: Isolation, reply: Reply) -> None:
     """Take in those who came; where that fails, each by itself."""
     try:
         flow.begin()
-        return
     except Exception as error:
         came = flow.came()
         isolation.failed(error, sum(len(asks) for _, asks in came))
+    else:
+        return
     # Not while the error is handled: its traceback keeps what the failed step had in memory.
     begun = isolation.each([partial(flow.begin_with, *one) for one in came], own=flow.find)
     for (ticket, asks), failed in zip(came, begun, strict=True):
