@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from servers.rag.failed import Failed
+from servers.rag.generation import reported_step
 from servers.rag.pipeline import Answered, Ask, Found, Pipeline
 from servers.rag.steps import UNREPORTED, Steps
 
@@ -31,7 +32,6 @@ class Flow:
         self._coming: list[tuple[int, Sequence[Ask]]] = []
         self._parties: dict[int, _Party] = {}
         self._seats: dict[int, tuple[int, int]] = {}  # job -> ticket, place
-        self._is_reading = False  # the next step reads prompts
 
     @property
     def is_running(self) -> bool:
@@ -58,9 +58,7 @@ class Flow:
 
         What it raises leaves them in no known state: they are to be `emptied`, and asked again one by one.
         """
-        kind, self._is_reading = ("prefill" if self._is_reading else "decode"), False
-        with self._steps.step(kind, max(1, len(self._seats))):
-            pieces = self._pipeline.generator.step()
+        pieces = reported_step(self._pipeline.generator, self._steps, running=len(self._seats))
         over: list[tuple[int, Outcome]] = []
         for piece in pieces:
             if piece.done is None or piece.job not in self._seats:
@@ -110,4 +108,4 @@ class Flow:
             party = _Party([next(rest) for _ in asks], began_s)
             self._parties[ticket] = party
             self._seats |= {next(jobs): (ticket, place) for place in range(len(asks))}
-        self._coming, self._is_reading = [], True
+        self._coming = []

@@ -26,6 +26,7 @@ class Words:
     """A generator of one word a step; the word `bad` raises, in whichever step it comes."""
 
     joins = True
+    reading = 0
 
     def __init__(self) -> None:
         self.running: dict[int, list[str]] = {}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from servers.rag.models import Profile
     from servers.settings import Settings
 
-__all__ = ["BACKENDS", "Generated", "Generator", "Piece", "Window", "build", "generate"]
+__all__ = ["BACKENDS", "Generated", "Generator", "Piece", "Window", "build", "generate", "reported_step"]
 
 BACKENDS = {name: f"servers.rag.generation.{name}" for name in ("static", "continuous", "openai")}
 
@@ -64,6 +64,10 @@ class Generator(Protocol):
     def window(self) -> "Window | None":
         """What a prompt and its answer must fit into; None where another server decides that."""
 
+    @property
+    def reading(self) -> int:
+        """The most tokens of prompts, padding counted, that the next step reads; 0 where it reads none."""
+
     def submit(self, prompts: Sequence[str], max_new_tokens: Sequence[int]) -> list[int]:
         """Take prompts in, each with the most tokens its answer may have (>= 1). -> their job numbers."""
 
@@ -91,7 +95,6 @@ def generate(
     try:
         jobs = generator.submit(prompts, max_new_tokens)
         answers: dict[int, Generated | Failed] = {}
-        kind, size = "prefill", sum(map(len, prompts))
         while True:
             for place in left():
                 if jobs[place] not in answers:
@@ -99,14 +102,19 @@ def generate(
                     answers[jobs[place]] = Generated("", 0, 0)
             if len(answers) == len(jobs):
                 break
-            with steps.step(kind, size):
-                pieces = generator.step()
+            pieces = reported_step(generator, steps, running=len(jobs))
             answers |= {piece.job: piece.done for piece in pieces if piece.done is not None}
-            kind, size = "decode", len(jobs)
     except BaseException:
         generator.reset()
         raise
     return [answers[job] for job in jobs]
+
+
+def reported_step(generator: Generator, steps: Steps, *, running: int) -> list[Piece]:
+    """One step for `running` jobs. One that reads prompts may take long where others do not."""
+    reading = generator.reading
+    with steps.step("prefill", reading) if reading else steps.step("decode", running):
+        return generator.step()
 
 
 def build(settings: "Settings", profile: "Profile", *, device: str, dtype: "torch.dtype") -> Generator:

@@ -26,6 +26,11 @@ class ContinuousGenerator(StaticGenerator):
 
     joins = True
 
+    @property
+    def reading(self) -> int:
+        """See Generator."""
+        return self._most_read()
+
     @torch.inference_mode()
     def step(self) -> list[Piece]:
         """One token for each row that runs, and the first one of each that joins."""

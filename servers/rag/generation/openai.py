@@ -46,6 +46,7 @@ class OpenAIGenerator:
 
     joins = True
     window = None
+    reading = 0
 
     def __init__(
         self, url: str, *, model: str | None, api_key: str | None, temperature: float, seed: int, timeout_s: float

@@ -47,6 +47,11 @@ class StaticGenerator:
         """See Generator."""
         return self._decoder.window
 
+    @property
+    def reading(self) -> int:
+        """See Generator."""
+        return 0 if self._running is not None else self._most_read()
+
     def submit(self, prompts: Sequence[str], max_new_tokens: Sequence[int]) -> list[int]:
         """See Generator."""
         tokens = self._decoder.prompts(prompts, max_new_tokens)
@@ -77,16 +82,26 @@ class StaticGenerator:
     def _next(self) -> list[Job]:
         """Take of the waiting, in order, those that may be read beside what runs; if nothing does, at least one."""
         rows, width = (0, 0) if self._running is None else tuple(self._running.mask.shape)
-        taken = 0
-        for job in self._waiting:
-            width = max(width, len(job.prompt))
-            is_too_much = self._max_prompt_tokens is not None and (rows + taken + 1) * width > self._max_prompt_tokens
-            if is_too_much and rows + taken:
-                self._tell()
-                break
-            taken += 1
+        taken, _ = self._fitting(rows, width)
+        if taken < len(self._waiting):
+            self._tell()
         jobs, self._waiting = self._waiting[:taken], self._waiting[taken:]
         return jobs
+
+    def _most_read(self) -> int:
+        """Tokens of those who would be read if nothing ran beside them."""
+        taken, width = self._fitting(0, 0)
+        return taken * width
+
+    def _fitting(self, rows: int, width: int) -> tuple[int, int]:
+        """How many of the waiting may be read beside so many rows of that width, and how wide all are then."""
+        for taken, job in enumerate(self._waiting):
+            wider = max(width, len(job.prompt))
+            is_too_much = self._max_prompt_tokens is not None and (rows + taken + 1) * wider > self._max_prompt_tokens
+            if is_too_much and rows + taken:
+                return taken, width
+            width = wider
+        return len(self._waiting), width
 
     def _tell(self) -> None:
         """Once: it says what to expect of all that follow."""

@@ -1,6 +1,7 @@
 """Generation backends on the shipped reader: what transformers' own loop gives, in any batch, in any order."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from servers.rag.generation.decoder import Decoder
 from servers.rag.generation.static import StaticGenerator
 from servers.rag.models import TINY
 from servers.rag.prompts import short
+from servers.rag.steps import Steps
 
 LIMIT = 12
 
@@ -219,3 +221,29 @@ def test_a_prompt_too_long_for_the_model_loses_its_beginning(generator: Any) -> 
     [answer] = generate(generator, [long], [LIMIT])
     assert answer.prompt_tokens == positions - LIMIT
     assert torch.is_inference_mode_enabled() is False
+
+
+@pytest.mark.parametrize("kind", [StaticGenerator, ContinuousGenerator])
+def test_every_part_of_a_batch_that_is_read_is_reported_as_such(model: Any, tokenizer: Any, kind: Any) -> None:
+    decoder = Decoder(model, tokenizer, temperature=0.0, seed=0)
+    decoder.end = -1
+    steps = Kinds()
+    generate(kind(decoder, max_prompt_tokens=1), prompts(3), [1] * 3, steps=steps)
+    widths = [len(tokenizer(prompt)["input_ids"]) for prompt in prompts(3)]
+    assert steps.seen == [("prefill", width) for width in widths], "slow, however short a decode step is"
+    steps.seen.clear()
+    generate(kind(decoder, max_prompt_tokens=None), prompts(3), [2] * 3, steps=steps)
+    assert steps.seen == [("prefill", 3 * max(widths)), ("decode", 3)]
+
+
+class Kinds(Steps):
+    """Notes what is reported as what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, int]] = []
+
+    @contextmanager
+    def step(self, kind: str, size: int = 1) -> Iterator[None]:
+        self.seen.append((kind, size))
+        yield

@@ -32,6 +32,7 @@ class Counter:
     """Answers with the number of lines of the prompt; takes prompts of at most `most` characters."""
 
     joins = False
+    reading = 0
 
     def __init__(self, most: int) -> None:
         self.most = most
