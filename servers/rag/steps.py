@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 __all__ = ["UNREPORTED", "Steps"]
 
-_EVERY_S = 0.25  # between two reports, unless a long step was announced
+_EVERY_S = 0.25  # between two reports, at most, unless a long step was announced
 _SLACK = 10.0  # times as long as the longest step of its kind, in proportion to its size
 
 
@@ -30,6 +30,7 @@ class Steps:
         self._report = report
         self._hang_s = hang_s
         self._clock = clock
+        self._every_s = min(_EVERY_S, hang_s / 4)
         self._longest: dict[str, tuple[float, int]] = {}
         self._reported_s = float("-inf")
 
@@ -41,11 +42,16 @@ class Steps:
         if is_long:
             self._report(allowed_s)
         started_s = self._clock()
-        yield
+        try:
+            yield
+        except BaseException:
+            if is_long:  # what comes next is not
+                self._report(0.0)
+            raise
         ended_s = self._clock()
         if ended_s - started_s >= self._longest.get(kind, (0.0, 1))[0]:
             self._longest[kind] = ended_s - started_s, max(1, size)
-        if is_long or ended_s - self._reported_s >= _EVERY_S:
+        if is_long or ended_s - self._reported_s >= self._every_s:
             self._reported_s = ended_s
             self._report(0.0)
 
@@ -54,7 +60,7 @@ class Steps:
         until_s = self._clock() + seconds
         while (left_s := until_s - self._clock()) > 0:
             with self.step("sleep"):
-                time.sleep(min(_EVERY_S, left_s))
+                time.sleep(min(self._every_s, left_s))
 
     def _allowed_s(self, kind: str, size: int) -> float:
         longest_s, of_size = self._longest.get(kind, (0.0, 1))

@@ -61,3 +61,26 @@ def test_a_step_that_raises_reports_nothing() -> None:
     with pytest.raises(ValueError, match="fails"), steps.step("decode"):
         raise ValueError("fails")
     assert reports == []
+
+
+def test_one_that_was_announced_and_raises_takes_its_allowance_with_it() -> None:
+    now = 0.0
+    reports: list[float] = []
+    steps = Steps(reports.append, hang_s=5.0, clock=lambda: now)
+    with steps.step("prefill"):
+        now += 2.0
+    reports.clear()
+    with pytest.raises(ValueError, match="fails"), steps.step("prefill"):
+        raise ValueError("fails")
+    assert reports == [20.0, 0.0]
+
+
+def test_steps_are_reported_often_enough_for_a_short_limit() -> None:
+    now = 0.0
+    progress = Progress(hang_s=0.2)
+    steps = Steps(lambda allowed_s: progress.stepped(now, allowed_s), hang_s=0.2, clock=lambda: now)
+    progress.given(1, now)
+    for _ in range(100):
+        with steps.step("decode"):
+            now += 0.01
+        assert not progress.hangs(now)
