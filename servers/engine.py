@@ -38,6 +38,7 @@ __all__ = [
     "Outcome",
     "Tickets",
     "about",
+    "gone",
     "load_pipeline",
     "told",
 ]
@@ -139,6 +140,7 @@ class EngineThread:
     def __init__(self) -> None:
         self._inbox: Inbox = SimpleQueue()
         self._tickets = Tickets()
+        self._has_ended = False
 
     @property
     def progress(self) -> Progress:
@@ -185,6 +187,9 @@ class EngineThread:
     def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Outcome]]:
         """See Engine."""
         ticket, answer = self._tickets.issue()
+        if self._has_ended:
+            self._tickets.settle(ticket, gone())
+            return answer
         self._inbox.put((ticket, asks))
         answer.add_done_callback(lambda answer: self._inbox.put((ticket, None)) if answer.cancelled() else None)
         return answer
@@ -202,9 +207,15 @@ class EngineThread:
         self._tickets.progress.stepped(time.monotonic(), allowed_s)
 
     def _end(self, ended: asyncio.Future[None], error: EngineDied) -> None:
-        self._tickets.fail(Unavailable("the engine has ended", retry_after_s=1))
+        self._has_ended = True
+        self._tickets.fail(gone())
         if not ended.done():
             ended.set_exception(error)
+
+
+def gone() -> Unavailable:
+    """For who waits for an engine that has ended: another server may answer."""
+    return Unavailable("the engine has ended", retry_after_s=1)
 
 
 def told(answers: Sequence[Answered | Failed]) -> list[Outcome]:

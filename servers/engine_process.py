@@ -19,8 +19,7 @@ from typing import Any, BinaryIO, NoReturn, TypeVar
 from msgspec import MsgspecError
 
 from servers import exits, frames, logs
-from servers.engine import EngineDied, Loaded, Outcome, Tickets, about, load_pipeline, told
-from servers.errors import Unavailable
+from servers.engine import EngineDied, Loaded, Outcome, Tickets, about, gone, load_pipeline, told
 from servers.isolation import EngineUnfit
 from servers.progress import Progress
 from servers.rag.models import ModelError
@@ -33,11 +32,6 @@ from servers.tasks import Background
 from servers.worker import Inbox, work
 
 __all__ = ["EngineProcess"]
-
-
-def _gone() -> Unavailable:
-    return Unavailable("the engine has ended", retry_after_s=1)
-
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -96,7 +90,7 @@ class EngineProcess:
         writer = self._writer
         ticket, answer = self._tickets.issue()
         if self._has_ended:
-            self._tickets.settle(ticket, _gone())
+            self._tickets.settle(ticket, gone())
             return answer
         try:
             writer.write(framed(ticket, message))
@@ -121,7 +115,7 @@ class EngineProcess:
             raise EngineDied(f"what the engine process says cannot be read: {error}") from error
         finally:
             self._has_ended = True
-            self._tickets.fail(_gone())
+            self._tickets.fail(gone())
 
     def _hear(self, ticket: int, kind: int, body: bytes) -> None:
         message = frames.read(kind, body)

@@ -174,6 +174,24 @@ async def test_an_engine_that_fails_whatever_it_is_asked_ends_and_says_so(name: 
     assert {type(outcome) for outcome in outcomes} <= {Unavailable}, "another replica may answer them"
 
 
+@pytest.mark.parametrize("name", ENGINES)
+async def test_who_asks_an_engine_that_has_ended_is_told_at_once(name: str) -> None:
+    asked: list[Any] = []
+
+    async def ask_before_and_after_its_end() -> None:
+        async with stub(name, stub_fault="engine", stub_fault_after_s=0.0) as (engine, _):
+            try:
+                await asyncio.gather(engine.run(ASKS), return_exceptions=True)
+                await asyncio.Event().wait()
+            finally:
+                async with asyncio.timeout(30):
+                    asked.extend(await asyncio.gather(engine.run(ASKS), return_exceptions=True))
+
+    with pytest.raises(EngineDied):
+        await ask_before_and_after_its_end()
+    assert [type(outcome) for outcome in asked] == [Unavailable]
+
+
 async def test_a_stopped_engine_hangs_though_nobody_waits_and_goes_on_when_it_is_continued() -> None:
     async with stub("process", stub_batch_s=0.01, hang_s=0.2) as (engine, _):
         pid = engine._child.pid
