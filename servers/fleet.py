@@ -210,8 +210,9 @@ class Fleet:
         return await self._watch_ready(process, replica)
 
     async def _watch_ready(self, process: asyncio.subprocess.Process, replica: Replica) -> tuple[str, str | None]:
+        ready_s = self._clock()
         await unless(replica.stop, end_of_output(process))
-        lived_s = self._clock() - (replica.health.since_s or 0.0)
+        lived_s = self._clock() - ready_s
         is_short = lived_s < (_SHORT_LIFE_S if replica.fault is None else _HANG_S)
         if not is_short:
             self._failures = 0

@@ -89,6 +89,25 @@ async def test_a_killed_replica_leaves_the_roster_and_is_replaced_on_the_next_re
         await until(roster, lambda: len(roster.own("ready")) == 2)
 
 
+async def test_one_that_dies_soon_after_an_ejection_has_lived_since_it_was_ready() -> None:
+    now = 0.0
+    roster = Roster()
+    fleet = Fleet(roster, start_of("good"), clock=lambda: now)
+    async with Background() as background:
+        fleet.open(background)
+        try:
+            await fleet.start(1)
+            [victim] = roster.own("ready")
+            now = 1000.0
+            victim.health.since_s = now  # as of one that has just come back into the rotation
+            assert victim.pid is not None
+            os.kill(victim.pid, signal.SIGKILL)
+            await until(roster, lambda: victim not in roster)
+            assert fleet._failures == 0, "it is replaced at once, and the next one too"
+        finally:
+            await fleet.stop()
+
+
 async def test_scaling_down_drains_the_newest_and_waits_for_its_requests() -> None:
     async with fleet_of("good") as (fleet, roster):
         await fleet.start(2)
