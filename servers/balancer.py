@@ -37,10 +37,14 @@ _OUT_OF_FILES = (23, 24)  # ENFILE, EMFILE: our own want, and no replica's fault
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """How long a replica may show no progress with a try, and how many requests may wait for a first replica."""
+    """How long a replica may show no progress with a try, and how many requests may wait for a first replica.
+
+    `silent_s`: a try that ends at its deadline sooner says nothing of the replica; two heartbeats fall into that time.
+    """
 
     timeout_s: float = 30.0
     max_waiting: int = 1024
+    silent_s: float = 2.0
 
 
 class Balancer:
@@ -260,7 +264,7 @@ class Balancer:
                     raise TryFailed("is gone") from None
                 if deadline_s - self._clock() > _AT_ONCE_S:
                     raise TryFailed(f"showed no progress for {self.tries.timeout_s:g} s", is_silent=True) from None
-                if replica.alive_s <= sent_s:
+                if replica.alive_s <= sent_s and self._clock() - sent_s >= self.tries.silent_s:
                     self.failed(replica, is_unreachable=False, is_silent=True, reason="it has answered nobody since")
                 raise DeadlinePassed("no replica answered before the deadline") from None
             now = self._clock()

@@ -98,7 +98,7 @@ class Scaled:
         rules = HealthRules(slow_start_s=settings.slow_start_s)
         self._roster = Roster(rules)
         self._replica_metrics = ReplicaMetrics(self._roster, api_key=settings.api_key)
-        tries = Tries(settings.time_limits.try_timeout_s, settings.max_queue)
+        tries = Tries(settings.time_limits.try_timeout_s, settings.max_queue, silent_s=2 * settings.heartbeat_s)
         self._balancer = Balancer(
             self._roster, _routing_policy(settings), tries=tries, api_key=settings.api_key, seed=settings.seed
         )

@@ -308,9 +308,13 @@ async def test_the_deadline_holds_for_waiting_and_for_tries(start: Start, clock:
     await balancer.close()
 
 
-async def test_a_replica_that_answers_nobody_is_at_fault_for_a_deadline_that_passes(start: Start) -> None:
+@pytest.mark.parametrize(("silent_s", "is_at_fault"), [(0.04, True), (60.0, False)])
+async def test_a_replica_that_answers_nobody_for_a_while_is_at_fault_for_a_deadline_that_passes(
+    start: Start, silent_s: float, is_at_fault: bool
+) -> None:
+    """Clients who give it a moment cannot have it left alone."""
     roster = Roster(RULES)
-    balancer = Balancer(roster, round_robin, tries=Tries(timeout_s=30.0))
+    balancer = Balancer(roster, round_robin, tries=Tries(timeout_s=30.0, silent_s=silent_s))
     await balancer.open()
     hanging = await start("hangs")
     roster.add(hanging)
@@ -318,7 +322,7 @@ async def test_a_replica_that_answers_nobody_is_at_fault_for_a_deadline_that_pas
     for _ in range(2):
         with pytest.raises(DeadlinePassed):
             await ask(balancer, deadline_s=loop.time() + 0.05)
-    assert hanging.health.out_until_s is not None
+    assert (hanging.health.out_until_s is not None) is is_at_fault
     await balancer.close()
 
 
