@@ -24,11 +24,13 @@ class Background:
     """The tasks that live as long as a server. The end of the `async with` block cancels them and waits for them.
 
     A task that fails cancels the block, which then raises the task's error: a server without its batcher must not stay.
+    Of several errors, the block's own among them, the first is raised, and the log has the others.
     """
 
     def __init__(self) -> None:
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._first: BaseException | None = None
         self._is_over = False
 
     async def __aenter__(self) -> Self:
@@ -39,12 +41,18 @@ class Background:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_over = True
+        if self._first is None and not isinstance(error, asyncio.CancelledError):
+            self._first = error
         for task in tuple(self._tasks):
             task.cancel()
         try:
             await self._group.__aexit__(kind, error, trace)
         except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
+            first = self._first or group.exceptions[0]
+            for other in group.exceptions:
+                if other is not first:
+                    log.exception("something else failed at the same time", exc_info=other)
+            raise first from None
 
     def keep(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """A task that must not end before the block: that it returns is a failure too (TaskEnded)."""
@@ -56,12 +64,17 @@ class Background:
         """A task that may return before the block ends, and must not fail."""
         task = self._group.create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._note_end)
         return task
+
+    def _note_end(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if self._first is None and not task.cancelled():
+            self._first = task.exception()
 
     def _must_not_return(self, task: asyncio.Task[None]) -> None:
         if not self._is_over and not task.cancelled() and task.exception() is None:
-            self._group.create_task(_fail(task.get_name()))
+            self.start(_fail(task.get_name()), name="end")
 
 
 async def unless(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:

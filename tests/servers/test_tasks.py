@@ -53,6 +53,36 @@ def test_the_end_of_the_block_cancels_and_waits() -> None:
     assert ended == [2.0]
 
 
+def test_of_several_errors_the_first_is_raised_and_the_others_are_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def fails(error: Exception, at_s: float) -> None:
+        await asyncio.sleep(at_s)
+        raise error
+
+    async def fails_at_its_end() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("at its end")
+
+    async def two() -> None:
+        async with Background() as background:
+            background.start(fails(ValueError("first"), 1.0), name="one")
+            background.start(fails(KeyError("second"), 1.0), name="other")
+            await asyncio.sleep(100.0)
+
+    async def block_and_task() -> None:
+        async with Background() as background:
+            background.start(fails_at_its_end(), name="one")
+            await asyncio.sleep(1.0)
+            raise ValueError("first")
+
+    for block, other in ((two, "second"), (block_and_task, "at its end")):
+        caplog.clear()
+        with pytest.raises(ValueError, match="first"):
+            virtual.run(block())
+        assert [other in str(record.exc_info[1]) for record in caplog.records if record.exc_info] == [True]
+
+
 def test_work_goes_on_unless_the_event_comes_first() -> None:
     async def scenario(at_s: float) -> tuple[str | None, float]:
         event = asyncio.Event()
