@@ -145,10 +145,12 @@ async def _serve(name: str, design: Design, settings: Settings, listener: socket
             finally:
                 state.draining = True
                 server.should_exit = True
-                await asyncio.wait({serving})
-                if server.server_state.tasks:  # cancelled at the end of the drain time; each still sends its 503
-                    await asyncio.wait(server.server_state.tasks, timeout=1.0)
-                await design.stop()
+                try:
+                    await asyncio.wait({serving})
+                    if server.server_state.tasks:  # cancelled at the end of the drain time; each still sends its 503
+                        await asyncio.wait(server.server_state.tasks, timeout=1.0)
+                finally:
+                    await design.stop()
 
 
 def _config(app: ASGIApp, settings: Settings, door: Door) -> uvicorn.Config:

@@ -1,13 +1,19 @@
 """The socket that a server listens on, and the warning where anybody may use it."""
 
 import asyncio
+import os
+import signal
 import socket
 import sys
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
-from servers.serve import BindError, bind, warn_of_open_door
+from servers.api import State
+from servers.serve import BindError, bind, run, warn_of_open_door
 from servers.settings import Settings
+from servers.tasks import Background
 
 
 async def test_accepted_connections_send_without_delay() -> None:
@@ -52,6 +58,38 @@ def test_an_open_door_is_warned_of(
 ) -> None:
     warn_of_open_door(Settings(host=host, api_key=key))
     assert ("asks for no key: set RAG_API_KEY" in caplog.text) is expected
+
+
+class FailsWhileItDrains:
+    """A design one of whose tasks fails when its server has been told to stop."""
+
+    def __init__(self) -> None:
+        self.is_stopped = False
+
+    async def start(self, background: Background) -> None:
+        background.start(self._fail(), name="fails")
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGTERM)
+
+    async def stop(self) -> None:
+        self.is_stopped = True
+
+    def info(self) -> dict[str, Any]:
+        return {}
+
+    def mount(self, app: FastAPI, state: State) -> None:
+        self.state = state
+
+    async def _fail(self) -> None:
+        while not self.state.draining:
+            await asyncio.sleep(0)
+        raise OSError("while it drains")
+
+
+def test_a_design_is_stopped_whatever_fails_while_it_drains() -> None:
+    design = FailsWhileItDrains()
+    with pytest.raises(OSError, match="while it drains"):
+        run("test", design, Settings(port=0))
+    assert design.is_stopped
 
 
 FAILS_AT_START = """
