@@ -10,7 +10,8 @@ from contextlib import contextmanager
 __all__ = ["UNREPORTED", "Steps"]
 
 _EVERY_S = 0.25  # between two reports, at most, unless a long step was announced
-_SLACK = 10.0  # times as long as the longest step of its kind, in proportion to its size
+_SLACK = 10.0  # times as long as the longest step of its kind, or as that in proportion to its size
+_KEPT = 0.98  # of what is known of a kind, with each further step: one that was stopped must not count for ever
 
 
 class Steps:
@@ -31,7 +32,7 @@ class Steps:
         self._hang_s = hang_s
         self._clock = clock
         self._every_s = min(_EVERY_S, hang_s / 4)
-        self._longest: dict[str, tuple[float, int]] = {}
+        self._known: dict[str, tuple[float, float]] = {}  # by kind, the most seconds of a step, and of an item
         self._reported_s = float("-inf")
 
     @contextmanager
@@ -49,8 +50,7 @@ class Steps:
                 self._report(0.0)
             raise
         ended_s = self._clock()
-        if ended_s - started_s >= self._longest.get(kind, (0.0, 1))[0]:
-            self._longest[kind] = ended_s - started_s, max(1, size)
+        self._learn(kind, ended_s - started_s, max(1, size))
         if is_long or ended_s - self._reported_s >= self._every_s:
             self._reported_s = ended_s
             self._report(0.0)
@@ -62,9 +62,13 @@ class Steps:
             with self.step("sleep"):
                 time.sleep(min(self._every_s, left_s))
 
+    def _learn(self, kind: str, took_s: float, size: int) -> None:
+        of_step_s, of_item_s = self._known.get(kind, (0.0, 0.0))
+        self._known[kind] = max(took_s, _KEPT * of_step_s), max(took_s / size, _KEPT * of_item_s)
+
     def _allowed_s(self, kind: str, size: int) -> float:
-        longest_s, of_size = self._longest.get(kind, (0.0, 1))
-        return _SLACK * longest_s * max(1.0, size / of_size)
+        of_step_s, of_item_s = self._known.get(kind, (0.0, 0.0))
+        return _SLACK * max(of_step_s, of_item_s * size)
 
 
 UNREPORTED = Steps()

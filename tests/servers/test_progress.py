@@ -84,3 +84,27 @@ def test_steps_are_reported_often_enough_for_a_short_limit() -> None:
         with steps.step("decode"):
             now += 0.01
         assert not progress.hangs(now)
+
+
+def test_one_step_that_was_stopped_does_not_count_for_ever() -> None:
+    now = 0.0
+    reports: list[float] = []
+    steps = Steps(reports.append, hang_s=5.0, clock=lambda: now)
+
+    def take(seconds: float, size: int) -> None:
+        nonlocal now
+        with steps.step("prefill", size):
+            now += seconds
+
+    take(30.0, 100)  # with SIGSTOP and SIGCONT in it, or the first on a GPU
+    for _ in range(500):
+        take(0.02, 100)
+    reports.clear()
+    take(0.02, 100)
+    assert reports in ([], [0.0]), "a hang in it is noticed after hang_s, as ever"
+    for count in range(0, 1000, 50):
+        for _ in range(count):
+            take(0.02, 100)
+        reports.clear()
+        take(20.0, 100_000)
+        assert max(reports) > 20.0, "a large one may take its time, however long ago the last was"
