@@ -157,7 +157,9 @@ class Balancer:
             self._roster.move(replica, "dead")
 
     def _may_spare(self, replica: Replica) -> bool:
-        """Whether at least half of the ready replicas stay in the rotation without this one."""
+        """Whether it is out already, or else at least half of the ready replicas stay in the rotation without it."""
+        if replica.health.out_until_s is not None:
+            return True
         ready = self._roster.in_state("ready")
         out = sum(other.health.out_until_s is not None for other in ready if other is not replica)
         return (out + 1) * 2 <= len(ready)

@@ -426,6 +426,21 @@ async def test_for_bad_answers_never_more_than_half_are_left_alone_and_never_the
     assert bad[3].health.out_until_s is not None
 
 
+async def test_one_that_is_out_and_fails_its_trial_rests_again_however_many_are_out(
+    balanced: tuple[Balancer, Roster], clock: Clock
+) -> None:
+    balancer, roster = balanced
+    replicas = [Replica(f"http://127.0.0.1:{port}") for port in (1, 2, 3)]
+    for replica in replicas:
+        roster.add(replica)
+        roster.move(replica, "ready")
+    for replica in replicas[:2] * 2:
+        balancer.failed(replica, is_unreachable=False, is_silent=True, reason="it says nothing")
+    clock.now += RULES.ejection_s
+    balancer.failed(replicas[0], is_unreachable=False, reason="it answered 500")
+    assert not replicas[0].health.may_be_asked(clock.now, 0)
+
+
 async def test_a_run_that_goes_on_is_neither_cut_nor_asked_elsewhere_and_ends_at_its_deadline(
     start: Start, asked: Counter[str]
 ) -> None:
