@@ -172,7 +172,9 @@ class OpenAIGenerator:
         if not has_ended:
             raise _RefusedError(Failed("upstream", "the model server's answer ended before it was whole"))
         counted = usage if isinstance(usage, dict) else {}
-        return Generated(text.strip(), _tokens(counted, "prompt_tokens"), _tokens(counted, "completion_tokens"))
+        return Generated(
+            _paired(text).strip(), _tokens(counted, "prompt_tokens"), _tokens(counted, "completion_tokens")
+        )
 
     async def _parts(self, prompt: str, limit: int) -> AsyncIterator[dict[str, Any] | None]:
         """The stream's events, and None for `[DONE]`. Raises _RefusedError."""
@@ -225,6 +227,11 @@ def _message(said: str) -> str:
 def _retry_after_s(header: str | None) -> int:
     """The header's seconds, at least one; one where there is none, or a date."""
     return max(1, int(header)) if header is not None and header.isdecimal() and len(header) < 6 else 1
+
+
+def _paired(text: str) -> str:
+    """With the two halves of a letter put together that came in two events; one without the other has no UTF-8."""
+    return text.encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace")
 
 
 def _tokens(usage: dict[str, Any], name: str) -> int | None:

@@ -33,6 +33,11 @@ ENDS: dict[str, tuple[bytes, Failed | Generated]] = {
     "cut off": (b"", Failed("upstream", "the model server's answer ended before it was whole")),
     "no json": (b"data: {\n\n", Failed("upstream", "the model server's answer cannot be read")),
     "no usage": (b"data: [DONE]\n\n", Generated("no usage", None, None)),
+    "halves": (
+        b'data: {"choices": [{"text": "\\ud83d"}]}\n\n'
+        b'data: {"choices": [{"text": "\\ude00\\ud83d"}]}\n\ndata: [DONE]\n\n',
+        Generated("halves\U0001f600\N{REPLACEMENT CHARACTER}", None, None),
+    ),
     "odd usage": (b'data: {"usage": "much"}\n\ndata: [DONE]\n\n', Generated("odd usage", None, None)),
     "odd numbers": (
         b'data: {"usage": {"prompt_tokens": 1%b, "completion_tokens": 1e999}}\n\ndata: [DONE]\n\n' % (b"0" * 30),
