@@ -258,11 +258,12 @@ class Batcher(Generic[T, R]):
             if working is None or working.cancelling():
                 raise
             self._leave(batch)  # the run was given up, as nobody waits for it
+        except Unavailable as error:  # the engine has ended, and says why itself
+            log.warning("a batch of %d was not run: %s", len(batch.items), error)
+            self._failed(batch, error)
         except Exception as error:
             log.exception("a batch of %d failed", len(batch.items))
-            self._returning.ended(self._clock(), 0)
-            self._leave(batch)
-            _fail(batch.items, error)
+            self._failed(batch, error)
         else:
             started_s = self._ended(batch)
             for item, result in zip(batch.items, results, strict=True):
@@ -272,6 +273,11 @@ class Batcher(Generic[T, R]):
                     item.done.set_exception(result)
                 else:
                     item.done.set_result(Done(result, started_s - item.arrived_s, batch.size, batch.reason))
+
+    def _failed(self, batch: _Batch[T, R], error: Exception) -> None:
+        self._returning.ended(self._clock(), 0)
+        self._leave(batch)
+        _fail(batch.items, error)
 
     def _ended(self, batch: _Batch[T, R]) -> float:
         """Note it, and wake the policy before those who will be answered. -> when the batch started."""

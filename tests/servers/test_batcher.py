@@ -176,6 +176,19 @@ def test_stopping_answers_whoever_waits_or_runs() -> None:
     assert [type(result) for result in results] == [Unavailable, Unavailable]
 
 
+def test_a_batch_whose_engine_has_ended_is_a_line_and_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    pipeline = Pipeline()
+
+    async def run(numbers: list[int]) -> Sequence[int]:
+        raise Unavailable("the engine has ended")
+
+    pipeline.run = run  # type: ignore[method-assign]
+    [failed] = virtual.run(serve(pipeline, {1: 0.0}))
+    assert isinstance(failed, Unavailable)
+    [record] = caplog.records
+    assert (record.getMessage(), record.exc_info) == ("a batch of 1 was not run: the engine has ended", None)
+
+
 def test_a_policy_that_fails_fails_those_who_wait_and_the_next_one_is_served() -> None:
     class Moody:
         def __init__(self) -> None:
