@@ -65,8 +65,12 @@ class RagService:
     async def _watch(self) -> None:
         """Log and count each hang once."""
         was_hung = False
+        every_s = self._settings.time_limits.hang_s / 4
         while True:
-            await asyncio.sleep(self._settings.time_limits.hang_s / 4)
+            slept_s = time.monotonic()
+            await asyncio.sleep(every_s)
+            if time.monotonic() - slept_s > 2 * every_s:
+                continue  # this process stood still, too, and has not heard yet what the engine says
             is_hung = self.hangs()
             if is_hung and not was_hung:
                 metrics.HANGS.inc()

@@ -4,10 +4,15 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from servers import service
+from servers.progress import Progress
+from servers.settings import Settings
+from tests import virtual
 from tests.servers.running import QUESTION, running
 from tests.servers.test_engine import engine_of
 
@@ -53,3 +58,29 @@ async def test_a_batcher_that_ends_takes_its_server_down_with_a_line(tmp_path: P
         await asyncio.wait_for(server.ended(), 30)
         assert server.failure() == "the server exited with code 1"
     assert "a fault to order: the batcher ends" in (tmp_path / "batched.log").read_text()
+
+
+def test_a_pause_of_the_whole_server_is_no_hang_and_a_hang_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    paused_s = 0.0
+    monkeypatch.setattr(service, "time", SimpleNamespace(monotonic=lambda: virtual.now() + paused_s))
+    progress = Progress(hang_s=5.0)
+    rag = service.RagService(Settings(profile="stub"))
+    rag._engine = SimpleNamespace(progress=progress)  # type: ignore[assignment]
+
+    async def scenario() -> None:
+        nonlocal paused_s
+        progress.given(1, virtual.now())
+        watching = asyncio.create_task(rag._watch())
+        await asyncio.sleep(1.0)
+        paused_s = 10.0
+        await asyncio.sleep(1.0)  # the next look comes too late
+        progress.stepped(virtual.now() + paused_s)
+        assert caplog.text == ""
+        await asyncio.sleep(20.0)
+        watching.cancel()
+
+    virtual.run(scenario())
+    [record] = caplog.records
+    assert record.getMessage().startswith("the engine hangs: no step has ended for")
