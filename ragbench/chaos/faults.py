@@ -15,7 +15,7 @@ import psutil
 
 from ragbench.chaos.fleet import Replica
 from ragbench.chaos.rubbish import rubbish
-from ragbench.chaos.stage import Stage
+from ragbench.chaos.stage import NoReplica, Stage
 from ragbench.launch import start
 
 Fault = Callable[[Stage], Awaitable[None]]
@@ -62,7 +62,10 @@ async def stop_an_engine(stage: Stage) -> None:
 
 async def see_the_faulty_replica_fail(stage: Stage) -> None:
     """Wait until the log says that the first replica does what its flags order."""
-    victim = (await stage.fleet.replicas("ready"))[0]
+    ready = await stage.fleet.replicas("ready")
+    if not ready:
+        raise NoReplica("no replica was ready when the fault was due")
+    victim = ready[0]
     log = stage.folder / "server.log"
     async with asyncio.timeout(_ORDERED_S):
         while _ORDERED not in await asyncio.to_thread(log.read_text, errors="replace"):  # noqa: ASYNC110  a log wakes nobody

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import numpy as np
+import psutil
 
 from ragbench.chaos.access_log import answered_twice, logs_of
 from ragbench.chaos.exchange import Exchange
@@ -17,7 +18,7 @@ from ragbench.chaos.figures import Evidence, Figures, Footprint, send_lag_p99_ms
 from ragbench.chaos.fleet import Fleet, held_by, launch
 from ragbench.chaos.recovery import recovery_s
 from ragbench.chaos.scenarios import AFTER_CALM, LOG_FOLDER, Scenario
-from ragbench.chaos.stage import Stage, Terms, calm_s, repeated_s
+from ragbench.chaos.stage import NoReplica, Stage, Terms, calm_s, repeated_s
 from ragbench.chaos.tally import Tally, fates, told
 from ragbench.chaos.witness import witness
 from ragbench.client import Clock
@@ -171,7 +172,7 @@ async def _strike(stage: Stage, fault: Fault, due_s: Sequence[float], struck: as
         stage.faults_s.append(clock())
         try:
             await fault(stage)
-        except (aiohttp.ClientError, OSError, LaunchError) as error:
+        except (aiohttp.ClientError, OSError, LaunchError, psutil.Error, NoReplica) as error:
             stage.faults_s.pop()
             stage.mishaps.append(f"the fault could not be made: {error}")
             break

@@ -22,6 +22,10 @@ _CALM_S = 10.0  # before the first fault, and between one and the next
 _LOOK_S = 0.05
 
 
+class NoReplica(RuntimeError):
+    """A fault needs a replica that the fleet has not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What holds for all scenarios of one call. Commands come without a port, which is added.
