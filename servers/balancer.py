@@ -134,6 +134,8 @@ class Balancer:
                 has_answered |= failure.is_answer
                 if failure.shed_s is not None:
                     shed_s.append(failure.shed_s)
+                    if not self._has_room(tried, deadline_s):
+                        raise QueueFull("too busy: every replica is full", retry_after_s=min(shed_s)) from None
                 log.debug("replica %s: %s", replica.name, failure)
                 if not failure.is_polite:
                     self.failed(
@@ -194,6 +196,16 @@ class Balancer:
         if waits and len(waits) == len(predicted) and is_late(min(waits), deadline_s - now):
             metrics.SHED.labels("deadline").inc()
             raise QueueFull("too busy: deadline", retry_after_s=max(1, round(min(waits))))
+
+    def _has_room(self, tried: Set[Replica], deadline_s: float) -> bool:
+        """Whether one that was not tried may still be in time, by what it said a moment ago.
+
+        Under overload none may: to ask them all would cost a multiple of what each refusal is worth.
+        """
+        now = self._clock()
+        others = [replica for replica in self._roster.in_state("ready") if replica not in tried]
+        waits = [replica.predicted_s(now) for replica in others]
+        return any(wait_s is None or not is_late(wait_s, deadline_s - now) for wait_s in waits)
 
     async def _next(self, tried: Set[Replica], deadline_s: float) -> Replica:
         """A replica that was not tried, once there is one: a fleet may start from nothing, or replace its dead."""

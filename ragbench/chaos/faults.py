@@ -71,18 +71,18 @@ async def see_the_faulty_replica_fail(stage: Stage) -> None:
         while _ORDERED not in await asyncio.to_thread(log.read_text, errors="replace"):  # noqa: ASYNC110  a log wakes nobody
             await asyncio.sleep(_LOOK_S)
     stage.fault_strikes()
-    await stage.see_replaced(victim)
+    await stage.see_replaced(victim, ready_before=len(ready))
 
 
 async def ask_poisoned_questions(stage: Stage) -> None:
     """A hundred, one after another: each must fail, alone, and end no replica."""
+    stage.fault_strikes()
     before = {replica.pid for replica in await stage.fleet.replicas()}
     statuses: Counter[int] = Counter()
     async with aiohttp.ClientSession() as session:
         for number in range(_POISONED):
             async with session.post(f"{stage.fleet.url}/rag", json={"query": f"{POISON} {number}"}) as answer:
                 statuses[answer.status] += 1
-    stage.fault_is_over()
     ended = before - {replica.pid for replica in await stage.fleet.replicas()}
     stage.figures |= {"poisoned": _POISONED, "poisoned_500": statuses[500], "replicas_ended": len(ended)}
     if ended or statuses[500] < _POISONED:

@@ -47,16 +47,13 @@ class Replacement:
 
 
 async def watch(
-    fleet: Fleet,
-    victim: Replica,
-    *,
-    limit_s: float,
-    needs_successor: bool = True,
-    clock: Callable[[], float] | None = None,
+    fleet: Fleet, victim: Replica, *, before: int, limit_s: float, needs_successor: bool = True
 ) -> Replacement:
-    """Look at the fleet's own account of it from now on, when the fault strikes, for at most `limit_s`."""
-    now = clock or time.monotonic
-    began_s, before = now(), len(await fleet.replicas("ready"))
+    """Look at the fleet's own account of it from now on, when the fault strikes, for at most `limit_s`.
+
+    `before`: how many replicas were ready until then.
+    """
+    began_s = time.monotonic()
     ejected_s: float | None = None
     while now() - began_s < limit_s:
         replicas = await fleet.replicas()

@@ -95,10 +95,16 @@ class Stage:
         """Recovery counts from when the last of the crowd's requests was due."""
         self.faults_s[-1] = self.crowd_s[1]
 
-    async def see_replaced(self, victim: Replica, *, needs_successor: bool = True) -> None:
-        """Measure from now, when the fault strikes, how soon the fleet leaves the victim alone and has another."""
+    async def see_replaced(
+        self, victim: Replica, *, needs_successor: bool = True, ready_before: int | None = None
+    ) -> None:
+        """Measure from now, when the fault strikes, how soon the fleet leaves the victim alone and has another.
+
+        `ready_before`: how many were ready until then, where it may have struck already.
+        """
+        before = len(await self.fleet.replicas("ready")) if ready_before is None else ready_before
         limit_s = 2 * self.terms.duration_s / 3
-        seen = await watch(self.fleet, victim, limit_s=limit_s, needs_successor=needs_successor)
+        seen = await watch(self.fleet, victim, before=before, limit_s=limit_s, needs_successor=needs_successor)
         self.figures |= seen.figures
         self.mishaps += seen.mishaps
 

@@ -390,6 +390,23 @@ def test_the_queue_wait_is_read_from_any_server_timing(header: str, seconds: flo
     assert queue_s(header) == seconds
 
 
+async def test_a_refusal_is_passed_on_at_once_where_no_other_replica_could_be_in_time(
+    start: Start, balanced: tuple[Balancer, Roster], asked: Counter[str]
+) -> None:
+    """Three times the load, and each refusal asked of everybody: the balancer alone would have been too much."""
+    balancer, roster = balanced
+    roster.add(await start("full"))
+    other = await start("good")
+    roster.add(other)
+    other.told(1.0, 9, 7.0)
+    with other.serving(), pytest.raises(QueueFull) as refused:
+        await ask(balancer, deadline_s=5.0)
+    assert (refused.value.retry_after_s, asked["good"]) == (2, 0)
+    other.told(1.0, 9, 2.0)
+    with other.serving():
+        assert (await ask(balancer, deadline_s=5.0)).status == 200
+
+
 async def test_an_error_of_the_request_s_own_is_passed_on_and_costs_no_replica_anything(
     start: Start, balanced: tuple[Balancer, Roster], asked: Counter[str]
 ) -> None:

@@ -35,7 +35,7 @@ def in_virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def seen(history: dict[float, list[Replica]], **options: Any) -> Replacement:
-    return virtual.run(watch(Told(history), replica(1), limit_s=30.0, **options))  # type: ignore[arg-type]
+    return virtual.run(watch(Told(history), replica(1), before=2, limit_s=30.0, **options))  # type: ignore[arg-type]
 
 
 def test_it_counts_from_the_fault_and_from_the_ejection() -> None:
