@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ragbench.chaos.fleet import Fleet, Replica
@@ -55,16 +54,14 @@ async def watch(
     """
     began_s = time.monotonic()
     ejected_s: float | None = None
-    while now() - began_s < limit_s:
-        replicas = await fleet.replicas()
-        if ejected_s is None and not any(
-            it.url == victim.url and it.pid == victim.pid and it.is_asked for it in replicas
-        ):
-            ejected_s = now() - began_s
-            if not needs_successor:
-                return Replacement(ejected_s, needs_successor=False)
-        others = [it for it in replicas if it.is_asked and (it.url, it.pid) != (victim.url, victim.pid)]
+    while (now_s := time.monotonic() - began_s) < limit_s:
+        asked = [replica for replica in await fleet.replicas() if replica.is_asked]
+        others = [replica for replica in asked if (replica.url, replica.pid) != (victim.url, victim.pid)]
+        if ejected_s is None and len(others) == len(asked):
+            ejected_s = now_s
+        if ejected_s is not None and not needs_successor:
+            break
         if ejected_s is not None and len(others) >= before:
-            return Replacement(ejected_s, now() - began_s - ejected_s, await fleet.longest_start_s())
+            return Replacement(ejected_s, now_s - ejected_s, await fleet.longest_start_s())
         await asyncio.sleep(_LOOK_S)
     return Replacement(ejected_s, None, await fleet.longest_start_s(), needs_successor=needs_successor)
