@@ -29,6 +29,7 @@ __all__ = ["Balancer", "Tries"]
 
 log = logging.getLogger(__name__)
 _KEEP_IDLE_S = 5.0
+_WELL_IN_TIME = 0.5  # of what is left of a request's time
 _AT_ONCE_S = 0.002  # before its deadline a try counts as late
 _INFO_BYTES = 1 << 20
 _PATIENCE_S = 1.0  # for news of the replicas, when those that were asked have all broken off
@@ -198,14 +199,14 @@ class Balancer:
             raise QueueFull("too busy: deadline", retry_after_s=max(1, round(min(waits))))
 
     def _has_room(self, tried: Set[Replica], deadline_s: float) -> bool:
-        """Whether one that was not tried may still be in time, by what it said a moment ago.
+        """Whether one that was not tried would be well in time, by what it said a moment ago.
 
-        Under overload none may: to ask them all would cost a multiple of what each refusal is worth.
+        Under overload none would: to ask them all would cost a multiple of what each refusal is worth.
         """
         now = self._clock()
         others = [replica for replica in self._roster.in_state("ready") if replica not in tried]
         waits = [replica.predicted_s(now) for replica in others]
-        return any(wait_s is None or not is_late(wait_s, deadline_s - now) for wait_s in waits)
+        return any(wait_s is None or wait_s < _WELL_IN_TIME * (deadline_s - now) for wait_s in waits)
 
     async def _next(self, tried: Set[Replica], deadline_s: float) -> Replica:
         """A replica that was not tried, once there is one: a fleet may start from nothing, or replace its dead."""
