@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from random import Random
@@ -124,7 +124,7 @@ class Balancer:
             except Unavailable:
                 if not shed_s:
                     raise
-                raise QueueFull("too busy: every replica is full", retry_after_s=min(shed_s)) from None
+                raise _all_full(shed_s) from None
             if tried:
                 metrics.RETRIES.inc()
             tried.add(replica)
@@ -136,7 +136,7 @@ class Balancer:
                 if failure.shed_s is not None:
                     shed_s.append(failure.shed_s)
                     if not self._has_room(tried, deadline_s):
-                        raise QueueFull("too busy: every replica is full", retry_after_s=min(shed_s)) from None
+                        raise _all_full(shed_s) from None
                 log.debug("replica %s: %s", replica.name, failure)
                 if not failure.is_polite:
                     self.failed(
@@ -290,3 +290,8 @@ class Balancer:
             if is_whole:
                 return Reply(answer.status, kept, content)
             return Reply(answer.status, kept, in_parts(answer, stack.pop_all(), content, left_s=deadline_s - now))
+
+
+def _all_full(shed_s: Sequence[int]) -> QueueFull:
+    """The refusals of all replicas as one, with the shortest of their waits."""
+    return QueueFull("too busy: every replica is full", retry_after_s=min(shed_s))

@@ -2,11 +2,14 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ragbench.__main__ import main
 from tests.ragbench.running import fake
 
 
@@ -21,3 +24,17 @@ def elsewhere(tmp_path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}"
         server.terminate()
         server.wait(timeout=10)
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str, str]]:
+    """Run the command line in this process. -> (exit code, stdout, stderr)"""
+
+    def run(*arguments: object) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ragbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return end.value.code or 0, out, err
+
+    return run

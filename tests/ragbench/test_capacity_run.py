@@ -1,12 +1,10 @@
 import csv
 import re
 import signal
-import sys
 from dataclasses import replace
 
 import pytest
 
-from ragbench.__main__ import main
 from ragbench.capacity import Found
 from ragbench.capacity_file import Outcome, capacity_csv
 from ragbench.capacity_run import Plan, Searcher, Watching, first_points, load_of
@@ -79,20 +77,6 @@ def test_how_long_it_takes_is_known_beforehand():
     assert Plan(SLO).load_s == 60
     assert Plan(SLO, duration_s=5.0).bias == pytest.approx(0.12)
     assert Plan(SLO, duration_s=9.0, most_loads=20).lasts_s(3) == (300, 600)
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line in this process. -> (exit code, stdout, stderr)"""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ragbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return run
 
 
 SWEPT = '[designs.a]\ncommand = "FAKE"\nsettings = {{ max_batch_size = [4, 8], mark = "{mark}" }}\n'

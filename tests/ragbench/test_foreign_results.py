@@ -2,11 +2,9 @@
 
 import json
 import os
-import sys
 
 import pytest
 
-from ragbench.__main__ import main
 from ragbench.csv_table import RecordError
 from ragbench.launch import start
 from ragbench.paths import StudyPaths
@@ -27,19 +25,6 @@ def folder(tmp_path):
     return tmp_path / "results" / "theirs"
 
 
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line in this process. -> (exit code, stderr)"""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ragbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code or 0, capsys.readouterr().err
-
-    return run
-
-
 def files(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
@@ -56,7 +41,7 @@ def test_a_name_in_a_manifest_that_is_not_its_folders_is_one_line(folder, call, 
     edit(path, lambda manifest: manifest["point"].update(name=name))
     before = files(folder.parent / "ours")
     for command in ("summarise", "report", "answers", "simulate"):
-        code, told = call(command, folder)
+        code, _, told = call(command, folder)
         assert code == 2
         assert told.count("\n") == 1
         assert str(path) in told
@@ -74,7 +59,7 @@ def test_no_point_has_a_path_outside_its_study(tmp_path, name):
 def test_a_name_in_a_summary_that_leads_outside_is_one_line(folder, call):
     summary = folder / "summary.csv"
     summary.write_text(summary.read_text().replace(POINT, f"../ours/{POINT}"))
-    code, told = call("compare", f"{folder}:batched", f"{folder.parent / 'ours'}:batched")
+    code, _, told = call("compare", f"{folder}:batched", f"{folder.parent / 'ours'}:batched")
     assert (code, told.count("\n")) == (2, 1)
     assert str(summary) in told
 
@@ -89,7 +74,7 @@ def test_a_folder_that_is_a_link_is_not_written_through(folder, call, tmp_path, 
     (folder / place).symlink_to(outside)
     before = files(outside)
     for command in ("summarise", "report", "answers", "simulate"):
-        code, told = call(command, folder)
+        code, _, told = call(command, folder)
         assert (code, told.count("\n")) == (2, 1)
         assert f"{folder / place} is a symbolic link" in told
     with pytest.raises(RecordError, match="symbolic link"), locked(StudyPaths(folder)):

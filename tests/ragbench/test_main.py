@@ -8,26 +8,11 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from ragbench.__main__ import main
 from ragbench.records import load_requests, load_summary
 from tests.ragbench.running import background, fakes_alive, ragbench, write_questions, write_study
 
 ONE = '[designs.a]\ncommand = "FAKE"\n'
 LONG = 'arrivals = ["ideal"]\nrates = [50, 51]\nduration_s = 60'
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line in this process. -> (exit code, stdout, stderr)"""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ragbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return run
 
 
 def test_run_plan_and_run_again(call, tmp_path):

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from ragbench.__main__ import main
 from ragbench.retrieval.rows import load_rows
 from tests.ragbench.running import background
 
@@ -24,20 +23,6 @@ d = 8
 batch = [1, 32]
 backend = ["plain", "numpy"]
 """
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line in this process. -> (exit code, stdout, stderr)"""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ragbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return run
 
 
 @pytest.fixture
