@@ -141,7 +141,8 @@ async def test_one_that_hangs_while_it_drains_is_not_waited_for() -> None:
         _, newest = roster.own("ready")
         with newest.serving():
             fleet.resize(1)
-            await asyncio.sleep(0)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(until(roster, lambda: newest not in roster), 0.3)
             newest.fault = "hung"
             roster.move(newest, "dead")
             await until(roster, lambda: newest not in roster)

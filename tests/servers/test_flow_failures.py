@@ -124,6 +124,10 @@ def test_what_a_failed_step_held_in_memory_is_free_before_its_questions_run_alon
     assert pipeline.is_memory_free == [True, True]
 
 
+def test_one_that_is_not_taken_in_is_not_tried_again_with_those_who_come_later() -> None:
+    assert worked(["one two", "unfindable"], Pipeline()) == {0: "two", 1: FAILED}
+
+
 def test_two_poisoned_ones_and_nobody_else_cost_a_question_of_our_own() -> None:
     assert worked(["unfindable", "bad"], Pipeline()) == {0: FAILED, 1: FAILED}
 
