@@ -22,6 +22,10 @@ class TimeLimits:
 
     def __post_init__(self) -> None:
         """Raise ValueError unless 0 < hang_s < try_timeout_s <= request_timeout_s."""
+        if self.try_timeout_s == self.request_timeout_s and not 0 < self.hang_s < self.request_timeout_s:
+            raise ValueError(
+                f"0 < hang_s < request_timeout_s must hold, got {self.hang_s:g} and {self.request_timeout_s:g}"
+            )
         if not 0 < self.hang_s < self.try_timeout_s <= self.request_timeout_s:
             raise ValueError(
                 "0 < hang_s < try_timeout_s <= request_timeout_s must hold, got "

@@ -28,6 +28,11 @@ def test_limits_that_contradict_each_other_are_refused_at_the_start(given: list[
         load(ScaledSettings, given, prog="scaled")
 
 
+def test_a_design_without_tries_is_told_nothing_of_them() -> None:
+    with pytest.raises(SettingsError, match="0 < hang_s < request_timeout_s must hold, got 60 and 60$"):
+        load(BatchedSettings, ["--hang-s", "60"], prog="batched")
+
+
 def test_a_replica_gets_the_fleet_s_own_limits() -> None:
     command = list(replica_start(ScaledSettings(try_timeout_s=4.0)).command)
     settings = load(BatchedSettings, command[command.index("batched") + 1 :], prog="batched")
