@@ -29,7 +29,7 @@ def test_limits_that_contradict_each_other_are_refused_at_the_start(given: list[
 
 
 def test_a_design_without_tries_is_told_nothing_of_them() -> None:
-    with pytest.raises(SettingsError, match="0 < hang_s < request_timeout_s must hold, got 60 and 60$"):
+    with pytest.raises(SettingsError, match=r"0 < hang_s < request_timeout_s must hold, got 60 and 60$"):
         load(BatchedSettings, ["--hang-s", "60"], prog="batched")
 
 
