@@ -235,13 +235,23 @@ async def test_a_whole_load_needs_no_server(tmp_path):
 
 
 def test_the_known_capacity_is_found_from_end_to_end(call, tmp_path):
-    """`ragbench capacity known` with loads of 1 s: the real calibration server, the real client."""
-    code, out, err = call("capacity", "known", "--results", tmp_path, "--duration-s", "1", "--most-loads", "6")
+    """
+    `ragbench capacity known` with loads of 2 s: the real calibration server, the real client.
+
+    The promise is half a second, so that a machine that stalls for a third of one reads no less. On a machine that
+    cannot send on time the upper end is the client's: then the command must say so and call nothing resolved.
+    """
+    quick = ("--duration-s", "2", "--slo", "latency_p95_s=0.5", "--most-loads", "5")
+    code, out, err = call("capacity", "known", "--results", tmp_path, *quick)
     (row,) = csv.DictReader((tmp_path / "known-capacity" / "capacity.csv").read_text().splitlines())
     assert code == (0 if row["resolved"] == "true" else 1)
-    assert float(row["low_rps"]) <= 100 <= 1.05 * float(row["high_rps"])
+    assert float(row["low_rps"]) <= 100
+    if "the load failed, not the service" in row["reason"]:
+        assert row["resolved"] == "false"
+    else:
+        assert 100 <= 1.05 * float(row["high_rps"])
     assert float(row["bias"]) == 0.15
-    assert [line.split(" at ")[1].split("/s")[0] for line in err.splitlines()[1:4]] == ["40", "80", "160"]
+    assert [line.split(" at ")[1].split("/s")[0] for line in err.splitlines()[1:3]] == ["40", "80"]
     assert "known" in out
     summary = load_summary(tmp_path / "known-capacity" / "summary.csv")
     assert set(summary["design"]) == {"known"}
