@@ -1,4 +1,5 @@
 import json
+import math
 import signal
 import sys
 import threading
@@ -130,7 +131,8 @@ def test_points_of_another_machine_or_code_are_joined_only_on_demand(call, tmp_p
     assert len(load_summary(results / "study" / "summary.csv")) == 2
 
 
-def test_whether_one_text_is_an_error_is_judged_again_without_measuring(call, tmp_path):
+def test_whether_one_text_is_an_error_is_judged_again_without_measuring(call, monkeypatch, tmp_path):
+    monkeypatch.setattr("ragbench.verdicts.OTHER_CORES", math.inf)  # another program here is not the question
     study, results = write_study(tmp_path, '[designs.a]\ncommand = "FAKE --mode one-text"\n'), tmp_path / "r"
     assert call("run", study, "--results", results, "--no-report")[0] == 1
     (row,) = load_summary(results / "study" / "summary.csv").to_dict("records")
