@@ -1,4 +1,4 @@
-"""Which addresses a replica may be registered under, each in one spelling. Connects to nothing."""
+"""Addresses of replicas, of clients and of our own, each in one spelling. Connects to nothing."""
 
 import ipaddress
 import re
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from servers.errors import BadRequest
 
-__all__ = ["Address", "canonical", "check_hosts", "is_allowed", "is_here", "is_loopback", "parsed"]
+__all__ = ["Address", "canonical", "check_hosts", "is_allowed", "is_here", "is_loopback", "network_of", "parsed"]
 
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -94,6 +94,14 @@ def is_loopback(host: str) -> bool:
         return False
     ip = _ip(canonical(host))
     return ip is not None and ip.is_loopback
+
+
+def network_of(host: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address, which one household has whole."""
+    ip = _ip(canonical(host))
+    if isinstance(ip, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((ip, 64), strict=False))
+    return host if ip is None else str(ip)
 
 
 def is_here(ips: Collection[str]) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
 
-from servers.addresses import Address, is_allowed, is_here, is_loopback, parsed
+from servers.addresses import Address, is_allowed, is_here, parsed
 from servers.balancer import Balancer
-from servers.callers import is_trusted
+from servers.callers import is_local, is_trusted
 from servers.errors import BadRequest, Forbidden
 from servers.keys import bears
 from servers.replica import Replica, Roster
@@ -76,8 +76,7 @@ def add_routes(
         if replica is None or not replica.registered:
             raise BadRequest(f"url: {asked.url[:200]} was not registered here")
         log.info("%s was unregistered", replica.url, extra={"by": request.client.host if request.client else "nobody"})
-        roster.move(replica, "draining")
-        roster.remove(replica)
+        balancer.unregister(replica)
         return replica.describe()
 
 
@@ -92,7 +91,7 @@ def authorise(request: Request, admin_token: str | None) -> None:
     if admin_token is not None:
         if not bears(request.headers.get("Authorization", ""), [admin_token]):
             raise Forbidden("a bearer token is needed here")
-    elif request.client is None or not is_loopback(request.client.host):
+    elif not is_local(request):
         raise Forbidden("only from this machine, unless the server is started with RAG_ADMIN_TOKEN")
 
 

@@ -21,7 +21,7 @@ from servers.callers import is_trusted
 from servers.deadline import time_limit_s
 from servers.duplicates import Duplicates, of_request
 from servers.envelope import REQUEST_ID, Envelope
-from servers.errors import SCOPE, RequestError, Unavailable
+from servers.errors import SCOPE, QuestionFailed, RequestError, Unavailable, UpstreamFailed
 from servers.hang_up import or_hang_up
 from servers.hosts import host_check
 from servers.load import LOAD
@@ -286,6 +286,8 @@ def _described(served: Served) -> dict[str, str]:
 
 async def _answer_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestError)
+    if isinstance(error, QuestionFailed | UpstreamFailed):
+        log.warning("a question failed: %s", error)
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     if error.scope is not None:
         headers[SCOPE] = error.scope

@@ -6,9 +6,10 @@ Decides nothing: which replica is `policies/routing.py`, which may be asked at a
 import asyncio
 import json
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 
@@ -18,7 +19,7 @@ from policies.admission import is_late
 from policies.routing import RoutingPolicy
 from servers import metrics, tracing
 from servers.deadline import TIMEOUT
-from servers.errors import DeadlinePassed, QueueFull, Unavailable
+from servers.errors import DeadlinePassed, QuestionFailed, QueueFull, Unavailable
 from servers.load import LOAD, read_load
 from servers.replica import Replica, Roster
 from servers.replica_connector import ReplicaConnector
@@ -33,6 +34,7 @@ _WELL_IN_TIME = 0.5  # of what is left of a request's time
 _AT_ONCE_S = 0.002  # before its deadline a try counts as late
 _INFO_BYTES = 1 << 20
 _PATIENCE_S = 1.0  # for news of the replicas, when those that were asked have all broken off
+_SUSPECT, _BLAMED = 2, 3  # replicas that ended with one question in them: by chance hardly, and not by chance
 _OUT_OF_FILES = (23, 24)  # ENFILE, EMFILE: our own want, and no replica's fault
 
 
@@ -111,13 +113,15 @@ class Balancer:
         """Ask replicas until one answers, each at most once. A question has no side effect, so it may be asked again.
 
         Raises Unavailable when none is left to ask, QueueFull when those that are left are full, too many wait already
-        for the first one or the deadline cannot be kept, DeadlinePassed after `deadline_s` on our clock.
+        for the first one or the deadline cannot be kept, DeadlinePassed after `deadline_s` on our clock, QuestionFailed
+        when so many replicas ended with it that it is to blame.
         """
         self.traffic.arrived(self._clock())
         self._refuse_late(deadline_s)
         tried: set[Replica] = set()
         shed_s: list[int] = []
         has_answered = False
+        ends = 0
         while True:
             try:
                 replica = self.choose(tried) if has_answered else await self._next(tried, deadline_s)
@@ -130,9 +134,14 @@ class Balancer:
             tried.add(replica)
             try:
                 with tracing.try_span(replica=replica.name, attempt=len(tried)):
-                    return await self._try(replica, body, {**headers, **tracing.headers()}, deadline_s=deadline_s)
+                    async with self._apart(replica, is_suspect=ends >= _SUSPECT, deadline_s=deadline_s):
+                        return await self._try(replica, body, {**headers, **tracing.headers()}, deadline_s=deadline_s)
             except TryFailed as failure:
                 has_answered |= failure.is_answer
+                ends += failure.is_end
+                if ends == _BLAMED:
+                    log.warning("%d replicas ended with this question in them: no other one is asked", ends)
+                    raise QuestionFailed("internal error") from None
                 if failure.shed_s is not None:
                     shed_s.append(failure.shed_s)
                     if not self._has_room(tried, deadline_s):
@@ -158,6 +167,12 @@ class Balancer:
             log.warning("replica %s is left alone for a while: %s", replica.name, reason)
         if is_unreachable and replica.registered and replica.state == "ready":
             self._roster.move(replica, "dead")
+
+    def unregister(self, replica: Replica) -> None:
+        """Give it no more requests. What it has may take until its deadline: nobody asks for signs of progress."""
+        self._roster.move(replica, "draining")
+        self._roster.remove(replica)
+        replica.progressed(self._clock(), try_timeout_s=math.inf)
 
     def _may_spare(self, replica: Replica) -> bool:
         """Whether it is out already, or else at least half of the ready replicas stay in the rotation without it."""
@@ -232,6 +247,25 @@ class Balancer:
         finally:
             self.waiting -= 1
 
+    @asynccontextmanager
+    async def _apart(self, replica: Replica, *, is_suspect: bool, deadline_s: float) -> AsyncIterator[None]:
+        """A suspect is at a replica together with no other one, so that only the question to blame is blamed.
+
+        Raises DeadlinePassed where its turn does not come in time.
+        """
+        if not is_suspect:
+            yield
+            return
+        try:
+            async with asyncio.timeout(max(0.0, deadline_s - self._clock())):
+                await replica.suspects.acquire()
+        except TimeoutError:
+            raise DeadlinePassed("no replica answered before the deadline") from None
+        try:
+            yield
+        finally:
+            replica.suspects.release()
+
     async def _news(self, *, patient: bool) -> None:
         """Until a replica changes its state. Raises Unavailable where that is not soon and we are not `patient`."""
         self._roster.changed.clear()
@@ -273,10 +307,11 @@ class Balancer:
                     raise Unavailable("this server is out of file descriptors", retry_after_s=1) from error
                 raise TryFailed(f"cannot be reached: {error.strerror}", is_unreachable=True) from error
             except aiohttp.ClientError as error:
-                raise TryFailed(f"broke off: {error or type(error).__name__}") from error
+                is_end = not replica.registered  # one of ours says nothing that cannot be read
+                raise TryFailed(f"broke off: {error or type(error).__name__}", is_end=is_end) from error
             except TimeoutError:
                 if replica.gone.is_set():
-                    raise TryFailed("is gone") from None
+                    raise TryFailed("is gone", is_end=True) from None
                 if deadline_s - self._clock() > _AT_ONCE_S:
                     raise TryFailed(f"showed no progress for {self.tries.timeout_s:g} s", is_silent=True) from None
                 if replica.alive_s <= sent_s and self._clock() - sent_s >= self.tries.silent_s:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from servers.addresses import is_loopback
+from servers.addresses import is_loopback, network_of
 from servers.tasks import Background
 
 __all__ = ["Door", "Guest", "allow_descriptors", "room_for"]
@@ -52,7 +52,8 @@ class Guest(Protocol):
 class Door:
     """Accepts from `listener` while fewer than `most` connections are open. To uvicorn it is a server to be closed.
 
-    `most_per_address` holds for every address; where it is None, 4096 for each that is not a loopback address.
+    `most_per_address` holds for every address; where it is None, 4096 for each that is not a loopback address. A /64 of
+    IPv6 counts as one: whoever has one of its addresses has them all.
     """
 
     def __init__(self, listener: socket.socket, *, most_per_address: int | None = None) -> None:
@@ -81,7 +82,7 @@ class Door:
         """A connection is there, from that address."""
         self._guests[guest] = None
         if address is not None:
-            self._from[address] += 1
+            self._from[network_of(address)] += 1
 
     def left(self, guest: Guest | None = None, address: str | None = None) -> None:
         """A connection has ended."""
@@ -89,10 +90,11 @@ class Door:
         if guest is not None:
             self._guests.pop(guest, None)
         if address is not None:
-            self._from[address] -= 1
-            if self._from[address] == 0:
-                del self._from[address]
-                self._full.discard(address)
+            network = network_of(address)
+            self._from[network] -= 1
+            if self._from[network] == 0:
+                del self._from[network]
+                self._full.discard(network)
         self._freed.set()
 
     def close(self) -> None:
@@ -132,13 +134,14 @@ class Door:
     def _is_too_many(self, name: Any) -> bool:
         """Whether there are enough connections from that address; logged once until the last of them has ended."""
         address = str(name[0])
-        if self._from[address] < (self._most_per_address or _MOST_PER_ADDRESS):
+        network = network_of(address)
+        if self._from[network] < (self._most_per_address or _MOST_PER_ADDRESS):
             return False
         if self._most_per_address is None and is_loopback(address):
             return False
-        if address not in self._full:
-            self._full.add(address)
-            log.warning("%s has %d connections: no more are taken in from there", address, self._from[address])
+        if network not in self._full:
+            self._full.add(network)
+            log.warning("%s has %d connections: no more are taken in from there", network, self._from[network])
         return True
 
     async def _until_there_is_room(self) -> None:

@@ -13,11 +13,20 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol
 
 from servers import exits
-from servers.errors import BadRequest, QuestionFailed, RequestError, Unavailable, UpstreamBusy, UpstreamFailed
+from servers.errors import (
+    BadRequest,
+    EngineEnded,
+    QuestionFailed,
+    RequestError,
+    Unavailable,
+    UpstreamBusy,
+    UpstreamFailed,
+)
 from servers.isolation import EngineUnfit
 from servers.progress import Progress
 from servers.rag.build import build
@@ -125,11 +134,11 @@ class Tickets:
         else:
             future.set_result(answer)
 
-    def fail(self, error: Exception) -> None:
-        """Tell all who wait."""
+    def fail(self) -> None:
+        """The engine has ended: tell all who wait."""
         for ticket in list(self._waiting):
             future = self._waiting[ticket]
-            self.settle(ticket, error)
+            self.settle(ticket, EngineEnded("the engine has ended", retry_after_s=1))
             if not future.cancelled():
                 future.exception()  # seen, should nobody wait any more
 
@@ -152,7 +161,7 @@ class EngineThread:
         loop = asyncio.get_running_loop()
         ticket, loaded = self._tickets.issue()
         ended: asyncio.Future[None] = loop.create_future()
-        hang_s = settings.time_limits.hang_s
+        limits = settings.time_limits
 
         def call(what: Callable[..., object], *given: object) -> None:
             with suppress(RuntimeError):  # the loop has ended: nobody waits
@@ -165,7 +174,8 @@ class EngineThread:
                 call(self._tickets.settle, ticket, error)
                 return
             call(self._tickets.settle, ticket, about(pipeline))
-            steps = Steps(lambda allowed_s: call(self._stepped, allowed_s), hang_s=hang_s)
+            report = partial(call, self._stepped)
+            steps = Steps(report, hang_s=limits.hang_s, most_s=limits.request_timeout_s)
             try:
                 work(
                     pipeline,
@@ -181,7 +191,7 @@ class EngineThread:
         background.start(_raised_by(ended), name="engine")
         threading.Thread(target=run, name="engine", daemon=True).start()
         answer: Loaded = await loaded
-        self._tickets.progress.hang_s = hang_s
+        self._tickets.progress.hang_s = limits.hang_s
         return answer
 
     def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Outcome]]:
@@ -208,13 +218,13 @@ class EngineThread:
 
     def _end(self, ended: asyncio.Future[None], error: EngineDied) -> None:
         self._has_ended = True
-        self._tickets.fail(gone())
+        self._tickets.fail()
         if not ended.done():
             ended.set_exception(error)
 
 
 def gone() -> Unavailable:
-    """For who waits for an engine that has ended: another server may answer."""
+    """For who comes when the engine has ended: another server may answer."""
     return Unavailable("the engine has ended", retry_after_s=1)
 
 
@@ -249,7 +259,13 @@ def load_pipeline(settings: Settings) -> Pipeline | Slowed | Stub:
 
 def _stub(settings: Settings) -> Stub:
     fails_after_s = settings.stub_fault_after_s if settings.stub_fault == "engine" else math.inf
-    return Stub(settings.stub_batch_s, settings.stub_item_s, settings.stub_poison, fails_after_s)
+    return Stub(
+        settings.stub_batch_s,
+        settings.stub_item_s,
+        settings.stub_poison,
+        ends=settings.stub_poison_effect == "ends",
+        fails_after_s=fails_after_s,
+    )
 
 
 def about(pipeline: Pipeline | Slowed | Stub) -> Loaded:

@@ -115,7 +115,7 @@ class EngineProcess:
             raise EngineDied(f"what the engine process says cannot be read: {error}") from error
         finally:
             self._has_ended = True
-            self._tickets.fail(gone())
+            self._tickets.fail()
 
     def _hear(self, ticket: int, kind: int, body: bytes) -> None:
         message = frames.read(kind, body)
@@ -174,7 +174,12 @@ def _work(connection: socket.socket) -> None:
 
 def _answer(pipeline: Pipeline | Slowed | Stub, inbox: Inbox, outbox: "SimpleQueue[Any]", settings: Settings) -> None:
     """Run questions until the server is gone; an engine that is unfit for it ends its process."""
-    steps = Steps(lambda allowed_s: outbox.put((0, frames.Step(allowed_s))), hang_s=settings.time_limits.hang_s)
+    limits = settings.time_limits
+    steps = Steps(
+        lambda allowed_s: outbox.put((0, frames.Step(allowed_s))),
+        hang_s=limits.hang_s,
+        most_s=limits.request_timeout_s,
+    )
     try:
         work(
             pipeline,

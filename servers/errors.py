@@ -8,6 +8,7 @@
     |-- QuestionFailed    500  this question makes the pipeline fail
     |-- UpstreamFailed    502  the model server that we ask failed
     |-- Unavailable       503  not warm yet, draining, or no replica: come back later, or go elsewhere
+    |   `-- EngineEnded   503  the engine ended with this question in it
     |-- DeadlinePassed    504  the answer did not come in time
     `-- ClientGone        499  nobody is there to read the answer (never seen by a client, only by the metrics)
 
@@ -19,6 +20,7 @@ __all__ = [
     "BadRequest",
     "ClientGone",
     "DeadlinePassed",
+    "EngineEnded",
     "Forbidden",
     "QuestionFailed",
     "QueueFull",
@@ -30,7 +32,7 @@ __all__ = [
 
 SCOPE = "X-Error-Scope"
 """Header of an error: `request` where another server would answer the same, so that a balancer asks none; `server`
-where another may have room."""
+where another may have room; `engine` where the question may be what ended the engine."""
 
 
 class RequestError(Exception):
@@ -88,6 +90,12 @@ class Unavailable(RequestError):
     """Not ready, draining, or without a replica to ask."""
 
     status = 503
+
+
+class EngineEnded(Unavailable):
+    """The engine ended with this question in it: another server may answer it, or end as well."""
+
+    scope = "engine"
 
 
 class DeadlinePassed(RequestError):

@@ -57,8 +57,6 @@ class Start:
 class Fleet:
     """Keeps replicas running, each in a process group of its own.
 
-    `environment` is for secrets, which a command line would show.
-
     A replica holds the other end of a pipe on its stdin, so that it stops even if this process is killed.
     """
 
@@ -152,6 +150,7 @@ class Fleet:
             log.exception("the replica on port %d cannot be looked after any more", port)
             self._failed(f"replica on port {port} could not be looked after; the log says why")
         finally:
+            replica.is_ending = True
             if process is not None:
                 await end(process, 0.0 if replica.fault else self._start.drain_s)
             metrics.REPLICA_ENDS.labels(replica.fault or how).inc()

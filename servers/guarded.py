@@ -38,7 +38,6 @@ class GuardedProtocol(PipelinedProtocol):
         self._due_s: float | None = None
         self._answered_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._in_head = False
         self._unread_timer: asyncio.TimerHandle | None = None
         self._unread = 0  # bytes, when last looked at
         self._in_head = False

@@ -47,6 +47,8 @@ class Heartbeat:
         """Ask each of them, all at once."""
         async with asyncio.TaskGroup() as beats:
             for replica in self.roster:
+                if replica.is_ending:
+                    continue
                 if replica.state in ("ready", "draining") or (replica.registered and replica.state == "dead"):
                     beats.create_task(self._beat(replica))
 

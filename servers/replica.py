@@ -23,7 +23,8 @@ class Replica:
     """A `batched` server. A registered one was started by somebody else, who will also stop it.
 
     `gone` is set when no answer is to be expected from it any more. `missed` counts the heartbeats in a row that it did
-    not answer, and `fault` is why the fleet should end it.
+    not answer, and `fault` is why the fleet should end it; `is_ending` is set when it does. `suspects` is held by a
+    question that other replicas have ended with, for as long as it is here.
     """
 
     url: str
@@ -36,6 +37,8 @@ class Replica:
     health: Health = field(default_factory=Health)
     missed: int = 0
     fault: str | None = None
+    is_ending: bool = False
+    suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from servers.errors import SCOPE, QuestionFailed, QueueFull, Unavailable
+from servers.errors import SCOPE, EngineEnded, QuestionFailed, QueueFull, Unavailable
 
 __all__ = ["WHOLE_BYTES", "Reply", "TryFailed", "check", "in_parts", "passed_on", "read_bounded", "read_start"]
 
@@ -34,7 +34,8 @@ class TryFailed(Exception):
     """A try that another replica may answer.
 
     Nobody listens there; or nothing comes from there; or it answered, but not as it should; or it is well, and says
-    politely that it is busy. `shed_s`: its queue is full, and it says when to come back.
+    politely that it is busy. `is_end`: it ended with the question in it, which may be why. `shed_s`: its queue is full,
+    and it says when to come back.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class TryFailed(Exception):
         is_silent: bool = False,
         is_answer: bool = False,
         is_polite: bool = False,
+        is_end: bool = False,
         shed_s: int | None = None,
     ) -> None:
         super().__init__(why)
@@ -52,14 +54,16 @@ class TryFailed(Exception):
         self.is_silent = is_silent
         self.is_answer = is_answer
         self.is_polite = is_polite
+        self.is_end = is_end
         self.shed_s = shed_s
 
 
 def check(answer: aiohttp.ClientResponse, headers: Mapping[str, str]) -> None:
     """Raise TryFailed on an answer that is not one to pass on."""
-    if answer.status == Unavailable.status:
-        raise TryFailed("it is draining or not ready", is_polite=True)
     scope = answer.headers.get(SCOPE)
+    if answer.status == Unavailable.status:
+        is_end = scope == EngineEnded.scope
+        raise TryFailed("its engine ended" if is_end else "it is draining or not ready", is_polite=True, is_end=is_end)
     if answer.status == QueueFull.status and scope == QueueFull.scope:
         after = answer.headers.get("Retry-After", "")
         shed_s = int(after) if _SECONDS.fullmatch(after) else 1

@@ -123,6 +123,9 @@ class Settings(BaseSettings):
     stub_poison: str | None = Field(
         None, min_length=1, description="profile stub: a question with this text fails its run: a fault, for studies"
     )
+    stub_poison_effect: Literal["fails", "ends"] = Field(
+        "fails", description="profile stub: what the poison does: its run fails, or the engine's process ends"
+    )
     stub_fault: Literal["engine", "batcher"] | None = Field(
         None, description="profile stub: what fails for good after --stub-fault-after-s: a fault, for studies"
     )

@@ -58,7 +58,7 @@ class Flow:
 
         What it raises leaves them in no known state: they are to be `emptied`, and asked again one by one.
         """
-        pieces = reported_step(self._pipeline.generator, self._steps, running=len(self._seats))
+        pieces = reported_step(self._pipeline.generator, self._steps)
         over: list[tuple[int, Outcome]] = []
         for piece in pieces:
             if piece.done is None or piece.job not in self._seats:

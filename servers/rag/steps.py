@@ -4,14 +4,15 @@ Decides nothing: whether the engine hangs is `servers/progress.py`.
 """
 
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 __all__ = ["UNREPORTED", "Steps"]
 
 _EVERY_S = 0.25  # between two reports, at most, unless a long step was announced
-_SLACK = 10.0  # times as long as the longest step of its kind, or as that in proportion to its size
-_KEPT = 0.98  # of what is known of a kind, with each further step: one that was stopped must not count for ever
+_SLACK = 10.0  # times as long as the quickest of the last steps of its kind, in proportion where that was smaller
+_KEPT = 16  # of these, so that one which was stopped, or the first on a GPU, hardly counts
 
 
 class Steps:
@@ -25,14 +26,16 @@ class Steps:
         report: Callable[[float], None] = lambda allowed_s: None,
         *,
         hang_s: float = float("inf"),
+        most_s: float = float("inf"),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`hang_s`: a step that may take longer than that is announced."""
+        """`hang_s`: a step that may take longer than that is announced; `most_s`: none may take longer than that."""
         self._report = report
         self._hang_s = hang_s
+        self._most_s = most_s
         self._clock = clock
         self._every_s = min(_EVERY_S, hang_s / 4)
-        self._known: dict[str, tuple[float, float]] = {}  # by kind, the most seconds of a step, and of an item
+        self._known: defaultdict[str, deque[tuple[int, float]]] = defaultdict(lambda: deque(maxlen=_KEPT))
         self._reported_s = float("-inf")
 
     @contextmanager
@@ -50,7 +53,7 @@ class Steps:
                 self._report(0.0)
             raise
         ended_s = self._clock()
-        self._learn(kind, ended_s - started_s, max(1, size))
+        self._known[kind].append((max(1, size), ended_s - started_s))
         if is_long or ended_s - self._reported_s >= self._every_s:
             self._reported_s = ended_s
             self._report(0.0)
@@ -62,13 +65,9 @@ class Steps:
             with self.step("sleep"):
                 time.sleep(min(self._every_s, left_s))
 
-    def _learn(self, kind: str, took_s: float, size: int) -> None:
-        of_step_s, of_item_s = self._known.get(kind, (0.0, 0.0))
-        self._known[kind] = max(took_s, _KEPT * of_step_s), max(took_s / size, _KEPT * of_item_s)
-
     def _allowed_s(self, kind: str, size: int) -> float:
-        of_step_s, of_item_s = self._known.get(kind, (0.0, 0.0))
-        return _SLACK * max(of_step_s, of_item_s * size)
+        quickest_s = min((took_s * max(1.0, size / of) for of, took_s in self._known[kind]), default=0.0)
+        return min(_SLACK * quickest_s, self._most_s)
 
 
 UNREPORTED = Steps()

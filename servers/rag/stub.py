@@ -1,5 +1,6 @@
 """A pipeline that only takes its time: what is left of a request's latency is the server's doing. Runs no model."""
 
+import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -11,17 +12,21 @@ from servers.rag.steps import UNREPORTED, Steps
 
 __all__ = ["Stub"]
 
+_CRASHED = 139  # as a shell tells of a segmentation fault
+
 
 @dataclass(frozen=True, slots=True)
 class Stub:
     """A batch of n takes `batch_s` + n `item_s`, asleep; each question is its own answer.
 
-    With faults to order: a run with the text `poison` in a question fails, and every run `fails_after_s`.
+    With faults to order: a run with the text `poison` in a question fails, or `ends` its process as a crash in a
+    library does, and every run fails `fails_after_s`.
     """
 
     batch_s: float = 0.0002
     item_s: float = 0.00002
     poison: str | None = None
+    ends: bool = False
     fails_after_s: float = float("inf")
     corpus_size: int = 10_000
     model_name: str = "stub"
@@ -44,6 +49,8 @@ class Stub:
         if time.monotonic() - self._made_s > self.fails_after_s:
             raise RuntimeError("a fault to order: every run fails")
         if self.poison is not None and any(self.poison in ask.query for ask in asks):
+            if self.ends:
+                os._exit(_CRASHED)
             raise RuntimeError("a fault to order: one of the questions is poisoned")
         hit = (Hit("0", "a document", 1.0),)
         return [Answered(ask.query, ask.query, hit, 1, 1, {"generate": length_s}) for ask in asks]

@@ -8,8 +8,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from servers import logs
 from servers.api import Answer, Document, Question, Served, State, Usage, add_rag_route, create_app
-from servers.errors import BadRequest, QueueFull, Unavailable
+from servers.errors import BadRequest, QuestionFailed, QueueFull, RequestError, Unavailable, UpstreamFailed
 from servers.settings import Settings
 from servers.tasks import Background
 
@@ -228,6 +229,36 @@ async def test_a_stranger_is_told_what_runs_there_and_no_settings(
             assert (told["settings"]["max_k"], told["replica"], len(told["replicas"])) == (50, "r1", 1)
         else:
             assert told == {"design": "echo", "versions": {"python": "3"}, "generator": "g"}
+
+
+async def test_who_comes_through_a_proxy_on_this_machine_is_a_stranger(state: State) -> None:
+    app = create_app("echo", Settings(), Echo([]), state)
+    transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as session:
+        assert "settings" in (await session.get("/info")).json()
+        for header in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"):
+            assert "settings" not in (await session.get("/info", headers={header: "192.0.2.1"})).json()
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [(QuestionFailed("internal error"), 1), (UpstreamFailed("502 there"), 1), (Unavailable("no"), 0)],
+)
+async def test_a_question_that_fails_is_a_line_in_the_log_with_its_request_id(
+    error: RequestError, lines: int, state: State, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(Echo):
+        async def answer(self, question: Question, deadline_s: float) -> Served:
+            raise error
+
+    known: list[str | None] = []
+    caplog.handler.addFilter(lambda record: known.append(logs.request_id.get()) is None)
+    app = create_app("echo", Settings(), Failing([]), state)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as session:
+        await session.post("/rag", json={"query": "q"}, headers={"X-Request-Id": "seven"})
+    told = [record.getMessage() for record in caplog.records if record.name == "servers.api"]
+    assert told == [f"a question failed: {error}"] * lines
+    assert set(known) <= {"seven"}
 
 
 async def test_a_client_that_hangs_up_cancels_its_answer(state: State) -> None:

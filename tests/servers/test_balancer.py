@@ -11,7 +11,7 @@ from aiohttp import web
 from policies.health import HealthRules
 from policies.routing import round_robin
 from servers.balancer import Balancer, Tries
-from servers.errors import DeadlinePassed, QueueFull, Unavailable
+from servers.errors import DeadlinePassed, QuestionFailed, QueueFull, Unavailable
 from servers.replica import Replica, Roster
 from servers.reply import Reply
 from servers.traffic import queue_s
@@ -26,6 +26,7 @@ STATUSES = {
     "very full": 429,
     "no quota": 429,
     "drains": 503,
+    "ends": 503,
     "fails": 500,
     "poisoned": 500,
     "redirects": 302,
@@ -38,6 +39,7 @@ MARKS = {
     "full": {"X-Error-Scope": "server", "Retry-After": "2"},
     "very full": {"X-Error-Scope": "server", "Retry-After": "9"},
     "poisoned": {"X-Error-Scope": "request"},
+    "ends": {"X-Error-Scope": "engine"},
     "redirects": {"Location": "http://127.0.0.1:1/elsewhere"},
 }
 
@@ -76,6 +78,8 @@ async def start(asked: Counter[str], seen: list[web.Request]) -> AsyncIterator[S
             headers["X-Request-Id"] = request.headers.get("X-Request-Id", "")
             if behaviour == "drops":
                 request.transport.abort()
+            elif behaviour == "slow":
+                await asyncio.sleep(0.05)
             elif behaviour == "hangs":
                 await released.wait()
             elif behaviour == "mixes up":
@@ -478,4 +482,63 @@ async def test_a_run_that_goes_on_is_neither_cut_nor_asked_elsewhere_and_ends_at
     assert asked == {"hangs": 1}
     reply = await ask(balancer, deadline_s=time.monotonic() + 30)
     assert reply.body == b'{"result": "good", "body": ""}'
+    await balancer.close()
+
+
+async def test_a_question_that_three_replicas_end_with_is_asked_of_no_fourth(
+    start: Start, balanced: tuple[Balancer, Roster], asked: Counter[str]
+) -> None:
+    balancer, roster = balanced
+    for behaviour, registered in (("ends", False), ("drops", False), ("ends", True), ("good", False)):
+        roster.add(await start(behaviour, registered=registered))
+    with pytest.raises(QuestionFailed):
+        await ask(balancer)
+    assert asked == {"ends": 2, "drops": 1}
+
+
+async def test_replicas_of_others_that_break_off_blame_no_question(
+    start: Start, balanced: tuple[Balancer, Roster]
+) -> None:
+    balancer, roster = balanced
+    for behaviour in ("drops", "breaks off", "rubbish", "drops", "good"):
+        roster.add(await start(behaviour, registered=True))
+    assert (await ask(balancer)).status == 200
+
+
+async def test_questions_that_two_replicas_ended_with_meet_no_other_such_in_the_third(start: Start) -> None:
+    """So one of them that ends it, too, takes no neighbour with it that would be blamed."""
+    roster, most = Roster(RULES), 0
+    balancer = Balancer(roster, lambda loads, turn, rng: 0)
+    await balancer.open()
+    for _ in range(2):
+        roster.add(await start("ends"))
+    third = await start("slow")
+    roster.add(third)
+    asking = [asyncio.create_task(ask(balancer, deadline_s=time.monotonic() + 30)) for _ in range(8)]
+    while not all(task.done() for task in asking):
+        most = max(most, third.outstanding)
+        await asyncio.sleep(0.002)
+    assert ({task.result().status for task in asking}, most) == ({200}, 1)
+    await third.suspects.acquire()
+    with pytest.raises(DeadlinePassed):
+        await ask(balancer, deadline_s=time.monotonic() + 0.2)
+    await balancer.close()
+
+
+async def test_what_an_unregistered_replica_works_at_may_take_until_its_deadline(
+    start: Start, asked: Counter[str]
+) -> None:
+    roster = Roster(RULES)
+    balancer = Balancer(roster, round_robin, tries=Tries(timeout_s=0.3))
+    await balancer.open()
+    leaving = await start("hangs", registered=True)
+    roster.add(leaving)
+    asking = asyncio.create_task(ask(balancer, deadline_s=time.monotonic() + 1.0))
+    while not leaving.outstanding:
+        await asyncio.sleep(0.01)
+    roster.add(await start("good"))
+    balancer.unregister(leaving)
+    with pytest.raises(DeadlinePassed):
+        await asking
+    assert asked == {"hangs": 1}
     await balancer.close()

@@ -121,6 +121,18 @@ def test_loopback_addresses_have_no_limit_of_their_own(
     assert door._is_too_many((address, 1)) is is_limited
 
 
+def test_an_ipv6_network_counts_as_one_address(listener: socket.socket) -> None:
+    door = Door(listener, most_per_address=2)
+    for address in ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2"):
+        assert not door._is_too_many((address, 1))
+        door.entered(Guest(door), address)
+    assert door._is_too_many(("2001:db8:0:1::3", 1))
+    assert not door._is_too_many(("2001:db8:0:2::1", 1))
+    assert not door._is_too_many(("::ffff:192.0.2.1", 1))
+    door.left(address="2001:db8:0:1::1")
+    assert not door._is_too_many(("2001:db8:0:1::3", 1))
+
+
 async def test_descriptors_may_run_out(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Background() as background:
         door, loop = Door(listener), asyncio.get_running_loop()

@@ -116,3 +116,11 @@ async def test_our_own_want_of_descriptors_or_time_is_no_miss(roster: Roster) ->
     for _ in range(5):
         await heartbeat.once()
     assert (replica.missed, replica.state) == (0, "ready")
+
+
+async def test_one_that_is_being_ended_is_not_asked_any_more(roster: Roster) -> None:
+    replica, answers = Replica("http://127.0.0.1:1", state="draining"), Answers(roster)
+    roster.add(replica)
+    answers.is_well, replica.is_ending = False, True
+    await beat(roster, answers, 3)
+    assert (replica.state, replica.fault) == ("draining", None), "it says no, as it should, and does not hang"

@@ -108,3 +108,30 @@ def test_one_step_that_was_stopped_does_not_count_for_ever() -> None:
         reports.clear()
         take(20.0, 100_000)
         assert max(reports) > 20.0, "a large one may take its time, however long ago the last was"
+
+
+def test_one_slow_step_hardly_counts_and_no_step_may_take_longer_than_a_request() -> None:
+    now = 0.0
+    reports: list[float] = []
+    steps = Steps(reports.append, hang_s=5.0, most_s=60.0, clock=lambda: now)
+
+    def take(seconds: float, kind: str, size: int = 1) -> None:
+        nonlocal now
+        with steps.step(kind, size):
+            now += seconds
+
+    take(3.0, "embed", 40)  # the first on a GPU
+    take(0.02, "embed", 40)
+    reports.clear()
+    take(0.02, "embed", 40)
+    assert set(reports) <= {0.0}
+    for _ in range(20):
+        take(0.02, "embed", 40)
+        take(1.0, "embed", 40)  # every second one stumbles
+    reports.clear()
+    take(0.02, "embed", 1280)
+    assert max(reports) == pytest.approx(6.4), "ten times what 32 times as much takes by the quickest of the last"
+    take(50.0, "prefill", 100)
+    reports.clear()
+    take(50.0, "prefill", 1000)
+    assert max(reports) == 60.0, "nobody would wait for its answer any longer"

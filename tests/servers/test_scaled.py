@@ -85,6 +85,25 @@ async def test_a_poisoned_question_fails_alone_and_ends_no_engine(count: int, tm
         assert 'rag_failed_questions_total{error="QuestionFailed"} 100.0' in (await client.get("/metrics")).text
 
 
+async def test_a_question_that_ends_engines_ends_three_at_most_and_costs_its_neighbours_nothing(tmp_path: Path) -> None:
+    """As a crash in a library does: the engine's process is gone, without an exception."""
+    fleet = ["--base-port", "18650", "--min-replicas", "3", "--max-replicas", "3"]
+    poison = ["--stub-poison", "poison", "--stub-poison-effect", "ends"]
+    async with running(tmp_path, "scaled", *fleet, "--profile", "stub", "--stub-batch-s", "0.05", *poison) as (
+        _,
+        client,
+    ):
+
+        async def ask(query: str) -> int:
+            return (await client.post("/rag", json={"query": query}, timeout=60)).status_code
+
+        bad, *good = await asyncio.gather(ask("poison"), *(ask(f"good {number}") for number in range(60)))
+        assert (bad, set(good)) == (500, {200})
+        await until_ready(client, 3, within_s=30.0)
+        ends = 'rag_replica_ends_total{reason="engine_ended"}'
+        assert f"{ends} 3.0" in (await client.get("/metrics")).text
+
+
 async def keep_asking(client: httpx.AsyncClient) -> None:
     """Sixteen users, each asking again when answered."""
 

@@ -102,7 +102,7 @@ def generate(
                     answers[jobs[place]] = Generated("", 0, 0)
             if len(answers) == len(jobs):
                 break
-            pieces = reported_step(generator, steps, running=len(jobs))
+            pieces = reported_step(generator, steps)
             answers |= {piece.job: piece.done for piece in pieces if piece.done is not None}
     except BaseException:
         generator.reset()
@@ -110,10 +110,10 @@ def generate(
     return [answers[job] for job in jobs]
 
 
-def reported_step(generator: Generator, steps: Steps, *, running: int) -> list[Piece]:
-    """One step for `running` jobs. One that reads prompts may take long where others do not."""
+def reported_step(generator: Generator, steps: Steps) -> list[Piece]:
+    """One step. One that reads prompts takes the longer the more they are; others take much the same for any number."""
     reading = generator.reading
-    with steps.step("prefill", reading) if reading else steps.step("decode", running):
+    with steps.step("prefill", reading) if reading else steps.step("decode"):
         return generator.step()
 
 
