@@ -68,6 +68,8 @@ async def play(
         flag.replace(LOG_FOLDER, str(folder)).replace(AFTER_CALM, f"{calm_s(terms.duration_s) + _FAULT_S:g}")
         for flag in scenario.flags
     ]
+    for stale in logs_of(folder):  # replicas append to theirs
+        stale.unlink()
     fleet = await launch([*scenario.wrapper, *terms.fleet, *flags], folder)
     try:
         async with AsyncExitStack() as until_the_end:

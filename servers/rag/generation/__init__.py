@@ -103,7 +103,7 @@ def generate(
             if len(answers) == len(jobs):
                 break
             pieces = reported_step(generator, steps)
-            answers |= {piece.job: piece.done for piece in pieces if piece.done is not None}
+            answers |= {piece.job: piece.done for piece in pieces if piece.done is not None and piece.job in jobs}
     except BaseException:
         generator.reset()
         raise

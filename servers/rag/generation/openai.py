@@ -219,7 +219,7 @@ async def _refusal(url: str, response: aiohttp.ClientResponse) -> Failed:
 def _message(said: str) -> str:
     """OpenAI's `error.message`, or the beginning of whatever else there is."""
     try:
-        return str(json.loads(said)["error"]["message"])[:300]
+        return _paired(str(json.loads(said)["error"]["message"]))[:300]
     except (ValueError, KeyError, TypeError, RecursionError):
         return said[:300]
 

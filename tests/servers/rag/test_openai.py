@@ -18,6 +18,7 @@ REFUSALS = {
     "bad": (400, Failed("invalid", "the model server refused the prompt: the prompt is too long")),
     "too large": (413, Failed("invalid", "the model server refused the prompt: the prompt is too long")),
     "odd": (422, Failed("invalid", "the model server refused the prompt: the prompt is too long")),
+    "half": (400, Failed("invalid", "the model server refused the prompt: \N{REPLACEMENT CHARACTER}")),
     "busy": (429, Failed("busy", "the model server is too busy", 7)),
     "locked": (401, Failed("upstream", "the model server failed with HTTP 401")),
     "forbidden": (403, Failed("upstream", "the model server failed with HTTP 403")),
@@ -48,13 +49,27 @@ ENDS: dict[str, tuple[bytes, Failed | Generated]] = {
 """Prompts whose answers end oddly after their words, how, and what becomes of them."""
 
 
+def question(body: dict[str, object]) -> str:
+    """What a prompt asks, without documents where the pipeline made it of some."""
+    return str(body["prompt"]).rpartition("Question: ")[2].removesuffix("\nAnswer:")
+
+
 class Words:
-    """Says the words of a prompt back, one a chunk; `slow` never ends, others are refused or end oddly."""
+    """Says the words of a question back, one a chunk; `slow` never ends, others are refused or end oddly."""
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, object]] = []
         self.headers: list[str | None] = []
         self.hung_up = threading.Event()
+
+    def runner(self) -> web.AppRunner:
+        app = web.Application()
+        app.router.add_get("/v1/models", self.models)
+        app.router.add_post("/v1/completions", self.completions)
+        return web.AppRunner(app, shutdown_timeout=1, handler_cancellation=True)
+
+    def questions(self) -> list[str]:
+        return [question(body) for body in self.bodies]
 
     async def models(self, request: web.Request) -> web.Response:
         return web.json_response({"data": [{"id": "words"}, {"id": "others"}]})
@@ -63,26 +78,27 @@ class Words:
         body = await request.json()
         self.bodies.append(body)
         self.headers.append(request.headers.get("Authorization"))
-        if body["prompt"] in REFUSALS:
-            status = REFUSALS[str(body["prompt"])][0]
-            answer = {"error": {"message": "the prompt is too long"}}
+        asked = question(body)
+        if asked in REFUSALS:
+            status = REFUSALS[asked][0]
+            answer = {"error": {"message": "\ud800" if asked == "half" else "the prompt is too long"}}
             return web.json_response(answer, status=status, headers={"Retry-After": "7"})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        words = body["prompt"].split()[: body["max_tokens"]]
+        words = asked.split()[: body["max_tokens"]]
         for word in words:
             await response.write(b"data: " + json.dumps({"choices": [{"text": f" {word}"}]}).encode() + b"\n\n")
         try:
-            while body["prompt"] == "slow":
+            while asked == "slow":
                 await asyncio.sleep(0.01)
                 await response.write(b": still here\n\n")
         except (ConnectionError, asyncio.CancelledError):
             self.hung_up.set()
             raise
-        if (end := ENDS.get(str(body["prompt"]))) is not None:
+        if (end := ENDS.get(asked)) is not None:
             await response.write(end[0])
             return response
-        usage = {"prompt_tokens": len(body["prompt"].split()), "completion_tokens": len(words)}
+        usage = {"prompt_tokens": len(asked.split()), "completion_tokens": len(words)}
         await response.write(b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\ndata: [DONE]\n\n")
         return response
 
@@ -91,10 +107,7 @@ class Words:
 def served() -> Iterator[tuple[Words, str]]:
     """The server on a loop in a thread. -> it, and its base URL"""
     words, loop, ready = Words(), asyncio.new_event_loop(), threading.Event()
-    app = web.Application()
-    app.router.add_get("/v1/models", words.models)
-    app.router.add_post("/v1/completions", words.completions)
-    runner = web.AppRunner(app, shutdown_timeout=1, handler_cancellation=True)
+    runner = words.runner()
 
     async def start() -> None:
         await runner.setup()
@@ -165,6 +178,14 @@ def test_what_the_other_server_refuses_or_breaks_off_is_that_prompt_s_failure(ge
     prompts = ["fine words", *odd, "more words"]
     made = dict(zip(prompts, generate(generator, prompts, [3] * len(prompts)), strict=True))
     assert made == {"fine words": Generated("fine words", 2, 2), **odd, "more words": Generated("more words", 2, 2)}
+
+
+def test_what_is_left_of_jobs_that_were_reset_is_no_later_prompt_s_answer(generator: OpenAIGenerator) -> None:
+    generator.submit(["old words"], [9])
+    while generator._running:
+        generator._wait(asyncio.sleep(0))
+    generator.reset()
+    assert generate(generator, ["newer words"], [9]) == [Generated("newer words", 2, 2)]
 
 
 def test_where_nobody_answers_or_the_model_is_unknown_one_line_says_so(served: tuple[Words, str]) -> None:
