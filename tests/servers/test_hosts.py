@@ -7,8 +7,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from policies.routing import round_robin
 from servers.admin import add_routes
 from servers.api import State, create_app
+from servers.balancer import Balancer
 from servers.envelope import Envelope
 from servers.hosts import host_check
 from servers.replica import Replica, Roster
@@ -72,10 +74,10 @@ def test_an_origin_is_the_host_itself(origin: str, host: str, *, is_well: bool) 
     assert (about_origin({b"origin": origin.encode(), b"host": host.encode()}) is None) is is_well
 
 
-class Balancer:
+class Finding(Balancer):
     """Finds every replica ready."""
 
-    async def is_ready(self, url: str) -> bool:
+    async def is_ready(self, url: str, *, timeout_s: float = 2.0) -> bool:
         return True
 
 
@@ -94,7 +96,7 @@ class Registering:
         return {}
 
     def mount(self, app: FastAPI, state: State) -> None:
-        balancer: Any = Balancer()
+        balancer = Finding(self.roster, round_robin)
         add_routes(
             app, self.roster, balancer, admin_token=self._token, allow_hosts="localhost,10.0.0.0/8", max_registered=16
         )
