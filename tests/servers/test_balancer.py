@@ -496,13 +496,15 @@ async def test_a_question_that_three_replicas_end_with_is_asked_of_no_fourth(
     assert asked == {"ends": 2, "drops": 1}
 
 
-async def test_replicas_of_others_that_break_off_blame_no_question(
-    start: Start, balanced: tuple[Balancer, Roster]
-) -> None:
-    balancer, roster = balanced
+async def test_replicas_of_others_that_break_off_blame_no_question(start: Start, asked: Counter[str]) -> None:
+    roster = Roster(RULES)
+    balancer = Balancer(roster, lambda loads, turn, rng: 0)
+    await balancer.open()
     for behaviour in ("drops", "breaks off", "rubbish", "drops", "good"):
         roster.add(await start(behaviour, registered=True))
-    assert (await ask(balancer)).status == 200
+    assert (await ask(balancer, deadline_s=time.monotonic() + 30)).status == 200
+    assert asked.total() == 5
+    await balancer.close()
 
 
 async def test_questions_that_two_replicas_ended_with_meet_no_other_such_in_the_third(start: Start) -> None:

@@ -13,6 +13,9 @@ SMALL = "python -m servers scaled --min-replicas 2 --max-replicas 2 --base-port 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the harness's tether to its servers is Linux only")
 def test_a_killed_replica_costs_no_request_and_leaves_nothing(tmp_path):
+    (tmp_path / "kill").mkdir()
+    answer = '{"event": "answered", "status": 200, "server": "batched[1]", "request_id": "of another run"}\n'
+    (tmp_path / "kill" / "replica-1.log").write_text(2 * answer)
     done = ragbench(
         *("chaos", "kill", "--duration-s", 12, "--capacity-rps", 50, "--command", SMALL, "--out", tmp_path),
         deadline_s=120,
@@ -21,7 +24,7 @@ def test_a_killed_replica_costs_no_request_and_leaves_nothing(tmp_path):
     (row,) = csv.DictReader((tmp_path / "chaos.csv").read_text().splitlines())
     assert row["scenario"] == "kill"
     assert 260 < int(row["sent"]) < 460, "30/s for 12 s"
-    assert (row["answered"], row["lost"], row["orphans"]) == (row["sent"], "0", "0")
+    assert (row["answered"], row["lost"], row["duplicated"], row["orphans"]) == (row["sent"], "0", "0", "0")
     assert "ready_at_end" in (tmp_path / "chaos.md").read_text()
     log = (tmp_path / "kill" / "server.log").read_text()
     assert log.count("died with status -9") == 2
