@@ -214,14 +214,17 @@ class Balancer:
             raise QueueFull("too busy: deadline", retry_after_s=max(1, round(min(waits))))
 
     def _has_room(self, tried: Set[Replica], deadline_s: float) -> bool:
-        """Whether one that was not tried would be well in time, by what it said a moment ago.
+        """Whether one that was not tried would be well in time, by what it said a moment ago, or has nothing to do.
 
-        Under overload none would: to ask them all would cost a multiple of what each refusal is worth.
+        Under overload none would: to ask them all would cost a multiple of what each refusal is worth, and the more the
+        later we are to hear what they say.
         """
         now = self._clock()
         others = [replica for replica in self._roster.in_state("ready") if replica not in tried]
+        if any(replica.outstanding == 0 for replica in others):
+            return True
         waits = [replica.predicted_s(now) for replica in others]
-        return any(wait_s is None or wait_s < _WELL_IN_TIME * (deadline_s - now) for wait_s in waits)
+        return any(wait_s is not None and wait_s < _WELL_IN_TIME * (deadline_s - now) for wait_s in waits)
 
     async def _next(self, tried: Set[Replica], deadline_s: float) -> Replica:
         """A replica that was not tried, once there is one: a fleet may start from nothing, or replace its dead."""

@@ -25,7 +25,7 @@ from ragbench.interrupts import Interrupted, run_until_done
 from ragbench.launch import LaunchError
 from ragbench.workload import load_questions
 
-STUB = "--profile stub --stub-batch-s 0.03 --stub-item-s 0.012 --max-batch-size 8"  # two cores are enough for three
+STUB = "--profile stub --stub-batch-s 0.045 --stub-item-s 0.018 --max-batch-size 8"  # slow: two cores suffice
 LOGS = "--access-log --log-format json"  # what `duplicated` is counted from
 FLEET = f"python -m servers scaled --min-replicas 3 --max-replicas 3 --base-port 18000 {STUB} {LOGS}"
 REPLICA = f"python -m servers batched {STUB} {LOGS}"

@@ -406,6 +406,10 @@ async def test_a_refusal_is_passed_on_at_once_where_no_other_replica_could_be_in
     with other.serving(), pytest.raises(QueueFull) as refused:
         await ask(balancer, deadline_s=5.0)
     assert (refused.value.retry_after_s, asked["good"]) == (2, 0)
+    other.told(-1.0, 9, 2.0)
+    balancer._turn = 0
+    with other.serving(), pytest.raises(QueueFull):  # what it said is old: we are behind, and more tries delay us more
+        await ask(balancer, deadline_s=5.0)
     other.told(1.0, 9, 2.0)
     with other.serving():
         assert (await ask(balancer, deadline_s=5.0)).status == 200
