@@ -1,5 +1,6 @@
 """The tables of docs/fleet.md and the README's of the fleet, against the studies that they are made from."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,3 +123,30 @@ def test_what_is_said_of_the_verdicts_is_so() -> None:
     assert "goodput is throughput in each of the 24 points" in page
     counts = loaded.verdict.value_counts()
     assert f"{counts['valid']} points are valid, {counts['shedding']} are shedding" in page
+
+
+def figures(scenario: str) -> dict[str, float]:
+    """What chaos.md tells of a scenario besides its row."""
+    page = (ROOT / "results" / "reference-chaos" / "chaos.md").read_text()
+    (line,) = re.findall(rf"^- {scenario}: (send_lag_p99_ms .*)$", page, re.MULTILINE)
+    return {name: float(value) for name, value in (pair.split(" ") for pair in line.split(", "))}
+
+
+def test_what_is_said_of_broken_parts_is_so() -> None:
+    rows, page = read("chaos", "chaos.csv"), " ".join((ROOT / "README.md").read_text().split())
+    counts = f"{len(rows)} faults under load: {rows.lost.sum()} lost, {rows.duplicated.sum():.0f} answered twice"
+    assert f"{counts}, felt for at most {rows.recovery_s.max():.1f} s" in page
+    stopped, fails, ends = (figures(name) for name in ("engine_stopped", "engine_fails", "batcher_ends"))
+    assert (
+        f"left alone after {stopped['ejected_s']:.1f} s and its successor ready {stopped['successor_s']:.1f} s" in page
+    )
+    assert f"every run after {fails['ejected_s']:.2f} s, its successor {fails['successor_s']:.1f} s later" in page
+    assert f"a batcher that ends {ends['ejected_s']:.2f} s and {ends['successor_s']:.1f} s" in page
+    for bad in (stopped, fails, ends):
+        assert bad["ejected_s"] <= 10
+        assert bad["successor_s"] <= 1.5 * bad["start_s"], "beside the load, a start takes somewhat longer"
+    poison, overload = figures("poison"), figures("overload")
+    assert f"Of the 100 poisoned questions {poison['poisoned_500']:.0f} were answered 500" in page
+    assert (poison["poisoned_500"], poison["replicas_ended"]) == (100, 0)
+    assert f"there {overload['goodput_share_of_capacity']:.2f} of the capacity was answered" in page
+    assert f"the 99th percentile of the refusals took {overload['rejection_p99_ms']:.0f} ms" in page
