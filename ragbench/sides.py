@@ -117,7 +117,7 @@ def read_runs(side: Side) -> list[Run]:
     """The whole points that `side` names. Raises StudyError where there are none, naming those there are."""
     runs = _all_runs(side.folder)
     mistakes = [
-        f"no {what} {wanted!r} in {side.folder}; there: {', '.join(sorted(known))}"
+        f"no {what} {wanted!r} in {side.folder / 'summary.csv'}; there: {', '.join(sorted(known))}"
         for what, wanted, known in (
             ("configuration", side.configuration, {run.configuration for run in runs}),
             ("arrival", side.arrival, {run.arrival for run in runs}),

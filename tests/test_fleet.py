@@ -134,7 +134,7 @@ def figures(scenario: str) -> dict[str, float]:
 
 def test_what_is_said_of_broken_parts_is_so() -> None:
     rows, page = read("chaos", "chaos.csv"), " ".join((ROOT / "README.md").read_text().split())
-    counts = f"{len(rows)} faults under load: {rows.lost.sum()} lost, {rows.duplicated.sum():.0f} answered twice"
+    counts = f"{len(rows)} faults under load: {rows.lost.sum()} lost, {rows['duplicated'].sum():.0f} answered twice"
     assert f"{counts}, felt for at most {rows.recovery_s.max():.1f} s" in page
     stopped, fails, ends = (figures(name) for name in ("engine_stopped", "engine_fails", "batcher_ends"))
     assert (

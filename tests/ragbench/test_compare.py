@@ -56,7 +56,7 @@ def test_a_side_without_a_folder_is_a_mistake():
 
 
 def test_what_is_not_there_is_named_with_what_is(apart):
-    with pytest.raises(StudyError, match=r"no configuration 'three' in .*; there: one, two"):
+    with pytest.raises(StudyError, match=r"no configuration 'three' in .*/summary\.csv; there: one, two"):
         read_runs(parse_side(f"{apart}:three"))
     with pytest.raises(StudyError, match=r"no arrival 'gamma' in .*; there: ideal, poisson"):
         read_runs(parse_side(f"{apart}:one@gamma"))

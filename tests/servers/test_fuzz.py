@@ -13,6 +13,8 @@ import pytest
 
 from tests.servers.running import running
 
+pytestmark = pytest.mark.attack
+
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 ONE_REPLICA = ["--min-replicas", "1", "--max-replicas", "1"]
 KEY = "a-key-for-the-fuzzer"
