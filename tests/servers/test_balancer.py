@@ -4,12 +4,14 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiohttp import web
 
 from policies.health import HealthRules
-from policies.routing import round_robin
+from policies.routing import RoutingPolicy, round_robin
 from servers.balancer import Balancer, Tries
 from servers.errors import DeadlinePassed, QuestionFailed, QueueFull, Unavailable
 from servers.replica import Replica, Roster
@@ -131,13 +133,21 @@ def clock() -> Clock:
     return Clock()
 
 
+@asynccontextmanager
+async def balancing(route: RoutingPolicy = round_robin, **given: Any) -> AsyncIterator[tuple[Balancer, Roster]]:
+    roster = Roster(RULES)
+    balancer = Balancer(roster, route, **given)
+    await balancer.open()
+    try:
+        yield balancer, roster
+    finally:
+        await balancer.close()
+
+
 @pytest.fixture
 async def balanced(clock: Clock) -> AsyncIterator[tuple[Balancer, Roster]]:
-    roster = Roster(RULES)
-    balancer = Balancer(roster, round_robin, tries=Tries(timeout_s=10.0, max_waiting=2), clock=clock)
-    await balancer.open()
-    yield balancer, roster
-    await balancer.close()
+    async with balancing(tries=Tries(timeout_s=10.0, max_waiting=2), clock=clock) as both:
+        yield both
 
 
 async def ask(balancer: Balancer, body: bytes = b"", *, deadline_s: float = LONG) -> Reply:
@@ -293,23 +303,20 @@ async def test_a_request_outlives_the_only_replica(start: Start, balanced: tuple
 
 
 async def test_the_deadline_holds_for_waiting_and_for_tries(start: Start, clock: Clock) -> None:
-    roster = Roster(RULES)
-    balancer = Balancer(roster, round_robin, tries=Tries(timeout_s=0.2))
-    await balancer.open()
-    loop = asyncio.get_running_loop()
-    with pytest.raises(DeadlinePassed, match="no replica was ready"):
-        await ask(balancer, deadline_s=loop.time() + 0.05)
-    hanging = await start("hangs")
-    roster.add(hanging)
-    hanging.alive_s = loop.time() + 60.0  # it goes on with what it has
-    for _ in range(2):
-        with pytest.raises(DeadlinePassed):
-            await ask(balancer, deadline_s=loop.time() + 0.1)
-    assert hanging.health.out_until_s is None, "the client was short of time, which is no fault of the replica's"
-    roster.add(await start("good"))
-    replies = [await ask(balancer, deadline_s=loop.time() + 30) for _ in range(2)]
-    assert {reply.body for reply in replies} == {b'{"result": "good", "body": ""}'}, "a try has its own limit"
-    await balancer.close()
+    async with balancing(tries=Tries(timeout_s=0.2)) as (balancer, roster):
+        loop = asyncio.get_running_loop()
+        with pytest.raises(DeadlinePassed, match="no replica was ready"):
+            await ask(balancer, deadline_s=loop.time() + 0.05)
+        hanging = await start("hangs")
+        roster.add(hanging)
+        hanging.alive_s = loop.time() + 60.0  # it goes on with what it has
+        for _ in range(2):
+            with pytest.raises(DeadlinePassed):
+                await ask(balancer, deadline_s=loop.time() + 0.1)
+        assert hanging.health.out_until_s is None, "the client was short of time, which is no fault of the replica's"
+        roster.add(await start("good"))
+        replies = [await ask(balancer, deadline_s=loop.time() + 30) for _ in range(2)]
+        assert {reply.body for reply in replies} == {b'{"result": "good", "body": ""}'}, "a try has its own limit"
 
 
 @pytest.mark.parametrize(("silent_s", "is_at_fault"), [(0.04, True), (60.0, False)])
@@ -317,17 +324,14 @@ async def test_a_replica_that_answers_nobody_for_a_while_is_at_fault_for_a_deadl
     start: Start, silent_s: float, is_at_fault: bool
 ) -> None:
     """Clients who give it a moment cannot have it left alone."""
-    roster = Roster(RULES)
-    balancer = Balancer(roster, round_robin, tries=Tries(timeout_s=30.0, silent_s=silent_s))
-    await balancer.open()
-    hanging = await start("hangs")
-    roster.add(hanging)
-    loop = asyncio.get_running_loop()
-    for _ in range(2):
-        with pytest.raises(DeadlinePassed):
-            await ask(balancer, deadline_s=loop.time() + 0.05)
-    assert (hanging.health.out_until_s is not None) is is_at_fault
-    await balancer.close()
+    async with balancing(tries=Tries(timeout_s=30.0, silent_s=silent_s)) as (balancer, roster):
+        hanging = await start("hangs")
+        roster.add(hanging)
+        loop = asyncio.get_running_loop()
+        for _ in range(2):
+            with pytest.raises(DeadlinePassed):
+                await ask(balancer, deadline_s=loop.time() + 0.05)
+        assert (hanging.health.out_until_s is not None) is is_at_fault
 
 
 async def test_what_cannot_be_in_time_is_refused_at_once(
@@ -470,23 +474,20 @@ async def test_a_run_that_goes_on_is_neither_cut_nor_asked_elsewhere_and_ends_at
     start: Start, asked: Counter[str]
 ) -> None:
     """Four times the try's limit, with a sign of progress now and then; without one it is asked elsewhere."""
-    roster = Roster(RULES)
-    balancer = Balancer(roster, round_robin, tries=Tries(timeout_s=0.3))
-    await balancer.open()
-    working = await start("hangs")
-    roster.add(working)
-    asking = asyncio.create_task(ask(balancer, deadline_s=time.monotonic() + 1.2))
-    while not asking.done():
-        await asyncio.sleep(0.05)
-        working.progressed(time.monotonic(), try_timeout_s=0.3)
-        if len(list(roster)) == 1:
-            roster.add(await start("good"))
-    with pytest.raises(DeadlinePassed):
-        await asking
-    assert asked == {"hangs": 1}
-    reply = await ask(balancer, deadline_s=time.monotonic() + 30)
-    assert reply.body == b'{"result": "good", "body": ""}'
-    await balancer.close()
+    async with balancing(tries=Tries(timeout_s=0.3)) as (balancer, roster):
+        working = await start("hangs")
+        roster.add(working)
+        asking = asyncio.create_task(ask(balancer, deadline_s=time.monotonic() + 1.2))
+        while not asking.done():
+            await asyncio.sleep(0.05)
+            working.progressed(time.monotonic(), try_timeout_s=0.3)
+            if len(list(roster)) == 1:
+                roster.add(await start("good"))
+        with pytest.raises(DeadlinePassed):
+            await asking
+        assert asked == {"hangs": 1}
+        reply = await ask(balancer, deadline_s=time.monotonic() + 30)
+        assert reply.body == b'{"result": "good", "body": ""}'
 
 
 async def test_a_question_that_three_replicas_end_with_is_asked_of_no_fourth(
@@ -501,50 +502,42 @@ async def test_a_question_that_three_replicas_end_with_is_asked_of_no_fourth(
 
 
 async def test_replicas_of_others_that_break_off_blame_no_question(start: Start, asked: Counter[str]) -> None:
-    roster = Roster(RULES)
-    balancer = Balancer(roster, lambda loads, turn, rng: 0)
-    await balancer.open()
-    for behaviour in ("drops", "drops", "rubbish", "drops", "good"):
-        roster.add(await start(behaviour, registered=True))
-    assert (await ask(balancer, deadline_s=time.monotonic() + 30)).status == 200
-    assert asked.total() == 5
-    await balancer.close()
+    async with balancing(lambda loads, turn, rng: 0) as (balancer, roster):
+        for behaviour in ("drops", "drops", "rubbish", "drops", "good"):
+            roster.add(await start(behaviour, registered=True))
+        assert (await ask(balancer, deadline_s=time.monotonic() + 30)).status == 200
+        assert asked.total() == 5
 
 
 async def test_questions_that_two_replicas_ended_with_meet_no_other_such_in_the_third(start: Start) -> None:
     """So one of them that ends it, too, takes no neighbour with it that would be blamed."""
-    roster, most = Roster(RULES), 0
-    balancer = Balancer(roster, lambda loads, turn, rng: 0)
-    await balancer.open()
-    for _ in range(2):
-        roster.add(await start("ends"))
-    third = await start("slow")
-    roster.add(third)
-    asking = [asyncio.create_task(ask(balancer, deadline_s=time.monotonic() + 30)) for _ in range(8)]
-    while not all(task.done() for task in asking):
-        most = max(most, third.outstanding)
-        await asyncio.sleep(0.002)
-    assert ({task.result().status for task in asking}, most) == ({200}, 1)
-    await third.suspects.acquire()
-    with pytest.raises(DeadlinePassed):
-        await ask(balancer, deadline_s=time.monotonic() + 0.2)
-    await balancer.close()
+    most = 0
+    async with balancing(lambda loads, turn, rng: 0) as (balancer, roster):
+        for _ in range(2):
+            roster.add(await start("ends"))
+        third = await start("slow")
+        roster.add(third)
+        asking = [asyncio.create_task(ask(balancer, deadline_s=time.monotonic() + 30)) for _ in range(8)]
+        while not all(task.done() for task in asking):
+            most = max(most, third.outstanding)
+            await asyncio.sleep(0.002)
+        assert ({task.result().status for task in asking}, most) == ({200}, 1)
+        await third.suspects.acquire()
+        with pytest.raises(DeadlinePassed):
+            await ask(balancer, deadline_s=time.monotonic() + 0.2)
 
 
 async def test_what_an_unregistered_replica_works_at_may_take_until_its_deadline(
     start: Start, asked: Counter[str]
 ) -> None:
-    roster = Roster(RULES)
-    balancer = Balancer(roster, round_robin, tries=Tries(timeout_s=0.3))
-    await balancer.open()
-    leaving = await start("hangs", registered=True)
-    roster.add(leaving)
-    asking = asyncio.create_task(ask(balancer, deadline_s=time.monotonic() + 1.0))
-    while not leaving.outstanding:
-        await asyncio.sleep(0.01)
-    roster.add(await start("good"))
-    balancer.unregister(leaving)
-    with pytest.raises(DeadlinePassed):
-        await asking
-    assert asked == {"hangs": 1}
-    await balancer.close()
+    async with balancing(tries=Tries(timeout_s=0.3)) as (balancer, roster):
+        leaving = await start("hangs", registered=True)
+        roster.add(leaving)
+        asking = asyncio.create_task(ask(balancer, deadline_s=time.monotonic() + 1.0))
+        while not leaving.outstanding:
+            await asyncio.sleep(0.01)
+        roster.add(await start("good"))
+        balancer.unregister(leaving)
+        with pytest.raises(DeadlinePassed):
+            await asking
+        assert asked == {"hangs": 1}
