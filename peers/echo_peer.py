@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from peers.common import PeerSettings, say_ready, wire
-from servers.rag.stub import Stub
+from servers.rag.fakes import Stub
 
 __all__ = ["serve"]
 

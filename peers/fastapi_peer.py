@@ -7,8 +7,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from peers.common import PeerSettings, ask, say_ready, wire
-from servers.api import Question
 from servers.engine import load_pipeline
+from servers.http.wire import Question
 
 __all__ = ["serve"]
 

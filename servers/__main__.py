@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
 
-from servers import logs, serve, tracing
-from servers.api import Design
 from servers.engine import EngineDied
-from servers.fleet import FleetError
+from servers.fleet.processes import FleetError
+from servers.http import serve
+from servers.http.app import Design
 from servers.rag.models import ModelError
 from servers.settings import Settings, SettingsError, ignored_variables, load
+from servers.telemetry import logs, tracing
 
 log = logging.getLogger(__name__)
 DESIGNS = ("baseline", "batched", "scaled")

@@ -13,13 +13,14 @@ from fastapi import FastAPI
 
 from policies.admission import Admission, Refused
 from policies.pace import Pace
-from servers import metrics
-from servers.api import Question, Served, State, add_rag_route
+from servers.engine.service import RagService
 from servers.errors import QueueFull, RequestError
-from servers.load import told_load
-from servers.service import RagService
+from servers.http.app import State, add_rag_route
+from servers.http.headers import told_load
+from servers.http.wire import Question, Served, served
 from servers.settings import Settings
 from servers.tasks import Background
+from servers.telemetry import metrics
 
 __all__ = ["SETTINGS", "Baseline", "create"]
 
@@ -70,7 +71,7 @@ class Baseline:
         if isinstance(answered, RequestError):
             raise answered
         self._pace.ran(work, time.monotonic() - started_s)
-        return self._rag.served(answered, queue_s=started_s - arrived_s, batch_size=1)
+        return served(answered, model=self._rag.model_name, queue_s=started_s - arrived_s, batch_size=1)
 
     async def _take_turn(self, work: int) -> float:
         """Wait for the lock. -> when it was ours. Who gives up is forgotten."""

@@ -13,11 +13,12 @@ from pydantic import Field
 
 from policies import batching
 from policies.admission import Admission
-from servers.api import Question, Served, State, add_rag_route
-from servers.batcher import Batcher
-from servers.load import told_load
+from servers.engine.service import RagService
+from servers.http.app import State, add_rag_route
+from servers.http.headers import told_load
+from servers.http.wire import Question, Served, served
+from servers.queueing.batcher import Batcher
 from servers.rag.pipeline import Answered, Ask
-from servers.service import RagService
 from servers.settings import Settings, chosen
 from servers.tasks import Background
 
@@ -74,8 +75,12 @@ class Batched:
         """Wait for the batch that this question is in."""
         assert self._batcher is not None, "routes are closed until start() has returned"
         done = await self._batcher.submit(self._rag.check(question), deadline_s=deadline_s)
-        return self._rag.served(
-            done.result, queue_s=done.queue_s, batch_size=done.batch_size, close_reason=done.close_reason
+        return served(
+            done.result,
+            model=self._rag.model_name,
+            queue_s=done.queue_s,
+            batch_size=done.batch_size,
+            close_reason=done.close_reason,
         )
 
     async def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong with a request, with the status and the public text of each. Raised anywhere, answered in api.py.
+"""What can go wrong with a request, with the status and the public text of each. Raised anywhere, answered in app.py.
 
     RequestError
     |-- BadRequest        422  the request asks for something that this server does not offer
@@ -12,7 +12,7 @@
     |-- DeadlinePassed    504  the answer did not come in time
     `-- ClientGone        499  nobody is there to read the answer (never seen by a client, only by the metrics)
 
-A body over the limit (413) is refused by `envelope.py` before any of this runs; any other exception is a bug (500).
+A body over the limit (413) is refused by `middleware.py` before any of this runs; any other exception is a bug (500).
 """
 
 __all__ = [

@@ -1,8 +1,9 @@
 """Design 3, scaled: a load balancer and an autoscaler over N `batched` replicas, in one command.
 
-This process holds no model. It starts ordinary `batched` servers as children (`fleet.py`), passes each request to one
-of them and to another if that fails (`balancer.py`), replaces those that hang (`heartbeat.py`), and every half second
-asks a policy how many there should be (`autoscaler.py`, `policies/scaling.py`).
+This process holds no model. It starts ordinary `batched` servers as children (`fleet/processes.py`), passes each
+request to one of them and to another if that fails (`fleet/balancer.py`), replaces those that hang
+(`fleet/heartbeat.py`), and every half second asks a policy how many there should be (`fleet/autoscaler.py`,
+`policies/scaling.py`).
 """
 
 import asyncio
@@ -18,20 +19,19 @@ from pydantic import Field
 
 from policies import routing, scaling
 from policies.health import HealthRules
-from servers import admin
-from servers.api import State
-from servers.autoscaler import Autoscaler
-from servers.balancer import Balancer, Tries
 from servers.batched import BatchedSettings
-from servers.fleet import Fleet, Start
-from servers.gpus import visible_gpus
-from servers.heartbeat import Heartbeat
-from servers.keys import KEY_PATTERN
-from servers.proxy import add_proxy_route
+from servers.fleet import routes
+from servers.fleet.autoscaler import Autoscaler
+from servers.fleet.balancer import Balancer, Tries
+from servers.fleet.heartbeat import Heartbeat
+from servers.fleet.metrics import ReplicaMetrics
+from servers.fleet.placement import visible_gpus
+from servers.fleet.processes import Fleet, Start
+from servers.fleet.replica import Roster
+from servers.fleet.routes import add_proxy_route
+from servers.http.app import State
 from servers.rag.build import check_names
-from servers.replica import Roster
-from servers.replica_metrics import ReplicaMetrics
-from servers.settings import ENV_PREFIX, HostList, chosen, flags
+from servers.settings import ENV_PREFIX, KEY_PATTERN, HostList, chosen, flags
 from servers.tasks import Background
 
 __all__ = ["SETTINGS", "Scaled", "ScaledSettings", "create", "replica_start"]
@@ -140,7 +140,7 @@ class Scaled:
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag` by proxy, and the routes about replicas and their number."""
         settings = self._settings
-        admin.add_routes(
+        routes.add_routes(
             app,
             self._roster,
             self._balancer,
@@ -154,7 +154,7 @@ class Scaled:
 
         @app.get("/scaling")
         async def decisions(request: Request) -> dict[str, Any]:
-            admin.may_look(request)
+            routes.may_look(request)
             return self._autoscaler.describe()
 
     async def _learn(self) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from prometheus_client.metrics import MetricWrapperBase
 
-from servers import metrics
 from servers.scaled import ScaledSettings
+from servers.telemetry import metrics
 
 DOCS = Path(__file__).parents[1] / "docs"
 OPERATING = (DOCS / "operating.md").read_text()

@@ -1,4 +1,4 @@
-"""A server in virtual time: a bounded queue, a batch policy, one pipeline. What `servers/batcher.py` does.
+"""A server in virtual time: a bounded queue, a batch policy, one pipeline. What `servers/queueing/batcher.py` does.
 
 The baseline is the same with batches of one and no bound.
 """

@@ -61,7 +61,7 @@ def build(settings: Settings) -> Pipeline:
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
-    from servers.rag.vectors import cached_vectors, default_cache  # noqa: PLC0415
+    from servers.rag.corpus.vectors import cached_vectors, default_cache  # noqa: PLC0415
 
     disable_progress_bar()
     chosen = profile(settings.profile)

@@ -90,7 +90,7 @@ PROFILES = {
         embedder_config=_E5_CONFIG,
         generator_config=_QWEN_1_5B_CONFIG,
     ),
-    "stub": Profile("stub", "", "", prompt="short"),  # servers/rag/stub.py
+    "stub": Profile("stub", "", "", prompt="short"),  # servers/rag/fakes.py
 }
 
 

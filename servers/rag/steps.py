@@ -1,6 +1,6 @@
 """Reports that a run makes progress: each step when it has ended, and beforehand one that may take long.
 
-Decides nothing: whether the engine hangs is `servers/progress.py`.
+Decides nothing: whether the engine hangs is `servers/engine/progress.py`.
 """
 
 import time

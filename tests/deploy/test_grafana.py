@@ -1,4 +1,4 @@
-"""deploy/grafana against servers/metrics.py and the recording rules: no panel asks for what nobody tells."""
+"""deploy/grafana against servers/telemetry/metrics.py and the recording rules: no panel asks for what nobody tells."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-from servers import metrics
+from servers.telemetry import metrics
 from tests.deploy.test_prometheus import promtool
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

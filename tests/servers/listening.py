@@ -9,7 +9,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from servers.guarded import GuardedProtocol, guarded
+from servers.http.client_limits import GuardedProtocol, guarded
 
 DEADLINE_S = 30.0
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from servers.api import Question
 from servers.baseline import Baseline
+from servers.http.wire import Question
 from servers.settings import Settings
 from tests import virtual
 

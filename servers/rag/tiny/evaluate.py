@@ -16,9 +16,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from servers.rag import facts
+from servers.rag.corpus import facts
+from servers.rag.corpus.lexicon import UNKNOWN
 from servers.rag.prompts import short
-from servers.rag.tiny.lexicon import UNKNOWN
 
 HERE = Path(__file__).parent
 EMBEDDER, READER = HERE / "embedder", HERE / "reader"

@@ -8,8 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from servers.rag.facts import NAME_WORDS, RELATIONS, Fact, animals, ask, is_held_out, pick, shuffle, state
-from servers.rag.tiny.lexicon import UNKNOWN
+from servers.rag.corpus.facts import (
+    NAME_WORDS,
+    RELATIONS,
+    Fact,
+    animals,
+    ask,
+    is_held_out,
+    pick,
+    shuffle,
+    state,
+)
+from servers.rag.corpus.lexicon import UNKNOWN
 
 
 def crowd(rng: Random, kind: str, count: int, *, words: tuple[int, int]) -> list[str]:

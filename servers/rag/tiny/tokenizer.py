@@ -14,8 +14,8 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import Unigram
 from transformers import PreTrainedTokenizerFast
 
-from servers.rag.facts import ANIMALS, RELATIONS
-from servers.rag.tiny import lexicon
+from servers.rag.corpus import lexicon
+from servers.rag.corpus.facts import ANIMALS, RELATIONS
 
 PAD, UNK, EOS = "<pad>", "<unk>", "<eos>"
 SPACE = "\u2581"  # what Metaspace writes at the start of a word

@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Static
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-from servers.rag.facts import Fact, animals, ask
+from servers.rag.corpus.facts import Fact, animals, ask
 from servers.rag.tiny.samples import biography, crowd
 from servers.rag.tiny.tokenizer import UNK, embedder_tokenizer
 

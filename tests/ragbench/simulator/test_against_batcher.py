@@ -8,8 +8,8 @@ import pytest
 from policies.admission import Admission
 from policies.batching import LateBinding, SizeOrAge
 from ragbench.simulator.run import run
-from servers.batcher import Batcher
 from servers.errors import QueueFull
+from servers.queueing.batcher import Batcher
 from tests import virtual
 from tests.ragbench.simulator.known import BATCHED, line, requests
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from servers.rag.corpus.facts import facts
 from servers.rag.embedding import DummyEncoder, Embedder, SentenceEncoder
-from servers.rag.facts import facts
 from servers.rag.models import PROFILES, TINY
 
 TEXTS = ("first text", "second, a longer text")

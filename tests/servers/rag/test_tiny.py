@@ -8,9 +8,9 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from servers.rag import facts
+from servers.rag.corpus import facts, lexicon
 from servers.rag.prompts import short
-from servers.rag.tiny import evaluate, lexicon
+from servers.rag.tiny import evaluate
 from servers.rag.tiny.samples import biography, crowd, lesson
 from servers.rag.tiny.tokenizer import embedder_tokenizer, reader_tokenizer
 from servers.rag.tiny.train_reader import encode

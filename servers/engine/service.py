@@ -1,0 +1,156 @@
+"""The pipeline as a design uses it: loaded and run by the engine, questions checked. Knows no wire."""
+
+import asyncio
+import logging
+import platform
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from servers.engine import Engine, Loaded, Outcome
+from servers.engine.isolation import trial_question
+from servers.engine.process import EngineProcess
+from servers.engine.thread import EngineThread
+from servers.errors import BadRequest, RequestError, UpstreamBusy
+from servers.rag.build import check_names
+from servers.rag.models import ModelError
+from servers.rag.pipeline import Answered, Ask
+from servers.settings import Settings
+from servers.tasks import Background
+from servers.telemetry import metrics
+
+__all__ = ["RagService"]
+
+ENGINES: dict[str, Callable[[], Engine]] = {"thread": EngineThread, "process": EngineProcess}
+log = logging.getLogger(__name__)
+_MOST_PAUSE_S = 30  # between two tries of the warm-up, whatever the model server asks for
+_VERSIONS = ("torch", "transformers", "sentence-transformers", "numpy", "fastapi", "uvicorn")
+
+
+class Asked(Protocol):
+    """A question as it came."""
+
+    query: str
+    k: int
+    max_new_tokens: int | None
+
+
+class RagService:
+    """One pipeline on one engine. Raises ValueError on a name that is in none of the tables."""
+
+    def __init__(self, settings: Settings) -> None:
+        check_names(settings)
+        self._settings = settings
+        self._engine: Engine = ENGINES[settings.engine]()
+        self._about: Loaded | None = None
+
+    async def start(self, background: Background, *, batch_sizes: Sequence[int]) -> None:
+        """Load, then run once with each batch size. Raises ModelError."""
+        self._about = await self._engine.load(self._settings, background)
+        warm = trial_question(self._settings.max_new_tokens)
+        for size in batch_sizes:
+            await self._warm_up([warm] * size)
+        background.keep(self._watch(), name="hang watch")
+
+    async def _warm_up(self, asks: Sequence[Ask]) -> None:
+        """Run them; where a model server is busy, again when it wants us to. Raises ModelError."""
+        while True:
+            answers = await self.run(asks)
+            error = next((answer for answer in answers if isinstance(answer, RequestError)), None)
+            if error is None:
+                return
+            if not isinstance(error, UpstreamBusy):
+                raise ModelError(f"the warm-up failed: {error}")
+            pause_s = min(error.retry_after_s or 1, _MOST_PAUSE_S)
+            log.warning("the model server is busy (%s): the warm-up goes on in %d s", error, pause_s)
+            await asyncio.sleep(pause_s)
+
+    def hangs(self) -> bool:
+        """Whether the engine has work and makes no progress."""
+        return self._engine.progress.hangs(time.monotonic())
+
+    async def _watch(self) -> None:
+        """Log and count each hang once."""
+        was_hung = False
+        every_s = self._settings.time_limits.hang_s / 4
+        while True:
+            slept_s = time.monotonic()
+            await asyncio.sleep(every_s)
+            if time.monotonic() - slept_s > 2 * every_s:
+                continue  # this process stood still, too, and has not heard yet what the engine says
+            is_hung = self.hangs()
+            if is_hung and not was_hung:
+                metrics.HANGS.inc()
+                stalled_s = self._engine.progress.stalled_s(time.monotonic())
+                log.critical("the engine hangs: no step has ended for %.1f s; /ready says no", stalled_s)
+            elif was_hung and not is_hung:
+                log.warning("the engine goes on; /ready says yes")
+            was_hung = is_hung
+
+    async def stop(self) -> None:
+        """Release the engine without waiting for what still runs on it."""
+        await self._engine.stop()
+
+    def check(self, question: Asked) -> Ask:
+        """The question with its defaults filled in. Raises BadRequest, naming the field, where a limit is passed."""
+        most = min(self._settings.max_k, self._loaded.corpus_size)
+        if question.k > most:
+            raise BadRequest(f"k: must be <= {most}, got {question.k}")
+        limit = self._settings.max_new_tokens
+        tokens = limit if question.max_new_tokens is None else question.max_new_tokens
+        if tokens > limit:
+            raise BadRequest(f"max_new_tokens: must be <= {limit}, got {tokens}")
+        return Ask(question.query, question.k, tokens)
+
+    def tokens(self, ask: Ask) -> int:
+        """About how long its prompt and its answer are: four letters a token is near enough, to sort and to admit."""
+        loaded = self._loaded
+        letters = len(ask.query) + ask.k * loaded.document_chars
+        tokens = 1 + letters // 4 + ask.max_new_tokens
+        return tokens if loaded.positions is None else min(tokens, loaded.positions)
+
+    def work(self, ask: Ask) -> int:
+        """How many usual questions it stands for, at least one."""
+        return max(1, self.tokens(ask) // self.tokens(trial_question(self._settings.max_new_tokens)))
+
+    @property
+    def joins(self) -> bool:
+        """Whether questions may enter the pipeline while others are in it."""
+        return self._loaded.joins
+
+    def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Outcome]]:
+        """What became of each, in order; the run is under way, or next, when this returns."""
+        running = self._engine.run(asks)
+        running.add_done_callback(_observe)
+        return running
+
+    def drop(self, run: asyncio.Future[Sequence[Outcome]], place: int) -> None:
+        """Nobody waits for the answer at that place of a run any more."""
+        self._engine.drop(run, place)
+
+    @property
+    def model_name(self) -> str:
+        """Of what generates."""
+        return self._loaded.model_name
+
+    def info(self) -> dict[str, Any]:
+        """Versions, and, once loaded, device, models and corpus."""
+        versions = {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}}
+        return {"versions": versions, **(self._about.info if self._about else {})}
+
+    @property
+    def _loaded(self) -> Loaded:
+        assert self._about is not None, "routes are closed until start() has returned"
+        return self._about
+
+
+def _observe(running: asyncio.Future[Sequence[Outcome]]) -> None:
+    if running.cancelled() or running.exception() is not None:
+        return
+    outcomes = running.result()
+    for error in (each for each in outcomes if isinstance(each, RequestError)):
+        metrics.FAILED_QUESTIONS.labels(type(error).__name__).inc()
+    answered = next((each for each in outcomes if isinstance(each, Answered)), None)
+    for stage, seconds in () if answered is None else answered.stage_s.items():
+        metrics.STAGE_SECONDS.labels(stage).observe(seconds)

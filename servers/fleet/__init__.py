@@ -1,0 +1,1 @@
+"""Many replicas and the balancer before them. Knows no model."""

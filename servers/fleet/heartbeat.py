@@ -1,0 +1,86 @@
+"""Asks every replica now and then whether it is ready: one that is alive and does not answer hangs. Ends none."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from servers.fleet.balancer import Balancer
+from servers.fleet.replica import Replica, Roster
+from servers.telemetry import metrics
+
+__all__ = ["Heartbeat"]
+
+log = logging.getLogger(__name__)
+_LATE = 1.5  # times what an answer may take: longer, and we were not there to hear it
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """`GET /ready` every `every_s`, answered within as much; after `misses` in a row a replica hangs.
+
+    One that has answered a question meanwhile is not asked: it is well, however long its queue is. Either is a sign of
+    progress, and gives the tries at it more time. One that drains is watched too: it holds requests.
+
+    With the second miss it gets no more requests. When it hangs, those it has are asked of others; our own is ended and
+    replaced (`Fleet`), and a registered one is dead until it answers again.
+    """
+
+    roster: Roster
+    balancer: Balancer
+    every_s: float = 1.0
+    misses: int = 3
+    clock: Callable[[], float] = time.monotonic
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            started_s = asyncio.get_running_loop().time()
+            try:
+                await self.once()
+            except* Exception:
+                log.exception("a heartbeat failed; the next one is tried all the same")
+            await asyncio.sleep(max(0.0, started_s + self.every_s - asyncio.get_running_loop().time()))
+
+    async def once(self) -> None:
+        """Ask each of them, all at once."""
+        async with asyncio.TaskGroup() as beats:
+            for replica in self.roster:
+                if replica.is_ending:
+                    continue
+                if replica.state in ("ready", "draining") or (replica.registered and replica.state == "dead"):
+                    beats.create_task(self._beat(replica))
+
+    async def _beat(self, replica: Replica) -> None:
+        asked_s = self.clock()
+        if replica.state != "dead" and asked_s - replica.heard_s < self.every_s:
+            self._is_well(replica)
+            return
+        is_ready = await self.balancer.is_ready(replica.url, timeout_s=self.every_s)
+        if is_ready is None or (not is_ready and self.clock() - asked_s > _LATE * self.every_s):
+            return  # it is we who are short of descriptors, or of time
+        if replica.state == "dead" and replica.registered and is_ready:
+            replica.fault, replica.missed = None, 0
+            self.roster.move(replica, "ready")
+        if replica.state == "dead":
+            return
+        if is_ready or replica.heard_s > asked_s:
+            self._is_well(replica)
+            return
+        replica.missed += 1
+        self.balancer.failed(
+            replica, is_unreachable=False, is_silent=True, reason=f"{replica.missed} heartbeats missed"
+        )
+        if replica.missed < self.misses:
+            return
+        log.warning("replica %s hangs: %d heartbeats missed", replica.name, replica.missed)
+        metrics.EJECTIONS.labels("hung").inc()
+        replica.fault = "hung"
+        if not replica.registered:
+            replica.stop.set()
+        self.roster.move(replica, "dead")
+
+    def _is_well(self, replica: Replica) -> None:
+        replica.missed = 0
+        replica.progressed(self.clock(), try_timeout_s=self.balancer.tries.timeout_s)

@@ -1,0 +1,272 @@
+"""Replica processes: start, ready line, watch, drain, stop. Decides neither how many there are nor who gets what."""
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from servers import exits
+from servers.addresses import Address, NoPort, free_port, reachable
+from servers.fleet.child import end, end_of_output, is_ready_line_said, status_of, within
+from servers.fleet.placement import VISIBLE, least_used
+from servers.fleet.replica import Replica, Roster
+from servers.settings import ENV_PREFIX
+from servers.tasks import Background, unless
+from servers.telemetry import metrics
+
+__all__ = ["Fleet", "FleetError", "Start"]
+
+log = logging.getLogger(__name__)
+_MAX_BACKOFF_S = 30.0
+_UNREADY = "before it was ready; its log says why"
+_HANG_S = 30.0  # the same of one that hangs, which takes a while to be seen
+_SHORT_LIFE_S = 2.0  # a crash loop, rather than a crash
+
+
+class FleetError(RuntimeError):
+    """Replicas do not come up; the message says how the last one ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How replicas are started: `command --port N`, on the free ports from `base_port` up.
+
+    `gpus` are shared out among them; `environment` is added to theirs, and is for secrets, which a command line would
+    show; with `log_dir` each has its own log there; `first` are further arguments of the first one. One that is drained
+    while the fleet goes on is given `longest_s`, in which any request ends; at the end of the fleet, `drain_s`.
+    """
+
+    command: Sequence[str]
+    host: str
+    base_port: int
+    ready_timeout_s: float
+    drain_s: float
+    gpus: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    log_dir: Path | None = None
+    first: Sequence[str] = ()
+    longest_s: float = 60.0
+
+
+class Fleet:
+    """Keeps replicas running, each in a process group of its own.
+
+    A replica holds the other end of a pipe on its stdin, so that it stops even if this process is killed.
+    """
+
+    def __init__(self, roster: Roster, start: Start, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.starts: deque[tuple[float, float]] = deque(maxlen=256)  # when one got ready, and how long it took
+        self._roster = roster
+        self._start = start
+        self._clock = clock
+        self._background: Background | None = None
+        self._is_stopping = asyncio.Event()
+        self._lives: dict[Replica, asyncio.Task[None]] = {}
+        self._ports: dict[Replica, int] = {}
+        self._begun = 0
+        self._failures = 0
+        self._last_failure = ""
+        self._next_start_s = 0.0
+
+    def open(self, background: Background) -> None:
+        """Have the replicas' tasks belong to `background`. Comes first."""
+        self._background = background
+
+    async def start(self, count: int) -> None:
+        """Start `count` replicas and wait until they are ready. Raises FleetError after as many failures in a row."""
+        self.resize(count)
+        while len(self._roster.own("ready")) < count:
+            if self._failures >= max(2, count):
+                raise FleetError(f"{self._failures} replicas failed to start; the last one: {self._last_failure}")
+            self._roster.changed.clear()
+            self.resize(count, patient=False)
+            await self._roster.changed.wait()
+
+    def resize(self, count: int, *, patient: bool = True) -> bool:
+        """Start or drain replicas until `count` are ready or starting. -> whether that was anything to do.
+
+        Replicas that keep dying are started ever more slowly; not `patient` starts them at once all the same.
+        """
+        alive = self._roster.own("starting", "ready")
+        missing = count - len(alive) if not patient or self._clock() >= self._next_start_s else 0
+        for _ in range(missing):
+            self._begin()
+        dispensable = self._roster.own("starting")[::-1] + self._roster.own("ready")[::-1]
+        surplus = dispensable[: max(0, len(alive) - count)]
+        for replica in surplus:
+            replica.stop.set()
+            self._roster.move(replica, "draining")
+        return missing > 0 or bool(surplus)
+
+    async def stop(self) -> None:
+        """Stop every replica, at once and together; return when the last process is gone."""
+        self._is_stopping.set()
+        for replica in self._lives:
+            replica.stop.set()
+            self._roster.move(replica, "draining")
+        while self._lives:
+            await asyncio.wait(self._lives.values())
+
+    def _begin(self) -> None:
+        try:
+            port = free_port(self._start.host, self._start.base_port, taken=self._ports.values())
+        except NoPort as error:
+            raise FleetError(str(error)) from error
+        gpu = least_used(self._start.gpus, (replica.gpu for replica in self._ports))
+        replica = Replica(str(Address(reachable(self._start.host), port)), gpu=gpu)
+        self._roster.add(replica)
+        self._ports[replica] = port
+        further = self._start.first if self._begun == 0 else ()
+        self._begun += 1
+        assert self._background is not None, "open() comes first"
+        life = self._background.start(self._live(replica, port, further), name=f"replica {port}")
+        self._lives[replica] = life
+        life.add_done_callback(lambda _: self._lives.pop(replica, None))
+
+    async def _live(self, replica: Replica, port: int, further: Sequence[str]) -> None:
+        """From start to end of one process; whatever happens, it is stopped, reaped and taken off the roster."""
+        process: asyncio.subprocess.Process | None = None
+        how = "stopped"
+        try:
+            process = await self._spawn(replica, port, further)
+            how, problem = await self._watch(process, replica)
+            if how == "port_taken":
+                log.info("port %d was taken meanwhile; the next replica takes another", port)
+            elif problem is not None:
+                self._failed(f"replica on port {port} {problem}")
+            elif replica.fault is None:
+                await self._drained(replica)
+        except OSError as error:
+            how = "not_started"
+            self._failed(f"replica on port {port} could not be started: {error}")
+        except Exception:
+            how = "error"
+            log.exception("the replica on port %d cannot be looked after any more", port)
+            self._failed(f"replica on port {port} could not be looked after; the log says why")
+        finally:
+            replica.is_ending = True
+            if process is not None:
+                await end(process, 0.0 if replica.fault else self._start.drain_s)
+            metrics.REPLICA_ENDS.labels(replica.fault or how).inc()
+            log.info("replica on port %d is gone (%s)", port, replica.fault or how)
+            del self._ports[replica]
+            self._roster.move(replica, "dead")
+            self._roster.remove(replica)
+
+    async def _spawn(self, replica: Replica, port: int, further: Sequence[str]) -> asyncio.subprocess.Process:
+        with _log(self._start.log_dir, port) as output:
+            process = await asyncio.create_subprocess_exec(
+                *self._start.command,
+                *further,
+                *("--port", str(port), "--stop-with-parent"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=output,
+                start_new_session=True,
+                env={
+                    **_without_settings(os.environ),
+                    **self._start.environment,
+                    **({} if replica.gpu is None else {VISIBLE: replica.gpu}),
+                },
+            )
+        replica.pid = process.pid
+        return process
+
+    async def _drained(self, replica: Replica) -> None:
+        """Until it has answered what it holds, or the time for that is over, or it hangs."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._start.longest_s):
+                await unless(self._is_stopping, _either(replica.idle, replica.gone))
+        if self._is_stopping.is_set():
+            await within(replica.idle.wait(), self._start.drain_s)
+
+    async def _watch(self, process: asyncio.subprocess.Process, replica: Replica) -> tuple[str, str | None]:
+        """Wait for ready, then for the end of the process or of its use. -> how it ended, and what is wrong with that.
+
+        One that served for a while and dies is replaced at once; one that does not last is a failure to start.
+        """
+        begun_s = self._clock()
+        limit_s = self._start.ready_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                is_ready = await unless(replica.stop, is_ready_line_said(process))
+        except TimeoutError:
+            replica.fault = "not_ready"
+            return "not_ready", f"was not ready after {limit_s:g} s"
+        if is_ready is None:
+            return "stopped", None
+        if not is_ready:
+            status = await status_of(process)
+            is_taken = status == exits.PORT_TAKEN
+            return ("port_taken", None) if is_taken else ("not_started", f"ended with status {status} {_UNREADY}")
+        self._is_ready(replica, begun_s)
+        return await self._watch_ready(process, replica)
+
+    async def _watch_ready(self, process: asyncio.subprocess.Process, replica: Replica) -> tuple[str, str | None]:
+        ready_s = self._clock()
+        await unless(replica.stop, end_of_output(process))
+        lived_s = self._clock() - ready_s
+        is_short = lived_s < (_SHORT_LIFE_S if replica.fault is None else _HANG_S)
+        if not is_short:
+            self._failures = 0
+        if replica.stop.is_set():
+            is_loop = is_short and replica.fault is not None
+            return "stopped", f"{replica.fault} {lived_s:.0f} s after it was ready" if is_loop else None
+        self._roster.move(replica, "dead")
+        status = await status_of(process)
+        how, problem = "died", f"died with status {status}"
+        if status == exits.ENGINE_ENDED:
+            how, problem = "engine_ended", "ended because its engine did; its log says why"
+        if is_short:
+            return how, f"{problem} soon after it was ready"
+        log.warning("replica %s %s", replica.name, problem)
+        return how, None
+
+    def _is_ready(self, replica: Replica, begun_s: float) -> None:
+        now = self._clock()
+        self.starts.append((now, now - begun_s))
+        metrics.REPLICA_START_SECONDS.observe(now - begun_s)
+        replica.health.since_s = now
+        self._roster.move(replica, "draining" if replica.stop.is_set() else "ready")
+        log.info("replica %s (pid %s) is ready", replica.name, replica.pid)
+
+    def _failed(self, problem: str) -> None:
+        log.warning("%s", problem)
+        self._failures += 1
+        self._last_failure = problem
+        pause_s = 0.0 if self._failures == 1 else min(_MAX_BACKOFF_S, 0.25 * 2**self._failures)
+        self._next_start_s = self._clock() + pause_s
+        if pause_s:
+            log.warning("%d starts in a row have failed: the next one in %g s", self._failures, pause_s)
+
+
+async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
+    await unless(one, other.wait())
+
+
+def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment less our variables: a replica's settings are on its command line, all but the secrets."""
+    return {name: value for name, value in environment.items() if not name.startswith(ENV_PREFIX)}
+
+
+@contextmanager
+def _log(folder: Path | None, port: int) -> Iterator[IO[bytes] | None]:
+    """Where the replica on that port writes its log; None, with ours, where there is no place for it."""
+    if folder is None:
+        yield None
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / f"replica-{port}.log").open("ab")
+    except OSError as error:
+        log.warning("no log of its own for the replica on port %d: %s", port, error)
+        yield None
+        return
+    with file:
+        yield file

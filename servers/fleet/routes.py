@@ -1,0 +1,160 @@
+"""The routes about replicas: who there is, who would be next, and replicas that were started elsewhere."""
+
+import asyncio
+import logging
+import socket
+import time
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+
+from servers.addresses import Address, is_allowed, is_here, parsed
+from servers.errors import BadRequest, Forbidden
+from servers.fleet.balancer import Balancer
+from servers.fleet.replica import Replica, Roster
+from servers.fleet.reply import Reply
+from servers.http.app import State, add_handler
+from servers.http.auth import bears, is_local, is_trusted
+from servers.http.deduplication import Duplicates, of_request
+from servers.http.disconnect import or_hang_up
+from servers.http.headers import time_limit_s
+from servers.http.middleware import REQUEST_ID
+
+__all__ = ["add_proxy_route", "add_routes", "may_look"]
+
+log = logging.getLogger(__name__)
+_PASSED_ON = ("Content-Type", "traceparent", "tracestate")
+_REMEMBERED_BYTES = 65_536
+
+
+class Asked(BaseModel):
+    """The body of `/register` and `/unregister`: a base address, `http://host:port`."""
+
+    url: str
+
+
+def add_routes(
+    app: FastAPI,
+    roster: Roster,
+    balancer: Balancer,
+    *,
+    admin_token: str | None,
+    allow_hosts: str,
+    max_registered: int,
+) -> None:
+    """`GET /replicas`, `GET /assign`, `POST /register`, `POST /unregister`."""
+
+    @app.get("/replicas")
+    async def replicas(request: Request) -> dict[str, list[dict[str, Any]]]:
+        may_look(request)
+        return {"replicas": [replica.describe() for replica in roster]}
+
+    @app.get("/assign")
+    async def assign(request: Request) -> dict[str, str]:
+        may_look(request)
+        return {"backend": f"{balancer.choose().url}/rag"}
+
+    @app.post("/register")
+    async def register(asked: Asked, request: Request) -> dict[str, Any]:
+        authorise(request, admin_token)
+        address = parsed(asked.url)
+        if not is_allowed(address.host, allow_hosts):
+            raise BadRequest(f"url: {address.host} is not among the hosts of --allow-hosts: {allow_hosts}")
+        if address.port == request.scope["server"][1] and is_here(await _resolved(address)):
+            raise BadRequest("url: that is this balancer itself")
+        url = str(address)
+        _check_room(roster, address, None if admin_token is not None else max_registered)
+        if not await balancer.is_ready(url):
+            raise BadRequest(f"url: no server at {url} answers GET /ready with 200")
+        _check_room(roster, address, None if admin_token is not None else max_registered)  # others came meanwhile
+        replica = roster.find(url)
+        log.info("%s was registered", url, extra={"by": request.client.host if request.client else "nobody"})
+        if replica is None:
+            replica = Replica(url, registered=True, state="ready")
+            roster.add(replica)
+        elif replica.registered:
+            roster.move(replica, "ready")
+        return replica.describe()
+
+    @app.post("/unregister")
+    async def unregister(asked: Asked, request: Request) -> dict[str, Any]:
+        authorise(request, admin_token)
+        replica = roster.find(str(parsed(asked.url)))
+        if replica is None or not replica.registered:
+            raise BadRequest(f"url: {asked.url[:200]} was not registered here")
+        log.info("%s was unregistered", replica.url, extra={"by": request.client.host if request.client else "nobody"})
+        balancer.unregister(replica)
+        return replica.describe()
+
+
+def may_look(request: Request) -> None:
+    """Raise Forbidden off this machine unless the server has keys: then the envelope has seen one of them."""
+    if not is_trusted(request):
+        raise Forbidden("only from this machine, unless the server is started with RAG_API_KEY")
+
+
+def authorise(request: Request, admin_token: str | None) -> None:
+    """Raise Forbidden unless the request carries the token, or, where none is set, comes from this machine."""
+    if admin_token is not None:
+        if not bears(request.headers.get("Authorization", ""), [admin_token]):
+            raise Forbidden("a bearer token is needed here")
+    elif not is_local(request):
+        raise Forbidden("only from this machine, unless the server is started with RAG_ADMIN_TOKEN")
+
+
+def _check_room(roster: Roster, address: Address, most: int | None) -> None:
+    """Raise where it cannot be one more replica: for it is one already under another address, or there are enough."""
+    if roster.find(str(address)) is not None:
+        return
+    for replica in roster:
+        if parsed(replica.url).place == address.place:
+            raise BadRequest(f"url: that is the replica {replica.url}; all loopback addresses count as one host")
+    if most is not None and sum(replica.registered for replica in roster) >= most:
+        raise Forbidden(f"at most {most} replicas may be registered where no admin_token is set (max_registered)")
+
+
+async def _resolved(address: Address) -> set[str]:
+    """The IP addresses that it stands for now; none where nobody knows the name."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except OSError:
+        return set()
+    return {str(where[0]) for *_, where in found}
+
+
+def add_proxy_route(app: FastAPI, state: State, balancer: Balancer, *, request_timeout_s: float) -> None:
+    """The body goes through unread: the replica validates it. The request keeps its id and what is left of its time."""
+    state.passes_on = True
+    known: Duplicates[Reply] = Duplicates(size=_size, keep=_is_small_answer)
+
+    async def rag(request: Request) -> Response:
+        state.require_ready()
+        limit_s = time_limit_s(request.headers, request_timeout_s)
+        deadline_s = time.monotonic() + limit_s
+        body = await request.body()
+        headers = {REQUEST_ID: request.state.request_id}
+        headers |= {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        if REQUEST_ID in request.headers:
+            asking = known.once(
+                of_request(request.state.request_id, body),
+                lambda: balancer.forward(body, headers, deadline_s=deadline_s),
+            )
+        else:
+            asking = balancer.forward(body, headers, deadline_s=deadline_s)
+        reply = await or_hang_up(request, asking, timeout_s=limit_s)
+        if isinstance(reply.body, bytes):
+            return Response(reply.body, reply.status, reply.headers)
+        return StreamingResponse(reply.body, reply.status, reply.headers)
+
+    add_handler(app, state, rag)
+
+
+def _is_small_answer(reply: Reply) -> bool:
+    return reply.status == 200 and isinstance(reply.body, bytes) and len(reply.body) <= _REMEMBERED_BYTES
+
+
+def _size(reply: Reply) -> int:
+    body = len(reply.body) if isinstance(reply.body, bytes) else 0
+    return body + sum(map(len, reply.headers.values()))

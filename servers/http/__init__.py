@@ -1,0 +1,1 @@
+"""An exchange: bytes in, answer out. Knows no model and no replica."""

@@ -1,0 +1,235 @@
+"""Routes, headers, errors to statuses. Knows no design and runs no model."""
+
+import logging
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from servers.errors import SCOPE, QuestionFailed, RequestError, Unavailable, UpstreamFailed
+from servers.http.auth import host_check, is_trusted
+from servers.http.deduplication import Duplicates, of_request
+from servers.http.disconnect import or_hang_up
+from servers.http.headers import LOAD, time_limit_s
+from servers.http.middleware import REQUEST_ID, Envelope
+from servers.http.openapi import describe
+from servers.http.wire import Answer, Question, Served
+from servers.settings import Settings
+from servers.tasks import Background
+from servers.telemetry import metrics, tracing
+
+__all__ = [
+    "Design",
+    "Measured",
+    "State",
+    "add_handler",
+    "add_rag_route",
+    "create_app",
+]
+
+log = logging.getLogger(__name__)
+_TOLD_TO_ALL = ("design", "profile", "embedder", "generator", "versions")
+"""Of `GET /info`: settings and addresses are for this machine alone, or for who has a key."""
+_MODEL_BYTES = 600  # one pydantic model without its texts
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class State:
+    """Where a server is in its life; `serve.py` moves it on.
+
+    `load` tells a balancer how much there is to do, and `hangs` whether nothing comes of it; one that `passes_on`
+    requests has its replicas speak for themselves. `rag` answers `POST /rag`.
+    """
+
+    ready: bool = False
+    draining: bool = False
+    replica: str = ""
+    load: Callable[[], str] | None = None
+    hangs: Callable[[], bool] | None = None
+    passes_on: bool = False
+    rag: ASGIApp | None = None
+
+    def require_ready(self) -> None:
+        """Raise Unavailable unless requests may be served."""
+        if not self.ready:
+            raise Unavailable("the server is still loading", retry_after_s=1)
+        if self.draining:
+            raise Unavailable("the server is draining", retry_after_s=1)
+
+    def headers(self) -> dict[str, str]:
+        """What every answer about requests says of its server, refusals too."""
+        if self.passes_on:
+            return {}
+        headers = {"X-Replica": self.replica}
+        if self.load is not None:
+            try:
+                headers[LOAD] = self.load()
+            except Exception:
+                log.exception("the load could not be told; the answer goes out without it")
+        return headers
+
+
+class Design(Protocol):
+    """What a design module's `create(settings)` returns."""
+
+    async def start(self, background: Background) -> None:
+        """Load and warm up; the server is ready when this returns. Tasks that are to live on are `background`'s."""
+
+    async def stop(self) -> None:
+        """Release everything; no request is running any more."""
+
+    def info(self) -> dict[str, Any]:
+        """What is particular to this design, for `GET /info`."""
+
+    def mount(self, app: FastAPI, state: State) -> None:
+        """Add the design's routes."""
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A design whose `/metrics` is more than its own process's."""
+
+    async def exposition(self) -> str:
+        """The text of `GET /metrics`."""
+
+
+def create_app(name: str, settings: Settings, design: Design, state: State) -> ASGIApp:
+    """The application round a design: `/health`, `/ready`, `/info`, `/metrics`, the envelope and the error answers."""
+    app = FastAPI(title=f"ragbench {name}", redoc_url=None)
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/ready")
+    async def ready() -> dict[str, str]:
+        state.require_ready()
+        if state.hangs is not None and state.hangs():
+            raise Unavailable("the pipeline hangs", retry_after_s=1)
+        return {"status": "ready"}
+
+    @app.get("/info")
+    async def info(request: Request) -> dict[str, Any]:
+        told = {"design": name, "replica": state.replica, "settings": settings.public(), **design.info()}
+        return told if is_trusted(request) else {key: told[key] for key in _TOLD_TO_ALL if key in told}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def prometheus() -> Response:
+        text = await design.exposition() if isinstance(design, Measured) else generate_latest()
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+    design.mount(app, state)
+    describe(app, settings, question=Question, answer=Answer)
+    app.add_exception_handler(RequestError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    enveloped = Envelope(
+        app,
+        rag=state.rag,
+        max_body_bytes=settings.max_body_bytes,
+        describe=state.headers,
+        access_log=settings.access_log,
+        keys=settings.keys(),
+        checks=host_check(settings.host, settings.hosts),
+    )
+    return enveloped if settings.otlp_endpoint is None else tracing.Traced(enveloped)
+
+
+def add_handler(app: FastAPI, state: State, handler: Callable[[Request], Awaitable[Response]]) -> None:
+    """Have `handler` answer `POST /rag`, past FastAPI: its layers cost more than the rest of the exchange.
+
+    FastAPI has the route too, for other methods' 405; it is described in openapi.py.
+    """
+
+    async def rag(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        try:
+            response = await handler(request)
+        except RequestError as error:
+            response = await _answer_error(request, error)
+        except RequestValidationError as error:
+            response = await _answer_invalid(request, error)
+        except HTTPException as error:
+            response = JSONResponse({"detail": error.detail}, error.status_code)
+        await response(scope, receive, send)
+
+    state.rag = rag
+    app.router.routes.insert(0, Route("/rag", handler, methods=["POST"]))
+
+
+def add_rag_route(
+    app: FastAPI,
+    state: State,
+    answer: Callable[[Question, float], Coroutine[Any, Any, Served]],
+    *,
+    request_timeout_s: float,
+) -> None:
+    """`POST /rag`: validate, answer within the time limit, describe the stages in the headers.
+
+    `answer` is given the question and its deadline on the monotonic clock.
+    """
+    known: Duplicates[Served] = Duplicates(size=_size)
+
+    async def rag(request: Request) -> Response:
+        state.require_ready()
+        limit_s = time_limit_s(request.headers, request_timeout_s)
+        body = await request.body()
+        question = _question(body)
+        deadline_s = time.monotonic() + limit_s
+        if REQUEST_ID in request.headers:
+            answering = known.once(of_request(request.state.request_id, body), lambda: answer(question, deadline_s))
+        else:
+            answering = answer(question, deadline_s)
+        served = await or_hang_up(request, answering, timeout_s=limit_s)
+        metrics.QUEUE_WAIT.observe(served.stage_s.get("queue", 0.0))
+        tracing.stages(served.stage_s)
+        return Response(served.answer.model_dump_json(), media_type="application/json", headers=_described(served))
+
+    add_handler(app, state, rag)
+
+
+def _question(body: bytes) -> Question:
+    try:
+        return Question.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError([{**part, "loc": ("body", *part["loc"])} for part in error.errors()]) from None
+
+
+def _size(served: Served) -> int:
+    """What it takes in memory, in bytes: its texts, and the objects that hold them."""
+    answer = served.answer
+    texts = [answer.query, answer.result, *(text for one in answer.documents for text in (one.id, one.text))]
+    return _MODEL_BYTES * (2 + len(answer.documents)) + sum(map(sys.getsizeof, texts))
+
+
+def _described(served: Served) -> dict[str, str]:
+    timing = ", ".join(f"{stage};dur={seconds * 1000:.3f}" for stage, seconds in served.stage_s.items())
+    headers = {"Server-Timing": timing, "X-Batch-Size": str(served.batch_size)}
+    return headers | ({"X-Batch-Close": served.close_reason} if served.close_reason else {})
+
+
+async def _answer_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestError)
+    if isinstance(error, QuestionFailed | UpstreamFailed):
+        log.warning("a question failed: %s", error)
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    if error.scope is not None:
+        headers[SCOPE] = error.scope
+    return JSONResponse({"detail": str(error)}, status_code=error.status, headers=headers)
+
+
+async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
+    """FastAPI's own form, less the input: a client's megabyte is not sent back to it."""
+    assert isinstance(error, RequestValidationError)
+    detail = [{key: part[key] for key in ("loc", "msg", "type")} for part in error.errors()]
+    return JSONResponse({"detail": detail}, status_code=422)

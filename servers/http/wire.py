@@ -1,0 +1,90 @@
+"""What travels: the bodies of `POST /rag` and of its answers. Knows no route and no header."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from servers.rag.pipeline import Answered
+from servers.telemetry import metrics
+
+__all__ = ["Answer", "Document", "Question", "Served", "Usage", "served"]
+
+
+def _whole(number: object) -> object:
+    """JSON knows no integers: 2.0 is one, and "2" and true are not."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+Count = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
+
+
+class Question(BaseModel):
+    """The body of `POST /rag`."""
+
+    model_config = ConfigDict(strict=True)
+
+    query: str = Field(min_length=1, max_length=20_000, json_schema_extra={"pattern": r"\S"})
+    k: Count = 2
+    max_new_tokens: Count | None = None
+
+    @field_validator("query")
+    @classmethod
+    def _not_blank(cls, query: str) -> str:
+        if not query.strip():
+            raise ValueError("must not be blank")
+        return query
+
+
+class Document(BaseModel):
+    """One retrieved document; scores are comparable within one answer only."""
+
+    id: str
+    text: str
+    score: float
+
+
+class Usage(BaseModel):
+    """Tokens of the prompt (without padding) and of the answer (without the end token)."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Answer(BaseModel):
+    """The body of a 200."""
+
+    query: str
+    result: str
+    documents: list[Document]
+    model: str
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An answer with the seconds of each stage, for the headers."""
+
+    answer: Answer
+    stage_s: dict[str, float]
+    batch_size: int
+    close_reason: str | None = None
+
+
+def served(
+    answered: Answered, *, model: str, queue_s: float, batch_size: int, close_reason: str | None = None
+) -> Served:
+    """The answer as it goes out."""
+    documents = [Document(id=hit.id, text=hit.text, score=hit.score) for hit in answered.documents]
+    usage = _usage(answered.prompt_tokens, answered.completion_tokens)
+    answer = Answer(query=answered.query, result=answered.result, documents=documents, model=model, usage=usage)
+    return Served(answer, {"queue": queue_s, **answered.stage_s}, batch_size, close_reason)
+
+
+def _usage(prompt_tokens: int | None, completion_tokens: int | None) -> Usage | None:
+    """Counted; None where a model server does not say."""
+    if prompt_tokens is None or completion_tokens is None:
+        return None
+    metrics.TOKENS.labels("prompt").inc(prompt_tokens)
+    metrics.TOKENS.labels("completion").inc(completion_tokens)
+    return Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)

@@ -1,0 +1,1 @@
+"""Instruments that time what servers run. They serve nobody."""
