@@ -1,4 +1,4 @@
-"""The command line. Each command is a file in commands/; exit codes are decided there and here.
+"""The command line. Each command is a file in cli/; exit codes are decided there and here.
 
 0: done. 1: measured, but a service gave no usable answers, or a load was not sent as asked.
 2: the request makes no sense.
@@ -10,26 +10,26 @@ from collections.abc import Callable
 
 import typer
 
-from ragbench.commands.answers import answers
-from ragbench.commands.arrivals import arrivals
-from ragbench.commands.calibrate import calibrate
-from ragbench.commands.capacity import capacity
-from ragbench.commands.chaos import chaos
-from ragbench.commands.common import say
-from ragbench.commands.compare import compare
-from ragbench.commands.doctor import doctor
-from ragbench.commands.limit import limit
-from ragbench.commands.load import load
-from ragbench.commands.report import report, summarise
-from ragbench.commands.retrieval import retrieval
-from ragbench.commands.run import plan, run
-from ragbench.commands.simulate import simulate
-from ragbench.config import StudyError
-from ragbench.csv_table import RecordError
-from ragbench.interrupts import Interrupted, interruptible
+from ragbench.cli.answers import answers
+from ragbench.cli.arrivals import arrivals
+from ragbench.cli.calibrate import calibrate
+from ragbench.cli.capacity import capacity
+from ragbench.cli.chaos import chaos
+from ragbench.cli.common import say
+from ragbench.cli.compare import compare
+from ragbench.cli.doctor import doctor
+from ragbench.cli.limit import limit
+from ragbench.cli.load import load
+from ragbench.cli.report import report, summarise
+from ragbench.cli.retrieval import retrieval
+from ragbench.cli.run import plan, run
+from ragbench.cli.simulate import simulate
+from ragbench.files.csv_table import RecordError
+from ragbench.files.toml_tables import StudyError
+from ragbench.files.unwritten import line_of
+from ragbench.processes.interrupts import Interrupted, interruptible
+from ragbench.study.questions import QuestionsError
 from ragbench.terminal import tolerate
-from ragbench.unwritten import line_of
-from ragbench.workload import QuestionsError
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     run,

@@ -11,7 +11,7 @@ from statistics import median
 import numpy as np
 
 from policies.batching import POLICIES
-from ragbench.paths import StudyPaths
+from ragbench.results.paths import StudyPaths
 from ragbench.simulator.fitting import choose, fits
 from ragbench.simulator.run import run
 from ragbench.simulator.scenario import Scenario, schedule

@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from ragbench import launch
-from ragbench.family import family
+from ragbench.processes import launch
+from ragbench.processes.family import family
 
 CONNECTIONS = 50
 ATTACKS_RPS = 500

@@ -18,14 +18,14 @@ from matplotlib.figure import Figure  # noqa: E402
 from ragbench import plots  # noqa: E402
 from ragbench.calibration import figures as calibration  # noqa: E402
 from ragbench.calibration.report import load as load_calibration  # noqa: E402
-from ragbench.paths import RetrievalPaths, StudyPaths  # noqa: E402
-from ragbench.plots import retrieval  # noqa: E402
-from ragbench.plots.capacity import capacity  # noqa: E402
+from ragbench.capacity.figure import capacity  # noqa: E402
 from ragbench.plots.drawn import read_drawn  # noqa: E402
-from ragbench.plots.study import Study, load_study  # noqa: E402
-from ragbench.recompute import recompute  # noqa: E402
-from ragbench.records import read_manifests  # noqa: E402
+from ragbench.results.folder import Study, load_study  # noqa: E402
+from ragbench.results.paths import RetrievalPaths, StudyPaths  # noqa: E402
+from ragbench.results.records import read_manifests  # noqa: E402
+from ragbench.retrieval import plots as retrieval  # noqa: E402
 from ragbench.retrieval.results import load_results  # noqa: E402
+from ragbench.statistics.recompute import recompute  # noqa: E402
 
 SWEEP = {**plots.FIGURES, "capacity": capacity}
 ALONGSIDE = {"throughput": "overload"}  # drawn wherever the first one is, if the study has it

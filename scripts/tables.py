@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 import pandas as pd  # noqa: E402
 
-from ragbench.hardware import this_machine  # noqa: E402
+from ragbench.machine.hardware import this_machine  # noqa: E402
 
 TABLES = ("growth", "power", "coverage", "agreement", "capacity")
 

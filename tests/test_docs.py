@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ragbench.arrivals import ARRIVALS
-from ragbench.records import SCALING_COLUMNS
-from ragbench.verdicts import rules_table
+from ragbench.results.records import SCALING_COLUMNS
+from ragbench.statistics.verdicts import rules_table
+from ragbench.study.arrivals import ARRIVALS
 
 MEASURING = (Path(__file__).parents[1] / "docs" / "measuring.md").read_text()
 

@@ -107,12 +107,14 @@ def test_every_ragbench_command_exists() -> None:
 
 # Every command that the README's claims rest on, and the test that runs a short form of it from end to end.
 TRUSTED = {
-    "ragbench arrivals": "tests/ragbench/test_arrival_checks.py::test_the_command_prints_and_writes_the_table",
+    "ragbench arrivals": (
+        "tests/ragbench/calibration/test_arrival_checks.py::test_the_command_prints_and_writes_the_table"
+    ),
     "ragbench calibrate": "tests/ragbench/calibration/test_wire.py::test_the_command_runs_from_end_to_end",
-    "ragbench capacity": "tests/ragbench/test_capacity_run.py::test_the_known_capacity_is_found_from_end_to_end",
+    "ragbench capacity": "tests/ragbench/capacity/test_run.py::test_the_known_capacity_is_found_from_end_to_end",
     "ragbench simulate": "tests/ragbench/simulator/test_simulate_command.py::test_a_known_study_is_found_again",
     "ragbench chaos": "tests/ragbench/chaos/test_chaos_command.py::test_a_killed_replica_costs_no_request",
-    "ragbench doctor": "tests/ragbench/test_doctor.py::test_the_command_looks_at_this_machine",
+    "ragbench doctor": "tests/ragbench/machine/test_doctor.py::test_the_command_looks_at_this_machine",
     "python scripts/tables.py coverage": "tests/scripts/test_coverage_table.py::test_coverage_counts_what_is_shown",
     "python scripts/tables.py growth": "tests/scripts/test_growth_table.py::test_growth_finds_a_slow_replica",
     "python scripts/tables.py capacity": "tests/scripts/test_capacity_table.py::test_searches_find_what_is_known",

@@ -13,7 +13,7 @@ from ragbench.calibration.queues import Cell
 from ragbench.calibration.report import Calibration
 from ragbench.plots import keep
 from ragbench.plots.style import GREY, RC, log_axis, page, rate_axis
-from ragbench.verdicts import LATE_S
+from ragbench.statistics.verdicts import LATE_S
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73")
 _QUANTILES = {"p50": ":", "p95": "--", "p99": "-"}

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ragbench.arrivals import Span, parse_arrival
 from ragbench.calibration.queueing import mean_sojourn_s, p95_sojourn_s, service_times, sojourns
 from ragbench.calibration.trial import measured
-from ragbench.columns import WARM_UP_SHARE
-from ragbench.schedule import streams
+from ragbench.statistics.columns import WARM_UP_SHARE
+from ragbench.study.arrivals import Span, parse_arrival
+from ragbench.study.schedule import streams
 
 NAMES = {"deterministic": "M/D/1", "exponential": "M/M/1"}
 UTILISATIONS = (0.3, 0.6, 0.8)

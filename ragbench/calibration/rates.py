@@ -7,7 +7,7 @@ from itertools import takewhile
 import numpy as np
 
 from ragbench.calibration.trial import measured
-from ragbench.measure import Measurement
+from ragbench.measure.point import Measurement
 
 RISING_RPS = (1000.0, 1500.0, 2000.0, 3000.0, 4000.0, 6000.0, 8000.0, 12000.0)
 FIRST_RPS = 500.0

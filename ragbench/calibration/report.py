@@ -10,8 +10,8 @@ from ragbench.calibration import stall
 from ragbench.calibration.queues import MOST_OUTSIDE, OFF, Cell, worst
 from ragbench.calibration.rates import Sent, highest_clean_rps
 from ragbench.calibration.stall import Seen
-from ragbench.csv_table import read_dicts, write_table
-from ragbench.records import write_atomic
+from ragbench.files.csv_table import read_dicts, write_table
+from ragbench.results.records import write_atomic
 
 _T = TypeVar("_T", Sent, Cell, Seen)
 

@@ -17,7 +17,7 @@ from typing import Protocol
 import httptools
 
 from ragbench.calibration.queueing import service_times
-from ragbench.loop import loop_factory
+from ragbench.processes.loop import loop_factory
 
 SERVICES = ("null", "deterministic", "exponential", "batch")
 MOST_DRAWN = 100_000  # service times drawn beforehand; later requests take them from the start again

@@ -10,8 +10,8 @@ import numpy as np
 
 from ragbench.calibration.queueing import sojourns
 from ragbench.calibration.trial import measured
-from ragbench.columns import WARM_UP_SHARE
-from ragbench.measure import Measurement
+from ragbench.measure.point import Measurement
+from ragbench.statistics.columns import WARM_UP_SHARE
 
 RATE_RPS = 50.0
 SERVICE_S = 0.005

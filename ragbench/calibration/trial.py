@@ -5,12 +5,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ragbench.descriptors import allow_files
-from ragbench.launch import start
-from ragbench.measure import Measurement, measure
-from ragbench.points import Point, expand
-from ragbench.study_file import parse_study
-from ragbench.workload import Question, QuestionSet
+from ragbench.load.descriptors import allow_files
+from ragbench.measure.point import Measurement, measure
+from ragbench.processes.launch import start
+from ragbench.study.points import Point, expand
+from ragbench.study.questions import Question, QuestionSet
+from ragbench.study.study_file import parse_study
 
 _QUESTIONS = QuestionSet((Question("calibration", "Which animals can hover in the air?"),), sha256="none")
 _WARMUP_REQUESTS = 4

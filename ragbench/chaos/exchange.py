@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ragbench.records import Row
+from ragbench.results.records import Row
 
 Fate = Literal["answered", "rejected", "lost", "unsent"]
 

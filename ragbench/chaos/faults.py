@@ -16,7 +16,7 @@ import psutil
 from ragbench.chaos.fleet import Replica
 from ragbench.chaos.rubbish import rubbish
 from ragbench.chaos.stage import NoReplica, Stage
-from ragbench.launch import start
+from ragbench.processes.launch import start
 
 Fault = Callable[[Stage], Awaitable[None]]
 

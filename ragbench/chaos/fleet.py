@@ -13,10 +13,10 @@ from typing import Any
 import aiohttp
 import psutil
 
-from ragbench.body import MOST_TOLD, read_body
-from ragbench.family import family, still_running
-from ragbench.launch import HURRIED_GRACE_S, Server, hurried, start
-from ragbench.text_file import parse_told
+from ragbench.files.text_file import parse_told
+from ragbench.load.body import MOST_TOLD, read_body
+from ragbench.processes.family import family, still_running
+from ragbench.processes.launch import HURRIED_GRACE_S, Server, hurried, start
 
 READY_TIMEOUT_S = 120.0
 _GRACE_S = 15.0

@@ -21,11 +21,11 @@ from ragbench.chaos.scenarios import AFTER_CALM, LOG_FOLDER, Scenario
 from ragbench.chaos.stage import NoReplica, Stage, Terms, calm_s, repeated_s
 from ragbench.chaos.tally import Tally, fates, told
 from ragbench.chaos.witness import witness
-from ragbench.client import Clock
-from ragbench.launch import LaunchError
-from ragbench.load import Origin, Watcher, beside, fire, soon
-from ragbench.records import Row
-from ragbench.schedule import Request, Turns
+from ragbench.load.client import Clock
+from ragbench.load.fire import Origin, Watcher, beside, fire, soon
+from ragbench.processes.launch import LaunchError
+from ragbench.results.records import Row
+from ragbench.study.schedule import Request, Turns
 
 OnRow = Callable[[Row], None]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragbench.chaos.tally import Tally
-from ragbench.csv_table import write_table
-from ragbench.records import write_atomic
+from ragbench.files.csv_table import write_table
+from ragbench.results.records import write_atomic
 from ragbench.terminal import Table
 
 COLUMNS = (

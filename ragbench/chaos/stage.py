@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ragbench.arrivals import Span
 from ragbench.chaos.exchange import Exchange
 from ragbench.chaos.fleet import Fleet, Replica
 from ragbench.chaos.replacement import watch
 from ragbench.chaos.witness import Manner, witness
-from ragbench.client import Clock
-from ragbench.load import fire
-from ragbench.schedule import Request, Turns, make_schedule
-from ragbench.workload import Question
+from ragbench.load.client import Clock
+from ragbench.load.fire import fire
+from ragbench.study.arrivals import Span
+from ragbench.study.questions import Question
+from ragbench.study.schedule import Request, Turns, make_schedule
 
 _CALM_S = 10.0  # before the first fault, and between one and the next
 _LOOK_S = 0.05

@@ -1,6 +1,6 @@
 """The client of a scenario: asks, keeps what a count needs of each answer, tries again where nobody listens.
 
-How a question travels is client.py's business; when it is due is load.py's.
+How a question travels is client.py's business; when it is due is fire.py's.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from errno import ECONNREFUSED
 import numpy as np
 
 from ragbench.chaos.exchange import Exchange
-from ragbench.client import Answer, Client, Clock, Prepared, connect
-from ragbench.config import Workload
-from ragbench.records import Row
-from ragbench.schedule import Request
+from ragbench.load.client import Answer, Client, Clock, Prepared, connect
+from ragbench.results.records import Row
+from ragbench.study.schedule import Request
+from ragbench.study.study import Workload
 
 _REFUSED = os.strerror(ECONNREFUSED)
 _TRY_AGAIN_S = 0.05

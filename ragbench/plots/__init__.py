@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter
 
-from ragbench.paths import StudyPaths
+from ragbench.files.whole_file import refuse_link, write_whole
 from ragbench.plots.arrivals import arrivals
 from ragbench.plots.batches import batches
 from ragbench.plots.distribution import distribution
@@ -19,12 +19,12 @@ from ragbench.plots.latency import latency
 from ragbench.plots.overload import overload
 from ragbench.plots.replicas import replicas
 from ragbench.plots.stages import stages
-from ragbench.plots.study import Study, load_study
 from ragbench.plots.style import DPI, RC
 from ragbench.plots.throughput import throughput
 from ragbench.plots.users import users
+from ragbench.results.folder import Study, load_study
+from ragbench.results.paths import StudyPaths
 from ragbench.terminal import plain
-from ragbench.whole_file import refuse_link, write_whole
 
 __all__ = ["DPI", "FIGURES", "Study", "drawn_path", "keep", "load_study", "remove", "rendered", "save", "save_all"]
 

@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 
 from ragbench.plots.lines import MARKERS, Line, bound, left_out, one_each, runs, tint
 from ragbench.plots.marks import edge_crosses, hollow, mark_shares
-from ragbench.plots.study import Study, open_loop
+from ragbench.plots.ratios import Estimate, ratio
 from ragbench.plots.style import GREY, arrivals_told, finish, log_axis, named, panels, styled, wrapped
-from ragbench.ratios import Estimate, ratio
+from ragbench.results.folder import Study, open_loop
 
 COLUMN = "latency_p95_s"
 WIDTH = 0.5  # of a rate's place, over which its arrival processes are spread

@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 
 from ragbench.plots.lines import Line, lines
 from ragbench.plots.marks import draw_line, line_handles, mark_handles
-from ragbench.plots.study import Study, open_loop
 from ragbench.plots.style import arrivals_told, finish, log_axis, named, page, rate_axis, styled
+from ragbench.results.folder import Study, open_loop
 
 COLUMNS = ("batch_size", "throughput_rps", "latency_p95_s")
 SETTING = "max_batch_size"

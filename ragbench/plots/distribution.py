@@ -9,8 +9,8 @@ from matplotlib.ticker import FuncFormatter
 
 from ragbench.plots.lines import Line, left_out, one_each
 from ragbench.plots.marks import line_handles
-from ragbench.plots.study import Study, open_loop
 from ragbench.plots.style import GREY, arrivals_told, finish, log_axis, named, page, plain, styled
+from ragbench.results.folder import Study, open_loop
 
 PERCENTILES = {"p50": 0.5, "p90": 0.1, "p99": 0.01}
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle, StepPatch
 from numpy.typing import NDArray
 
-from ragbench.csv_table import read_frame, write_table
+from ragbench.files.csv_table import read_frame, write_table
 
 COLUMNS = ("panel", "title", "kind", "series", "vertex", "x", "y")
 MOST_VERTICES = 200  # of a series; of a longer one as many are kept, evenly spaced by number

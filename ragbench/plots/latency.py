@@ -4,8 +4,8 @@ from matplotlib.figure import Figure
 
 from ragbench.plots.lines import as_many_as_read, left_out
 from ragbench.plots.marks import draw_line, line_handles, mark_handles
-from ragbench.plots.study import Study, open_loop
 from ragbench.plots.style import arrivals_told, finish, log_axis, named, page, rate_axis, styled
+from ragbench.results.folder import Study, open_loop
 
 STATISTICS = ("latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from matplotlib.colors import to_rgb
 
-from ragbench.plots.study import Study
+from ragbench.results.folder import Study
 
 # Okabe and Ito's colour-blind-safe palette, less its pale yellow, and four more apart in lightness; markers differ too.
 DESIGN_COLOURS = {"baseline": "#0072B2", "batched": "#D55E00", "scaled": "#009E73"}

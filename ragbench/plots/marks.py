@@ -11,7 +11,7 @@ from matplotlib.text import Annotation
 
 from ragbench.plots.lines import Line, answered_share, bound, runs
 from ragbench.plots.style import GREY
-from ragbench.verdicts import RULES, UNANSWERED_SHARE
+from ragbench.statistics.verdicts import RULES, UNANSWERED_SHARE
 
 DUE_LOOKS: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 2)), "marker": "_", "markersize": 13}
 SEED_WIDTH = 0.8

@@ -9,9 +9,9 @@ from matplotlib.lines import Line2D
 
 from ragbench.plots.lines import Line, answered_share, left_out, one_each, runs
 from ragbench.plots.marks import draw_due, due_handle, hollow, mark_shares
-from ragbench.plots.study import Study, open_loop
 from ragbench.plots.style import GREY, arrivals_told, finish, named, panels, styled, wrapped
-from ragbench.verdicts import UNANSWERED_SHARE
+from ragbench.results.folder import Study, open_loop
+from ragbench.statistics.verdicts import UNANSWERED_SHARE
 
 OVERLOADED = ("failed", "failing", "saturated", "shedding")
 # Light to dark: told apart without colour.

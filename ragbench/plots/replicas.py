@@ -15,11 +15,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ragbench.arrivals import step_up_s
-from ragbench.in_flight import mean_in_flight
 from ragbench.plots.lines import Line, left_out, one_each, tint
-from ragbench.plots.study import Study, open_loop
 from ragbench.plots.style import GREY, arrivals_told, finish, page, styled
+from ragbench.results.folder import Study, open_loop
+from ragbench.statistics.in_flight import mean_in_flight
+from ragbench.study.arrivals import step_up_s
 
 STATES = {"ready": 0.0, "starting": 0.55, "draining": 0.85}
 HATCHES = {"ready": None, "starting": "////", "draining": "\\\\\\\\"}

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ragbench.plots.lines import left_out, one_each
-from ragbench.plots.study import Study, open_loop
 from ragbench.plots.style import arrivals_told, finish, named, panels, styled, wrapped
+from ragbench.results.folder import Study, open_loop
 
 STAGES = ("queue_s", "embed_s", "retrieve_s", "generate_s")
 # Light to dark in the order of a request, apart from every design's colour, told apart by lightness alone.

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from ragbench.plots.lines import SIMULATED
-from ragbench.plots.study import Study
+from ragbench.results.folder import Study
 
 DPI = 200
 # Of matplotlib's settings those that a user's file changes and that show; backends and windows are not ours.

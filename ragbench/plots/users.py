@@ -5,8 +5,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ragbench.plots.lines import as_many_as_read, left_out
 from ragbench.plots.marks import draw_line, line_handles, mark_handles
-from ragbench.plots.study import CLOSED, Study
 from ragbench.plots.style import finish, log_axis, named, page, plain, styled
+from ragbench.results.folder import CLOSED, Study
 
 COLUMNS = ("throughput_rps", "latency_p95_s")
 BLIND = "Each user asks again when answered, so a service that stalls is asked less: these latencies do not show it."

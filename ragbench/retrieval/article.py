@@ -5,11 +5,11 @@ from pathlib import Path
 
 from IPython.display import Image, Markdown, display
 
-from ragbench import notebook
-from ragbench.notebook import as_list, as_words
-from ragbench.paths import RetrievalPaths
-from ragbench.plots.retrieval import FIGURES, save_all
+from ragbench.report import notebook
+from ragbench.report.notebook import as_list, as_words
+from ragbench.results.paths import RetrievalPaths
 from ragbench.retrieval.findings import FINDINGS
+from ragbench.retrieval.plots import FIGURES, save_all
 from ragbench.retrieval.results import Results, load_results
 from ragbench.retrieval.roofline import read_rates
 from ragbench.retrieval.tables import by_grid

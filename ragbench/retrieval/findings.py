@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from ragbench.plots.retrieval.elbow import curves
-from ragbench.plots.retrieval.growth import growing
-from ragbench.plots.retrieval.looks import contenders
-from ragbench.plots.retrieval.recall import APPROXIMATE, data_sets
 from ragbench.retrieval.comparisons import BASE, at_largest_n, bend, most_measured, over_base, over_cpu, slope
+from ragbench.retrieval.plots.elbow import curves
+from ragbench.retrieval.plots.growth import growing
+from ragbench.retrieval.plots.looks import contenders
+from ragbench.retrieval.plots.recall import APPROXIMATE, data_sets
 from ragbench.retrieval.results import Results
 
 ENOUGH = 0.95  # the recall at which indexes are compared

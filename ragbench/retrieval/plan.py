@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from ragbench.config import StudyError
-from ragbench.paths import RetrievalPaths
+from ragbench.files.toml_tables import StudyError
+from ragbench.results.paths import RetrievalPaths
 from ragbench.retrieval.cells import Cell, cells_of
 from ragbench.retrieval.jobs import Job, jobs_of
 from ragbench.retrieval.rows import Row, read_rows

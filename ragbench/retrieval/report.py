@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ragbench.kernel import CHECKOUT
-from ragbench.paths import RetrievalPaths
-from ragbench.report import write_page
+from ragbench.report.kernel import CHECKOUT
+from ragbench.report.page import write_page
+from ragbench.results.paths import RetrievalPaths
 from ragbench.retrieval.results import load_results
 
 NOTEBOOK = CHECKOUT / "notebooks" / "retrieval.ipynb"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ragbench.paths import RetrievalPaths
-from ragbench.plots.study import locate, title_of
+from ragbench.results.folder import locate, title_of
+from ragbench.results.paths import RetrievalPaths
 from ragbench.retrieval.roofline import load_rates
 from ragbench.retrieval.rows import load_rows
 

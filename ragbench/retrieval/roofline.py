@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragbench.csv_table import RecordError, read_dicts, read_frame, write_table
+from ragbench.files.csv_table import RecordError, read_dicts, read_frame, write_table
 
 if TYPE_CHECKING:
     import pandas as pd

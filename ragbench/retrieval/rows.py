@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragbench.csv_table import read_dicts, read_frame, write_table
-from ragbench.records import RecordError
+from ragbench.files.csv_table import read_dicts, read_frame, write_table
+from ragbench.results.records import RecordError
 from ragbench.retrieval.cells import SETTINGS, TEXT_SETTINGS, Cell
 
 if TYPE_CHECKING:

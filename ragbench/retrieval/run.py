@@ -12,11 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ragbench.child import argv_of, hear
-from ragbench.config import StudyError
-from ragbench.measure import Surroundings, now_utc
-from ragbench.paths import RetrievalPaths
-from ragbench.records import copy_text, write_atomic, write_manifest
+from ragbench.files.toml_tables import StudyError
+from ragbench.files.unwritten import kept_elsewhere, naming
+from ragbench.files.whole_file import append_to
+from ragbench.measure.point import Surroundings, now_utc
+from ragbench.measure.sweep import locked
+from ragbench.processes.child import argv_of, hear
+from ragbench.results.paths import RetrievalPaths
+from ragbench.results.records import copy_text, write_atomic, write_manifest
 from ragbench.retrieval.cells import Cell
 from ragbench.retrieval.jobs import Job
 from ragbench.retrieval.messages import read_message
@@ -24,9 +27,6 @@ from ragbench.retrieval.plan import Plan
 from ragbench.retrieval.roofline import Rates, rates_csv
 from ragbench.retrieval.rows import Row, rows_csv
 from ragbench.retrieval.study import Study
-from ragbench.sweep import locked
-from ragbench.unwritten import kept_elsewhere, naming
-from ragbench.whole_file import append_to
 
 RATES_TIMEOUT_S = 600.0
 

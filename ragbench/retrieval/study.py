@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 
-from ragbench.config import at_least, command_mistakes, distinct, name_mistakes, positive, refuse
+from ragbench.study.study import at_least, command_mistakes, distinct, name_mistakes, positive, refuse
 
 METRICS = {"search": ("ip", "cosine", "l2", "l1"), "kmeans": ("l2", "cosine")}  # by task
 INDEXES = {  # -> the settings that concern it

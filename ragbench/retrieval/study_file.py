@@ -9,10 +9,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ragbench.config import StudyError, field_names
-from ragbench.retrieval.study import NEEDED, Grid, Study
-from ragbench.toml_tables import (
+from ragbench.files.toml_tables import (
     Reader,
+    StudyError,
     Table,
     build,
     number,
@@ -23,6 +22,8 @@ from ragbench.toml_tables import (
     unknown_keys,
     whole,
 )
+from ragbench.retrieval.study import NEEDED, Grid, Study
+from ragbench.study.study import field_names
 
 
 def load_study(path: Path) -> Study:

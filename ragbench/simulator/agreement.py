@@ -5,9 +5,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from ragbench.columns import Columns, Floats, Window
-from ragbench.csv_table import write_table
-from ragbench.records import Row
+from ragbench.files.csv_table import write_table
+from ragbench.results.records import Row
+from ragbench.statistics.columns import Columns, Floats, Window
 
 # Nearer to the most that a design was seen to answer, small errors of service time become large ones of latency.
 BELOW = 0.8

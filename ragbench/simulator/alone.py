@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ragbench.csv_table import read_dicts
+from ragbench.files.csv_table import read_dicts
 from ragbench.simulator.batches import STAGES, Batch, Moment
 from ragbench.simulator.service_times import FitError
 

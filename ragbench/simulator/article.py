@@ -7,11 +7,11 @@ import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from ragbench.notebook import as_words
-from ragbench.paths import SHIPPED_STUDIES, StudyPaths
-from ragbench.plots.study import locate
-from ragbench.plots.twin import timeline_figure
+from ragbench.report.notebook import as_words
+from ragbench.results.folder import locate
+from ragbench.results.paths import SHIPPED_STUDIES, StudyPaths
 from ragbench.simulator.agreement import COLUMNS, told
+from ragbench.simulator.figure import timeline_figure
 from ragbench.simulator.fitting import choose, fits
 from ragbench.simulator.replay import Replayed, replay
 from ragbench.simulator.scenario import read_scenario, tell, timeline

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ragbench.columns import Floats
-from ragbench.records import Row
+from ragbench.results.records import Row
+from ragbench.statistics.columns import Floats
 
 __all__ = ["IN_SHARE", "STAGES", "Batch", "Moment", "batches_of"]
 

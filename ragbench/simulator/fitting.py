@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ragbench.csv_table import RecordError
-from ragbench.mixing import code_of, machine_of
-from ragbench.paths import StudyPaths
-from ragbench.points import configuration_label
-from ragbench.records import Row, read_manifests, read_rows
+from ragbench.files.csv_table import RecordError
+from ragbench.machine.mixing import code_of, machine_of
+from ragbench.results.paths import StudyPaths
+from ragbench.results.records import Row, read_manifests, read_rows
 from ragbench.simulator.batches import Batch, batches_of
 from ragbench.simulator.designs import DESIGNS
 from ragbench.simulator.service_times import FitError, ServiceTimes
+from ragbench.study.points import configuration_label
 
 __all__ = ["Fits", "Fitted", "Manifest", "Measured", "choose", "fits"]
 

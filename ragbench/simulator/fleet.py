@@ -11,7 +11,7 @@ from policies.admission import smoothed
 from policies.routing import Load, RoutingPolicy
 from policies.scaling import Fleet as Snapshot
 from policies.scaling import ScalingPolicy
-from ragbench.records import ReplicaCount
+from ragbench.results.records import ReplicaCount
 from ragbench.simulator.heap import Heap
 from ragbench.simulator.servers import Server, Visit
 

@@ -5,9 +5,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ragbench.columns import Floats, Window
-from ragbench.paths import StudyPaths
-from ragbench.records import (
+from ragbench.results.paths import StudyPaths
+from ragbench.results.records import (
     ReplicaCount,
     Row,
     replicas_csv,
@@ -16,15 +15,16 @@ from ragbench.records import (
     write_atomic,
     write_manifest,
 )
-from ragbench.schedule import Request
+from ragbench.results.slo import Slo
 from ragbench.simulator.agreement import Agreement, Pair, agree, latencies
 from ragbench.simulator.batches import Batch
 from ragbench.simulator.fitting import Fitted, Manifest, Measured, fits
 from ragbench.simulator.run import run
 from ragbench.simulator.service_times import FitError, ServiceTimes
-from ragbench.slo import Slo
-from ragbench.stats import summarise
-from ragbench.workload import Question
+from ragbench.statistics.columns import Floats, Window
+from ragbench.statistics.summary import summarise
+from ragbench.study.questions import Question
+from ragbench.study.schedule import Request
 
 __all__ = ["Replayed", "replay", "simulated"]
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from ragbench.records import ReplicaCount, Row
-from ragbench.schedule import Request
+from ragbench.results.records import ReplicaCount, Row
 from ragbench.simulator.designs import DESIGNS, Settings
 from ragbench.simulator.fleet import Fleet
 from ragbench.simulator.heap import Heap
 from ragbench.simulator.servers import Visit
 from ragbench.simulator.service_times import ServiceTimes
+from ragbench.study.schedule import Request
 
 Act = Callable[[Any], None]  # something that happens to the design
 

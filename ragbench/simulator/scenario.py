@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from ragbench.arrivals import ArrivalError, Span, parse_arrival
-from ragbench.config import StudyError
-from ragbench.paths import SHIPPED_STUDIES
-from ragbench.records import ReplicaCount, Row
-from ragbench.schedule import Request
+from ragbench.files.text_file import read_text
+from ragbench.files.toml_tables import StudyError
+from ragbench.results.paths import SHIPPED_STUDIES
+from ragbench.results.records import ReplicaCount, Row
 from ragbench.simulator.designs import DESIGNS
 from ragbench.simulator.fleet import Fleet
 from ragbench.simulator.run import Act, run
 from ragbench.simulator.service_times import ServiceTimes
-from ragbench.text_file import read_text
-from ragbench.workload import Question
+from ragbench.study.arrivals import ArrivalError, Span, parse_arrival
+from ragbench.study.questions import Question
+from ragbench.study.schedule import Request
 
 _KEYS = ("title", "design", "arrival", "seed", "timeout_s", "phases", "kills", "settings")
 _ASKED = Question("scenario", "?")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ragbench.csv_table import write_table
-from ragbench.plots.twin import draw_timeline
-from ragbench.records import requests_csv, write_atomic
+from ragbench.files.csv_table import write_table
+from ragbench.results.records import requests_csv, write_atomic
+from ragbench.simulator.figure import draw_timeline
 from ragbench.simulator.scenario import Moment, Scenario, Told, timeline
 
 MOST_ROWS = 50_000  # in requests.csv; beyond it, every k-th request

@@ -13,8 +13,8 @@ from random import Random
 import numpy as np
 from scipy.optimize import nnls
 
-from ragbench.columns import Floats
 from ragbench.simulator.batches import IN_SHARE, Batch, Moment
+from ragbench.statistics.columns import Floats
 
 __all__ = ["Drawn", "FitError", "ServiceTimes"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ragbench.paths import StudyPaths
+from ragbench.results.paths import StudyPaths
 from ragbench.simulator.agreement import BELOW, WITHIN, Agreement
 from ragbench.simulator.replay import replay
 from tests.ragbench.simulator.known import Contended

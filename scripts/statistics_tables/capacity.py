@@ -10,10 +10,10 @@ import pandas as pd
 from scipy.optimize import brentq
 
 from ragbench.calibration.queueing import sojourns
-from ragbench.capacity import Found, Search
-from ragbench.capacity_load import load_length_s, loaded, start_bias
-from ragbench.columns import WARM_UP_SHARE, Window
-from ragbench.slo import Slo
+from ragbench.capacity.load import load_length_s, loaded, start_bias
+from ragbench.capacity.search import Found, Search
+from ragbench.results.slo import Slo
+from ragbench.statistics.columns import WARM_UP_SHARE, Window
 
 TITLE = "Capacity searches on queues whose capacity is known"
 SEARCHES = 20

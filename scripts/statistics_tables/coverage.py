@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ragbench.columns import Floats, steady_window
-from ragbench.latency_intervals import FIGURES, latency_intervals
+from ragbench.statistics.columns import Floats, steady_window
+from ragbench.statistics.latency_intervals import FIGURES, latency_intervals
 from statistics_tables.queues import single
 
 TITLE = "Coverage of the intervals of latencies"

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from ragbench.columns import Columns, Floats, steady_window
-from ragbench.growth import Growth, falls_short, growth
+from ragbench.statistics.columns import Columns, Floats, steady_window
+from ragbench.statistics.growth import Growth, falls_short, growth
 from statistics_tables.queues import columns, round_robin, single
 
 TITLE = "Queues called growing, before and after"

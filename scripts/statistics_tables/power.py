@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import t
 
-from ragbench.compare import Comparison, compare
-from ragbench.differences import estimates
-from ragbench.gate import judge, parse_gates
-from ragbench.intervals import Floats
-from ragbench.pairs import Pair
-from ragbench.paths import PointPaths
-from ragbench.resampling import means, quantiles
-from ragbench.sides import BINS, LATENCIES, Level, Requests, Run
+from ragbench.compare.cells import Comparison, compare
+from ragbench.compare.differences import estimates
+from ragbench.compare.gate import judge, parse_gates
+from ragbench.compare.pairs import Pair
+from ragbench.compare.sides import BINS, LATENCIES, Level, Requests, Run
+from ragbench.results.paths import PointPaths
+from ragbench.statistics.intervals import Floats
+from ragbench.statistics.resampling import means, quantiles
 
 TITLE = "How often a difference between two servers is shown"
 

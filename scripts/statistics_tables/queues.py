@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from ragbench.columns import Columns, Floats
+from ragbench.statistics.columns import Columns, Floats
 
 
 def fifo(due_s: Floats, service_s: Floats) -> Floats:

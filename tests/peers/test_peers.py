@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from peers.__main__ import PEERS, main
-from ragbench import launch
+from ragbench.processes import launch
 
 NEEDS = {"litserve": "litserve", "mosec": "mosec", "ray": "ray"}
 

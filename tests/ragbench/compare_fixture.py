@@ -9,9 +9,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ragbench.records import Row, requests_csv, summary_csv
-from ragbench.slo import Slo
-from ragbench.stats import summarise
+from ragbench.results.records import Row, requests_csv, summary_csv
+from ragbench.results.slo import Slo
+from ragbench.statistics.summary import summarise
 
 HARDWARE = "AMD EPYC, 2 cores, 23 GiB, no GPU"
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ragbench import __main__, plots, tables
-from ragbench.csv_table import read_table, write_table
+from ragbench import __main__, plots
+from ragbench.files.csv_table import read_table, write_table
+from ragbench.measure.sweep import _Runner
+from ragbench.report import tables
 from ragbench.retrieval.results import load_results
-from ragbench.sweep import _Runner
 from tests.ragbench.retrieval.test_retrieval_command import write_study as write_retrieval_study
 from tests.ragbench.running import ragbench, write_study
 from tests.ragbench.simulator.known import Noisy
@@ -172,8 +173,8 @@ async def nothing(*arguments: object) -> None:
 @contextlib.contextmanager
 def measuring_nothing() -> Iterator[None]:
     """Commands read what lies there and start nothing."""
-    kept = {name: sys.modules.get(name) for name in ("ragbench.report", "ragbench.retrieval.report")}
-    sys.modules["ragbench.report"] = SimpleNamespace(build=drawn)
+    kept = {name: sys.modules.get(name) for name in ("ragbench.report.page", "ragbench.retrieval.report")}
+    sys.modules["ragbench.report.page"] = SimpleNamespace(build=drawn)
     sys.modules["ragbench.retrieval.report"] = SimpleNamespace(build=drawn_searches)
     run_launch, _Runner.run_launch = _Runner.run_launch, nothing
     try:

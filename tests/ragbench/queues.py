@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ragbench.records import Row
+from ragbench.results.records import Row
 
 
 def fifo(due_s, service_s):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragbench.commands import common
+from ragbench.cli import common
 from ragbench.terminal import Bar, Spinner, Table, Terminal, plain, styled
 
 HOSTILE = "[/INST] [x] [bold]b[/bold] :smile: {task.total} \\[y] $a$"

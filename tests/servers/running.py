@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from ragbench import launch
+from ragbench.processes import launch
 
 QUESTION = {"query": "Which animals can hover in the air?"}
 SMALL = ["--corpus-size", "500"]

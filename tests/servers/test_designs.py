@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 import servers
-from ragbench import launch
+from ragbench.processes import launch
 from servers.__main__ import DESIGNS, design_module
 from tests.servers.running import QUESTION, SMALL, running
 

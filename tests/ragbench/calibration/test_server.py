@@ -7,7 +7,7 @@ import pytest
 
 from ragbench.calibration.server import Batches, Null, Queue, parser, work
 from ragbench.calibration.trial import measured
-from ragbench.launch import start
+from ragbench.processes.launch import start
 from tests import virtual
 
 

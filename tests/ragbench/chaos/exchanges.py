@@ -3,7 +3,7 @@
 from typing import Any
 
 from ragbench.chaos.exchange import Exchange
-from ragbench.records import Row
+from ragbench.results.records import Row
 
 
 def exchange(due_s: float = 0.0, *, took_s: float = 0.01, number: int = 0, **changed: Any) -> Exchange:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ragbench.chaos.witness import Manner, witness
-from ragbench.load import fire
-from ragbench.schedule import Request
-from ragbench.workload import Question
+from ragbench.load.fire import fire
+from ragbench.study.questions import Question
+from ragbench.study.schedule import Request
 
 ASKED = [Request(number, 0.0, Question(f"q{number}", f"why {number}?")) for number in range(4)]
 HEAD = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nConnection: close\r\n"

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from ragbench.paths import RetrievalPaths
+from ragbench.results.paths import RetrievalPaths
 from ragbench.retrieval.cells import cells_of
 from ragbench.retrieval.roofline import Rates, rates_csv
 from ragbench.retrieval.rows import Row, rows_csv

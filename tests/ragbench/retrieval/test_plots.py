@@ -1,9 +1,9 @@
 import pandas as pd
 import pytest
 
-from ragbench.plots.retrieval import FIGURES, save_all
-from ragbench.plots.retrieval.looks import short
 from ragbench.retrieval.findings import FINDINGS, number
+from ragbench.retrieval.plots import FIGURES, save_all
+from ragbench.retrieval.plots.looks import short
 from ragbench.retrieval.results import load_results
 from tests.ragbench.retrieval.results_fixture import HARDWARE, SMALL, write_results
 

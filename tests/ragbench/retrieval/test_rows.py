@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ragbench.records import RecordError
+from ragbench.results.records import RecordError
 from ragbench.retrieval.cells import cells_of
 from ragbench.retrieval.roofline import Rates, load_rates, rates_csv, read_rates
 from ragbench.retrieval.rows import COLUMNS, Row, load_rows, read_rows, rows_csv

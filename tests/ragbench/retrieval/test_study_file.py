@@ -1,7 +1,7 @@
 import pytest
 
-from ragbench.config import StudyError
-from ragbench.paths import SHIPPED_STUDIES
+from ragbench.files.toml_tables import StudyError
+from ragbench.results.paths import SHIPPED_STUDIES
 from ragbench.retrieval.cells import cells_of
 from ragbench.retrieval.study_file import load_study
 

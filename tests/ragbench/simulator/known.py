@@ -1,9 +1,9 @@
 """Designs whose every time is known, for tests of the simulator: no noise unless asked for, no network."""
 
-from ragbench.schedule import Request
 from ragbench.simulator.batches import Batch, Moment
 from ragbench.simulator.service_times import Drawn, ServiceTimes
-from ragbench.workload import Question
+from ragbench.study.questions import Question
+from ragbench.study.schedule import Request
 
 BATCHED = {"policy": "late_binding", "max_batch_size": 8, "max_wait_s": 0.05, "lull_s": 0.0015, "max_queue": 1024}
 FLEET = {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ragbench.records import requests_csv, summary_csv
+from ragbench.results.records import requests_csv, summary_csv
 from ragbench.simulator.run import run
-from ragbench.stats import summarise
+from ragbench.statistics.summary import summarise
 from tests.ragbench.simulator.known import BATCHED, FLEET, requests
 
 CHOICES = {"baseline": {}, "batched": {"max_batch_size": 8}, "scaled": {"max_batch_size": 8}}

@@ -1,6 +1,6 @@
 """Rows of batches whose times are known, as a client writes them down."""
 
-from ragbench.records import Row
+from ragbench.results.records import Row
 from ragbench.simulator.batches import batches_of
 from ragbench.simulator.service_times import ServiceTimes
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ragbench.columns import Window
-from ragbench.records import Row
+from ragbench.results.records import Row
 from ragbench.simulator.agreement import COLUMNS, Pair, agree, agreement_csv, latencies, told
+from ragbench.statistics.columns import Window
 
 
 def pair(measured, simulated, verdict="valid", speed=1.0, in_sample=None):

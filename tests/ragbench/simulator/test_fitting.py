@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ragbench.paths import StudyPaths
+from ragbench.results.paths import StudyPaths
 from ragbench.simulator.fitting import choose, fits
 from ragbench.simulator.service_times import FitError
 from tests.ragbench.simulator.known import line

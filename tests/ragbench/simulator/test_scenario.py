@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragbench.config import StudyError
-from ragbench.records import Row
+from ragbench.files.toml_tables import StudyError
+from ragbench.results.records import Row
 from ragbench.simulator.scenario import Scenario, Told, read_scenario, schedule, tell, timeline
 from tests.ragbench.simulator.known import FLEET, line
 

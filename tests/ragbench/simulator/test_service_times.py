@@ -5,7 +5,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from ragbench.records import Row
+from ragbench.results.records import Row
 from ragbench.simulator.batches import Moment, batches_of
 from ragbench.simulator.service_times import FitError, ServiceTimes
 from tests.ragbench.simulator.known import batch_of, line

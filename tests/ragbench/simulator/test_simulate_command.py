@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from ragbench.__main__ import main
-from ragbench.plots.twin import timeline_figure, twin
-from ragbench.records import load_requests, load_summary
+from ragbench.results.records import load_requests, load_summary
+from ragbench.simulator.figure import timeline_figure, twin
 from tests.ragbench.results_fixture import write_study
 from tests.ragbench.simulator.known import Noisy
 from tests.ragbench.simulator.measured import write_measured

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ragbench.__main__ import main
-from ragbench.records import load_requests, load_summary
+from ragbench.results.records import load_requests, load_summary
 from servers.rag.corpus import squad
 from tests.servers.rag.corpus.squad_fixture import write_squad
 

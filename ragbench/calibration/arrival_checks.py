@@ -1,0 +1,202 @@
+"""Whether arrivals are what their name says: four checks of due times against the law of their process. Pure.
+
+- rate: the number of arrivals in the whole, against rate x duration and the spread that the law allows.
+- gaps: Kolmogorov-Smirnov distance of the gaps from their law, at a low rate, where pinning and rescaling show.
+- dispersion: variance / mean of the counts per window, against the law's index of dispersion.
+- lag-1: rank correlation of each gap with the next, which is none.
+
+A process whose rate varies is put on the clock on which it should be an even one (Brown et al., The Time-Rescaling
+Theorem, Neural Computation 14, 2002). Each check gives a p-value. Even spacing has no randomness: there each check is
+the largest deviation against a limit.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import special, stats
+
+from ragbench.study.arrivals import Times
+
+RATE_RPS = 20.0
+LOW_RATE_RPS = 2.0
+DURATION_S = 4000.0
+WINDOW_S = 20.0
+Cdf = Callable[[Times, float], Times]
+
+CHECKS = ("rate", "gaps", "dispersion", "lag-1")
+_EXACT = 1e-6  # of a gap: how far even spacing may be from even
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """What theory says of a process. `cdf(gaps, rate)`; `dispersion(rate, window_s)`: variance / mean of counts.
+
+    `None` for a process without randomness. `fixed`: the number of arrivals over the whole is certain. `clock(times)`:
+    the times put on the clock on which that holds, where it is not our own; both run from 0 to DURATION_S.
+    """
+
+    cdf: Cdf | None
+    dispersion: Callable[[float, float], float]
+    fixed: bool = False
+    clock: Callable[[Times], Times] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What one check found. `p`: how often the law alone would deviate so far; None where nothing is random.
+
+    Then `deviation` is how far off it is, in units of what is allowed.
+    """
+
+    name: str
+    p: float | None = None
+    deviation: float | None = None
+
+    def passed(self, least_p: float) -> bool:
+        """Whether the law may stand."""
+        return self.p > least_p if self.p is not None else (self.deviation or 0.0) <= 1.0
+
+
+def poisson_law() -> Law:
+    """Exponential gaps; counts as variable as their mean."""
+    return Law(lambda gaps, rate: -np.expm1(-rate * gaps), lambda rate, window_s: 1.0)
+
+
+def uniform_law() -> Law:
+    """N instants in T seconds: gaps of survival (1 - x/T)^n, counts binomial, of which the whole is certain."""
+
+    def cdf(gaps: Times, rate: float) -> Times:
+        return 1 - (1 - gaps / DURATION_S) ** round(rate * DURATION_S)
+
+    return Law(cdf, lambda rate, window_s: 1 - window_s / DURATION_S, fixed=True)
+
+
+def gamma_law(cv: float = 2.0) -> Law:
+    """Independent gamma gaps from an equilibrium start. Variance of counts: Cox, Renewal Theory (1962), section 4.5."""
+    shape = 1 / cv**2
+
+    def dispersion(rate: float, window_s: float) -> float:
+        # Var N(w) = 2 rate * integral of (M(u) - rate u + 1/2) du over the window, M the renewal function, which is the
+        # sum over k of the probability that k gaps are over by u.
+        u = np.linspace(0, window_s, 2001)
+        most = math.ceil(rate * window_s + 12 * cv * math.sqrt(rate * window_s) + 60 * cv**2)
+        k = np.arange(1, most + 1)[:, None]
+        renewals = np.sum(special.gammainc(k * shape, u[None, :] * rate * shape), axis=0)
+        return float(2 * np.trapezoid(renewals - rate * u + 0.5, u) / window_s)
+
+    return Law(lambda gaps, rate: special.gammainc(shape, gaps * rate * shape), dispersion)
+
+
+def on_off_law(on_s: float = 1.0, off_s: float = 3.0) -> Law:
+    """The interrupted Poisson process: hyperexponential gaps (Kuczura, Bell System Technical Journal 52, 1973).
+
+    Counts: its intensity has the variance and the memory of an on-off process, exp(-(1/on + 1/off) t).
+    """
+    share, turns = on_s / (on_s + off_s), 1 / on_s + 1 / off_s
+
+    def cdf(gaps: Times, rate: float) -> Times:
+        burst = rate / share
+        total = burst + turns
+        root = math.sqrt(total**2 - 4 * burst / off_s)
+        fast, slow = (total + root) / 2, (total - root) / 2
+        weight = (burst - slow) / (fast - slow)
+        return -weight * np.expm1(-fast * gaps) - (1 - weight) * np.expm1(-slow * gaps)
+
+    def dispersion(rate: float, window_s: float) -> float:
+        span = turns * window_s
+        return 1 + 2 * rate / share * (1 - share) / turns * (1 + math.expm1(-span) / span)
+
+    return Law(cdf, dispersion)
+
+
+def step_law(share: float = 0.2, up: float = 0.33, down: float = 0.67) -> Law:
+    """Poisson once each second counts as many as its rate has of the mean."""
+
+    def clock(times: Times) -> Times:
+        x = times / DURATION_S
+        above = np.clip(x - up, 0, down - up)
+        return DURATION_S * (share * x + (1 - share) * above) / (share + (1 - share) * (down - up))
+
+    return replace(poisson_law(), clock=clock)
+
+
+def ramp_law(share: float = 0.1) -> Law:
+    """As for `step_law`: the area of a triangle on a rectangle."""
+
+    def clock(times: Times) -> Times:
+        x = times / DURATION_S
+        triangle = np.where(x < 0.5, x**2, 0.5 - (1 - x) ** 2)
+        return DURATION_S * (share * x + (1 - share) * triangle) * 2 / (1 + share)
+
+    return replace(poisson_law(), clock=clock)
+
+
+def even_law() -> Law:
+    """No randomness at all."""
+    return Law(None, lambda rate, window_s: 0.0, fixed=True)
+
+
+# Beside ARRIVALS: the law of each. A trace has that of whatever was recorded; the one checked is of a Poisson process.
+LAWS: Mapping[str, Callable[..., Law]] = {
+    "ideal": even_law,
+    "poisson": poisson_law,
+    "uniform": uniform_law,
+    "gamma": gamma_law,
+    "on_off": on_off_law,
+    "step": step_law,
+    "ramp": ramp_law,
+    "trace": poisson_law,
+}
+
+
+def check(draw: Callable[[float], Times], law: Law) -> list[Check]:
+    """The four checks. `draw(rate_rps)` gives the due times of DURATION_S seconds at a rate."""
+    times, sparse = (law.clock(due) if law.clock else due for due in (draw(RATE_RPS), draw(LOW_RATE_RPS)))
+    if law.cdf is None:
+        return _even(times, sparse)
+    return [_rate(times, law), _gaps(sparse, law.cdf), _dispersion(times, law), _lag_1(times)]
+
+
+def _rate(times: Times, law: Law) -> Check:
+    expected = RATE_RPS * DURATION_S
+    if law.fixed:
+        return Check("rate", deviation=abs(len(times) - expected))  # to the nearest whole
+    deviation = (len(times) - expected) / math.sqrt(expected * law.dispersion(RATE_RPS, WINDOW_S))
+    return Check("rate", p=float(2 * stats.norm.sf(abs(deviation))))
+
+
+def _gaps(times: Times, cdf: Cdf) -> Check:
+    return Check("gaps", p=float(stats.kstest(np.diff(times), lambda gaps: cdf(gaps, LOW_RATE_RPS)).pvalue))
+
+
+def _dispersion(times: Times, law: Law) -> Check:
+    """Chi-square test of a variance, its degrees of freedom corrected for the counts' kurtosis (Box, 1953)."""
+    counts = _counts(times)
+    free = (len(counts) - 1) / (1 + max(-1.0, float(stats.kurtosis(counts, bias=False))) / 2)
+    ratio = np.var(counts, ddof=1) / (RATE_RPS * WINDOW_S * law.dispersion(RATE_RPS, WINDOW_S))
+    below = stats.chi2.cdf(free * ratio, free)
+    return Check("dispersion", p=float(2 * min(below, stats.chi2.sf(free * ratio, free))))
+
+
+def _lag_1(times: Times) -> Check:
+    """Of ranks, so that a few long gaps of a bursty process do not decide."""
+    ranks = stats.rankdata(np.diff(times))
+    found = float(np.corrcoef(ranks[:-1], ranks[1:])[0, 1])
+    return Check("lag-1", p=float(2 * stats.norm.sf(abs(found) * math.sqrt(len(ranks) - 1))))
+
+
+def _even(times: Times, sparse: Times) -> list[Check]:
+    gaps, wide = np.diff(times) * RATE_RPS - 1, np.diff(sparse) * LOW_RATE_RPS - 1
+    return [
+        Check("rate", deviation=abs(len(times) - RATE_RPS * DURATION_S)),
+        Check("gaps", deviation=float(np.max(np.abs(wide))) / _EXACT),
+        Check("dispersion", deviation=float(np.ptp(_counts(times)))),  # a window holds one more or less at most
+        Check("lag-1", deviation=abs(float(np.mean(gaps[:-1] * gaps[1:]))) / _EXACT**2),
+    ]
+
+
+def _counts(times: Times) -> Times:
+    edges = np.linspace(0, DURATION_S, round(DURATION_S / WINDOW_S) + 1)
+    return np.histogram(times, edges)[0].astype(np.float64)

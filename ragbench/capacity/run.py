@@ -1,0 +1,294 @@
+"""Search each design's capacity: start it once, load it at the rates that search.py names, write loads as points.
+
+A load that lies there whole is taken from its files, so that an interrupted search goes on where it was.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ragbench.capacity.load import BROKEN_BURN, Load, load_length_s, loaded, start_bias
+from ragbench.capacity.search import Search
+from ragbench.capacity.table import Outcome
+from ragbench.files.toml_tables import StudyError
+from ragbench.load.descriptors import allow_files
+from ragbench.load.fire import OnRow
+from ragbench.machine.mixing import strangers
+from ragbench.machine.telemetry import throttling
+from ragbench.measure.point import Surroundings, measure, schedule_of, write_point
+from ragbench.processes.launch import HURRIED_GRACE_S, LaunchError, Remote, Service, start
+from ragbench.results.paths import StudyPaths
+from ragbench.results.records import Row, read_manifest, read_rows
+from ragbench.results.slo import Slo
+from ragbench.statistics.columns import Columns, Window
+from ragbench.statistics.verdicts import NOT_MEASURED, Evidence, one_text, service_fault, texts
+from ragbench.study.points import Configuration, Point, expand
+from ragbench.study.questions import QuestionSet
+from ragbench.study.schedule import schedule_csv, sha256
+from ragbench.study.study import Study
+
+MOST_TRIES = 3
+
+
+_BETWEEN_S = 1.0  # from the end of a load to the next: what is under way is answered, warm-up
+_FEWEST_LOADS = 10  # of a search of a service that never wavers
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the designs of a study are loaded.
+
+    `duration_s` of a load: None takes what the SLO asks for. `start_rps`: None starts each at its load's lowest rate.
+    """
+
+    slo: Slo
+    arrival: str = "poisson"
+    duration_s: float | None = None
+    tolerance: float = 0.1
+    start_rps: float | None = None
+    most_loads: int = 30
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tolerance <= 1:
+            raise StudyError([f"--tolerance must be a share above 0, up to 1, got {self.tolerance:g}"])
+        if self.duration_s is not None and not 0 < self.duration_s < float("inf"):
+            raise StudyError([f"--duration-s must be > 0, got {self.duration_s:g}"])
+        if self.most_loads < 1:
+            raise StudyError([f"--most-loads must be >= 1, got {self.most_loads}"])
+        if self.start_rps is not None and not 0 < self.start_rps < float("inf"):
+            raise StudyError([f"--start must be a rate > 0, got {self.start_rps:g}"])
+
+    @property
+    def load_s(self) -> float:
+        """How long each load lasts."""
+        return self.duration_s or load_length_s(self.slo)
+
+    @property
+    def bias(self) -> float:
+        """The share by which loads of this length may place a capacity too high."""
+        return start_bias(self.slo, self.load_s)
+
+    def lasts_s(self, designs: int) -> tuple[float, float]:
+        """How long the searches of so many designs take: the least, and the most while what waits is soon answered."""
+        each_s = self.load_s + _BETWEEN_S
+        return designs * min(_FEWEST_LOADS, self.most_loads) * each_s, designs * self.most_loads * each_s
+
+
+class Watching:
+    """What a search tells of itself while it runs; each does nothing unless replaced."""
+
+    def starting(self, configuration: Configuration) -> None:
+        """A server is being started."""
+
+    def point_begins(self, point: Point) -> None:
+        """A load is about to be fired."""
+
+    def row(self, row: Row) -> None:
+        """A request is over."""
+
+    def loaded(self, configuration: Configuration, load: Load, search: Search) -> None:
+        """A load is over."""
+
+    def note(self, text: str) -> None:
+        """A line to keep."""
+
+
+def first_points(study: Study, plan: Plan, *, design: str | None = None) -> list[Point]:
+    """One point per design at its start rate: what all its loads are made from. Raises StudyError."""
+    firsts: dict[str, Point] = {}
+    for launch in expand(study):
+        firsts.setdefault(launch.configuration.name, launch.points[0])
+    wanted = [p for p in firsts.values() if design in (None, p.configuration.design, p.configuration.name)]
+    if not wanted:
+        raise StudyError([f"no design {design!r} in study {study.name}; there: {', '.join(sorted(firsts))}"])
+    return [_probing(point, plan, _start_rps(point, plan), seed=study.seeds[0]) for point in wanted]
+
+
+def _start_rps(point: Point, plan: Plan) -> float:
+    return plan.start_rps or min(point.load.rates, default=1.0)
+
+
+def _probing(point: Point, plan: Plan, rate_rps: float, *, seed: int) -> Point:
+    load = replace(
+        point.load,
+        arrivals=(plan.arrival,),
+        rates=(rate_rps,),
+        concurrency=(),
+        duration_s=plan.load_s,
+        requests=None,
+    )
+    return replace(
+        point, arrival=plan.arrival, offered_rps=rate_rps, concurrency=None, seed=seed, load=load, slo=plan.slo
+    )
+
+
+def load_of(
+    rows: Sequence[Row], summary: Mapping[str, Any], *, slo: Slo, tolerance: float, same_answers: bool = False
+) -> Load:
+    """A measured load. An SLO that was kept beside another busy program was kept; one that was not says nothing.
+
+    `same_answers`: one text for all questions is no fault.
+    """
+    columns = Columns.of(rows)
+    window = Window(summary["window_start_s"], summary["window_end_s"])
+    latencies_s = np.where(columns.is_ok, columns.latency_s, np.inf)[window.holds(columns.due_s)]
+    load = loaded(
+        summary["offered_rps"],
+        latencies_s,
+        starts_s=columns.starts_s,
+        ends_s=columns.ends_s,
+        window=window,
+        slo=slo,
+        tolerance=tolerance,
+    )
+    verdict, reason = summary["verdict"], summary["verdict_reason"]
+    if verdict == "contaminated":
+        fault = service_fault(Evidence(columns, window, same_answers=same_answers))
+        if fault is not None:
+            return replace(load, burn_rate=max(BROKEN_BURN, load.burn_rate), reason=reason, is_service=False)
+        return load if load.kept else replace(load, reason=f"{load.reason}, but {reason}", is_service=False)
+    if not rows:
+        return replace(load, reason=reason, is_service=False)
+    if verdict == "valid":
+        return load
+    return replace(
+        load,
+        burn_rate=max(BROKEN_BURN, load.burn_rate),
+        reason=f"{verdict}: {reason}",
+        is_service=verdict != "client_limited",
+    )
+
+
+class Searcher:
+    """Searches designs one after another; holds what all of them share."""
+
+    def __init__(
+        self, plan: Plan, paths: StudyPaths, questions: QuestionSet, *, around: Surroundings, watching: Watching
+    ) -> None:
+        self._plan = plan
+        self._paths = paths
+        self._questions = questions
+        self._around = around
+        self._watching = watching
+
+    async def search(self, first: Point) -> Outcome:
+        """The capacity of the design of `first`. A server that does not start leaves it unresolved."""
+        plan = self._plan
+        search = Search(_start_rps(first, plan), plan.tolerance, plan.most_loads, plan.bias)
+        running = _Running(self._paths, self._watching)
+        told: set[tuple[str, str]] = set()
+        try:
+            while (rate_rps := search.next_rps) is not None:
+                before = sum(load.rate_rps == rate_rps for load in search.loads)
+                point = _probing(first, plan, rate_rps, seed=first.seed + before)
+                load = await self._load(point, running, told)
+                search = search.told(load)
+                self._watching.loaded(first.configuration, load, search)
+        except LaunchError as error:
+            self._watching.note(str(error))
+            found = replace(search.found(), resolved=False, reason=error.reason)
+            return Outcome(first.configuration, found, search.loads)
+        finally:
+            await running.stop(is_hurried=search.next_rps is not None)
+        return Outcome(first.configuration, search.found(), search.loads)
+
+    async def _load(self, point: Point, running: "_Running", told: set[tuple[str, str]]) -> Load:
+        """One load. What another program or a late client spoiled is measured again, MOST_TRIES in all.
+
+        `told`: the `texts` of the search so far, which get those of this load. A short load asks too few questions to
+        know one text for all; a search does not.
+        """
+        for _ in range(MOST_TRIES):
+            rows, summary = await self._measured(point, running)
+            alike = point.workload.same_answers
+            found = load_of(rows, summary, slo=self._plan.slo, tolerance=self._plan.tolerance, same_answers=alike)
+            told |= texts(rows)
+            if not alike and found.kept and (fault := one_text(told)) is not None:
+                found = replace(found, burn_rate=BROKEN_BURN, reason=f"failing: {fault}")
+            if found.is_service:
+                break
+        return found
+
+    async def _measured(self, point: Point, running: "_Running") -> tuple[Sequence[Row], dict[str, Any]]:
+        """The point's rows and summary: those that lie there, else measured now and written."""
+        manifest = _whole(self._paths, point, self._questions, self._around)
+        if manifest is not None:
+            return read_rows(self._paths.point(point.name).requests), manifest["summary"]
+        allow_files([point])
+        service = await running.service(point)
+        self._watching.point_begins(point)
+        on_row: OnRow = self._watching.row
+        measured = await measure(point, service, self._questions, on_row=on_row)
+        log = service.new_log()
+        manifest = write_point(measured, self._paths, log=log, questions=self._questions, around=self._around)
+        if (line := throttling(measured.telemetry)) is not None:
+            self._watching.note(line)
+        if measured.failure is not None:
+            await running.stop()
+        return measured.rows, manifest["summary"]
+
+
+class _Running:
+    """The server of one design, started when first needed and after it failed."""
+
+    def __init__(self, paths: StudyPaths, watching: Watching) -> None:
+        self._paths = paths
+        self._watching = watching
+        self._service: Service | None = None
+
+    async def service(self, point: Point) -> Service:
+        """The server, running. Raises LaunchError."""
+        if self._service is None and point.configuration.url is not None:
+            self._service = Remote(point.configuration.url)
+        elif self._service is None:
+            self._watching.starting(point.configuration)
+            self._service = await start(
+                point.configuration.argv(sys.executable),
+                log=self._paths.live_log,
+                ready_timeout_s=point.load.ready_timeout_s,
+            )
+        assert self._service is not None
+        return self._service
+
+    async def stop(self, *, is_hurried: bool = False) -> None:
+        """Stop it if it runs."""
+        service, self._service = self._service, None
+        if service is None:
+            return
+        for line in await (service.stop(grace_s=HURRIED_GRACE_S) if is_hurried else service.stop()):
+            self._watching.note(line)
+
+
+def _whole(paths: StudyPaths, point: Point, questions: QuestionSet, around: Surroundings) -> dict[str, Any] | None:
+    """The manifest of `point` where it was measured before with these very settings, SLO, questions and schedule.
+
+    What failed, was contaminated or left late is measured again, and so is what another machine or other code measured.
+    """
+    manifest = read_manifest(paths.point(point.name).manifest)
+    if manifest is None or manifest["summary"]["verdict"] in NOT_MEASURED:
+        return None
+    if any(manifest["summary"][name] is None for name in ("offered_rps", "window_start_s", "window_end_s")):
+        return None
+    machine = around.hardware
+    if strangers([manifest], hardware=str(machine), hostname=machine.hostname, code=around.code):
+        return None
+    is_same = (
+        manifest["point"] == point.as_dict()
+        and manifest.get("questions_sha256") == questions.sha256
+        and manifest.get("schedule_sha256") == sha256(schedule_csv(schedule_of(point, questions)))
+    )
+    return manifest if is_same else None
+
+
+async def search_all(
+    searcher: Searcher, points: Sequence[Point], *, on_outcome: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """Every design in turn."""
+    outcomes = []
+    for point in points:
+        outcomes.append(await searcher.search(point))
+        on_outcome(outcomes[-1])
+    return outcomes

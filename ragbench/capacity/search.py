@@ -1,0 +1,197 @@
+"""Which rate to load next, and when the capacity is known. Pure: told of loads, it names rates; it sends nothing.
+
+From the start the rate doubles until a load breaks the SLO, or halves until one keeps it; then the bracket between the
+highest rate kept and the lowest broken is halved (geometrically). That alone would be luck: near the edge one load
+keeps the SLO and the next, at the same rate, does not. So loads go on at both sides of the edge, whose place and
+interval are fitted over all loads near it. The bracket is never narrower than that interval; when it is narrow enough,
+the search ends.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from ragbench.capacity.fit import Edge, fit
+from ragbench.capacity.load import Load
+
+MOST_HALVINGS = 10
+SIGNIFICANT = 4  # digits of a rate, so that folders have names a person can read
+BISECTED = 0.25  # of the tolerance: how narrow the bracket of a service that never wavers becomes
+FEWEST_NEAR = 15  # loads that an interval is believed of
+FEWEST_CLEAR = 6  # where they hardly disagree: the interval is below CLEAR of the tolerance
+CLEAR = 0.1
+NEAR = 0.12  # of the edge: loads further off tell nothing about its place
+_FURTHEST_STEP = 0.08
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How a search ended: the capacity, the bracket round it, and whether that is narrow and sure enough."""
+
+    capacity_rps: float | None
+    low_rps: float | None
+    high_rps: float | None
+    resolved: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Where a search stands. `bias`: the share by which loads of this length may place the capacity too high."""
+
+    start_rps: float
+    tolerance: float = 0.1
+    most_loads: int = 30
+    bias: float = 0.0
+    loads: tuple[Load, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value in (("start", self.start_rps), ("tolerance", self.tolerance)):
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be > 0, got {value:g}")
+        if self.most_loads < 1:
+            raise ValueError(f"most_loads must be >= 1, got {self.most_loads}")
+
+    @property
+    def kept_rps(self) -> float | None:
+        """The highest rate at which a load kept the SLO."""
+        return max((load.rate_rps for load in self.loads if load.kept), default=None)
+
+    @property
+    def broken_rps(self) -> float | None:
+        """The lowest rate at which the service broke it; where it never did, at which the load itself failed."""
+        broken = [load for load in self.loads if not load.kept]
+        telling = [load for load in broken if load.is_service] or broken
+        return min((load.rate_rps for load in telling), default=None)
+
+    @property
+    def bracket(self) -> tuple[float, float] | None:
+        """The capacity's, as far as the loads tell: from kept to broken, and no narrower than the fit's interval."""
+        kept, broken = self.kept_rps, self.broken_rps
+        if kept is None or broken is None:
+            return None
+        ends = [(kept, broken)] if kept < broken else []
+        edge = self._edge()
+        if edge is not None:
+            ends.append((edge.low_rps, edge.high_rps))
+        low, high = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else (broken, kept)
+        return low * (1 - self.bias), high
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the bracket is within the tolerance, by enough loads."""
+        bracket, edge = self.bracket, self._edge()
+        if bracket is None or edge is None or bracket[1] / bracket[0] - 1 > self.tolerance:
+            return False
+        is_clear = edge.high_rps / edge.low_rps - 1 <= CLEAR * self.tolerance
+        return len(_near(self.loads, edge.rate_rps)) >= (FEWEST_CLEAR if is_clear else FEWEST_NEAR)
+
+    @property
+    def next_rps(self) -> float | None:
+        """The rate of the next load; None when the search is over."""
+        kept, broken = self.kept_rps, self.broken_rps
+        if len(self.loads) >= self.most_loads or self.is_narrow or self._is_helpless():
+            return None
+        if kept is None:
+            return readable(self.start_rps if broken is None else broken / 2)
+        if broken is None:
+            return readable(2 * kept)
+        if broken / kept - 1 > BISECTED * self.tolerance:
+            between = readable(math.sqrt(kept * broken))
+            if kept < between < broken:
+                return between
+        return readable(self._beside_the_edge())
+
+    def told(self, load: Load) -> "Search":
+        """The search one load later."""
+        return replace(self, loads=(*self.loads, load))
+
+    def found(self) -> Found:
+        """The capacity as far as it is known, and whether that resolves it."""
+        kept, broken = self.kept_rps, self.broken_rps
+        if kept is None:
+            lowest = min((load.rate_rps for load in self.loads), default=self.start_rps)
+            why = f" ({self._why(broken)})" if broken else ""
+            return Found(None, None, broken, False, f"no rate kept the SLO, down to {lowest:g}/s{why}")
+        if broken is None:
+            return Found(kept, kept, None, False, f"no rate broke the SLO, up to {kept:g}/s after {self._counted()}")
+        bracket, edge = self.bracket, self._edge()
+        assert bracket is not None
+        low, high = bracket
+        if self._is_not_the_service():
+            return Found(
+                kept, low, high, False, f"at {broken:g}/s the load failed, not the service: {self._why(broken)}"
+            )
+        capacity_rps = edge.rate_rps if edge else math.sqrt(low * high)
+        if kept < broken:
+            capacity_rps = min(max(capacity_rps, kept), broken)
+        width = f"bracket {high / low - 1:.1%} wide after {self._counted()}"
+        if not self.is_narrow:
+            return Found(capacity_rps, low, high, False, f"{width}: wider than {self.tolerance:.0%}, or too few to say")
+        return Found(capacity_rps, low, high, True, f"{width}; at {broken:g}/s {self._why(broken)}")
+
+    def _counted(self) -> str:
+        return f"{len(self.loads)} load{'' if len(self.loads) == 1 else 's'}"
+
+    def _why(self, rate_rps: float) -> str:
+        return next(load.reason for load in self.loads if load.rate_rps == rate_rps and not load.kept)
+
+    def _is_helpless(self) -> bool:
+        """Whether more loads can tell nothing: halved often enough, or the load is what fails."""
+        kept, broken = self.kept_rps, self.broken_rps
+        if broken is None:
+            return False
+        if kept is None:
+            return broken / 2 < 0.99 * self.start_rps / 2**MOST_HALVINGS  # rates are rounded
+        return self._is_not_the_service() and broken / kept - 1 <= self.tolerance
+
+    def _is_not_the_service(self) -> bool:
+        """Whether whatever broke the SLO was a late client or another program."""
+        return all(load.kept or not load.is_service for load in self.loads)
+
+    def _edge(self) -> Edge | None:
+        """The edge fitted over the loads near it."""
+        kept, broken = self.kept_rps, self.broken_rps
+        return None if kept is None or broken is None else _edge(self.loads, math.sqrt(kept * broken))
+
+    def _beside_the_edge(self) -> float:
+        """A little below the edge and above it in turns: there its place and the slope are learnt together."""
+        edge = self._edge()
+        kept, broken = self.kept_rps, self.broken_rps
+        assert kept is not None
+        assert broken is not None
+        at_rps = edge.rate_rps if edge else math.sqrt(kept * broken)
+        step = min(_FURTHEST_STEP, max(self.tolerance / 4, 0.05 / edge.slope)) if edge else self.tolerance / 2
+        return at_rps * (1 + step * (1 if len(self.loads) % 2 else -1))
+
+
+@lru_cache(maxsize=4)  # asked several times between two loads
+def _edge(loads: tuple[Load, ...], at_rps: float) -> Edge | None:
+    """The edge fitted over the loads near it, which are found by fitting; None where fewer than 3 are near `at_rps`."""
+    edge = None
+    for _ in range(3):
+        near = _near(loads, at_rps)
+        if len(near) < 3:
+            break
+        edge = fit(*(np.array(column, dtype=np.float64) for column in _columns(near)))
+        at_rps = edge.rate_rps
+    return edge
+
+
+def _near(loads: Sequence[Load], edge_rps: float) -> list[Load]:
+    """The loads that tell of the service within NEAR of the edge."""
+    low, high = edge_rps * (1 - NEAR), edge_rps * (1 + NEAR)
+    return [load for load in loads if load.is_service and low <= load.rate_rps <= high]
+
+
+def _columns(loads: Sequence[Load]) -> list[list[float]]:
+    """Rates, burn rates, requests."""
+    return [[getattr(load, name) for load in loads] for name in ("rate_rps", "burn_rate", "requests")]
+
+
+def readable(rate_rps: float) -> float:
+    """The rate with as many digits as a folder's name should have."""
+    return float(f"{rate_rps:.{SIGNIFICANT}g}")

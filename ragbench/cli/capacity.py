@@ -1,0 +1,165 @@
+"""`ragbench capacity`: the highest rate at which each design of a study keeps a promise."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragbench.capacity.load import Load
+from ragbench.capacity.run import Plan, Searcher, Watching, first_points, search_all
+from ragbench.capacity.search import Search
+from ragbench.capacity.table import KEY, Outcome, capacity_csv
+from ragbench.cli.common import ResultsOption, StudyArgument, say, surroundings, terminal
+from ragbench.cli.status_line import StatusLine
+from ragbench.files.csv_table import read_dicts
+from ragbench.files.toml_tables import StudyError
+from ragbench.measure.sweep import locked, rebuild_summary
+from ragbench.processes.interrupts import Interrupted, run_until_done
+from ragbench.results.paths import StudyPaths
+from ragbench.results.records import Row, copy_text, write_atomic
+from ragbench.results.slo import Slo, parse_slo
+from ragbench.study.arrivals import ArrivalError, parse_arrival
+from ragbench.study.points import Configuration, Point
+from ragbench.study.questions import load_questions
+from ragbench.study.study import Study
+from ragbench.study.study_file import find_study, load_study
+from ragbench.terminal import Table
+
+
+def capacity(  # noqa: PLR0913, PLR0917  an option each
+    study: StudyArgument,
+    slo: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="As in latency_p95_s=1.0.")] = None,
+    arrival: Annotated[
+        str | None, typer.Option(help="As in ideal; else poisson, or the study's if it has none.")
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="How wide the bracket may be, as a share.")] = 0.1,
+    start: Annotated[float | None, typer.Option(help="The first rate; else the study's lowest.")] = None,
+    duration_s: Annotated[float | None, typer.Option(help="Of one load; else 60 times the SLO, 15 to 120 s.")] = None,
+    design: Annotated[str | None, typer.Option(help="Only this design, or this configuration of it.")] = None,
+    most_loads: Annotated[int, typer.Option(help="Give a design up after so many.")] = 30,
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Find the rate each design of STUDY can carry: double, halve the bracket, then load both sides of the edge."""
+    source = find_study(study)
+    loaded = load_study(source)
+    plan = Plan(_promise(slo, loaded.slo), _arrival(arrival, loaded), duration_s, tolerance, start, most_loads)
+    try:
+        parse_arrival(plan.arrival)
+    except ArrivalError as error:
+        raise StudyError([f"--arrival: {error}"]) from error
+    points = first_points(loaded, plan, design=design)
+    say(_ahead(plan, len(points)))
+    paths = StudyPaths(results / f"{loaded.name}-capacity")
+    outcomes: list[Outcome] = []
+
+    def keep(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        file = paths.root / "capacity.csv"
+        before = read_dicts(file, KEY) if file.is_file() else ()
+        told = capacity_csv(
+            outcomes, arrival=plan.arrival, slo=plan.slo, load_s=plan.load_s, bias=plan.bias, before=before
+        )
+        write_atomic(file, told)
+
+    try:
+        with locked(paths), StatusLine() as line:
+            copy_text(source, paths.study_toml)
+            questions = load_questions(loaded.workload.questions)
+            searcher = Searcher(plan, paths, questions, around=surroundings(source), watching=_Shown(line))
+            try:
+                run_until_done(search_all(searcher, points, on_outcome=keep))
+            finally:
+                paths.live_log.unlink(missing_ok=True)
+                rebuild_summary(paths)
+    except Interrupted as interruption:
+        say(f"{interruption}; whole loads are kept, the same command goes on from them: see {paths.root}")
+        raise typer.Exit(interruption.exit_code) from None
+    figures = _draw(paths)
+    terminal.print(_table(outcomes))
+    _say_where(paths, figures)
+    if not all(outcome.found.resolved for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _arrival(option: str | None, study: Study) -> str:
+    """The option; else Poisson, unless the study has open loops of other kinds only."""
+    own = [arrival for design in study.designs for arrival in design.load.arrivals]
+    return option or (own[0] if own and "poisson" not in own else "poisson")
+
+
+def _promise(options: list[str] | None, own: Slo | None) -> Slo:
+    try:
+        slo = parse_slo(options or []) or own
+    except ValueError as error:
+        raise StudyError([f"--slo: {error}"]) from error
+    if slo is None:
+        raise StudyError(["what must be kept? give --slo latency_p95_s=1.0, or slo = {...} in the study's [study]"])
+    return slo
+
+
+def _ahead(plan: Plan, designs: int) -> str:
+    """What will be done, how long it takes and how far off it may be, before it begins."""
+    least_min, most_min = (lasts_s / 60 for lasts_s in plan.lasts_s(designs))
+    return (
+        f"{designs} design{'' if designs == 1 else 's'}, up to {plan.most_loads} loads of {plan.load_s:g} s each: "
+        f"{least_min:.1f} to {most_min:.1f} minutes. A load begins with an empty queue, so of this length it may place "
+        f"the capacity up to {plan.bias:.1%} too high; the bracket allows for it"
+    )
+
+
+def _table(outcomes: list[Outcome]) -> Table:
+    table = Table("configuration", title="capacity")
+    for column in ("capacity/s", "bracket", "loads", "resolved"):
+        table.add_column(column, justify="right")
+    table.add_column("why")
+    for outcome in outcomes:
+        found = outcome.found
+        low, high = (f"{end:.4g}" if end else "?" for end in (found.low_rps, found.high_rps))
+        capacity_rps = f"{found.capacity_rps:.4g}" if found.capacity_rps else ""
+        row = (capacity_rps, f"{low} to {high}", str(len(outcome.loads)), "yes" if found.resolved else "no")
+        table.add_row(outcome.configuration.name, *row, found.reason)
+    return table
+
+
+def _draw(paths: StudyPaths) -> list[Path]:
+    from ragbench.capacity.figure import save_capacity  # noqa: PLC0415  measuring does not need matplotlib
+
+    return save_capacity(paths.root)
+
+
+def _say_where(paths: StudyPaths, figures: list[Path]) -> None:
+    for what, path in {"probes": paths.summary, "capacity": paths.root / "capacity.csv"}.items():
+        terminal.print(f"{what + ':':10}{path}", soft_wrap=True)
+    for path in figures[:1]:
+        terminal.print(f"{'figure:':10}{path}", soft_wrap=True)
+
+
+class _Shown(Watching):
+    """A line per load; on a terminal also what runs now."""
+
+    def __init__(self, line: StatusLine) -> None:
+        self._line = line
+
+    def starting(self, configuration: Configuration) -> None:
+        """See Watching."""
+        self._line.show(f"starting {configuration.name}")
+
+    def point_begins(self, point: Point) -> None:
+        """See Watching."""
+        self._line.begin(point.name)
+
+    def row(self, row: Row) -> None:
+        """See Watching."""
+        del row
+        self._line.count()
+
+    def loaded(self, configuration: Configuration, load: Load, search: Search) -> None:
+        """See Watching."""
+        ends = search.bracket or (search.kept_rps, search.broken_rps)
+        low, high = (f"{end:.4g}" if end else "?" for end in ends)
+        after = f"next {search.next_rps:g}/s" if search.next_rps else "done"
+        say(f"{configuration.name} at {load}; between {low} and {high}/s; {after}")
+
+    def note(self, text: str) -> None:
+        """See Watching."""
+        say(text)

@@ -1,0 +1,160 @@
+"""`ragbench chaos`: break a fleet under load in every way there is, and count what became of the requests."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragbench.chaos.peers import PEERS
+from ragbench.chaos.play import NoCapacity, measure_capacity, play
+from ragbench.chaos.report import Circumstances, chaos_table, lines, write
+from ragbench.chaos.scenarios import SCENARIOS, Scenario, names_of
+from ragbench.chaos.stage import Terms
+from ragbench.chaos.tally import Tally
+from ragbench.cli.common import say, terminal
+from ragbench.cli.status_line import StatusLine
+from ragbench.files.toml_tables import StudyError
+from ragbench.load.descriptors import allow_files
+from ragbench.machine.git import code_origin
+from ragbench.machine.hardware import this_machine
+from ragbench.processes.interrupts import Interrupted, run_until_done
+from ragbench.processes.launch import LaunchError
+from ragbench.study.questions import load_questions
+from ragbench.study.study import command_mistakes, refuse
+
+STUB = "--profile stub --stub-batch-s 0.045 --stub-item-s 0.018 --max-batch-size 8"  # slow: two cores suffice
+LOGS = "--access-log --log-format json"  # what `duplicated` is counted from
+FLEET = f"python -m servers scaled --min-replicas 3 --max-replicas 3 --base-port 18000 {STUB} {LOGS}"
+REPLICA = f"python -m servers batched {STUB} {LOGS}"
+
+
+def chaos(  # noqa: PLR0913, PLR0917  an option each
+    scenarios: Annotated[list[str] | None, typer.Argument(metavar="[SCENARIO]...", help=", ".join(SCENARIOS))] = None,
+    duration_s: Annotated[
+        float, typer.Option(help="Of a scenario's load; some take two or three times as long.")
+    ] = 30.0,
+    capacity_rps: Annotated[float | None, typer.Option(help="What the fleet carries; measured unless given.")] = None,
+    command: Annotated[str, typer.Option(help="The fleet, less its port.")] = FLEET,
+    replica: Annotated[str, typer.Option(help="A replica to register, less its port.")] = REPLICA,
+    late_s: Annotated[float, typer.Option(help="A later answer counts as late.")] = 1.0,
+    timeout_s: Annotated[float, typer.Option(help="How long a client waits, from when its request is due.")] = 10.0,
+    seed: Annotated[int, typer.Option(help="Of the load, and of who is hit.")] = 1,
+    peers: Annotated[bool, typer.Option("--peers", help="Kill one of two workers of each framework instead.")] = False,
+    out: Annotated[Path, typer.Option(help="The folder for the tables and the logs.")] = Path("results/chaos"),
+) -> None:
+    """Break a fleet under load, a scenario at a time, and print what was lost. Without SCENARIO: all of them."""
+    if duration_s <= 0 or (capacity_rps is not None and capacity_rps <= 0):
+        raise StudyError([f"--duration-s and --capacity-rps must be > 0, got {duration_s:g} and {capacity_rps}"])
+    if peers and scenarios:
+        raise StudyError(["--peers plays one fault of its own: give it no SCENARIO"])
+    try:
+        names = names_of(scenarios or [])
+    except ValueError as error:
+        raise StudyError([str(error)]) from error
+    questions = load_questions("facts").questions
+    terms = Terms(_argv(command), _argv(replica), questions, duration_s, late_s, timeout_s, seed=seed)
+    if peers:
+        fleets = {name: replace(terms, fleet=_argv(f"{peer.command} {STUB}")) for name, peer in PEERS.items()}
+        parts = [Part(name, peer.scenario, fleets[name]) for name, peer in PEERS.items()]
+    else:
+        if not terms.echoes:
+            names = _without_stub_only(names, is_default=not scenarios)
+        fleets = {"capacity": terms}
+        parts = [Part(name, SCENARIOS[name], terms) for name in names]
+    allow_files([])
+    table = "peers" if peers else "chaos"
+    try:
+        tallies = run_until_done(_play_all(table, parts, fleets, capacity_rps=capacity_rps, out=out))
+    except Interrupted as interruption:
+        say(f"{interruption}; what is whole is in {out / table}.md")
+        raise typer.Exit(interruption.exit_code) from None
+    except (NoCapacity, LaunchError) as error:
+        say(str(error))
+        raise typer.Exit(1) from None
+    _tell(table, tallies, out)
+    if len(tallies) < len(parts) or not (peers or all(tally.is_whole for tally in tallies)):
+        raise typer.Exit(1)
+
+
+def _without_stub_only(names: Sequence[str], *, is_default: bool) -> list[str]:
+    """Those that a fleet without the profile stub can play. Raises StudyError where another was asked for."""
+    ordered = [name for name in names if SCENARIOS[name].is_stub_only]
+    if ordered and not is_default:
+        raise StudyError([f"{', '.join(ordered)}: the fault is one to order, from a fleet with --profile stub alone"])
+    return [name for name in names if name not in ordered]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A scenario, and the fleet that it is played on."""
+
+    name: str
+    scenario: Scenario
+    terms: Terms
+
+
+async def _play_all(
+    table: str, parts: Sequence[Part], fleets: Mapping[str, Terms], *, capacity_rps: float | None, out: Path
+) -> list[Tally]:
+    """The rows of the parts whose fleet came up, written after each. The load is made for the weakest of `fleets`."""
+    tallies: list[Tally] = []
+    with StatusLine() as line:
+        if capacity_rps is None:
+            capacity_rps = min([await _capacity(name, terms, out, line) for name, terms in fleets.items()])
+        for part in parts:
+            _begin(line, f"{part.name}: {part.scenario.what}")
+            folder = out / part.name
+            try:
+                tally = await play(
+                    part.name,
+                    part.scenario,
+                    part.terms,
+                    capacity_rps=capacity_rps,
+                    folder=folder,
+                    on_row=lambda row: line.count(),
+                )
+            except LaunchError as error:
+                say(f"{part.name}: {error}")
+                continue
+            tallies.append(tally)
+            write(out, table, tallies, _circumstances(part.terms, capacity_rps))
+    return tallies
+
+
+async def _capacity(name: str, terms: Terms, out: Path, line: StatusLine) -> float:
+    _begin(line, f"{name}: measuring what it carries")
+    found_rps = await measure_capacity(terms, out / name)
+    say(f"{name}: {found_rps:.0f} requests/s")
+    return found_rps
+
+
+def _tell(table: str, tallies: Sequence[Tally], out: Path) -> None:
+    terminal.print(chaos_table(tallies, title=table))
+    for tally in tallies:
+        for line in lines(tally):
+            terminal.print(f"{tally.scenario}: {line}", soft_wrap=True)
+    terminal.print(f"table: {out / table}.md", soft_wrap=True)
+
+
+def _circumstances(terms: Terms, capacity_rps: float) -> Circumstances:
+    code = code_origin()
+    told = f"{(code.commit or 'unknown')[:7]}{' with changes' if code.dirty else ''}"
+    command = shlex.join(["ragbench", *sys.argv[1:]])
+    fleet = ["python" if word == sys.executable else word for word in terms.fleet]
+    return Circumstances(str(this_machine()), told, command, fleet, capacity_rps, terms.duration_s)
+
+
+def _argv(command: str) -> list[str]:
+    refuse([f"--command and --replica: {mistake}" for mistake in command_mistakes(command)])
+    words = shlex.split(command)
+    return [sys.executable, *words[1:]] if words[0] == "python" else words
+
+
+def _begin(line: StatusLine, text: str) -> None:
+    """Something begins, of which requests will be counted."""
+    line.begin(text)
+    line.tell(text)

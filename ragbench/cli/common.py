@@ -1,0 +1,88 @@
+"""What the commands share: their common arguments, a line to the user, the results folder of a study."""
+
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragbench.files.toml_tables import StudyError
+from ragbench.files.unwritten import line_of
+from ragbench.files.whole_file import refuse_links
+from ragbench.measure.point import Surroundings, look_around
+from ragbench.report.error import ReportError
+from ragbench.results.paths import RetrievalPaths, StudyPaths
+from ragbench.results.records import RecordError, read_manifests
+from ragbench.terminal import Terminal, plain
+
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of one in studies/.")]
+ResultsOption = Annotated[Path, typer.Option(help="The folder that holds a folder per study.")]
+FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The results folder of a study.")]
+
+terminal = Terminal(width=None if sys.stdout.isatty() else 160)
+
+
+def say(line: str) -> None:
+    """A line on stderr."""
+    print(plain(line), file=sys.stderr, flush=True)
+
+
+def surroundings(study: Path | None = None) -> Surroundings:
+    """What surrounds this process and the file `study`; what could not be seen is told in a line."""
+    around = look_around(study)
+    for problem in around.problems:
+        say(problem)
+    return around
+
+
+def counted(n: int) -> str:
+    """1 point, 2 points."""
+    return f"{n} point" if n == 1 else f"{n} points"
+
+
+def results_folder(folder: Path) -> StudyPaths:
+    """The paths of a study's results. Raises StudyError where there are none, RecordError where links lie in them."""
+    paths = StudyPaths(folder)
+    refuse_links(folder)
+    if RetrievalPaths(folder).roofline.is_file():
+        raise StudyError([f"{folder} is of a retrieval study: `ragbench retrieval STUDY` makes its report again"])
+    if not read_manifests(folder):
+        raise StudyError([f"no whole point in {folder}: give the results folder of a study, as in results/smoke"])
+    return paths
+
+
+def build_report(paths: StudyPaths) -> bool:
+    """Figures and page; the results stand without them, so a failure is told and not raised."""
+
+    def make() -> None:
+        from ragbench.report.page import build  # noqa: PLC0415  brings Jupyter, which measuring does not need
+
+        build(paths.root)
+
+    return is_made(make, again=f"python -m ragbench report {paths.root}")
+
+
+def is_made(make: Callable[[], None], *, again: str) -> bool:
+    """Whether a report could be made; a failure is told, with the command that tries again."""
+    try:
+        make()
+    except (RecordError, ReportError, StudyError) as error:
+        say(str(error))
+    except Exception as error:
+        line = line_of(error) if isinstance(error, OSError) else None
+        say(traceback.format_exc().rstrip("\n") if line is None else line)
+    else:
+        return True
+    say(f"the report could not be made; the results are whole. Again: {again}")
+    return False
+
+
+def say_where(paths: StudyPaths, *, reported: bool) -> None:
+    """Where the results lie."""
+    places = {"summary": paths.summary}
+    if reported:
+        places |= {"figures": paths.figures, "report": paths.report}
+    for what, path in places.items():
+        terminal.print(f"{what + ':':9}{path}", soft_wrap=True)

@@ -1,0 +1,109 @@
+"""`ragbench compare`: two servers on the same loads, in words, as a table, and as a gate for CI."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from ragbench.cli.common import say, terminal
+from ragbench.compare.cells import Cell, Comparison, frame
+from ragbench.compare.cells import compare as compared
+from ragbench.compare.crossover import crossovers
+from ragbench.compare.gate import Gate, judge, parse_gates
+from ragbench.compare.pairs import make_pairs
+from ragbench.compare.sides import METRICS, parse_side
+from ragbench.compare.wording import footnotes, sentences, signed, span
+from ragbench.files.csv_table import write_table
+from ragbench.files.toml_tables import StudyError
+from ragbench.results.records import write_atomic
+from ragbench.terminal import Table
+
+SideArgument = Annotated[
+    str, typer.Argument(metavar="FOLDER[:CONFIGURATION[@ARRIVAL]]", help="As in results/smoke:batched.")
+]
+
+
+def compare(
+    a: SideArgument,
+    b: SideArgument,
+    arrival: Annotated[str | None, typer.Option(help="Only loads of this arrival.")] = None,
+    fail_if: Annotated[
+        list[str] | None, typer.Option(metavar="'FIGURE > +N%'", help="Exit 1 where this is shown; repeatable.")
+    ] = None,
+    across_machines: Annotated[bool, typer.Option("--across-machines", help="Compare machines as well.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else on stdout.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the table here: .csv, or .json.")] = None,
+) -> None:
+    """How the second side differs from the first at each load both have, with intervals."""
+    gates = parse_gates(fail_if or [])
+    if out is not None and out.suffix not in (".csv", ".json"):
+        raise StudyError([f"--out must end in .csv or .json, got {out}"])
+    pairs = make_pairs(parse_side(a), parse_side(b), arrival=arrival, is_across_machines=across_machines)
+    comparison = compared(pairs)
+    table = frame(comparison)
+    if out is not None:
+        write_atomic(out, _as_csv(table) if out.suffix == ".csv" else as_text(table))
+    if as_json:
+        print(as_text(table), end="")
+    else:
+        _print(comparison)
+    if out is not None:
+        say(f"table: {out}")
+    if _is_failed(comparison, gates):
+        raise typer.Exit(1)
+
+
+def _as_csv(table: pd.DataFrame) -> str:
+    rows = table.astype(object).where(table.notna(), None)
+    exact = (
+        [repr(float(each)) if isinstance(each, float) else each for each in row] for row in rows.itertuples(index=False)
+    )
+    return write_table(list(table.columns), exact)
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """The table as JSON, a record a row; absent cells are null."""
+    return json.dumps(json.loads(table.to_json(orient="records", double_precision=9)), indent=2) + "\n"
+
+
+def _print(comparison: Comparison) -> None:
+    terminal.print(_table(comparison))
+    for line in [*sentences(comparison), *map(str, crossovers(comparison)), *footnotes(comparison)]:
+        terminal.print(line, soft_wrap=True)
+
+
+def _table(comparison: Comparison) -> Table:
+    table = Table(title=f"b against a, {len(comparison.compared)} of {len(comparison.cells)} cells compared")
+    for column in ("a", "b", "load", "figure"):
+        table.add_column(column)
+    for column in ("a's", "b's", "difference", "interval, all at once"):
+        table.add_column(column, justify="right")
+    table.add_column("shown")
+    for cell in comparison.cells:
+        table.add_row(*_row(comparison, cell), end_section=cell.metric == METRICS[-1])
+    return table
+
+
+def _row(comparison: Comparison, cell: Cell) -> list[str]:
+    pair, found = cell.pair, comparison.interval(cell)
+    row = [pair.a, pair.b, f"{pair.level.label}, {pair.arrival}", cell.metric, _figure(cell.a), _figure(cell.b)]
+    if cell.difference is None or found is None:
+        return [*row, "", "", f"not compared: {cell.why_not}"]
+    return [*row, f"{signed(cell.difference.percent)}%", span(found), "yes" if comparison.is_shown(cell) else "no"]
+
+
+def _figure(value: float) -> str:
+    return "" if value != value else f"{value:.4g}"  # noqa: PLR0124  nan
+
+
+def _is_failed(comparison: Comparison, gates: list[Gate]) -> bool:
+    """Say how each gate ended. -> whether any failed."""
+    judged = judge(comparison, gates)
+    for each in judged:
+        pair = each.cell.pair
+        say(
+            f"{each.outcome}: {each.gate} {pair.level.label}, {pair.arrival} ({pair.b} against {pair.a}): {each.reason}"
+        )
+    return any(each.outcome == "fails" for each in judged)

@@ -1,0 +1,137 @@
+"""What the commands print: rich tables of points, of a plan and of one load. No figure is computed here."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ragbench.measure.progress import minutes, offered
+from ragbench.measure.sweep import Plan
+from ragbench.statistics.summary import Summary
+from ragbench.study.points import Launch, Point
+from ragbench.terminal import Table, styled
+
+_STYLES = {
+    "valid": "green",
+    "saturated": "yellow",
+    "shedding": "yellow",
+    "failing": "red",
+    "client_limited": "magenta",
+    "contaminated": "magenta",
+    "failed": "red",
+}
+
+
+def points_table(manifests: Sequence[Mapping[str, Any]]) -> Table:
+    """One line per whole point."""
+    table = Table(title=f"points: {len(manifests)}")
+    table.add_column("point", no_wrap=True)
+    table.add_column("verdict")
+    for column in (
+        "load",
+        "throughput/s",
+        "goodput/s",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "batch",
+        "exact",
+        "F1",
+        "answered",
+    ):
+        table.add_column(column, justify="right")
+    for manifest in manifests:
+        row = manifest["summary"]
+        table.add_row(
+            row["point"],
+            styled(row["verdict"], _STYLES[row["verdict"]]),
+            offered(row),
+            _scaled(row["throughput_rps"], 1),
+            _scaled(row["goodput_rps"], 1),
+            _scaled(row["latency_p50_s"], 1000),
+            _scaled(row["latency_p95_s"], 1000),
+            _scaled(row["latency_p99_s"], 1000),
+            _scaled(row["batch_size"], 1),
+            _scaled(row["exact_match"], 1, digits=2),
+            _scaled(row.get("f1"), 1, digits=2),
+            _share(row.get("answered_share")),
+        )
+    return table
+
+
+def reasons(manifests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why each point that is not valid is not, a line each."""
+    rows = [manifest["summary"] for manifest in manifests]
+    return [f"{row['point']}: {row['verdict']}: {row['verdict_reason']}" for row in rows if row["verdict"] != "valid"]
+
+
+def plan_table(launches: Sequence[Launch], plan: Plan) -> Table:
+    """One line per design and arrival: its loads, seeds, time under load, and how many of its points are whole."""
+    table = Table("design", "arrival", "loads", "seeds")
+    for column in ("points", "whole", "changed", "load"):
+        table.add_column(column, justify="right")
+    whole = {point.name for point in plan.whole}
+    groups: dict[tuple[str, str], list[Point]] = {}
+    for point in (point for launch in launches for point in launch.points):
+        groups.setdefault((point.configuration.name, point.arrival), []).append(point)
+    for (design, arrival), points in sorted(groups.items()):
+        state = Counter("whole" if p.name in whole else "changed" if p.name in plan.changed else "new" for p in points)
+        table.add_row(
+            design,
+            arrival,
+            _loads(points),
+            " ".join(str(seed) for seed in sorted({point.seed for point in points})),
+            str(len(points)),
+            str(state["whole"]),
+            str(state["changed"]),
+            minutes(sum(point.expected_s for point in points)),
+        )
+    return table
+
+
+def _loads(points: Sequence[Point]) -> str:
+    """The rates, or the numbers of users, of the points of one arrival."""
+    rates = sorted({point.offered_rps for point in points if point.offered_rps is not None})
+    users = sorted({point.concurrency for point in points if point.concurrency is not None})
+    told = [f"{' '.join(f'{rate:g}' for rate in rates)} requests/s"] if rates else []
+    return ", ".join(told + ([f"{' '.join(map(str, users))} users"] if users else []))
+
+
+def load_table(summary: Summary, *, title: str) -> Table:
+    """All figures of one load, one a line, each with its interval where it has one."""
+    table = Table("figure", title=title, show_header=False)
+    table.add_column(justify="right")
+    table.add_column("95% interval")
+    figures = asdict(summary)
+    for name, value in figures.items():
+        bounds = [figures.get(_bound(name, end)) for end in ("low", "high")]
+        interval = "" if None in bounds else f"{_figure(bounds[0])} to {_figure(bounds[1])}"
+        if value is not None and not is_bound(name):
+            table.add_row(name, _figure(value), interval)
+    return table
+
+
+def is_bound(column: str) -> bool:
+    """Whether a column is the end of another's interval, as in latency_p95_low_s."""
+    return "_low_" in column or "_high_" in column
+
+
+def _bound(column: str, end: str) -> str:
+    figure, _, unit = column.rpartition("_")
+    return f"{figure}_{end}_{unit}"
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.1f}"
+    return str(value)
+
+
+def _share(value: float | None) -> str:
+    """In percent, never rounded up to 100."""
+    return "" if value is None else f"{math.floor(value * 1000) / 10:g}%"
+
+
+def _scaled(value: float | None, factor: float, *, digits: int = 1) -> str:
+    return "" if value is None else f"{value * factor:.{digits}f}"

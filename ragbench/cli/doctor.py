@@ -1,0 +1,48 @@
+"""`ragbench doctor`: whether this machine can give figures to be trusted, and what to do where it cannot."""
+
+from collections.abc import Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragbench.cli.common import ResultsOption, terminal
+from ragbench.files.csv_table import write_table
+from ragbench.machine.doctor import Finding
+from ragbench.machine.environment import checks
+from ragbench.results.records import write_atomic
+from ragbench.terminal import Bar, Table, Terminal, styled
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+def doctor(
+    results: ResultsOption = Path("results"),
+    out: Annotated[Path | None, typer.Option(help="A CSV file for the table.")] = None,
+) -> None:
+    """Check the machine and the installation, and say what to do about each fault. Exit code 1: something fails."""
+    todo = checks(results)
+    findings = [check() for check in Bar("looking", total=len(todo), console=Terminal(stderr=True)).over(todo)]
+    if out is not None:
+        write_atomic(out, _csv(findings))
+    terminal.print(_table(findings))
+    if any(finding.status == "fail" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    counts = {status: sum(f.status == status for f in findings) for status in _COLOURS}
+    table = Table(title="ragbench doctor: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n))
+    for column in ("check", "", "seen", "what to do"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        status = styled(finding.status, _COLOURS[finding.status])
+        table.add_row(finding.name, status, finding.seen, finding.advice)
+    return table
+
+
+def _csv(findings: Sequence[Finding]) -> str:
+    return write_table(
+        ("check", "status", "seen", "advice"), ([each or None for each in astuple(one)] for one in findings)
+    )

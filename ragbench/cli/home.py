@@ -1,0 +1,70 @@
+"""A place for the caches of libraries where this user has no home folder that can be written. Keeps nothing of it."""
+
+import atexit
+import os
+import pwd
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+
+from ragbench.results.paths import PACKAGE
+
+_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")  # where getpass.getuser looks before it asks for the passwd entry
+# What plots, notebooks and servers write at home whether they may or not.
+_CACHES = {
+    "MPLCONFIGDIR": "matplotlib",
+    "IPYTHONDIR": "ipython",
+    "CUPY_CACHE_DIR": "cupy",
+    "TRITON_CACHE_DIR": "triton",
+}
+_COMPILED = {"NUMBA_CACHE_DIR": "numba"}  # numba writes beside the code as long as it can
+
+
+def settle(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Change `environment` so that every library finds a home, and say so in a line where that was needed.
+
+    To be called before matplotlib and jupyter are imported, which look once. What is written goes when this process
+    ends.
+    """
+    home = os.path.expanduser("~")
+    problem = home_problem(home)
+    if problem is not None:
+        try:
+            scratch = Path(tempfile.mkdtemp(prefix="ragbench-home-"))
+        except OSError as error:
+            print(f"{problem}, and {error.strerror or error}", file=sys.stderr, flush=True)
+            return
+        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+        environment.update(changes(environment, scratch, has_home=Path(home).is_dir()))
+        print(f"{problem}: what libraries cache goes to {scratch} and is not kept", file=sys.stderr, flush=True)
+    if not has_name(environment):
+        environment["USER"] = f"uid-{os.getuid()}"
+
+
+def home_problem(home: str) -> str | None:
+    """What is wrong with the home folder, where something is. A `home` that starts with ~ is not known."""
+    if home.startswith("~"):
+        return f"user {os.getuid()} has no home folder"
+    if not Path(home).is_dir():
+        return f"there is no home folder {home}"
+    return None if os.access(home, os.W_OK | os.X_OK) else f"the home folder {home} cannot be written"
+
+
+def changes(environment: Mapping[str, str], scratch: Path, *, has_home: bool) -> dict[str, str]:
+    """The variables to set. A home that can be read stays: models and settings may lie there."""
+    caches = _CACHES if os.access(PACKAGE.parent, os.W_OK) else _CACHES | _COMPILED
+    wanted = {name: str(scratch / folder) for name, folder in caches.items() if not environment.get(name)}
+    return wanted if has_home else wanted | {"HOME": str(scratch)}
+
+
+def has_name(environment: Mapping[str, str]) -> bool:
+    """Whether somebody could say who runs this."""
+    if any(environment.get(name) for name in _NAMES):
+        return True
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        return False
+    return True

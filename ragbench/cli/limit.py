@@ -1,0 +1,141 @@
+"""`ragbench limit`: a design beside its own pipeline with no server round it, in turns."""
+
+import dataclasses
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragbench.cli.common import ResultsOption, StudyArgument, say, surroundings, terminal
+from ragbench.files.toml_tables import StudyError
+from ragbench.measure.limit import Turn, bare_argv, bare_rps, limit_csv, medians
+from ragbench.measure.progress import Progress
+from ragbench.measure.sweep import Plan, make_plan
+from ragbench.measure.sweep import run as run_sweep
+from ragbench.processes.child import hear
+from ragbench.processes.interrupts import Interrupted, run_until_done
+from ragbench.processes.log_file import read_log
+from ragbench.results.paths import StudyPaths
+from ragbench.results.records import read_manifests, write_atomic
+from ragbench.study.points import Launch, expand, file_name
+from ragbench.study.study import Study
+from ragbench.study.study_file import find_study, load_study
+from ragbench.terminal import Table
+
+_DURATION_S = 5.0
+_LONGEST_S = 1800.0
+
+
+def limit(
+    study: StudyArgument = "limit",
+    bare: Annotated[str, typer.Option(help="What times the bare pipeline.")] = "python -m servers.limit",
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Measure each design of STUDY, and in turns with it its pipeline alone; by how much the server is slower."""
+    source = find_study(study)
+    loaded = load_study(source)
+    if any(design.load.rates for design in loaded.designs):
+        raise StudyError(["[load]: wanted concurrency alone: users enough to keep the pipeline busy"])
+    paths = StudyPaths(results / loaded.name)
+    commands = {_bare_file(launch, paths): _bare_argv(bare, launch, paths) for launch in expand(loaded)}
+    blocks = [dataclasses.replace(loaded, seeds=(seed,)) for seed in loaded.seeds]
+    plans = [_plan(block, paths) for block in blocks]
+    around = surroundings(source)
+    try:
+        for block, plan in zip(blocks, plans, strict=True):
+            for launch in _to_time(block, plan, paths):
+                say(f"the pipeline of {launch.configuration.name} alone")
+                out = _bare_file(launch, paths)
+                run_until_done(_time_bare(commands[out], out))
+            with Progress(plan.points, starts=len(plan.launches)) as progress:
+                run_until_done(run_sweep(block, source, paths, plan=plan, around=around, progress=progress))
+    except Interrupted as interruption:
+        say(f"{interruption}; the same command goes on from what is whole: see {paths.root}")
+        raise typer.Exit(interruption.exit_code) from None
+    turns = _turns(loaded, paths)
+    write_atomic(paths.root / "limit.csv", limit_csv(turns))
+    terminal.print(_table(turns))
+    terminal.print(f"turns: {paths.root / 'limit.csv'}", soft_wrap=True)
+
+
+def _bare_file(launch: Launch, paths: StudyPaths) -> Path:
+    return paths.root / "bare" / file_name(f"{launch.configuration.name}-seed{launch.points[0].seed}.csv")
+
+
+def _bare_argv(bare: str, launch: Launch, paths: StudyPaths) -> list[str]:
+    duration_s = launch.points[0].load.duration_s or _DURATION_S
+    return bare_argv(
+        bare, launch.configuration, duration_s=duration_s, out=_bare_file(launch, paths), python=sys.executable
+    )
+
+
+def _plan(block: Study, paths: StudyPaths) -> Plan:
+    plan = make_plan(block, paths)
+    for name, difference in plan.changed.items():
+        raise StudyError(
+            [f"{name} in {paths.root} was measured with {difference}; delete it, or write elsewhere with --results"]
+        )
+    return plan
+
+
+def _to_time(block: Study, plan: Plan, paths: StudyPaths) -> list[Launch]:
+    """Those whose server is about to be measured: both sides of a turn belong to one quarter of an hour."""
+    names = {point.name for point in plan.points}
+    return [
+        launch
+        for launch in expand(block)
+        if not _has_text(_bare_file(launch, paths)) or any(point.name in names for point in launch.points)
+    ]
+
+
+async def _time_bare(argv: Sequence[str], out: Path) -> None:
+    """Run it to its end; cancelled, none of it is left. Raises StudyError where it cannot be run or wrote nothing."""
+    if shutil.which(argv[0]) is None:
+        raise StudyError([f"--bare: there is no command {argv[0]!r} here or on PATH"])
+    write_atomic(out, "")
+    with tempfile.TemporaryDirectory(prefix="ragbench-limit-") as scratch:
+        log = Path(scratch) / "bare.log"
+        try:
+            code = await hear(argv, log=log, timeout_s=_LONGEST_S, on_line=lambda _: None)
+        except TimeoutError as error:
+            raise StudyError([f"--bare: {' '.join(argv)} was not done after {_LONGEST_S:g} s"]) from error
+        said = read_log(log, most=2000)[0].strip()[-500:]
+    if code != 0 or not _has_text(out):
+        raise StudyError([f"--bare: {' '.join(argv)} ended with status {code}: {said}"])
+
+
+def _has_text(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
+
+
+def _turns(study: Study, paths: StudyPaths) -> list[Turn]:
+    """Those that were measured soundly; of the others, a line each. Raises StudyError where none is left."""
+    summaries = {manifest["point"]["name"]: manifest["summary"] for manifest in read_manifests(paths.root)}
+    turns = []
+    for launch in expand(study):
+        bare = bare_rps(_bare_file(launch, paths))
+        for point in launch.points:
+            summary = summaries[point.name]
+            if summary["verdict"] != "valid" or not summary["throughput_rps"]:
+                say(f"{point.name} is left out: {summary['verdict']}: {summary['verdict_reason']}")
+                continue
+            size, served = launch.configuration.settings["max_batch_size"], summary["throughput_rps"]
+            turns.append(Turn(launch.configuration.name, int(size), point.concurrency or 0, point.seed, bare, served))
+    if not turns:
+        raise StudyError([f"no turn in {paths.root} is valid"])
+    return sorted(turns, key=lambda turn: (turn.configuration, turn.users, turn.seed))
+
+
+def _table(turns: list[Turn]) -> Table:
+    table = Table("configuration", title="beside the pipeline alone; requests/s, medians")
+    for column in ("turns", "alone", "served", "ratio"):
+        table.add_column(column, justify="right")
+    for one in medians(turns):
+        table.add_row(
+            one.configuration, str(one.turns), f"{one.bare_rps:.4g}", f"{one.served_rps:.4g}", f"{one.ratio:.3f}"
+        )
+    return table

@@ -1,0 +1,92 @@
+"""`ragbench retrieval`: searches and k-means by every backend, apart from any server."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragbench.cli.common import ResultsOption, is_made, say, say_where, surroundings, terminal
+from ragbench.cli.job_lines import JobLines
+from ragbench.cli.status_line import StatusLine
+from ragbench.files.toml_tables import StudyError
+from ragbench.machine.hardware import usable_cores
+from ragbench.processes.interrupts import Interrupted, run_until_done
+from ragbench.results.paths import RetrievalPaths
+from ragbench.results.records import RecordError
+from ragbench.retrieval.console import grid_tables
+from ragbench.retrieval.plan import Plan, make_plan
+from ragbench.retrieval.roofline import read_rates
+from ragbench.retrieval.run import measure_rates
+from ragbench.retrieval.run import run as run_jobs
+from ragbench.retrieval.study import Study
+from ragbench.retrieval.study_file import load_study
+from ragbench.study.study_file import find_study
+
+GridOption = Annotated[list[str] | None, typer.Option("--grid", metavar="NAME", help="Measure this grid alone; again.")]
+
+
+def retrieval(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or one's name.")] = "retrieval",
+    results: ResultsOption = Path("results"),
+    redo: Annotated[bool, typer.Option("--redo", help="Measure whole cells again.")] = False,
+    report: Annotated[bool, typer.Option(help="End with figures and report.html.")] = True,
+    grid: GridOption = None,
+) -> None:
+    """Measure every cell of the retrieval study STUDY that is not whole yet, and report."""
+    source = find_study(study)
+    loaded = load_study(source)
+    paths = RetrievalPaths(results / loaded.name)
+    around = surroundings(source)
+    try:
+        plan = make_plan(
+            loaded, paths, hardware=str(around.hardware), cores=usable_cores(), grids=grid or (), redo=redo
+        )
+    except RecordError as error:
+        raise StudyError([str(error)]) from error
+    _say_kept(plan, paths)
+    again = shlex.join(["python", "-m", "ragbench", "retrieval", study, "--results", str(results)])
+    try:
+        _print_rates(loaded, plan, paths)
+        with StatusLine() as line:
+            told = JobLines(line, len(plan.jobs))
+            rows = run_until_done(run_jobs(loaded, source, paths, plan=plan, around=around, told=told))
+    except Interrupted as interruption:
+        say(f"{interruption}; whole jobs are kept in {paths.summary}. To go on: {again}")
+        raise typer.Exit(interruption.exit_code) from None
+    reported = report and is_made(lambda: _write_report(paths), again=again)
+    for table in grid_tables(paths.summary):
+        terminal.print(table)
+    say_where(paths, reported=reported)
+    failed = sum(row.status == "failed" for row in rows)
+    if failed:
+        say(f"{failed} of {len(rows)} cells failed: see reason in {paths.summary}, and {paths.log}")
+    if len(rows) < len(plan.cells):
+        say(f"not measured yet: {len(plan.cells) - len(rows)} cells of other grids")
+    if failed or (report and not reported):
+        raise typer.Exit(1)
+
+
+def _say_kept(plan: Plan, paths: RetrievalPaths) -> None:
+    whole = [row for row in plan.rows if row.is_whole]
+    if whole:
+        skipped = sum(row.status == "skipped" for row in whole)
+        say(f"kept: {len(whole)} cells, of them {skipped} skipped; --redo measures them again")
+    if plan.again:
+        say(f"failed last time and measured again: {plan.again} cells")
+    if plan.others:
+        say(f"no longer in the study, and in no figure: {len(plan.others)} cells, kept in {paths.others}")
+
+
+def _print_rates(study: Study, plan: Plan, paths: RetrievalPaths) -> None:
+    """Measured where anything else is; a study that is whole has them."""
+    threads = usable_cores()
+    rates = run_until_done(measure_rates(study, paths, threads=threads)) if plan.jobs else read_rates(paths.roofline)
+    for each in rates:
+        terminal.print(f"roofline, {each}", soft_wrap=True)
+
+
+def _write_report(paths: RetrievalPaths) -> None:
+    from ragbench.retrieval.report import build  # noqa: PLC0415  brings Jupyter, which measuring does not need
+
+    build(paths.root)

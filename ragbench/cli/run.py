@@ -1,0 +1,194 @@
+"""`ragbench run` and `ragbench plan`: measure what a study names, or say what that would be."""
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from ragbench.cli import console
+from ragbench.cli.common import (
+    ResultsOption,
+    StudyArgument,
+    build_report,
+    counted,
+    say,
+    say_where,
+    surroundings,
+    terminal,
+)
+from ragbench.files.toml_tables import StudyError
+from ragbench.load.descriptors import allow_files
+from ragbench.machine.mixing import strangers
+from ragbench.measure.point import Surroundings
+from ragbench.measure.progress import Progress, expected_s, minutes
+from ragbench.measure.sweep import Plan, make_plan, rebuild_summary
+from ragbench.measure.sweep import run as run_sweep
+from ragbench.processes.interrupts import Interrupted, run_until_done
+from ragbench.results.paths import StudyPaths
+from ragbench.results.records import read_manifests
+from ragbench.statistics.interval_notes import left_empty, too_short
+from ragbench.statistics.recompute import recompute
+from ragbench.statistics.verdicts import NO_MEANS, NOT_MEASURED
+from ragbench.study.points import expand
+from ragbench.study.study import Study
+from ragbench.study.study_file import find_study, load_study
+
+
+class Redo(StrEnum):
+    """Which whole points to measure again."""
+
+    changed = "changed"
+    invalid = "invalid"
+    all = "all"
+
+
+def run(
+    study: StudyArgument,
+    results: ResultsOption = Path("results"),
+    report: Annotated[bool, typer.Option(help="End with figures and report.html.")] = True,
+    redo: Annotated[
+        Redo | None,
+        typer.Option(help="Measure whole points again: changed since, invalid (spoiled or failed), or all."),
+    ] = None,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="Go on beside points of another machine or of other code.")
+    ] = False,
+) -> None:
+    """Measure every point of STUDY that is not whole yet, and report."""
+    path, loaded, paths, plan = _planned(study, results, redo)
+    if plan.changed and redo not in (Redo.changed, Redo.all):
+        _refuse_changed(paths, plan)
+    around = surroundings(path)
+    _refuse_mixed(paths, plan, around, mixed=mixed)
+    _say_skipped(paths, plan, redo, around)
+    allow_files(plan.points)
+    _judge_kept(loaded, paths, plan)
+    try:
+        with Progress(plan.points, starts=len(plan.launches)) as progress:
+            run_until_done(run_sweep(loaded, path, paths, plan=plan, around=around, progress=progress))
+    except Interrupted as interruption:
+        whole = len(rebuild_summary(paths))
+        again = _command(study, results, *(["--redo", redo.value] if redo else []), *(["--mixed"] if mixed else []))
+        say(f"{interruption}; kept: {counted(whole)}. To go on: {again}")
+        raise typer.Exit(interruption.exit_code) from None
+    manifests = rebuild_summary(paths)
+    reported = report and build_report(paths)
+    terminal.print(console.points_table(manifests))
+    say_where(paths, reported=reported)
+    for line in left_empty([manifest["summary"] for manifest in manifests]):
+        say(line)
+    is_good = _say_verdicts(manifests, paths, again=_command(study, results, "--redo", "invalid"))
+    if not is_good or (report and not reported):
+        raise typer.Exit(1)
+
+
+def plan(study: StudyArgument, results: ResultsOption = Path("results")) -> None:
+    """Print the points of STUDY, which of them are whole, and how long the rest takes."""
+    _, loaded, paths, planned = _planned(study, results, None)
+    terminal.print(console.plan_table(expand(loaded), planned))
+    points, starts = planned.points, sum(launch.configuration.url is None for launch in planned.launches)
+    load_s = sum(point.expected_s for point in points)
+    terminal.print(
+        f"{counted(len(points))} to measure, {len(planned.whole)} whole in {paths.root}; server starts: {starts}. "
+        f"{minutes(load_s)} of load, about {minutes(expected_s(points, starts))} in all on the tiny profile.",
+        soft_wrap=True,
+    )
+    every = [point for launch in expand(loaded) for point in launch.points]
+    for line in too_short([point.offered_rps * point.expected_s for point in every if point.offered_rps is not None]):
+        terminal.print(line, soft_wrap=True)
+
+
+def _planned(name: str, results: Path, redo: Redo | None) -> tuple[Path, Study, StudyPaths, Plan]:
+    path = find_study(name)
+    study = load_study(path)
+    paths = StudyPaths(results / study.name)
+    return path, study, paths, make_plan(study, paths, redo=redo.value if redo else None)
+
+
+def _command(study: str, results: Path, *options: str) -> str:
+    return shlex.join(["python", "-m", "ragbench", "run", study, "--results", str(results), *options])
+
+
+def _say_verdicts(manifests: Sequence[Mapping[str, Any]], paths: StudyPaths, *, again: str) -> bool:
+    """Say what is wrong with points and how to measure again what was spoiled. -> whether every service did answer."""
+    counts = Counter(manifest["summary"]["verdict"] for manifest in manifests)
+    for verdict in NO_MEANS:
+        if counts[verdict]:
+            told = f"{counts[verdict]} of {counted(len(manifests))} {verdict}"
+            say(f"{told}: see verdict_reason in {paths.summary} and each server.log")
+    spoiled = {verdict: counts[verdict] for verdict in NOT_MEASURED if counts[verdict]}
+    if spoiled:
+        told = ", ".join(f"{n} {verdict}" for verdict, n in spoiled.items())
+        say(f"{told}; to measure them again: {again}")
+    return not any(counts[verdict] for verdict in NO_MEANS)
+
+
+def _judge_kept(study: Study, paths: StudyPaths, plan: Plan) -> None:
+    """Compute kept points again where the study now judges them by something else."""
+    kept = {point.name for point in plan.whole}
+    manifests = [manifest for manifest in read_manifests(paths.root) if manifest["point"]["name"] in kept]
+    alike = study.workload.same_answers
+    is_other_slo = study.slo is not None and any(manifest.get("slo") != study.slo.as_dict() for manifest in manifests)
+    is_other_rule = any(bool(manifest.get("same_answers")) != alike for manifest in manifests)
+    if is_other_slo or is_other_rule:
+        recompute(paths, slo=study.slo, same_answers=alike)
+    if is_other_slo:
+        say(f"judged again by the slo of the study: {study.slo}")
+    if is_other_rule:
+        say(f"judged again with same_answers = {str(alike).lower()}")
+
+
+def _refuse_mixed(paths: StudyPaths, plan: Plan, around: Surroundings, *, mixed: bool) -> None:
+    """Raise StudyError where points would come to lie beside some of another machine or of other code, unasked."""
+    kept = {point.name for point in plan.whole}
+    manifests = [manifest for manifest in read_manifests(paths.root) if manifest["point"]["name"] in kept]
+    machine = around.hardware
+    found = (
+        strangers(manifests, hardware=str(machine), hostname=machine.hostname, code=around.code) if plan.points else []
+    )
+    if not found:
+        return
+    if mixed:
+        for line in found:
+            say(f"kept all the same (--mixed): {line}")
+        return
+    raise StudyError(
+        [
+            *(f"points in {paths.root} {line}" for line in found),
+            "go on with --mixed (never pooled), measure all again with --redo all, or write elsewhere with --results",
+        ]
+    )
+
+
+def _refuse_changed(paths: StudyPaths, plan: Plan) -> NoReturn:
+    name, difference = next(iter(plan.changed.items()))
+    raise StudyError(
+        [
+            f"{counted(len(plan.changed))} in {paths.root} measured with other settings, e.g. {name}: {difference}",
+            "measure them again with --redo changed, or keep them and write elsewhere with --results",
+        ]
+    )
+
+
+def _say_skipped(paths: StudyPaths, plan: Plan, redo: Redo | None, around: Surroundings) -> None:
+    if plan.whole:
+        names = {point.name for point in plan.whole}
+        commits = {m.get("git_commit") for m in read_manifests(paths.root) if m["point"]["name"] in names}
+        measured = ", ".join(sorted(str(commit)[:9] for commit in commits))
+        now, dirty = around.git_commit, around.git_dirty
+        here = f"{str(now)[:9]}{' with changes' if dirty else ''}"
+        say(f"kept: {counted(len(plan.whole))} (code then: {measured}; now: {here}); --redo all measures them again")
+    if plan.again:
+        say(f"not usable last time and measured again: {counted(len(plan.again))}")
+    if plan.changed and redo is not None:
+        name, difference = next(iter(plan.changed.items()))
+        say(f"changed and measured again: {counted(len(plan.changed))}, e.g. {name}: {difference}")
+    if plan.others:
+        say(
+            f"no longer in the study but still in the summary of {paths.root}: {counted(len(plan.others))}; "
+            f"delete their folders to drop them, e.g. {plan.others[0]}"
+        )

@@ -1,0 +1,113 @@
+"""At which rate the faster server becomes the slower one, and how sure that is. Pure. Latencies only.
+
+Rates have no crossover to speak of: until one of the servers saturates, both answer all that is asked.
+
+Between two measured rates the logarithm of the ratio is taken as a straight line over the logarithm of the rate. What
+that line misses is not in the interval; the two measured rates it lies between are told beside it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ragbench.compare.cells import Cell, Comparison
+from ragbench.compare.differences import Difference
+from ragbench.compare.sides import LATENCIES
+from ragbench.statistics.intervals import Floats, Interval
+
+TIMES = 4000
+SURE = 0.95  # the share of redrawn differences in which the servers must cross, once
+_SEED = 20_240_602
+
+
+@dataclass(frozen=True, slots=True)
+class Crossover:
+    """Where `b` overtakes `a`, or the other way round. `interval` is None where it is not shown that they cross."""
+
+    metric: str
+    a: str
+    b: str
+    arrival: str
+    rate_rps: float
+    between_rps: tuple[float, float]
+    interval: Interval | None
+    share: float
+    is_b_better_above: bool
+
+    def __str__(self) -> str:
+        better, worse = (self.b, self.a) if self.is_b_better_above else (self.a, self.b)
+        low, high = self.between_rps
+        where = f"near {self.rate_rps:.3g}/s (between the measured {low:g} and {high:g}/s"
+        if self.interval is None:
+            return (
+                f"crossover not shown: {better} may overtake {worse} {where}; {self.metric}, {self.arrival}; "
+                f"{self.share:.0%} of redrawn differences cross once)"
+            )
+        interval = f"95%: {self.interval.low:.3g} to {self.interval.high:.3g}/s"
+        return f"{better} overtakes {worse} {where}, {interval}; {self.metric}, {self.arrival})"
+
+
+def crossovers(comparison: Comparison) -> list[Crossover]:
+    """One for each latency and pair of names whose differences change sign exactly once as the rate grows."""
+    found = []
+    for cells in _series(comparison):
+        rates = np.array([cell.pair.level.offered_rps for cell in cells])
+        differences = [cell.difference for cell in cells if cell.difference is not None]
+        one = _crossover(cells, rates, differences)
+        if one is not None:
+            found.append(one)
+    return found
+
+
+def _series(comparison: Comparison) -> Iterator[list[Cell]]:
+    """Compared cells of one latency, pair of names and arrival at two or more rates, ascending."""
+    groups: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in comparison.compared:
+        if cell.pair.level.offered_rps and cell.metric in LATENCIES:
+            groups.setdefault((cell.metric, cell.pair.a, cell.pair.b, cell.pair.arrival), []).append(cell)
+    yield from (sorted(cells, key=lambda cell: cell.pair.level) for cells in groups.values() if len(cells) > 1)
+
+
+def _crossover(cells: Sequence[Cell], rates: Floats, differences: Sequence[Difference]) -> Crossover | None:
+    own = np.array([each.log_ratio for each in differences])
+    (rate,) = crossing_rates(rates, own[None, :])
+    if np.isnan(rate):
+        return None
+    drawn = crossing_rates(rates, _redrawn(differences))
+    crossed = drawn[~np.isnan(drawn)]
+    share = len(crossed) / len(drawn)
+    interval = Interval(*map(float, np.quantile(crossed, [0.025, 0.975]))) if share >= SURE else None
+    above = int(np.searchsorted(rates, rate))
+    return Crossover(
+        metric=cells[0].metric,
+        a=cells[0].pair.a,
+        b=cells[0].pair.b,
+        arrival=cells[0].pair.arrival,
+        rate_rps=float(rate),
+        between_rps=(float(rates[max(above - 1, 0)]), float(rates[above])),
+        interval=interval,
+        share=share,
+        is_b_better_above=bool(own[-1] < 0),
+    )
+
+
+def _redrawn(differences: Sequence[Difference]) -> Floats:
+    """What the differences might have been: (TIMES, rates)."""
+    rng = np.random.default_rng(_SEED)
+    drawn = [each.drawn(TIMES, rng) for each in differences]
+    return np.stack(drawn, axis=1)
+
+
+def crossing_rates(rates: Floats, log_ratios: Floats) -> Floats:
+    """Where each row, (m, rates), changes sign; nan where it does not, or more than once."""
+    is_above = log_ratios > 0
+    changes = is_above[:, 1:] != is_above[:, :-1]
+    at = np.argmax(changes, axis=1)
+    rows = np.arange(len(log_ratios))
+    left, right = log_ratios[rows, at], log_ratios[rows, at + 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.clip(left / (left - right), 0, 1)
+    logs = np.log(rates)
+    found = np.exp(logs[at] + share * (logs[at + 1] - logs[at]))
+    return np.where(changes.sum(axis=1) == 1, found, np.nan)

@@ -1,0 +1,233 @@
+"""How far two servers' figures lie apart, as a ratio with the error it may carry. Pure: knows no file and no design.
+
+Ratios are kept as logarithms, in which half and double are equally far from one. The runs of all seeds are taken
+together: one quantile of all their requests, never a mean of quantiles. The error comes from blocks of neighbouring
+requests drawn again within each run. From three seeds on it is checked against how much the seeds differ: where that is
+more than blocks explain, the starts of the servers differ too, and what is beyond the blocks is added (Birge's ratio).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.stats import t
+
+from ragbench.statistics.intervals import FEWEST_BLOCKS, FEWEST_VALUES, Floats, Interval, block_length
+from ragbench.statistics.resampling import Counts, Statistics, counts_drawn
+
+Both = tuple[Floats, Floats]  # values of one run on side a and on side b
+Method = Literal["seeds pooled, paired", "seeds pooled", "within the runs, paired", "within the runs"]
+METHODS: dict[tuple[bool, bool], Method] = {  # by whether seeds show how starts differ, and whether runs are paired
+    (True, True): "seeds pooled, paired",
+    (True, False): "seeds pooled",
+    (False, True): "within the runs, paired",
+    (False, False): "within the runs",
+}
+
+ALPHA = 0.05  # of all intervals of a comparison together
+FEWEST_SEEDS = 3  # to see how starts differ
+# A few seeds say little of how starts differ. Degrees of freedom that the other cells of a comparison add to it, and
+# that the assumption of equal starts adds. Without the latter three seeds showed up to 4% fewer differences than two;
+# with more of it servers that differ only in their starts are told apart more often: `scripts/tables.py power`.
+_SHARED = 2.0
+_EQUAL = 4.0
+_TIMES = 500
+_FEWEST_TIMES = 200
+_MOST_DRAWN = 20_000_000  # values drawn in all; beyond that, fewer resamples
+_AT_ONCE = 2_000_000  # values held at once: 16 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """ln(b / a) of one figure. `error`: its standard error within the runs, from `degrees` degrees of freedom.
+
+    `starts_error`: the standard error that the seeds show beyond it. `resolution`: the smallest step that the figure
+    can take, such as one answer more; no interval is narrower.
+    """
+
+    log_ratio: float
+    error: float
+    degrees: float
+    method: Method
+    resolution: float = 0.0
+    starts_error: float = 0.0
+    seeds: int = 1
+
+    @property
+    def percent(self) -> float:
+        """How much more b is than a, in percent of a."""
+        return percent(self.log_ratio)
+
+    def interval(self, *, cells: int = 1) -> Interval:
+        """Where the difference lies, in percent of a, wide enough that `cells` such intervals hold at once.
+
+        Student's t. Errors within the runs are independent from cell to cell, or nearly: Bonferroni. How a server
+        started is in all its cells at once, so that part has few degrees of freedom but is not tried anew in each cell.
+        """
+        within = float(t.ppf(1 - ALPHA / 2 / cells, self.degrees))
+        half = within * self.error
+        if self.starts_error:
+            starts = max(within, float(t.ppf(1 - ALPHA / 2, self.seeds - 1)))
+            half = math.hypot(half, starts * self.starts_error)
+        half = max(half, self.resolution)
+        return Interval(percent(self.log_ratio - half), percent(self.log_ratio + half))
+
+    def drawn(self, times: int, rng: np.random.Generator) -> Floats:
+        """What the difference might have been, (times,)."""
+        found = self.log_ratio + self.error * rng.standard_t(self.degrees, times)
+        return found + self.starts_error * rng.standard_t(self.seeds - 1, times) if self.starts_error else found
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """ln(b / a) of one figure with its error within the runs, and how much more than that its seeds differ.
+
+    `excess`: the variance between seeds by the variance that blocks explain; about 1 where all starts are alike. None:
+    fewer than three seeds, or runs too short to tell.
+    """
+
+    log_ratio: float
+    error: float
+    degrees: float
+    seeds: int
+    excess: float | None
+    is_paired: bool
+    resolution: float = 0.0
+
+
+def percent(log_ratio: float) -> float:
+    """ln(b / a) as how much more b is than a, in percent of a."""
+    return 100 * math.expm1(min(log_ratio, 700.0))  # e^709 is the largest float
+
+
+def estimates(
+    runs: Sequence[Both],
+    statistics: Statistics,
+    *,
+    is_paired: bool,
+    rng: np.random.Generator,
+    resolution: float = 0.0,
+) -> list[Estimate | None]:
+    """One per statistic, from pairs of runs (values of a, values of b) in the order of time. Empty: too short to say.
+
+    Paired: value i of a and of b belong together, and the same blocks are drawn from both. An infinite value is larger
+    than all others. None where a figure is zero, or infinite in any resample: then it may not be there at all.
+    """
+    assert not is_paired or all(len(a) == len(b) for a, b in runs), "what belongs together has one length"
+    lengths = [_lengths(a, b, is_paired=is_paired) for a, b in runs]
+    blocks = np.array([min(len(a) / of_a, len(b) / of_b) for (a, b), (of_a, of_b) in zip(runs, lengths, strict=True)])
+    free = float(blocks.sum()) - len(runs)
+    if min(sum(map(len, side)) for side in zip(*runs, strict=True)) < FEWEST_VALUES or free < FEWEST_BLOCKS - 1:
+        return []
+    # Of one run: with those of all, 10% of comparisons of equal queues over 5 seeds and 7 rates showed a difference.
+    degrees = max(1.0, free / len(runs))
+    together, alone = _redrawn(runs, lengths, statistics, is_paired=is_paired, rng=rng)
+    own = _log_ratios(runs, _once(runs), statistics)[0]
+    errors = _deviations(together) * math.sqrt(blocks.sum() / free)
+    excess = _excess(
+        np.array([_log_ratios([run], _once([run]), statistics)[0] for run in runs]),
+        np.array([_deviations(each) for each in alone]) * np.sqrt(blocks / np.maximum(blocks - 1, 1))[:, None],
+    )
+    return [
+        Estimate(float(ratio), float(error), degrees, len(runs), _known(more), is_paired, resolution)
+        if np.isfinite([ratio, error]).all()
+        else None
+        for ratio, error, more in zip(own, errors, excess, strict=True)
+    ]
+
+
+def _lengths(a: Floats, b: Floats, *, is_paired: bool) -> tuple[int, int]:
+    of_a, of_b = (min(block_length(_filled(side)), max(1, len(side))) for side in (a, b))
+    return (max(of_a, of_b), max(of_a, of_b)) if is_paired else (of_a, of_b)
+
+
+def _filled(values: Floats) -> Floats:
+    absent = ~np.isfinite(values)
+    return np.where(absent, 0.0 if absent.all() else float(np.mean(values[~absent])), values)
+
+
+def _redrawn(
+    runs: Sequence[Both],
+    lengths: Sequence[tuple[int, int]],
+    statistics: Statistics,
+    *,
+    is_paired: bool,
+    rng: np.random.Generator,
+) -> tuple[Floats, list[Floats]]:
+    """ln(b / a) of each resample: of all runs together, (m, k), and of each run alone."""
+    n = max(sum(map(len, side)) for side in zip(*runs, strict=True))
+    times = min(_TIMES, max(_FEWEST_TIMES, _MOST_DRAWN // n))
+    each = max(1, _AT_ONCE // n)
+    together, alone = [], []
+    for first in range(0, times, each):
+        count = min(each, times - first)
+        drawn = []
+        for (a, b), (of_a, of_b) in zip(runs, lengths, strict=True):
+            counts = counts_drawn(len(a), length=of_a, times=count, rng=rng)
+            other = counts if is_paired else counts_drawn(len(b), length=of_b, times=count, rng=rng)
+            drawn.append((counts, other))
+        together.append(_log_ratios(runs, drawn, statistics))
+        if len(runs) >= FEWEST_SEEDS:
+            alone.append([_log_ratios([run], [both], statistics) for run, both in zip(runs, drawn, strict=True)])
+    return np.concatenate(together), [np.concatenate(of_run) for of_run in zip(*alone, strict=True)]
+
+
+def _once(runs: Sequence[Both]) -> list[tuple[Counts, Counts]]:
+    return [(np.ones((1, len(a)), np.int32), np.ones((1, len(b)), np.int32)) for a, b in runs]
+
+
+def _log_ratios(runs: Sequence[Both], counts: Sequence[tuple[Counts, Counts]], statistics: Statistics) -> Floats:
+    """ln(b / a) of each resample of all `runs` together, (m, k)."""
+    a, b = (
+        statistics(np.concatenate(values), np.concatenate(drawn, axis=1))
+        for values, drawn in zip(zip(*runs, strict=True), zip(*counts, strict=True), strict=True)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(b / a)
+
+
+def _deviations(drawn: Floats) -> Floats:
+    with np.errstate(invalid="ignore"):
+        return np.std(drawn, axis=0, ddof=1)
+
+
+def _excess(log_ratios: Floats, errors: Floats) -> Floats:
+    """Of each figure, the variance over runs by the mean of the variances within them; (runs, k) -> (k,)."""
+    if len(log_ratios) < FEWEST_SEEDS:
+        return np.full(log_ratios.shape[1], np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.var(log_ratios, axis=0, ddof=1) / np.mean(errors**2, axis=0)
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def differences(found: Sequence[Estimate]) -> list[Difference]:
+    """From estimates of figures whose seeds differ for the same reasons."""
+    known = [(each.excess, each.seeds - 1) for each in found if each.excess is not None]
+    shared = float(np.average([excess for excess, _ in known], weights=[n for _, n in known])) if known else 1.0
+    return [_difference(each, shared) for each in found]
+
+
+def _difference(estimate: Estimate, shared: float) -> Difference:
+    is_pooled = estimate.seeds >= FEWEST_SEEDS
+    return Difference(
+        estimate.log_ratio,
+        estimate.error,
+        estimate.degrees,
+        METHODS[is_pooled, estimate.is_paired],
+        resolution=estimate.resolution,
+        starts_error=estimate.error * math.sqrt(_of_starts(estimate, shared)) if is_pooled else 0.0,
+        seeds=estimate.seeds,
+    )
+
+
+def _of_starts(estimate: Estimate, shared: float) -> float:
+    """The variance that starts add to that within the runs, as its multiple."""
+    degrees = estimate.seeds - 1
+    own = shared if estimate.excess is None else estimate.excess
+    excess = (degrees * own + _SHARED * shared + _EQUAL) / (degrees + _SHARED + _EQUAL)
+    return max(0.0, excess - 1)

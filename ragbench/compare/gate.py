@@ -1,0 +1,103 @@
+"""A gate for CI: `latency_p95_s > +5%` fails where the whole interval of a difference is beyond it. Pure.
+
+It fails as well where the verdicts alone say so: the first side kept up at a load and the second failed or fell behind.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ragbench.compare.cells import Cell, Comparison
+from ragbench.compare.pairs import BROKEN, OVERLOADED
+from ragbench.compare.sides import LATENCIES, METRICS
+from ragbench.compare.wording import signed, span
+from ragbench.files.toml_tables import StudyError
+
+Outcome = Literal["fails", "holds", "not shown", "not compared"]
+_GRAMMAR = re.compile(r"\s*(\w+)\s*([<>])\s*([+-]?\d+(?:\.\d+)?)\s*%\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What must not be shown: `metric` of b above (or below) that of a by `percent`."""
+
+    metric: str
+    is_above: bool
+    percent: float
+
+    def __str__(self) -> str:
+        return f"{self.metric} {'>' if self.is_above else '<'} {signed(self.percent)}%"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One cell against one gate, with the figures."""
+
+    gate: Gate
+    cell: Cell
+    outcome: Outcome
+    reason: str
+
+
+def parse_gates(options: Sequence[str]) -> list[Gate]:
+    """From options such as `latency_p95_s > +5%`. Raises StudyError with the grammar and the known names."""
+    gates, mistakes = [], []
+    for option in options:
+        parts = _GRAMMAR.fullmatch(option)
+        if parts is None:
+            mistakes.append(f"--fail-if looks like 'latency_p95_s > +5%' or 'throughput_rps < -3%', got {option!r}")
+        elif parts[1] not in METRICS:
+            mistakes.append(f"--fail-if: unknown figure {parts[1]!r}; known: {', '.join(METRICS)}")
+        else:
+            gates.append(Gate(parts[1], parts[2] == ">", float(parts[3])))
+    if mistakes:
+        raise StudyError(mistakes)
+    return gates
+
+
+def judge(comparison: Comparison, gates: Sequence[Gate]) -> list[Judged]:
+    """Every cell of each gate's figure. Raises StudyError where a gate has no pair that can be judged."""
+    judged = [
+        _judged(comparison, gate, cell) for gate in gates for cell in comparison.cells if cell.metric == gate.metric
+    ]
+    mistakes = []
+    for gate in gates:
+        if all(each.outcome == "not compared" for each in judged if each.gate == gate):
+            reasons = sorted({each.reason for each in judged if each.gate == gate})
+            mistakes.append(f"--fail-if '{gate}' has nothing to judge: {'; '.join(reasons)}")
+    if mistakes:
+        raise StudyError(mistakes)
+    return judged
+
+
+def _judged(comparison: Comparison, gate: Gate, cell: Cell) -> Judged:
+    found = comparison.interval(cell)
+    worse = _worse(gate, cell)
+    if worse:
+        return Judged(gate, cell, "fails", worse)
+    if found is None:
+        return Judged(gate, cell, "not compared", cell.why_not)
+    if gate.is_above:
+        is_beyond, is_within = found.low > gate.percent, found.high <= gate.percent
+    else:
+        is_beyond, is_within = found.high < gate.percent, found.low >= gate.percent
+    return Judged(gate, cell, "fails" if is_beyond else "holds" if is_within else "not shown", span(found))
+
+
+def _worse(gate: Gate, cell: Cell) -> str:
+    """Why a verdict alone says that b is worse; empty: it does not. Nothing is judged by such points' figures.
+
+    A server that failed where the first did not is worse by any figure. One that falls behind where the first keeps up
+    has a latency beyond any percentage; one that refuses answers less, but what it answers may be as fast.
+    """
+    pair = cell.pair
+    if pair.is_broken(1) and not pair.is_broken(0) and pair.is_measured(0):
+        return f"{pair.named(1, BROKEN)}, {pair.a} did not"
+    if not pair.used or pair.verdict(0) != "valid":
+        return ""
+    is_latency = gate.metric in LATENCIES
+    if is_latency != gate.is_above:  # a gate on getting better
+        return ""
+    fallen = ("saturated",) if is_latency else OVERLOADED
+    return f"{pair.named(1, fallen)}, {pair.a} valid" if pair.verdict(1) in fallen else ""

@@ -1,0 +1,167 @@
+"""One side of a comparison: `FOLDER[:CONFIGURATION[@ARRIVAL]]` -> the runs it names, with figures and requests.
+
+What is compared with what is decided in pairs.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ragbench.files.toml_tables import StudyError
+from ragbench.machine.mixing import code_of
+from ragbench.results.folder import locate
+from ragbench.results.paths import PointPaths, StudyPaths
+from ragbench.results.records import RecordError, load_requests, load_summary, read_manifest, read_manifests
+from ragbench.results.slo import Slo
+from ragbench.statistics.intervals import Floats
+
+METRICS = ("latency_p50_s", "latency_p95_s", "latency_p99_s", "throughput_rps", "goodput_rps")
+LATENCIES = {"latency_p50_s": 0.50, "latency_p95_s": 0.95, "latency_p99_s": 0.99}
+BINS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one argument names: a results folder, in it one design or all, under one arrival or all."""
+
+    folder: Path
+    configuration: str | None = None
+    arrival: str | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Level:
+    """How much load: a rate for an open loop, a number of users for a closed one."""
+
+    concurrency: int = 0
+    offered_rps: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """As words: `at 12/s`, `with 8 users`."""
+        return f"with {self.concurrency} users" if self.concurrency else f"at {self.offered_rps:g}/s"
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """A run's requests within its steady window.
+
+    `latencies_s`: of each one due in it, in order; a request without an ok answer is infinitely late. `answered`,
+    `good`: ok answers, and those within the SLO's limit for one request, that ended in each BINS-th of it.
+    """
+
+    latencies_s: Floats
+    answered: Floats
+    good: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One whole point as a comparison sees it."""
+
+    point: str
+    configuration: str
+    arrival: str
+    level: Level
+    seed: int
+    verdict: str
+    source: str
+    hardware: str
+    figures: Mapping[str, float]  # METRICS; nan where absent
+    window_s: tuple[float, float]
+    schedule_sha256: str | None
+    slo: Slo | None
+    paths: PointPaths
+    commit: str | None = None  # None: not known, as the next two
+    code: str | None = None
+    hostname: str | None = None
+    kept: Requests | None = None  # its requests, where they need not be read
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether its requests are there: a committed study may keep those of one seed alone."""
+        return self.kept is not None or self.paths.requests.is_file()
+
+    def requests(self) -> Requests:
+        """Its requests, read unless kept."""
+        if self.kept is not None:
+            return self.kept
+        rows = load_requests(self.paths.requests)
+        start_s, end_s = self.window_s
+        due = rows[(rows["due_s"] >= start_s) & (rows["due_s"] <= end_s)].sort_values("request")
+        ok = rows[(rows["status"] == "ok") & (rows["done_s"] >= start_s) & (rows["done_s"] <= end_s)]
+        good = ok if self.slo is None else ok[ok["latency_s"] <= self.slo.limit_s]
+        latencies = due["latency_s"].where(due["status"] == "ok", np.inf).to_numpy(dtype=np.float64)
+        return Requests(latencies, *(self._counts(part["done_s"]) for part in (ok, good)))
+
+    def _counts(self, ends_s: "pd.Series[float]") -> Floats:
+        return np.histogram(ends_s, bins=BINS, range=self.window_s)[0].astype(np.float64)
+
+
+def parse_side(text: str) -> Side:
+    """`results/smoke:batched-max_batch_size=8@poisson` and its beginnings. Raises StudyError."""
+    folder, _, rest = text.partition(":")
+    configuration, _, arrival = rest.partition("@")
+    if not folder:
+        raise StudyError(
+            [f"a side looks like FOLDER[:CONFIGURATION[@ARRIVAL]], as in results/smoke:batched, got {text!r}"]
+        )
+    return Side(Path(folder), configuration or None, arrival or None)
+
+
+def read_runs(side: Side) -> list[Run]:
+    """The whole points that `side` names. Raises StudyError where there are none, naming those there are."""
+    runs = _all_runs(side.folder)
+    mistakes = [
+        f"no {what} {wanted!r} in {side.folder / 'summary.csv'}; there: {', '.join(sorted(known))}"
+        for what, wanted, known in (
+            ("configuration", side.configuration, {run.configuration for run in runs}),
+            ("arrival", side.arrival, {run.arrival for run in runs}),
+        )
+        if wanted is not None and wanted not in known
+    ]
+    if mistakes:
+        raise StudyError(mistakes)
+    return [
+        run for run in runs if side.configuration in (None, run.configuration) and side.arrival in (None, run.arrival)
+    ]
+
+
+def _all_runs(folder: Path) -> list[Run]:
+    try:
+        paths = StudyPaths(locate(folder))
+        summary = load_summary(paths.summary)
+    except FileNotFoundError as error:
+        raise StudyError([str(error)]) from error
+    except RecordError as error:
+        read_manifests(paths.root)  # of which one of another ragbench is told of first
+        raise StudyError([f"{error}; `ragbench summarise {folder}` writes the columns of today"]) from error
+    return [_run(row, paths.point(row["point"])) for row in summary.to_dict("records")]
+
+
+def _run(row: Mapping[str, Any], paths: PointPaths) -> Run:
+    manifest = read_manifest(paths.manifest) or {}
+    slo = manifest.get("slo") or manifest.get("point", {}).get("slo")  # judged again by another, or as measured
+    users, rate = (None if pd.isna(row[name]) else row[name] for name in ("concurrency", "offered_rps"))
+    return Run(
+        point=row["point"],
+        configuration=row["configuration"],
+        arrival=row["arrival"],
+        level=Level(int(users)) if users is not None else Level(offered_rps=float(rate or 0.0)),
+        seed=int(row["seed"]),
+        verdict=row["verdict"],
+        source=row["source"],
+        hardware=str(row["hardware"]),
+        figures={name: float(row[name]) for name in METRICS},
+        window_s=(float(row["window_start_s"]), float(row["window_end_s"])),
+        schedule_sha256=manifest.get("schedule_sha256"),
+        slo=Slo.of(slo) if slo else None,
+        paths=paths,
+        commit=manifest.get("git_commit"),
+        code=code_of(manifest),
+        hostname=(manifest.get("hardware") or {}).get("hostname"),
+    )

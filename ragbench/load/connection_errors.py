@@ -1,0 +1,92 @@
+"""What went wrong on a connection: as the status of a request, and in words that say what to do. Asks nothing."""
+
+import errno
+import os
+import socket
+import ssl
+
+import aiohttp
+
+from ragbench.results.records import Status
+
+LONGEST_ERROR = 300
+_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
+# The numbers are OpenSSL's (x509_vfy.h); its own texts name neither the cause nor the cure.
+_UNKNOWN_AUTHORITY = "it is signed by an authority that is not known here; name that with {option}"
+_CERTIFICATE = {
+    9: "it is not valid yet: is the clock of this machine right?",
+    10: "it has expired",
+    18: "it is self-signed; where that is meant, name it with {option}",
+    19: "the authority that signed it is not known here; name that with {option}",
+    20: _UNKNOWN_AUTHORITY,
+    21: _UNKNOWN_AUTHORITY,
+    62: "it is for another host name",
+    64: "it is for another IP address",
+}
+_CA_OPTION = "--ca-file (ca_file in a study)"
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
+
+
+def lost(error: BaseException, http_status: int | None) -> Status:
+    """How an exchange failed: before a connection, before an answer, within one, or by an answer that is no HTTP."""
+    if http_status is not None:
+        return "truncated"
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):
+        return "connection_error"
+    return "reset" if isinstance(error, OSError | aiohttp.ServerDisconnectedError) else "bad_answer"
+
+
+def is_out_of_files(error: BaseException) -> bool:
+    """Whether this client had no descriptor left for a connection."""
+    reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    return isinstance(reason, OSError) and not isinstance(reason, ssl.SSLError) and reason.errno in _OUT_OF_FILES
+
+
+def in_words(error: BaseException) -> str:
+    """An error in words, without the address."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return _told_connecting(error)
+    if isinstance(error, aiohttp.ClientResponseError) and error.message:
+        return f"the answer cannot be read as HTTP: {' '.join(error.message.split())}"[:LONGEST_ERROR]
+    return (" ".join(str(error).split()) or type(error).__name__)[:LONGEST_ERROR]
+
+
+def unanswered(error: BaseException, url: str) -> str:
+    """Why a service at `url` could not be asked at all."""
+    words = in_words(error)
+    if _tls_error(error) is not None:
+        return f"no TLS connection to {url}: {words}"
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):
+        return f"nothing answers at {url}: {words}"
+    if isinstance(error, TimeoutError):
+        return f"nothing answers at {url} in time"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"what answers at {url} is not understood: {words}"
+    return f"{url} takes connections but gives no answer: {words}"
+
+
+def _told_connecting(error: aiohttp.ClientConnectorError) -> str:
+    tls = _tls_error(error)
+    if tls is not None:
+        return _told_tls(tls)[:LONGEST_ERROR]
+    number = error.os_error.errno
+    if isinstance(error.os_error, socket.gaierror):
+        return str(error.os_error.strerror)
+    if number is not None and number > 0:
+        return os.strerror(number)  # the rest repeats the address
+    return str(error)[:LONGEST_ERROR]
+
+
+def _tls_error(error: BaseException) -> ssl.SSLError | None:
+    """The failure of TLS in it. Its errno counts something else than the system's does."""
+    reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    return reason if isinstance(reason, ssl.SSLError) else None
+
+
+def _told_tls(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        words = _CERTIFICATE.get(error.verify_code, error.verify_message).format(option=_CA_OPTION)
+        return f"its certificate is refused: {words}"
+    if error.reason in _NO_TLS:
+        return "what answers does not speak TLS; write http:// if that is meant"
+    return f"TLS failed: {error.reason or error}"

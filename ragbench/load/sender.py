@@ -1,0 +1,121 @@
+"""A client process: sends one share of a load. Started by senders.py as `python -m ragbench.load.sender`.
+
+On stdin: the job, then the origin as a line once all senders are ready, then `stop` where the server died. On stdout,
+JSON lines: that it is ready, each row as it ends, that it is done.
+"""
+
+import asyncio
+import json
+import sys
+from asyncio.streams import FlowControlMixin
+from contextlib import suppress
+from dataclasses import dataclass, fields
+
+import msgspec
+
+from ragbench.load.client import ServiceError, connect
+from ragbench.load.fire import fire
+from ragbench.processes.loop import loop_factory
+from ragbench.results.records import Row
+from ragbench.study.schedule import Request, Turns
+from ragbench.study.study import Workload
+
+READY = b'"ready"\n'
+DONE = b'"done"\n'
+STOP = b"stop\n"
+_POST_S = 0.1  # rows are told in bundles: a wake-up of the parent for each row would cost the senders their core
+_COLUMNS = tuple(item.name for item in fields(Row))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a sender is to do."""
+
+    url: str
+    workload: Workload
+    timeout_s: float
+    share: tuple[Request, ...] | Turns
+    deadline_s: float | None = None
+    ca_file: str | None = None
+
+
+def job_line(job: Job) -> bytes:
+    """A job as a line of JSON. A question may hold a lone surrogate, which json can spell and msgspec cannot."""
+    return json.dumps(msgspec.to_builtins(job)).encode() + b"\n"
+
+
+def read_job(line: bytes) -> Job:
+    """The job of such a line."""
+    return msgspec.convert(json.loads(line), type=Job)
+
+
+def row_line(row: Row) -> bytes:
+    """A row as a line of JSON: its values in the order of its fields."""
+    return json.dumps([getattr(row, column) for column in _COLUMNS]).encode() + b"\n"
+
+
+def read_row(line: bytes) -> Row:
+    """The row of such a line."""
+    return Row(*json.loads(line))
+
+
+async def run(job: Job) -> None:
+    """Connect, say ready, wait for the origin, send the share, tell every row."""
+    orders, told = await _stdin(), await _stdout()
+    seen: set[int] = set()
+    held: list[bytes] = []
+
+    async def origin() -> float:
+        told.write(READY)
+        return float(await orders.readline())
+
+    async def stopped() -> None:
+        await orders.readline()
+
+    def tell(row: Row) -> None:
+        seen.add(row.request)
+        if not held:
+            asyncio.get_running_loop().call_later(_POST_S, post)
+        held.append(row_line(row))
+
+    def post() -> None:
+        told.write(b"".join(held))
+        held.clear()
+
+    service = connect(
+        job.url, workload=job.workload, timeout_s=job.timeout_s, deadline_s=job.deadline_s, ca_file=job.ca_file
+    )
+    async with service as client:
+        with suppress(ServiceError):  # then the rows will say so
+            await client.check()
+        for row in await fire(job.share, client, origin=origin, ended=stopped(), on_row=tell):
+            if row.request not in seen:
+                tell(row)
+    post()
+    told.write(DONE)
+    await told.drain()
+
+
+async def _stdin() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+async def _stdout() -> asyncio.StreamWriter:
+    """Never blocks: what the pipe does not take waits here, so that a slow reader delays no request."""
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.connect_write_pipe(FlowControlMixin, sys.stdout)
+    transport.set_write_buffer_limits(0)  # `drain` waits until all of it is gone
+    return asyncio.StreamWriter(transport, protocol, None, loop)
+
+
+def main() -> None:
+    """Run the job that comes on stdin."""
+    job = read_job(sys.stdin.buffer.readline())
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(run(job))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Several processes that send one load: started before it, given one origin, heard until they end.
+
+Each runs sender.py on a share of the one schedule. The origin is set when all of them are ready, on the monotonic clock
+that all processes of a machine share; so their rows have one time axis. None outlives this process.
+"""
+
+import asyncio
+import itertools
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Awaitable, Sequence
+
+from ragbench.load import sender
+from ragbench.load.fire import OnRow, Origin
+from ragbench.load.sender import Job, job_line, read_row
+from ragbench.processes.spawn import signal_group, tied
+from ragbench.results.paths import PACKAGE
+from ragbench.results.records import Row
+from ragbench.study.schedule import Request, Turns
+from ragbench.study.study import Workload
+
+READY_S = 60.0
+_LEAD_S = 0.1  # from setting the origin to the first due time: all must have read it by then
+_OVERTIME_S = 30.0
+_LONGEST_LINE = 1 << 24
+_TAIL = 300
+
+
+async def soon_for_all() -> float:
+    """An origin that reaches every sender before it has passed."""
+    return asyncio.get_running_loop().time() + _LEAD_S
+
+
+async def fire_from(  # noqa: PLR0913  what a client takes, and what a load takes
+    shares: Sequence[tuple[Request, ...] | Turns],
+    *,
+    url: str,
+    workload: Workload,
+    timeout_s: float,
+    deadline_s: float | None = None,
+    ca_file: str | None = None,
+    origin: Origin = soon_for_all,
+    ended: Awaitable[None] | None = None,
+    on_row: OnRow | None = None,
+) -> list[Row]:
+    """`load.fire` from one process per share. What a sender that died had not told of is `unsent`, and says why."""
+    senders: list[_Sender] = []
+    try:
+        for number, share in enumerate(shares, start=1):
+            job = Job(url, workload, timeout_s, share, deadline_s, ca_file)
+            senders.append(await _Sender.start(f"sender {number} of {len(shares)}", job, on_row=on_row))
+        async with asyncio.TaskGroup() as tasks:
+            hearing = [tasks.create_task(one.hear()) for one in senders]
+            begun = asyncio.Event()
+            stopping = None if ended is None else tasks.create_task(_stop_after(ended, begun, senders))
+            await _all_ready(senders)
+            origin_s = await origin()
+            for one in senders:
+                one.order(f"{origin_s!r}\n".encode())
+            begun.set()
+            await asyncio.wait(hearing, timeout=_longest_s(shares, timeout_s))
+            for one in senders:
+                one.kill(f"had not ended {_OVERTIME_S:g} s after its last request was over")
+            if stopping is not None:
+                stopping.cancel()
+    finally:
+        for one in senders:
+            one.kill("was stopped")
+            await one.reaped()
+    return sorted((row for one in senders for row in one.all_rows()), key=lambda row: row.request)
+
+
+def _longest_s(shares: Sequence[tuple[Request, ...] | Turns], timeout_s: float) -> float | None:
+    """What a healthy sender may take from now. None where users take as long as their answers do."""
+    first = shares[0]
+    if isinstance(first, Turns):
+        lasts_s = first.span.duration_s
+    else:
+        lasts_s = max((share[-1].due_s for share in shares if isinstance(share, tuple) and share), default=0.0)
+    return None if lasts_s is None else _LEAD_S + lasts_s + timeout_s + _OVERTIME_S
+
+
+async def _all_ready(senders: Sequence["_Sender"]) -> None:
+    await asyncio.wait([one.ready for one in senders], timeout=READY_S)
+    for one in senders:
+        if not one.ready.done():
+            one.kill(f"was not ready within {READY_S:g} s")
+
+
+async def _stop_after(ended: Awaitable[None], begun: asyncio.Event, senders: Sequence["_Sender"]) -> None:
+    await ended
+    await begun.wait()
+    for one in senders:
+        one.order(sender.STOP)
+
+
+class _Sender:
+    """One process and what it has told. Made by `start`."""
+
+    def __init__(self, name: str, process: Process, share: tuple[Request, ...] | Turns, on_row: OnRow | None) -> None:
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._name = name
+        self._process = process
+        self._share = share
+        self._on_row = on_row
+        self._rows: dict[int, Row] = {}
+        self._done = False
+        self._complaint = b""
+        self._fault: str | None = None
+
+    @classmethod
+    async def start(cls, name: str, job: Job, *, on_row: OnRow | None) -> "_Sender":
+        """Start it and hand it the job."""
+        search = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        process = await asyncio.create_subprocess_exec(
+            *tied([sys.executable, "-m", "ragbench.load.sender"]),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            limit=_LONGEST_LINE,
+            start_new_session=True,  # Ctrl-C on the terminal is for the harness, which ends this one
+            env=os.environ | {"PYTHONPATH": search},
+        )
+        started = cls(name, process, job.share, on_row)
+        started.order(job_line(job))
+        return started
+
+    def order(self, line: bytes) -> None:
+        """Write to its stdin, where it still has one."""
+        assert self._process.stdin is not None
+        if not self._process.stdin.is_closing():
+            self._process.stdin.write(line)
+
+    async def hear(self) -> None:
+        """Take its rows until it ends."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._hear_complaints())
+            assert self._process.stdout is not None
+            async for line in self._process.stdout:
+                self._take(line)
+        await self._process.wait()
+        if not self.ready.done():
+            self.ready.set_result(None)
+
+    def _take(self, line: bytes) -> None:
+        if line == sender.READY:
+            self.ready.set_result(None)
+        elif line == sender.DONE:
+            self._done = True
+        else:
+            row = read_row(line)
+            self._rows[row.request] = row
+            if self._on_row is not None:
+                self._on_row(row)
+
+    async def _hear_complaints(self) -> None:
+        assert self._process.stderr is not None
+        while chunk := await self._process.stderr.read(1 << 16):
+            self._complaint = (self._complaint + chunk)[-4000:]
+
+    def kill(self, fault: str) -> None:
+        """End it where it still runs, for a reason."""
+        if self._process.returncode is None and not self._done:
+            self._fault = fault
+            signal_group(self._process.pid, signal.SIGKILL)
+
+    async def reaped(self) -> None:
+        """Return when it has ended; by now it has done its work or has been killed."""
+        await self._process.wait()
+
+    def all_rows(self) -> list[Row]:
+        """A row for each request of its share; what is not known is `unsent` for the reason that it died."""
+        error = None if self._done else self._death()
+        if isinstance(self._share, Turns):
+            return [*self._rows.values(), *([] if error is None else self._missing(self._share, error))]
+        unsent = (Row(r.number, r.question.id, r.due_s, error=error) for r in self._share)
+        return [self._rows.get(row.request, row) for row in unsent]
+
+    def _missing(self, turns: Turns, error: str) -> list[Row]:
+        """The requests it did not come to, or the next one where nobody knows how many there would have been."""
+        least_s = max((row.due_s for row in self._rows.values()), default=0.0)
+        missing = (Row(n, q.id, least_s, error=error) for n, q in turns.asked() if n not in self._rows)
+        return list(itertools.islice(missing, None if turns.span.requests else 1))
+
+    def _death(self) -> str:
+        code = self._process.returncode
+        how = self._fault
+        if how is None and code is not None:
+            how = f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+        lines = self._complaint.decode(errors="replace").strip().splitlines()
+        return f"{self._name} {how}" + (f": {lines[-1]}"[:_TAIL] if lines else "")

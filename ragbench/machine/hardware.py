@@ -1,0 +1,174 @@
+"""On what a point was measured: machine, GPU, SLURM job, versions. What is not there is None or absent."""
+
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from policies.devices import named
+from ragbench.machine.cgroup import smallest_quota
+from ragbench.machine.nvml import Gpus
+
+_CPUS = Path("/sys/devices/system/cpu")
+_CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+_PACKAGES = (
+    *("ragbench", "aiohttp", "numpy", "fastapi", "uvicorn", "pydantic"),
+    *("torch", "transformers", "sentence-transformers", "tokenizers", "faiss-cpu", "cupy-cuda12x", "numba"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """The machine. `cores`: those this process may use; `memory_gib`: all of it. None: not told here.
+
+    `governor`: what sets the clock of those cores; `load_average`: of the minute before the look; `open_files`: how
+    many this process may have (soft limit); `cpu_quota_cores`: what its control group may use. Clocks are the highest
+    the GPUs may run at; one value a GPU.
+    """
+
+    cpu: str
+    cores: int
+    memory_gib: float
+    gpu: str | None
+    hostname: str
+    python: str
+    os: str
+    governor: str | None = None
+    clock_source: str | None = None
+    load_average: float | None = None
+    open_files: int | None = None
+    cpu_quota_cores: float | None = None
+    gpu_driver: str | None = None
+    gpu_sm_clock_mhz: tuple[float, ...] | None = None
+    gpu_memory_clock_mhz: tuple[float, ...] | None = None
+    gpu_power_limit_w: tuple[float, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.cpu}, {self.cores} cores, {self.memory_gib:.0f} GiB, {self.gpu or 'no GPU'}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the manifest keeps it."""
+        return asdict(self)
+
+
+def this_machine() -> Hardware:
+    """Look at the machine this process runs on."""
+    gpus = Gpus.found().about()
+    return Hardware(
+        cpu=_cpu(),
+        cores=usable_cores(),
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        gpu=_gpu(os.environ) if gpus.names is None else _counted(gpus.names),
+        hostname=platform.node(),
+        python=platform.python_version(),
+        os=f"{platform.system()} {platform.release()}",
+        governor=governor(),
+        clock_source=text_of(_CLOCKSOURCE),
+        load_average=round(os.getloadavg()[0], 2),
+        open_files=open_files(),
+        cpu_quota_cores=None if (quota := smallest_quota()) is None else round(quota.cores, 3),
+        gpu_driver=gpus.driver,
+        gpu_sm_clock_mhz=gpus.sm_clock_mhz,
+        gpu_memory_clock_mhz=gpus.memory_clock_mhz,
+        gpu_power_limit_w=gpus.power_limit_w,
+    )
+
+
+def own_cores() -> set[int]:
+    """The numbers of the cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return set(os.sched_getaffinity(0))
+    return set(range(os.cpu_count() or 1))
+
+
+def usable_cores() -> int:
+    """How many cores' worth of CPU this process may use: the affinity mask, and a container's quota if there is one."""
+    cores, quota = len(own_cores()), smallest_quota()
+    return cores if quota is None else max(1, min(cores, int(quota.cores)))
+
+
+def governor(cpus: Path = _CPUS) -> str | None:
+    """What sets the clock of this process's cores, as in `performance`; None where that is hidden, as in most VMs."""
+    told = (text_of(cpus / f"cpu{core}" / "cpufreq" / "scaling_governor") for core in own_cores())
+    return " + ".join(sorted({name for name in told if name})) or None
+
+
+def open_files() -> int | None:
+    """How many files this process may have open; None where there is no bound."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def text_of(path: Path) -> str | None:
+    """What a small file of the system says; None where it is not there."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def slurm(environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """The SLURM job this process is part of, or None."""
+    job = environment.get("SLURM_JOB_ID")
+    if not job:
+        return None
+    restarts = environment.get("SLURM_RESTART_COUNT", "0")
+    node = environment.get("SLURMD_NODENAME") or environment.get("SLURM_JOB_NODELIST")
+    return {"job_id": job, "node": node, "restart_count": int(restarts) if restarts.isdigit() else 0}
+
+
+def versions() -> dict[str, str]:
+    """Version by name of what is installed and matters to the figures; Python's own too."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+    if named is None and sys.platform == "darwin":
+        named = _output(["sysctl", "-n", "machdep.cpu.brand_string"])
+    return named or platform.processor() or platform.machine()
+
+
+def _gpu(environment: Mapping[str, str]) -> str | None:
+    """Those of the GPUs that nvidia-smi lists which CUDA_VISIBLE_DEVICES names, or all where it is unset."""
+    argv = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        whole = [name for name in named(visible) if not name.startswith("MIG-")]
+        if not whole:
+            return None
+        argv.append(f"--id={','.join(whole)}")
+    told = _output(argv)
+    return _counted(line.strip() for line in told.splitlines()) if told else None
+
+
+def _counted(names: Iterable[str]) -> str | None:
+    """As in `2 x NVIDIA A100-SXM4-80GB, 81920 MiB`; None without any."""
+    counts = Counter(names)
+    return " + ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items()) or None
+
+
+def _output(argv: Sequence[str]) -> str | None:
+    """What a command prints, stripped; None where it is absent, fails or takes longer than 10 s."""
+    try:
+        done = subprocess.run(argv, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,344 @@
+"""Measure one point on a service that runs, and write it so that it is either whole or absent.
+
+Starting services and the order of points are decided in sweep.py.
+"""
+
+import itertools
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ragbench.files.toml_tables import StudyError
+from ragbench.files.unwritten import kept_elsewhere
+from ragbench.load.client import Client, Clock, connect
+from ragbench.load.fire import OnRow, Watcher, Work, beside, fire, soon, watch_replicas
+from ragbench.load.senders import fire_from, soon_for_all
+from ragbench.load.warmup import warm_up
+from ragbench.machine import telemetry
+from ragbench.machine.checkout import SHOWN, code_sha256
+from ragbench.machine.git import Origin, code_origin, study_origin
+from ragbench.machine.hardware import Hardware, slurm, this_machine, usable_cores, versions
+from ragbench.processes.family import family
+from ragbench.processes.launch import Server, Service
+from ragbench.processes.listener import listener
+from ragbench.processes.priority import may_be_served_first
+from ragbench.results.paths import StudyPaths
+from ragbench.results.records import (
+    NOTHING_TOLD,
+    ReplicaCount,
+    Row,
+    Sample,
+    Scaling,
+    replicas_csv,
+    requests_csv,
+    scaling_csv,
+    starts_csv,
+    telemetry_csv,
+    write_atomic,
+    write_manifest,
+)
+from ragbench.statistics.summary import Summary, summarise
+from ragbench.study.arrivals import CLOSED, ArrivalError, parse_arrival, step_up_s
+from ragbench.study.points import Point
+from ragbench.study.questions import QuestionSet
+from ragbench.study.schedule import Request, Turns, make_schedule, schedule_csv, sha256, shares
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What holds for every point of a run: machine, software, job. `problems`: what could not be seen, a line each.
+
+    `git_...` is of the code that runs, `study_git_...` of a study that lies in another repository.
+    """
+
+    hardware: Hardware
+    git_commit: str | None
+    git_dirty: bool | None
+    code: str
+    versions: dict[str, str]
+    slurm: dict[str, Any] | None
+    study_git_commit: str | None = None
+    study_git_dirty: bool | None = None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One point as measured. `failure` says why it failed, where the harness knows.
+
+    `schedule` of a closed loop is what its users asked, and when. `caches` says how warm the server's can have been.
+    """
+
+    point: Point
+    schedule: Sequence[Request]
+    rows: Sequence[Row]
+    replicas: Sequence[ReplicaCount]
+    server_info: dict[str, Any] | None
+    started_at: str
+    failure: str | None
+    telemetry: Sequence[Sample] = ()
+    caches: dict[str, Any] | None = None
+    scaling: Scaling = NOTHING_TOLD
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Its figures."""
+        return summarise(
+            self.rows,
+            offered_rps=self.point.offered_rps,
+            concurrency=self.point.concurrency,
+            duration_s=self.point.load.duration_s,
+            replicas=self.replicas,
+            scaling=self.scaling,
+            step_up_s=step_up_s(self.point.arrival, self.point.expected_s),
+            telemetry=self.telemetry,
+            slo=self.point.slo,
+            failure=self.failure,
+            cores=usable_cores(),
+            same_answers=self.point.workload.same_answers,
+        )
+
+
+def look_around(study: Path | None = None) -> Surroundings:
+    """The surroundings of this process now, and of the file `study`."""
+    code = code_origin()
+    other = Origin() if study is None else study_origin(study, code)
+    return Surroundings(
+        this_machine(),
+        code.commit,
+        code.dirty,
+        code_sha256(),
+        versions(),
+        slurm(os.environ),
+        study_git_commit=other.commit,
+        study_git_dirty=other.dirty,
+        problems=tuple(filter(None, (code.problem, other.problem))),
+    )
+
+
+def load_of(point: Point, questions: QuestionSet) -> tuple[Request, ...] | Turns:
+    """The load of `point`: the same for every design at equal arrival, rate (or users) and seed. Raises StudyError."""
+    if point.concurrency is not None:
+        return Turns(point.concurrency, point.load.span, point.seed, questions.questions)
+    return schedule_of(point, questions)
+
+
+def schedule_of(point: Point, questions: QuestionSet) -> tuple[Request, ...]:
+    """The schedule of an open-loop point. Raises StudyError."""
+    assert point.offered_rps is not None, "a closed loop has no schedule before it is run"
+    try:
+        return make_schedule(
+            point.arrival,
+            point.offered_rps,
+            span=point.load.span,
+            seed=point.seed,
+            questions=questions.questions,
+            max_new_tokens=point.workload.max_new_tokens,
+        )
+    except ArrivalError as error:
+        raise StudyError([str(error)]) from error
+
+
+async def measure(
+    point: Point, service: Service, questions: QuestionSet, *, on_row: OnRow | None = None
+) -> Measurement:
+    """Warm up, fire the load and see how it went. A service that fails gives rows and a `failure`, no exception."""
+    load = load_of(point, questions)
+    started_at = now_utc()
+    caches = _caches(point, service)
+    counts: list[ReplicaCount] = []
+    samples: list[Sample] = []
+    clocks: list[Clock] = []
+    waits = point.load
+    async with connect(
+        service.url,
+        workload=point.workload,
+        timeout_s=waits.timeout_s,
+        deadline_s=waits.deadline_s,
+        ca_file=point.configuration.ca_file,
+    ) as client:
+        info = await client.info()
+        unready = await warm_up(client, point, service, questions)
+        if unready is not None:
+            return unmeasured(point, questions, failure=unready, server_info=info)
+        watchers: list[Watcher] = [
+            partial(watch_replicas, client, counts),
+            partial(telemetry.watch, _members(service), samples=samples),
+            partial(_keep, clocks),
+        ]
+        work = _work(point, load, client=client, service=service, on_row=on_row)
+        rows = await beside(work, origin=soon if point.load.processes == 1 else soon_for_all, watchers=watchers)
+        scaling = await client.scaling(clocks[0]) if counts and clocks else NOTHING_TOLD
+    schedule = _as_sent(rows, load) if isinstance(load, Turns) else load
+    return Measurement(point, schedule, rows, counts, info, started_at, service.failure(), samples, caches, scaling)
+
+
+async def _keep(clocks: list[Clock], clock: Clock) -> None:
+    """The clock of the load, for what is asked once it is over."""
+    clocks.append(clock)
+
+
+def _work(
+    point: Point, load: tuple[Request, ...] | Turns, *, client: Client, service: Service, on_row: OnRow | None
+) -> Work:
+    """The load from this process, or from as many as the point wants."""
+    n = point.load.processes
+    if n == 1:
+        return partial(fire, load, client, ended=service.ended(), on_row=on_row)
+    return partial(
+        fire_from,
+        load.shares(n) if isinstance(load, Turns) else shares(load, of=n),
+        url=client.url,
+        workload=point.workload,
+        timeout_s=point.load.timeout_s,
+        deadline_s=point.load.deadline_s,
+        ca_file=point.configuration.ca_file,
+        ended=service.ended(),
+        on_row=on_row,
+    )
+
+
+def _pid(service: Service) -> int | None:
+    return service.pid if isinstance(service, Server) else listener(service.url)
+
+
+def _members(service: Service) -> Callable[[], set[psutil.Process]] | None:
+    """How to list the processes of the server; None where they are on another machine."""
+    pid = _pid(service)
+    return None if pid is None else partial(family, pid)
+
+
+def _caches(point: Point, service: Service) -> dict[str, Any]:
+    """Cold or warm: requests sent to warm up, and how old the server was before; None where that is not to be seen."""
+    pid = _pid(service)
+    try:
+        age_s = None if pid is None else round(time.time() - psutil.Process(pid).create_time(), 1)
+    except psutil.Error:
+        age_s = None
+    return {"warmup_requests": point.load.warmup_requests, "server_age_s": age_s}
+
+
+def _as_sent(rows: Sequence[Row], turns: Turns) -> tuple[Request, ...]:
+    asked = {question.id: question for question in turns.questions}
+    return tuple(Request(row.request, row.due_s, asked[row.question]) for row in rows)
+
+
+def unmeasured(
+    point: Point, questions: QuestionSet, *, failure: str, server_info: dict[str, Any] | None = None
+) -> Measurement:
+    """A point that could not be fired: every request is a row with status `unsent`.
+
+    Of a closed loop that lasts for a time, that is the first request of each user.
+    """
+    load = load_of(point, questions)
+    if isinstance(load, Turns):
+        first = itertools.islice(load.asked(), load.span.requests or load.users)
+        load = tuple(Request(number, 0.0, question) for number, question in first)
+    rows = [Row(r.number, r.question.id, r.due_s, error="the load was not fired") for r in load]
+    return Measurement(point, load, rows, (), server_info, now_utc(), failure)
+
+
+def write_point(
+    measurement: Measurement, paths: StudyPaths, *, log: str, questions: QuestionSet, around: Surroundings
+) -> dict[str, Any]:
+    """Put the point's folder together under a hidden name, manifest last, and rename it into place. -> the manifest.
+
+    Where that fails, as on a full disk, the point is kept elsewhere: raises StudyError, which says where.
+    """
+
+    def write(there: StudyPaths) -> dict[str, Any]:
+        return _put_together(measurement, there, log=log, questions=questions, around=around)
+
+    name = measurement.point.name
+    try:
+        return write(paths)
+    except OSError as error:
+        shutil.rmtree(paths.partial(name).folder, ignore_errors=True)
+        told = kept_elsewhere(error, lambda folder: write(StudyPaths(folder)), what=name, into=paths.root)
+        raise StudyError(told) from error
+
+
+def _put_together(
+    measurement: Measurement, paths: StudyPaths, *, log: str, questions: QuestionSet, around: Surroundings
+) -> dict[str, Any]:
+    point = measurement.point
+    aside = paths.partial(point.name)
+    shutil.rmtree(aside.folder, ignore_errors=True)
+    schedule = schedule_csv(measurement.schedule)
+    write_atomic(aside.schedule, schedule)
+    write_atomic(aside.requests, requests_csv(measurement.rows))
+    if measurement.replicas:
+        write_atomic(aside.replicas, replicas_csv(measurement.replicas))
+    if measurement.scaling.decisions:
+        write_atomic(aside.scaling, scaling_csv(measurement.scaling.decisions))
+    if measurement.scaling.starts:
+        write_atomic(aside.starts, starts_csv(measurement.scaling.starts))
+    if measurement.telemetry:
+        write_atomic(aside.telemetry, telemetry_csv(measurement.telemetry))
+    write_atomic(aside.log, log)
+    manifest = {
+        "point": point.as_dict(),
+        "seed": point.seed,
+        "slo": None if point.slo is None else point.slo.as_dict(),  # by which the summary below judges,
+        "same_answers": point.workload.same_answers,  # and whether one text for all questions is no fault
+        "schedule_sha256": sha256(schedule),
+        "trace": trace_of(point),
+        "questions_sha256": questions.sha256,
+        "git_commit": around.git_commit,
+        "git_dirty": around.git_dirty,
+        "code_sha256": around.code,
+        "study_git_commit": around.study_git_commit,
+        "study_git_dirty": around.study_git_dirty,
+        "versions": around.versions,
+        "hardware": around.hardware.as_dict(),
+        "slurm": around.slurm,
+        "client_goes_first": may_be_served_first(),
+        "server_info": measurement.server_info,
+        "caches": measurement.caches,
+        "started_at": measurement.started_at,
+        "summary": summary_row(measurement, around),
+    }
+    write_manifest(aside.manifest, manifest)
+    final = paths.point(point.name).folder
+    shutil.rmtree(final, ignore_errors=True)
+    os.rename(aside.folder, final)
+    return manifest
+
+
+def summary_row(measurement: Measurement, around: Surroundings) -> dict[str, Any]:
+    """The point's row of summary.csv, without the settings columns."""
+    point = measurement.point
+    return {
+        "point": point.name,
+        "configuration": point.configuration.name,
+        "design": point.configuration.design,
+        "arrival": point.arrival,
+        "offered_rps": point.offered_rps,
+        "concurrency": point.concurrency,
+        "seed": point.seed,
+        **asdict(measurement.summary),
+        "hardware": str(around.hardware),
+        "hostname": around.hardware.hostname,
+        "code": around.code[:SHOWN],
+    }
+
+
+def trace_of(point: Point) -> dict[str, Any] | None:
+    """Which trace the point replays and by what its times are multiplied; None where it replays none."""
+    trace = None if point.arrival == CLOSED else parse_arrival(point.arrival).trace
+    if trace is None or point.offered_rps is None:
+        return None
+    return {"sha256": trace.sha256, "arrivals": len(trace.offsets_s), "scale": trace.scale(point.offered_rps)}
+
+
+def now_utc() -> str:
+    """The wall clock, ISO, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,208 @@
+"""For each point not yet whole: launch, warm up, fire, write. One broken design does not stop the others.
+
+How one point is measured is in point.py; what the user sees meanwhile is in progress.py.
+"""
+
+import fcntl
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ragbench.files.toml_tables import StudyError
+from ragbench.files.whole_file import append_to, refuse_links
+from ragbench.machine.telemetry import throttling
+from ragbench.measure.point import Measurement, Surroundings, measure, schedule_of, trace_of, unmeasured, write_point
+from ragbench.measure.progress import Progress
+from ragbench.processes.launch import HURRIED_GRACE_S, LaunchError, Remote, Service, start
+from ragbench.processes.log_file import read_log
+from ragbench.results.paths import StudyPaths
+from ragbench.results.records import copy_text, read_manifest, read_manifests, summary_csv, write_atomic
+from ragbench.statistics.verdicts import NOT_MEASURED
+from ragbench.study.points import Launch, Point, expand
+from ragbench.study.questions import QuestionSet, load_questions
+from ragbench.study.schedule import schedule_csv, sha256
+from ragbench.study.study import Study
+
+Redo = Literal["changed", "invalid", "all"]
+_SINCE: dict[str, Any] = {"processes": 1, "restart": False}  # settings that older manifests lack, as they were then
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do: the launches left with the points left in each, and what is skipped or in the way.
+
+    `again`: measured before, to be measured again.
+    """
+
+    launches: tuple[Launch, ...]
+    whole: tuple[Point, ...]
+    again: tuple[Point, ...]
+    changed: dict[str, str]  # point name -> which setting differs
+    others: tuple[str, ...]  # whole points in the folder that the study does not have
+
+    @property
+    def points(self) -> list[Point]:
+        """The points to measure, in order."""
+        return [point for launch in self.launches for point in launch.points]
+
+
+def make_plan(study: Study, paths: StudyPaths, *, redo: Redo | None = None) -> Plan:
+    """Compare the study with what lies in its folder. Raises StudyError."""
+    questions = load_questions(study.workload.questions)
+    launches = expand(study)
+    whole, again, changed = [], [], {}
+    for point in (point for launch in launches for point in launch.points):
+        manifest = read_manifest(paths.point(point.name).manifest)
+        if manifest is None or redo == "all":
+            continue
+        difference = _difference(manifest, point, questions)
+        if difference:
+            changed[point.name] = difference
+        elif manifest["summary"].get("verdict") in ("failed", *(NOT_MEASURED if redo == "invalid" else ())):
+            again.append(point)
+        else:
+            whole.append(point)
+    skipped = {point.name for point in whole} | (set() if redo == "changed" else changed.keys())
+    left = (Launch(x.configuration, tuple(p for p in x.points if p.name not in skipped)) for x in launches)
+    names = {point.name for launch in launches for point in launch.points}
+    others = [m["point"]["name"] for m in read_manifests(paths.root) if m["point"]["name"] not in names]
+    launches_left = tuple(launch for launch in left if launch.points)
+    return Plan(launches_left, tuple(whole), tuple(again), changed, tuple(others))
+
+
+async def run(
+    study: Study, study_file: Path, paths: StudyPaths, *, plan: Plan, around: Surroundings, progress: Progress
+) -> None:
+    """Measure every point of `plan`. Cancelled, it stops the server whole and drops the unfinished point."""
+    runner = _Runner(paths, load_questions(study.workload.questions), around, progress)
+    with locked(paths):
+        copy_text(study_file, paths.study_toml)
+        try:
+            for launch in plan.launches:
+                await runner.run_launch(launch)
+        except BaseException:
+            with suppress(OSError):  # the news is what ended the run
+                _tidy(paths)
+            raise
+        _tidy(paths)
+
+
+def _tidy(paths: StudyPaths) -> None:
+    paths.live_log.unlink(missing_ok=True)
+    rebuild_summary(paths)
+
+
+def rebuild_summary(paths: StudyPaths) -> list[dict[str, Any]]:
+    """Write summary.csv from the manifests of all whole points, and return these."""
+    manifests = read_manifests(paths.root)
+    write_atomic(paths.summary, summary_csv(manifests))
+    return manifests
+
+
+class _Runner:
+    """Runs launches one after another; holds what all of them share."""
+
+    def __init__(self, paths: StudyPaths, questions: QuestionSet, around: Surroundings, progress: Progress) -> None:
+        self._paths = paths
+        self._questions = questions
+        self._around = around
+        self._progress = progress
+
+    async def run_launch(self, launch: Launch) -> None:
+        """Every point of one launch. A server that died is started again; one that never came up fails what is left."""
+        service: Service | None = None
+        try:
+            for number, point in enumerate(launch.points):
+                if service is None:
+                    try:
+                        service = await self._start(point)
+                    except LaunchError as error:
+                        self._progress.note(str(error))
+                        self._fail(launch.points[number:], error.reason)
+                        return
+                failed = await self._run_point(point, service)
+                if failed:
+                    stopped, service = service, None
+                    await self._stop(stopped)
+            if service is not None:
+                stopped, service = service, None
+                await self._stop(stopped)
+        finally:
+            if service is not None:  # on the way out: cancelled, or a bug
+                await service.stop(grace_s=HURRIED_GRACE_S)
+
+    async def _start(self, point: Point) -> Service:
+        if point.configuration.url is not None:
+            return Remote(point.configuration.url)
+        self._progress.starting(point.configuration)
+        return await start(
+            point.configuration.argv(sys.executable),
+            log=self._paths.live_log,
+            ready_timeout_s=point.load.ready_timeout_s,
+        )
+
+    async def _run_point(self, point: Point, service: Service) -> bool:
+        """Measure and write one point. -> whether the service should be started afresh."""
+        self._progress.point_begins(point)
+        measurement = await measure(point, service, self._questions, on_row=self._progress.row)
+        self._write(measurement, log=service.new_log())
+        if measurement.failure is None:
+            return False
+        self._progress.note(service.log_end())
+        return True
+
+    def _fail(self, points: Sequence[Point], reason: str) -> None:
+        log = read_log(self._paths.live_log)[0] if self._paths.live_log.exists() else ""
+        for point in points:
+            self._write(unmeasured(point, self._questions, failure=reason), log=log)
+
+    def _write(self, measurement: Measurement, *, log: str) -> None:
+        manifest = write_point(measurement, self._paths, log=log, questions=self._questions, around=self._around)
+        rebuild_summary(self._paths)
+        self._progress.point_ends(measurement.point, manifest["summary"])
+        if (line := throttling(measurement.telemetry)) is not None:
+            self._progress.note(line)
+
+    async def _stop(self, service: Service) -> None:
+        for line in await service.stop():
+            self._progress.note(line)
+
+
+def _difference(manifest: dict[str, Any], point: Point, questions: QuestionSet) -> str:
+    """What sets a measured point apart from the one wanted now, as in `duration_s 3.0 -> 5.0`; empty: nothing.
+
+    An SLO is no part of it: it judges the same requests.
+    """
+    before, now = _SINCE | manifest["point"], point.as_dict()
+    keys = [key for key in {**now, **before} if key != "slo"]
+    found = [f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in keys if before.get(key) != now.get(key)]
+    if not found and manifest.get("questions_sha256") != questions.sha256:
+        found.append("the questions file")
+    if not found and point.concurrency is None:
+        found += _schedule_difference(manifest, point, questions)
+    return ", ".join(found)
+
+
+def _schedule_difference(manifest: dict[str, Any], point: Point, questions: QuestionSet) -> list[str]:
+    same = manifest.get("schedule_sha256") == sha256(schedule_csv(schedule_of(point, questions)))
+    if same and manifest.get("trace") == trace_of(point):
+        return []
+    return ["the schedule drawn from the same seed"]
+
+
+@contextmanager
+def locked(paths: StudyPaths) -> Iterator[None]:
+    """Hold the study's folder. Raises StudyError where another run holds it, RecordError where links lie in it."""
+    paths.root.mkdir(parents=True, exist_ok=True)
+    refuse_links(paths.root)
+    with append_to(paths.lock) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StudyError([f"another run is writing to {paths.root}; wait for it or use --results"]) from error
+        except OSError:
+            pass  # some network file systems have no locks
+        yield

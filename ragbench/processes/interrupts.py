@@ -1,0 +1,117 @@
+"""Ctrl-C and SIGTERM end a command in good order, and in seconds even where that fails. What order is good, it decides.
+
+The first signal asks for the end, further ones are ignored. After ORDERLY_S whatever was started is killed, which ends
+all waits for it; after LAST_S this process ends as it stands.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
+
+from ragbench.processes.descendants import descendants, end_all_but, none_outlives, orphans_adopted
+from ragbench.processes.loop import loop_factory
+
+T = TypeVar("T")
+
+ORDERLY_S = 6.0  # a server gets 2 s of them after SIGTERM
+LAST_S = 9.0
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """A signal ended the run, and it has cleaned up. `exit_code` is what shells expect: 130 or 143.
+
+    No Exception: as with KeyboardInterrupt, what copes with failures must not take it for one.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """For a whole command: a signal raises Interrupted, and nothing that it has started outlives it."""
+
+    def interrupt(number: int) -> None:
+        raise Interrupted(number)
+
+    with orphans_adopted(), none_outlives(), _first_signal(interrupt):
+        yield
+
+
+def run_until_done(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which a signal cancels. Raises Interrupted when it is done after one."""
+    caught: list[int] = []
+    tasks: list[asyncio.Task[T]] = []
+
+    def interrupt(number: int) -> None:
+        caught.append(number)
+        for task in tasks:
+            if not task.done():
+                task.get_loop().call_soon_threadsafe(task.cancel)
+
+    async def main() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+        if caught:  # before there was a task
+            task.cancel()
+        return await work
+
+    with _first_signal(interrupt):
+        try:
+            with asyncio.Runner(loop_factory=loop_factory) as runner:
+                done = runner.run(main())
+        except asyncio.CancelledError:
+            if not caught:
+                raise
+    if caught:
+        raise Interrupted(caught[0])
+    return done
+
+
+@contextmanager
+def _first_signal(interrupt: Callable[[int], None]) -> Iterator[None]:
+    """Calls `interrupt` at the first signal, and sees to it that this ends. Only the main thread can hear signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = descendants()
+    timers: list[threading.Timer] = []
+
+    def hear(number: int, _: object) -> None:
+        if timers:
+            return
+        timers.extend(
+            [
+                threading.Timer(ORDERLY_S, end_all_but, [before]),
+                threading.Timer(LAST_S, _end_now, [number]),
+            ]
+        )
+        for timer in timers:
+            timer.daemon = True
+            timer.start()
+        interrupt(number)
+
+    with ExitStack() as undone:
+        for number in _NUMBERS:
+            undone.callback(signal.signal, number, signal.getsignal(number))
+            signal.signal(number, hear)
+        try:
+            yield
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+
+def _end_now(number: int) -> None:
+    print(
+        f"stopped by {signal.Signals(number).name}; not in good order within {LAST_S:g} s", file=sys.stderr, flush=True
+    )
+    os._exit(128 + number)

@@ -1,0 +1,118 @@
+"""A study's results as the figures see them: the summary, and the rows of one point. Draws nothing, writes nothing."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+
+from ragbench.results import records
+from ragbench.results.paths import PACKAGE, StudyPaths
+from ragbench.files.toml_tables import read_toml
+
+CHECKOUT = PACKAGE.parent
+_Drawn = TypeVar("_Drawn")
+CLOSED = "closed"  # what closed loops have for an arrival process
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One results folder: `summary` has a row per point; a point's own rows are read when asked for."""
+
+    name: str
+    summary: pd.DataFrame
+    folder: Path
+
+    @property
+    def title(self) -> str:
+        """The title its study file gives, or its name."""
+        return title_of(StudyPaths(self.folder).study_toml, default=self.name)
+
+    @property
+    def settings(self) -> list[str]:
+        """Names of the settings columns: those the summary keeps between `design` and `arrival`."""
+        columns = list(self.summary.columns)
+        return columns[columns.index("design") + 1 : columns.index("arrival")]
+
+    @property
+    def arrivals(self) -> list[str]:
+        """Arrival processes in the order every figure shows them: ideal, poisson, then the others; no closed loop."""
+        found = [name for name in dict.fromkeys(self.summary["arrival"]) if name != CLOSED]
+        first = [name for name in ("ideal", "poisson") if name in found]
+        return first + [name for name in found if name not in first]
+
+    @property
+    def main_arrival(self) -> str:
+        """The arrival process of figures that have room for one: poisson where measured, as users come."""
+        return "poisson" if "poisson" in self.arrivals else self.arrivals[0]
+
+    @property
+    def open_loop(self) -> "Study":
+        """The study with those points alone in which requests came whether or not others were answered."""
+        return replace(self, summary=self.summary[self.summary["arrival"] != CLOSED])
+
+    @property
+    def closed_loop(self) -> "Study":
+        """The study with those points alone in which a number of users waited for each answer."""
+        return replace(self, summary=self.summary[self.summary["arrival"] == CLOSED])
+
+    @property
+    def hardware(self) -> list[str]:
+        """The machines the points were measured on; one, unless results were gathered from several."""
+        return list(dict.fromkeys(self.summary["hardware"].dropna().astype(str)))
+
+    def requests(self, point: str) -> pd.DataFrame | None:
+        """One row per scheduled request of a point, or None where only its summary was kept."""
+        source = StudyPaths(self.folder).point(point).requests
+        return records.load_requests(source) if source.is_file() else None
+
+    def replicas(self, point: str) -> pd.DataFrame | None:
+        """Replicas over time (`t_s`, `ready`, `starting`, `draining`), or None where the server did not tell."""
+        source = StudyPaths(self.folder).point(point).replicas
+        return records.load_replicas(source) if source.is_file() else None
+
+    def scaling(self, point: str) -> pd.DataFrame | None:
+        """The autoscaler's decisions (scaling.csv), or None where the server did not tell."""
+        source = StudyPaths(self.folder).point(point).scaling
+        return records.load_scaling(source) if source.is_file() else None
+
+
+def open_loop(draw: Callable[[Study], _Drawn | None]) -> Callable[[Study], _Drawn | None]:
+    """Draw the open-loop points of a study; None where it has none."""
+
+    @functools.wraps(draw)
+    def of_open_loop(study: Study) -> _Drawn | None:
+        return draw(study.open_loop) if study.arrivals else None
+
+    return of_open_loop
+
+
+def title_of(study_toml: Path, *, default: str) -> str:
+    """The title in a study's file; `default` where there is none."""
+    head = read_toml(study_toml).get("study", {}) if study_toml.is_file() else {}
+    return str(head.get("title", default)) if isinstance(head, dict) else default
+
+
+def load_study(folder: str | Path) -> Study:
+    """Read a results folder, given as `locate` takes it."""
+    found = locate(Path(folder))
+    return Study(name=found.name, summary=records.load_summary(StudyPaths(found).summary), folder=found)
+
+
+def locate(folder: Path) -> Path:
+    """The results folder meant by `folder`: as given, or else relative to the repository root.
+
+    A notebook runs wherever its caller stands (papermill: the shell's folder; jupyter: `notebooks/`), so a relative
+    path is looked for there first and in the checkout second. FileNotFoundError names both and the studies there are.
+    """
+    places = [Path.cwd() / folder, CHECKOUT / folder]
+    for place in places:
+        if StudyPaths(place).summary.is_file():
+            return place.resolve()
+    measured = sorted(path.parent.name for path in (CHECKOUT / "results").glob("*/summary.csv"))
+    raise FileNotFoundError(
+        f"no study at {folder}: looked for summary.csv in {' and in '.join(str(p) for p in dict.fromkeys(places))}. "
+        f"Studies in results/: {', '.join(measured) or 'none'}; `ragbench run smoke` makes results/smoke"
+    )

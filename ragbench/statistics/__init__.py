@@ -1,0 +1,1 @@
+"""Rows to figures: quantiles, intervals, growth, verdicts, the summary of a point. Pure."""

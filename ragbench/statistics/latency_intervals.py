@@ -1,0 +1,105 @@
+"""Intervals for the mean and the quantiles of one run's latencies. Pure; never takes neighbours for independent.
+
+Latencies of neighbours in a queue are alike: n of them tell as much as n / tau independent ones, where tau sums their
+autocorrelation. A short stretch of a busy queue looks calm and its tau small, so two things guard what is shown. The
+run must be worth enough independent answers beyond the quantile, counted at its median, where tau scatters least. And
+tau is taken for larger than it was found, the more so the less the run is worth.
+"""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+from scipy.stats import beta, t
+
+from ragbench.statistics.intervals import Floats, Interval, autocovariance
+
+FEWEST_BEYOND = 50  # independent answers beyond a quantile, without which it has no interval
+FIGURES: Mapping[str, float] = MappingProxyType({"mean": 0.5, "p50": 0.5, "p95": 0.95, "p99": 0.99})
+# Both were chosen on M/M/1 at 30 to 90% load, with 300 to 10,000 requests; `scripts/tables.py coverage` judges them
+# on runs of other seeds.
+_CAUTION = 6.0  # tau x (1 + this / root of the independent answers)
+_UPWARD = 1.3  # a mean misses what a longer run would show above it, seldom below
+_TAIL = 0.025  # left out at each end of a 95% interval
+
+
+def correlation_time(values: Floats) -> float:
+    """How many neighbours are worth one independent value; at least 1.
+
+    Geyer's (1992) initial monotone sequence: autocovariances are added in pairs until a pair is not above 0, none of
+    them more than the pair before.
+    """
+    covariance = autocovariance(np.asarray(values, dtype=np.float64))
+    if len(covariance) < 2 or covariance[0] <= 0:
+        return 1.0
+    pairs = covariance[: len(covariance) // 2 * 2].reshape(-1, 2).sum(axis=1)
+    ended = pairs <= 0
+    above = pairs[: int(np.argmax(ended))] if ended.any() else pairs
+    total = 2 * float(np.sum(np.minimum.accumulate(above))) - covariance[0]
+    return max(1.0, float(total / covariance[0]))
+
+
+def independent_answers(latencies_s: Floats) -> float:
+    """How many independent answers the run is worth, by which of them lie above its median. Takes infinite ones."""
+    if not len(latencies_s):
+        return 0.0
+    return len(latencies_s) / correlation_time(_above(latencies_s, 0.5))
+
+
+def needed(figure: str) -> float:
+    """How many independent answers a run must be worth for an interval of `mean`, `p50`, `p95` or `p99`."""
+    return FEWEST_BEYOND / (1 - FIGURES[figure])
+
+
+def latency_intervals(latencies_s: Floats) -> dict[str, Interval | None]:
+    """The 95% interval of each of FIGURES over latencies in due order; None where the run is too short for it.
+
+    An unanswered request is infinitely late: the mean is that of the answered, and a quantile has no interval where its
+    end falls among the unanswered.
+    """
+    worth = independent_answers(latencies_s)
+    return {
+        figure: None
+        if worth < needed(figure)
+        else _mean(latencies_s, worth)
+        if figure == "mean"
+        else _quantile(latencies_s, share, worth)
+        for figure, share in FIGURES.items()
+    }
+
+
+def _mean(latencies_s: Floats, worth: float) -> Interval | None:
+    """Student's t on the logarithm of the mean, since what a queue's mean misses is a factor."""
+    answered = latencies_s[np.isfinite(latencies_s)]
+    mean = float(np.mean(answered)) if answered.size > 1 else 0.0
+    if mean <= 0:
+        return None
+    if worth * len(answered) / len(latencies_s) < needed("mean"):
+        return None
+    effective = len(answered) / (correlation_time(answered) * _caution(worth))
+    error = float(np.std(answered, ddof=1)) / mean / math.sqrt(effective)
+    half = float(t.ppf(1 - _TAIL, max(effective - 1, 1.0))) * error
+    return Interval(
+        max(mean * math.exp(-half), float(answered.min())), min(mean * math.exp(_UPWARD * half), float(answered.max()))
+    )
+
+
+def _quantile(latencies_s: Floats, share: float, worth: float) -> Interval | None:
+    """Between two order statistics, after Clopper and Pearson, of as many values as the run is worth there."""
+    tau = correlation_time(_above(latencies_s, share))
+    effective = len(latencies_s) / (tau * _caution(worth))
+    below, beyond = effective * share, effective * (1 - share)
+    low = np.quantile(latencies_s, beta.ppf(_TAIL, below, beyond + 1), method="lower")
+    high = np.quantile(latencies_s, beta.ppf(1 - _TAIL, below + 1, beyond), method="higher")
+    return Interval(float(low), float(high)) if math.isfinite(high) else None
+
+
+def _above(latencies_s: Floats, share: float) -> Floats:
+    """1 where a latency lies above the quantile, 0 below, a half where it is equal, as of few distinct latencies."""
+    limit = np.quantile(latencies_s, share, method="higher")
+    return ((latencies_s > limit) + (latencies_s >= limit).astype(np.float64)) / 2
+
+
+def _caution(worth: float) -> float:
+    return 1 + _CAUTION / math.sqrt(worth)

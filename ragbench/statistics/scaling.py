@@ -1,0 +1,66 @@
+"""What a fleet's scaling cost and how fast it was: replica-seconds, reactions, reversals. Pure.
+
+Which moment is the step up of a load is decided in arrivals.py.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ragbench.results.records import Decision, ReplicaCount, Scaling
+
+
+def scaling_figures(
+    counts: Sequence[ReplicaCount], scaling: Scaling, *, duration_s: float, good: int, step_up_s: float | None
+) -> dict[str, Any]:
+    """The columns of summary.csv that speak of scaling. None where there is nothing to say.
+
+    `good`: requests answered within the SLO; `step_up_s`: when the offered rate stepped up, where it did.
+    """
+    paid = replica_seconds(counts, duration_s=duration_s)
+    return {
+        "replica_seconds": paid,
+        "replica_s_per_1000_good": None if paid is None or not good else 1000 * paid / good,
+        "reaction_s": None if step_up_s is None else reaction_s(scaling.decisions, since_s=step_up_s),
+        "capacity_s": None if step_up_s is None else capacity_s(counts, since_s=step_up_s),
+        "cold_start_s": float(np.mean([start.start_s for start in scaling.starts])) if scaling.starts else None,
+        "reversals_per_min": reversals_per_min(scaling.decisions, duration_s=duration_s),
+    }
+
+
+def replica_seconds(counts: Sequence[ReplicaCount], *, duration_s: float) -> float | None:
+    """Replicas in any state, integrated from 0 to `duration_s`: each count holds to the next, the first from 0 on."""
+    if not counts:
+        return None
+    edges = np.clip([0.0, *(count.t_s for count in counts[1:]), duration_s], 0.0, duration_s)
+    return float(np.sum(np.diff(edges) * [count.ready + count.starting + count.draining for count in counts]))
+
+
+def reaction_s(decisions: Sequence[Decision], *, since_s: float) -> float | None:
+    """From `since_s` to the first decision at or after it that asked for more replicas than there were."""
+    return next((one.t_s - since_s for one in decisions if one.t_s >= since_s and _change(one) > 0), None)
+
+
+def capacity_s(counts: Sequence[ReplicaCount], *, since_s: float) -> float | None:
+    """From `since_s` to when as many replicas were ready as ever in the point; None where they were so before alone.
+
+    0 where they were so at that very moment: a count holds until the next.
+    """
+    most = max((count.ready for count in counts), default=0)
+    if [count.ready for count in counts if count.t_s <= since_s][-1:] == [most]:
+        return 0.0
+    return next((count.t_s - since_s for count in counts if count.t_s >= since_s and count.ready == most), None)
+
+
+def reversals_per_min(decisions: Sequence[Decision], *, duration_s: float) -> float | None:
+    """How often per minute the changes of size turned from up to down or back."""
+    if not decisions:
+        return None
+    directions = np.sign([change for change in map(_change, decisions) if change])
+    return float(np.count_nonzero(np.diff(directions)) * 60 / duration_s)
+
+
+def _change(decision: Decision) -> int:
+    """By how many replicas it changed the fleet: draining ones are gone already for a decision."""
+    return decision.target - decision.ready - decision.starting

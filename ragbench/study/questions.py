@@ -1,0 +1,150 @@
+"""What is asked: questions with their gold answers, a seeded sample of them, and how an answer is marked.
+
+Nothing here knows HTTP or time.
+"""
+
+import hashlib
+import itertools
+import re
+import string
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ragbench.files.text_file import MOST_TEXT, parse_json, read_bytes, read_text
+from ragbench.results.paths import SHIPPED_QUESTIONS
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+
+class QuestionsError(ValueError):
+    """A question file is missing or a line of it cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question. `answers`: texts that count as right. `documents`: ids that hold the answer. Both may be empty."""
+
+    id: str
+    query: str
+    answers: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.id or not self.query:
+            raise ValueError("a question needs an id and a query, and neither may be empty")
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionSet:
+    """The questions of one file, in order, and the checksum of the file."""
+
+    questions: tuple[Question, ...]
+    sha256: str
+
+
+def load_questions(name: str) -> QuestionSet:
+    """The questions of a shipped set or of a path. Raises QuestionsError."""
+    path = question_file(name)
+    return QuestionSet(read_questions(path), hashlib.sha256(read_bytes(path, most=MOST_TEXT)).hexdigest())
+
+
+def question_file(name: str) -> Path:
+    """The file of `name`: a path to a JSONL file, or one shipped with ragbench. Raises QuestionsError."""
+    shipped = SHIPPED_QUESTIONS / f"{name}.jsonl"
+    for path in (Path(name), shipped):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(path.stem for path in SHIPPED_QUESTIONS.glob("*.jsonl"))) or "none"
+    raise QuestionsError(f"no questions at {name!r}: give a path to a JSONL file, or a shipped set ({known})")
+
+
+def read_questions(path: Path) -> tuple[Question, ...]:
+    """All questions of a JSONL file, in order. Raises QuestionsError naming the file and the line."""
+    questions = []
+    seen: set[str] = set()
+    try:
+        lines = read_text(path).split("\n")
+    except ValueError as error:
+        raise QuestionsError(str(error)) from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        question = _question(line, where=f"{path}:{number}")
+        if question.id in seen:
+            raise QuestionsError(f"{path}:{number}: the id {question.id!r} is there twice")
+        seen.add(question.id)
+        questions.append(question)
+    if not questions:
+        raise QuestionsError(f"{path} holds no questions")
+    return tuple(questions)
+
+
+def _question(line: str, *, where: str) -> Question:
+    try:
+        entry = parse_json(line)
+    except ValueError as error:
+        raise QuestionsError(f"{where}: not JSON ({error})") from error
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("id", "query")):
+        raise QuestionsError(f'{where}: wants {{"id": text, "query": text, "answers": [...], "documents": [...]}}')
+    gold = {key: entry.get(key, []) for key in ("answers", "documents")}
+    for key, texts in gold.items():
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise QuestionsError(f"{where}: {key} must be a list of texts")
+    try:
+        return Question(entry["id"], entry["query"], tuple(gold["answers"]), tuple(gold["documents"]))
+    except ValueError as error:
+        raise QuestionsError(f"{where}: {error}") from error
+
+
+def sample(questions: Sequence[Question], n: int, rng: np.random.Generator) -> list[Question]:
+    """`n` questions in random order; none comes again before all have been asked."""
+    return list(itertools.islice(endless(questions, rng), n))
+
+
+def endless(questions: Sequence[Question], rng: np.random.Generator) -> Iterator[Question]:
+    """Questions in random order for ever; none comes again before all have been asked."""
+    if not questions:
+        raise ValueError("there are no questions to sample from")
+    while True:
+        yield from (questions[i] for i in rng.permutation(len(questions)))
+
+
+def normalise(text: str) -> str:
+    """Lower case, no punctuation, no articles, single spaces: the rule of SQuAD's exact match."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(result: str, answers: Collection[str]) -> float | None:
+    """1.0 where `result` is one of `answers` after `normalise`, else 0.0; None where no gold answer is known."""
+    if not answers:
+        return None
+    return float(normalise(result) in {normalise(answer) for answer in answers})
+
+
+def f1(result: str, answers: Collection[str]) -> float | None:
+    """Overlap of the words of `result` with the nearest of `answers`, 0 to 1; None where no gold answer is known.
+
+    As SQuAD v1.1 counts: harmonic mean of precision and recall over the bags of words that `normalise` leaves, the best
+    of the answers; 0 where they share no word, also where nothing is left of either.
+    """
+    if not answers:
+        return None
+    return max(_overlap(normalise(result).split(), normalise(answer).split()) for answer in answers)
+
+
+def _overlap(said: Sequence[str], gold: Sequence[str]) -> float:
+    common = (Counter(said) & Counter(gold)).total()
+    return 2 * common / (len(said) + len(gold)) if common else 0.0
+
+
+def recall_at_k(returned: Collection[str], gold: Collection[str]) -> float | None:
+    """Share of the gold document ids among those returned, 0 to 1; None where no gold document is known."""
+    if not gold:
+        return None
+    wanted = set(gold)
+    return len(wanted & set(returned)) / len(wanted)

@@ -1,0 +1,94 @@
+import io
+from typing import get_args
+
+import numpy as np
+
+from ragbench.cli import console
+from ragbench.measure.progress import told
+from ragbench.statistics.summary import summarise
+from ragbench.statistics.verdicts import Verdict
+from ragbench.terminal import Terminal
+from tests.ragbench.queues import rows_of
+
+OPEN = {
+    "point": "a-ideal-40rps-seed1",
+    "verdict": "saturated",
+    "verdict_reason": "it grew",
+    "offered_rps": 40.0,
+    "concurrency": None,
+    "throughput_rps": 30.25,
+    "goodput_rps": 20.0,
+    "latency_p50_s": 0.01,
+    "latency_p95_s": 0.02,
+    "latency_p99_s": 0.03,
+    "batch_size": None,
+    "exact_match": 1.0,
+    "f1": 0.75,
+    "requests": 100,
+    "completed": 98,
+    "answered_share": 0.98,
+}
+CLOSED = OPEN | {"point": "a-closed-8users-seed1", "verdict": "valid", "offered_rps": None, "concurrency": 8}
+
+
+def shown(table):
+    text = io.StringIO()
+    Terminal(file=text, width=200).print(table)
+    return text.getvalue()
+
+
+def test_points_of_both_loops_have_their_load_and_their_verdict():
+    one, other = (
+        line
+        for line in shown(console.points_table([{"summary": OPEN}, {"summary": CLOSED}])).splitlines()
+        if "seed1" in line
+    )
+    assert [cell.strip() for cell in one.split("│")[1:-1]] == [
+        *(
+            "a-ideal-40rps-seed1",
+            "saturated",
+            "40/s",
+            "30.2",
+            "20.0",
+            "10.0",
+            "20.0",
+            "30.0",
+            "",
+            "1.00",
+            "0.75",
+            "98%",
+        ),
+    ]
+    assert [cell.strip() for cell in other.split("│")[2:4]] == ["valid", "8 users"]
+
+
+def test_a_point_of_before_f1_was_measured_can_be_shown():
+    old = {name: value for name, value in OPEN.items() if name != "f1"}
+    (line,) = (line for line in shown(console.points_table([{"summary": old}])).splitlines() if "seed1" in line)
+    assert [cell.strip() for cell in line.split("│")[-5:-1]] == ["", "1.00", "", "98%"]
+
+
+def test_every_verdict_can_be_shown():
+    for verdict in get_args(Verdict):
+        assert verdict in shown(console.points_table([{"summary": OPEN | {"verdict": verdict}}]))
+
+
+def test_reasons_tell_of_points_that_are_not_valid():
+    assert console.reasons([{"summary": OPEN}, {"summary": CLOSED}]) == ["a-ideal-40rps-seed1: saturated: it grew"]
+
+
+def test_a_load_shows_each_figure_with_its_interval():
+    due = np.arange(1200) / 10
+    summary = summarise(rows_of(due, due + np.random.default_rng(1).exponential(0.1, 1200)), offered_rps=10.0)
+    lines = {
+        line.split()[1]: line for line in shown(console.load_table(summary, title="it")).splitlines() if "│" in line
+    }
+    assert f"{summary.latency_p95_low_s:.4g} to {summary.latency_p95_high_s:.4g}" in lines["latency_p95_s"]
+    assert " to " not in lines["latency_p90_s"]
+    assert "latency_p95_low_s" not in lines
+    assert lines["verdict"].split("│")[2].strip() == "valid"
+
+
+def test_a_point_in_one_line():
+    assert told(OPEN) == "saturated, 30.2 of 40 requests/s, p50 10 ms, p99 30 ms, 2 not ok (it grew)"
+    assert told(CLOSED) == "valid, 30.2 requests/s from 8 users, p50 10 ms, p99 30 ms, 2 not ok"

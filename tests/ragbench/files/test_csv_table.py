@@ -1,0 +1,123 @@
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ragbench.files.csv_table import RecordError, foreign_lines, parse_table, read_frame, read_table, write_table
+from ragbench.results.records import (
+    STATUSES,
+    SUMMARY_FRONT,
+    SUMMARY_REST,
+    Row,
+    load_requests,
+    load_summary,
+    read_rows,
+    requests_csv,
+    summary_csv,
+    write_atomic,
+)
+
+ROOT = Path(__file__).parents[3]
+ANY_TEXT = st.text(st.characters(), max_size=20)  # lone surrogates, NUL, carriage returns: all there is
+ODD = ["\r", "a\rb", "\n", "\0", "", " ", "\\e", "\\u0041", "\\", "\\\\u", "\ud800", "\\\ud800", '"', ",", "null", "NA"]
+
+
+def kept(tmp_path, text):
+    path = tmp_path / "x.csv"
+    write_atomic(path, text)
+    return path
+
+
+@given(st.lists(st.tuples(st.none() | ANY_TEXT, st.integers(), st.none() | ANY_TEXT), max_size=5))
+def test_any_text_and_any_whole_number_come_back(rows):
+    text = write_table(("a", "n", "b"), rows)
+    columns, found = parse_table(text.encode("utf-8"), name="x")
+    assert columns == ["a", "n", "b"]
+    assert [(a, int(n), b) for _, (a, n, b) in found] == rows
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_odd_texts_come_back_from_a_table_of_one_column(tmp_path, text):
+    path = kept(tmp_path, write_table(("a",), [(text,), (None,), (text,)]))
+    assert [cells for _, cells in read_table(path)[1]] == [[text], [None], [text]]
+    assert read_frame(path, {"a": "text"})["a"].tolist()[::2] == [text, text]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(ANY_TEXT, st.sampled_from(STATUSES), st.none() | ANY_TEXT, st.none() | ANY_TEXT), max_size=4),
+)
+def test_rows_of_requests_come_back_both_ways(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("rows") / "requests.csv"
+    written = [
+        Row(number, question, 0.5, status=status, result=result, error=error)
+        for number, (question, status, result, error) in enumerate(rows)
+    ]
+    write_atomic(path, requests_csv(written))
+    assert read_rows(path) == written
+    frame = load_requests(path)
+    for column in ("question", "status", "result", "error"):
+        found = [value if isinstance(value, str) else None for value in frame[column]]
+        assert found == [getattr(row, column) for row in written]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(min_value=0), ANY_TEXT, ANY_TEXT)
+def test_rows_of_a_summary_come_back_whatever_seed_and_texts(tmp_path_factory, seed, design, reason):
+    path = tmp_path_factory.mktemp("summary") / "summary.csv"
+    key = {"design": design, "arrival": "poisson", "offered_rps": 2.0, "seed": seed}
+    counts = dict.fromkeys(("requests", "completed", "rejected", "timed_out", "failed", "unsent", "replicas"), 1)
+    row = key | counts | {"point": "p", "configuration": design, "verdict": "valid", "verdict_reason": reason}
+    write_atomic(path, summary_csv([{"point": {**key, "settings": {"mark": design}}, "summary": row}]))
+    (found,) = load_summary(path).to_dict("records")
+    assert {*SUMMARY_FRONT, *SUMMARY_REST} <= found.keys()
+    assert (found["seed"], found["design"], found["verdict_reason"]) == (seed, design, reason)
+
+
+def test_an_answer_longer_than_csv_allows_by_itself_can_be_read(tmp_path):
+    row = Row(0, "q", 0.0, status="ok", result="long " * 40_000)
+    path = kept(tmp_path, requests_csv([row]))
+    assert read_rows(path) == [row]
+    assert load_requests(path)["result"][0] == row.result
+
+
+def test_files_of_other_forms_are_one_line(tmp_path):
+    path = tmp_path / "x.csv"
+    for data, told in (
+        (b"a,b\n1\n", r"x.csv, line 2: 1 cells, wanted 2"),
+        (b"a\n\xff\n", r"x.csv is not UTF-8: line 2"),
+        (b"", r"x.csv lacks the columns a"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(RecordError, match=told):
+            list(read_table(path, ("a",))[1])
+    with pytest.raises(RecordError, match=r"there is no .*none.csv"):
+        read_table(tmp_path / "none.csv")
+    path.write_bytes(b"a\n1.5\n")
+    with pytest.raises(RecordError, match=r"column a has a cell of the wrong type"):
+        read_frame(path, {"a": "whole"})
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"\xef\xbb\xbfa\n1\n")
+    assert read_table(path)[0] == ["a"]
+    assert foreign_lines(path.read_bytes(), name="x") == [["a"], ["1"]]
+
+
+def test_cells_of_unknown_columns_decide_their_type(tmp_path):
+    rows = [("null", 8, 1.5, True, None, "8a"), ("x", 9, 2, False, None, "9")]
+    frame = read_frame(kept(tmp_path, write_table("abcdef", rows)), {})
+    assert frame["a"].tolist() == ["null", "x"]
+    assert [str(frame[name].dtype) for name in "bcde"] == ["int64", "float64", "boolean", "float64"]
+    assert frame["f"].tolist() == ["8a", "9"]
+
+
+def test_no_other_file_of_the_harness_writes_or_reads_tables():
+    # drawn.py keeps numbers of figures to its own digits, and labels that no service sent.
+    allowed = {ROOT / "ragbench" / "files" / "csv_table.py", ROOT / "ragbench" / "plots" / "drawn.py"}
+    pattern = re.compile(r"^import csv|\bcsv\.(?:reader|writer|Dict)|read_csv\(|\.to_csv\(", re.MULTILINE)
+    found = [path for path in (ROOT / "ragbench").rglob("*.py") if pattern.search(path.read_text(encoding="utf-8"))]
+    assert set(found) <= allowed

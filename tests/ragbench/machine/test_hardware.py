@@ -1,0 +1,119 @@
+import json
+import resource
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+
+from ragbench.machine import hardware
+from ragbench.machine.cgroup import Quota
+from ragbench.machine.hardware import Hardware, governor, open_files, slurm, this_machine, usable_cores, versions
+from ragbench.machine.nvml import About
+
+
+def test_this_machine_can_be_written_down():
+    machine = this_machine()
+    assert machine.cores >= 1
+    assert machine.memory_gib > 0
+    assert json.loads(json.dumps(machine.as_dict()))["cpu"] == machine.cpu
+
+
+def test_a_machine_in_one_string():
+    machine = Hardware("AMD EPYC", 2, 23.4, None, "node", "3.11.7", "Linux 6")
+    assert str(machine) == "AMD EPYC, 2 cores, 23 GiB, no GPU"
+
+
+@pytest.mark.parametrize(
+    ("told", "gpu"),
+    [
+        (None, None),
+        ("", None),
+        ("NVIDIA L4, 23034 MiB", "NVIDIA L4, 23034 MiB"),
+        ("NVIDIA A100, 81920 MiB\nNVIDIA A100, 81920 MiB", "2 x NVIDIA A100, 81920 MiB"),
+        ("NVIDIA L4, 23034 MiB\nTesla T4, 15360 MiB", "NVIDIA L4, 23034 MiB + Tesla T4, 15360 MiB"),
+    ],
+)
+def test_gpus(monkeypatch, told, gpu):
+    monkeypatch.setattr(hardware, "_output", lambda argv: told)
+    assert this_machine().gpu == gpu
+
+
+@pytest.mark.parametrize(
+    ("visible", "asked"), [("1,GPU-b,-1,0", "--id=1,GPU-b"), ("NoDevFiles", None), ("", None), ("MIG-a", None)]
+)
+def test_gpus_that_are_not_ours_are_not_told_of(monkeypatch, visible, asked):
+    told = []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(hardware, "_output", lambda argv: told.append(argv[-1]) or "NVIDIA L4, 23034 MiB")
+    assert this_machine().gpu == (None if asked is None else "NVIDIA L4, 23034 MiB")
+    assert told == ([] if asked is None else [asked])
+
+
+def test_the_drivers_library_knows_our_gpus_best(monkeypatch):
+    monkeypatch.setattr(hardware, "_output", lambda argv: "NVIDIA L4, 23034 MiB\nNVIDIA L4, 23034 MiB")
+    for names, gpu in (((), None), (("NVIDIA L4 MIG 1g.5gb, 4864 MiB",), "NVIDIA L4 MIG 1g.5gb, 4864 MiB")):
+        about = About(names=names)
+        monkeypatch.setattr(hardware.Gpus, "found", lambda about=about: SimpleNamespace(about=lambda: about))
+        assert this_machine().gpu == gpu
+
+
+def test_a_program_that_is_absent_fails_or_hangs_tells_nothing(monkeypatch):
+    assert hardware._output(["no-such-program"]) is None
+    assert hardware._output(["false"]) is None
+
+    def hang(*args, **kwargs):
+        raise subprocess.TimeoutExpired("nvidia-smi", 10)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    assert hardware._output(["nvidia-smi"]) is None
+
+
+def test_the_governor_of_the_cores_we_may_run_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "own_cores", lambda: {1, 2})
+    assert governor(tmp_path) is None
+    for core, name in enumerate(["userspace", "performance", "performance"]):
+        folder = tmp_path / f"cpu{core}" / "cpufreq"
+        folder.mkdir(parents=True)
+        (folder / "scaling_governor").write_text(f"{name}\n")
+    assert governor(tmp_path) == "performance"
+    (tmp_path / "cpu2" / "cpufreq" / "scaling_governor").write_text("powersave\n")
+    assert governor(tmp_path) == "performance + powersave"
+
+
+@pytest.mark.parametrize(("limits", "told"), [((512, 4096), 512), ((resource.RLIM_INFINITY, -1), None)])
+def test_open_files(monkeypatch, limits, told):
+    monkeypatch.setattr(resource, "getrlimit", lambda what: limits)
+    assert open_files() == told
+
+
+@pytest.mark.parametrize(("quota", "cores"), [(None, 6), (2.0, 2), (2.5, 2), (0.5, 1), (9.0, 6)])
+def test_usable_cores_are_those_of_the_mask_and_the_quota(monkeypatch, tmp_path, quota, cores):
+    monkeypatch.setattr(hardware, "own_cores", lambda: set(range(6)))
+    monkeypatch.setattr(hardware, "smallest_quota", lambda: None if quota is None else Quota(quota, tmp_path))
+    assert usable_cores() == cores
+
+
+def test_what_the_driver_tells_goes_into_the_manifest(monkeypatch):
+    about = About("570.1", (12, 8), ("H200",), (1980.0,), (2619.0,), (700.0,))
+    monkeypatch.setattr(hardware.Gpus, "found", lambda: SimpleNamespace(about=lambda: about))
+    told = json.loads(json.dumps(this_machine().as_dict()))
+    assert (told["gpu_driver"], told["gpu_sm_clock_mhz"], told["gpu_power_limit_w"]) == ("570.1", [1980], [700])
+    assert told["load_average"] >= 0
+    assert told["open_files"] is None or told["open_files"] > 0
+
+
+def test_slurm():
+    assert slurm({}) is None
+    assert slurm({"SLURM_JOB_ID": ""}) is None
+    assert slurm({"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1", "SLURM_RESTART_COUNT": "2"}) == {
+        "job_id": "7",
+        "node": "n1",
+        "restart_count": 2,
+    }
+    assert slurm({"SLURM_JOB_ID": "7"}) == {"job_id": "7", "node": None, "restart_count": 0}
+
+
+def test_versions_name_what_is_there(monkeypatch):
+    assert {"python", "aiohttp", "numpy"} <= versions().keys()
+    monkeypatch.setattr(hardware, "_PACKAGES", ("no-such-package",))
+    assert versions().keys() == {"python"}

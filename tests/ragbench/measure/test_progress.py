@@ -1,0 +1,80 @@
+import io
+import tomllib
+
+import pytest
+
+from ragbench.measure.progress import Progress, expected_s, minutes, told
+from ragbench.results.records import Row
+from ragbench.study.points import expand
+from ragbench.study.study_file import parse_study
+from ragbench.terminal import Terminal
+
+STUDY = "[load]\nrates = [20, 40]\nduration_s = 30\narrivals = ['ideal']\n[designs.a]\ncommand = 'x'\n"
+POINTS = expand(parse_study(tomllib.loads(STUDY), default_name="s"))[0].points
+SUMMARY = {
+    "verdict": "valid",
+    "verdict_reason": "fine",
+    "throughput_rps": 19.96,
+    "offered_rps": 20.0,
+    "latency_p50_s": 0.0123,
+    "latency_p99_s": 0.5,
+    "requests": 60,
+    "completed": 58,
+}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (126, "2 min 06 s"), (12_000, "3 h 20 min")],
+)
+def test_minutes(seconds, text):
+    assert minutes(seconds) == text
+
+
+def test_expected_time_counts_loads_warmups_and_starts():
+    assert expected_s(POINTS, starts=2) == 30 + 30 + 2 * 1 + 2 * 5
+
+
+def test_told():
+    assert told(SUMMARY) == "valid, 20.0 of 20 requests/s, p50 12 ms, p99 500 ms, 2 not ok"
+    failed = SUMMARY | {"verdict": "failed", "verdict_reason": "it died", "latency_p50_s": None, "latency_p99_s": None}
+    failed |= {"throughput_rps": 0.0}
+    assert told(failed) == "failed, 0.0 of 20 requests/s, 2 not ok (it died)"
+
+
+def show(*, terminal):
+    text = io.StringIO()
+    console = Terminal(file=text, force_terminal=terminal, width=200)
+    with Progress(POINTS, starts=1, console=console) as progress:
+        first = POINTS[0]
+        progress.starting(first.configuration)
+        progress.point_begins(first)
+        progress.row(Row(0, "q", 0.0, status="ok"))
+        progress.row(Row(1, "q", 0.0, status="timeout"))
+        progress.point_ends(first, SUMMARY)
+    return text.getvalue()
+
+
+def test_lines_where_there_is_no_terminal():
+    text = show(terminal=False)
+    assert "\x1b" not in text
+    assert text.splitlines() == [
+        f"[1/2] {POINTS[0].name} (1 min 07 s left)",
+        f"[1/2] {POINTS[0].name}: {told(SUMMARY)}",
+    ]
+
+
+def test_a_live_bar_on_a_terminal():
+    text = show(terminal=True)
+    assert f"{POINTS[0].name} |" in text
+    assert "ok/s, 1 errors |" in text
+    assert "0/2" in text
+
+
+def test_time_left_shrinks_with_the_points_done():
+    progress = Progress(POINTS, starts=1)
+    before = progress.left_s()
+    progress.point_ends(POINTS[0], SUMMARY)
+    assert progress.left_s() < before
+    progress.point_ends(POINTS[1], SUMMARY)
+    assert progress.left_s() == 0

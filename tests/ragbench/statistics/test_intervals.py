@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.signal import lfilter
+from scipy.stats import norm
+
+from ragbench.statistics.intervals import Interval, block_indices, block_length, bootstrap, bootstrap_all
+from tests.ragbench.queues import steady_latencies
+
+
+def mean(drawn):
+    return drawn.mean(axis=1)
+
+
+def autoregressive(coefficient, n, *, rng):
+    return lfilter([1.0], [1.0, -coefficient], rng.normal(size=n + 500))[500:]
+
+
+def iid_interval(values, statistic, *, rng, times=300):
+    """What must not be done: resample as if neighbours were strangers."""
+    figures = statistic(values[rng.integers(0, len(values), (times, len(values)))])
+    return Interval(*np.quantile(figures, [0.025, 0.975]))
+
+
+def coverage(draw, truth, statistic, *, repeats):
+    """(block, iid): how often the 95% interval of each holds the truth."""
+    held = np.zeros(2)
+    for seed in range(repeats):
+        rng = np.random.default_rng(seed)
+        values = draw(rng)
+        found = bootstrap(values, statistic, rng=rng, times=300)
+        assert found is not None
+        held += [one.low <= truth <= one.high for one in (found, iid_interval(values, statistic, rng=rng))]
+    return held / repeats
+
+
+def test_correlated_values_are_covered_by_blocks_and_missed_by_iid():
+    block, iid = coverage(lambda rng: autoregressive(0.9, 1000, rng=rng), 0.0, mean, repeats=100)
+    assert block >= 0.88
+    assert iid <= 0.55
+
+
+def test_the_mean_of_a_queue_is_covered_by_blocks_and_missed_by_iid():
+    block, iid = coverage(lambda rng: steady_latencies(0.5, 2000, rng=rng), 1.0, mean, repeats=80)
+    assert block >= 0.87
+    assert iid <= 0.6
+
+
+def test_the_p95_of_a_queue_is_covered_by_blocks_and_missed_by_iid():
+    def p95(drawn):
+        return np.percentile(drawn, 95, axis=1)
+
+    # M/M/1: time in the system is exponential with mean rho / (1 - rho), so p95 is ln 20 times 1.
+    block, iid = coverage(lambda rng: steady_latencies(0.5, 2000, rng=rng), np.log(20), p95, repeats=60)
+    assert block >= 0.8
+    assert iid <= 0.6
+
+
+def test_independent_values_get_about_the_interval_of_the_normal():
+    widths = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        found = bootstrap(rng.normal(size=2000), mean, rng=rng)
+        widths.append(found.high - found.low)
+    assert np.mean(widths) == pytest.approx(2 * norm.ppf(0.975) / np.sqrt(2000), rel=0.1)
+
+
+@pytest.mark.parametrize(("coefficient", "low", "high"), [(0.0, 10, 30), (0.5, 20, 60), (0.9, 90, 250)])
+def test_blocks_are_longer_the_longer_the_memory(coefficient, low, high):
+    lengths = [block_length(autoregressive(coefficient, 2000, rng=np.random.default_rng(seed))) for seed in range(15)]
+    assert low <= np.median(lengths) <= high
+
+
+@given(st.integers(1, 400), st.floats(0.0, 0.999))
+def test_a_block_is_at_least_the_cube_root_and_at_most_the_whole(n, coefficient):
+    values = autoregressive(coefficient, n, rng=np.random.default_rng(n))
+    assert n ** (1 / 3) <= block_length(values) + 1e-9
+    assert block_length(values) <= n
+
+
+def test_values_that_do_not_vary_have_the_least_block_and_no_width():
+    assert block_length(np.ones(1000)) == 10
+    assert bootstrap(np.ones(1000), mean, rng=np.random.default_rng(1)) == Interval(1.0, 1.0)
+
+
+def test_a_pattern_that_repeats_is_no_long_memory():
+    """Even arrivals at a batching server: latencies go up and down for ever, and their mean hardly varies."""
+    sawtooth = np.tile(np.arange(8.0), 50)
+    found = bootstrap(sawtooth, mean, rng=np.random.default_rng(1))
+    assert found is not None
+    assert found.low < 3.5 < found.high
+    assert found.high - found.low < 0.2  # independent, it would be 0.45
+
+
+def test_blocks_are_runs_of_neighbours_round_the_end():
+    places = block_indices(10, length=4, times=200, rng=np.random.default_rng(1))
+    assert places.shape == (200, 10)
+    for first in (0, 4):
+        assert (np.diff(places[:, first : first + 4], axis=1) % 10 == 1).all()
+    assert np.unique(places[:, 0]).tolist() == list(range(10))
+
+
+def test_too_short_a_run_has_no_interval():
+    rng = np.random.default_rng(1)
+    assert bootstrap(rng.normal(size=39), mean, rng=rng) is None
+    assert bootstrap(rng.normal(size=40), mean, rng=rng) is not None
+    assert bootstrap(np.arange(60.0), mean, rng=rng) is None  # all of it one trend
+    assert bootstrap(rng.normal(size=60), mean, rng=rng, length=13) is None  # fewer than five blocks
+
+
+def test_the_same_seed_gives_the_same_interval_and_several_figures_share_resamples():
+    values = np.random.default_rng(3).exponential(size=500)
+    one, other = (bootstrap(values, mean, rng=np.random.default_rng(7)) for _ in range(2))
+    both = bootstrap_all(values, lambda d: np.column_stack([mean(d), 2 * mean(d)]), rng=np.random.default_rng(7))
+    assert one == other == both[0]
+    assert both[1].high == pytest.approx(2 * one.high)
+
+
+def test_half_a_million_values_are_resampled_in_little_memory():
+    sizes = []
+
+    def seen(drawn):
+        sizes.append(drawn.size)
+        return drawn[:, 0]
+
+    bootstrap(np.random.default_rng(1).normal(size=500_000), seen, rng=np.random.default_rng(2))
+    assert max(sizes) <= 2_000_000
+    assert sum(sizes) == 100_500_000  # 200 resamples and the values themselves
