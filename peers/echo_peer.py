@@ -16,9 +16,10 @@ def serve(settings: PeerSettings, port: int) -> None:
     """Until it is told to stop. It has no pipeline."""
     import json  # noqa: PLC0415
 
+    from servers.backend import run  # noqa: PLC0415
     from servers.rag.pipeline import Ask  # noqa: PLC0415
 
-    body = json.dumps(wire(Stub(0.0, 0.0).run([Ask("an echo", 2, 1)])[0])).encode()
+    body = json.dumps(wire(run(Stub(0.0, 0.0), [Ask("an echo", 2, 1)])[0])).encode()
 
     async def rag(request: Request) -> Response:
         await request.body()

@@ -7,7 +7,8 @@ from typing import Any
 import mosec
 
 from peers.common import PeerSettings, ask, say_ready, wire
-from servers.engine import load_pipeline
+from servers.backend import run
+from servers.engine import load_backend
 
 __all__ = ["serve"]
 
@@ -19,12 +20,12 @@ class Rag(mosec.Worker):
 
     def __init__(self) -> None:
         self._settings = PeerSettings.model_validate_json(os.environ[_ENV])
-        self._pipeline = load_pipeline(self._settings)
+        self._backend = load_backend(self._settings)
 
     def forward(self, data: Any) -> Any:
         """A batch, or one."""
         questions = data if isinstance(data, list) else [data]
-        answers = [wire(answered) for answered in self._pipeline.run([ask(each, self._settings) for each in questions])]
+        answers = [wire(answered) for answered in run(self._backend, [ask(each, self._settings) for each in questions])]
         return answers if isinstance(data, list) else answers[0]
 
 

@@ -57,15 +57,14 @@ class Batched:
         most = settings.max_batch_size
         await self._rag.start(background, batch_sizes=sorted({*(2**n for n in range(most.bit_length())), most}))
         self._batcher = Batcher(
-            self._rag.run,
+            self._rag.submit,
             policy=self._policy,
             admission=Admission(settings.max_queue, settings.max_predicted_wait_s, never_late=most),
             max_batch_size=most,
             request_timeout_s=settings.request_timeout_s,
-            joins=self._rag.joins,
+            is_continuous=self._rag.is_continuous,
             tokens=self._rag.tokens,
             work=self._rag.work,
-            drop=self._rag.drop,
         )
         background.keep(self._batcher.serve(), name="batcher")
         if settings.stub_fault == "batcher":

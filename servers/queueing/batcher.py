@@ -6,7 +6,7 @@ Decides nothing: when to close is `policies/batching.py`, whom to refuse is `pol
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -15,7 +15,8 @@ from policies.admission import Admission, Refused, smoothed
 from policies.batching import BatchPolicy, Close, Queue, Wait
 from policies.pace import Pace
 from policies.returning import Returning
-from servers.errors import QueueFull, Unavailable
+from servers.backend.job import Job
+from servers.errors import QueueFull, RequestError, Unavailable
 from servers.queueing.line import Line
 from servers.telemetry import metrics
 
@@ -64,41 +65,35 @@ class _Batch(Generic[T, R]):
 
 
 class Batcher(Generic[T, R]):
-    """A bounded queue in front of `run`, which takes a list of requests and returns as many results in order.
+    """A bounded queue in front of `submit`, which takes a list of requests and returns a job for each.
 
-    An exception among the results is that request's alone.
+    What one job raises is its request's alone.
 
     While a batch runs, the next may already be handed over if it is full: nobody who comes later could be in it, and
-    the pipeline need not wait for us between the two. A pipeline whose requests come and go one by one (`joins`) is
-    handed each by itself, `max_batch_size` at a time.
+    the pipeline need not wait for us between the two. A pipeline that `is_continuous`, whose requests come and go one
+    by one, is handed each by itself, `max_batch_size` at a time.
     """
 
     def __init__(  # noqa: PLR0913  each is another part of the pipeline or of the rules
         self,
-        run: Callable[[list[T]], Awaitable[Sequence[R | Exception]]],
+        submit: Callable[[list[T]], Sequence[Job[R]]],
         *,
         policy: BatchPolicy,
         admission: Admission,
         max_batch_size: int,
         request_timeout_s: float,
-        joins: bool = False,
+        is_continuous: bool = False,
         tokens: Callable[[T], int] | None = None,
         work: Callable[[T], int] = lambda request: 1,
-        drop: Callable[[asyncio.Future[Any], int], None] = lambda running, place: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`drop` tells a run whom nobody waits for.
-
-        `tokens`: how long a request is, for policies that go by that; `work`: how many usual ones it stands for, for
-        admission.
-        """
-        self._run = run
-        self._drop = drop
+        """`tokens`: how long a request is, for policies; `work`: how many usual ones it stands for, for admission."""
+        self._submit = submit
         self._policy = policy
         self._admission = admission
         self._max_batch_size = max_batch_size
         self._request_timeout_s = request_timeout_s
-        self._joins = joins
+        self._is_continuous = is_continuous
         self._tokens = tokens
         self._work = work
         self._clock = clock
@@ -121,7 +116,7 @@ class Batcher(Generic[T, R]):
     @property
     def waiting(self) -> int:
         """Usual requests that those in the queue stand for, and those of a batch that was handed over early."""
-        ahead = 0 if self._joins else sum(batch.work for batch in self._taken[1:])
+        ahead = 0 if self._is_continuous else sum(batch.work for batch in self._taken[1:])
         return self._queue.work + ahead
 
     def running_s(self, now: float) -> float:
@@ -133,7 +128,7 @@ class Batcher(Generic[T, R]):
     def predicted_s(self, now: float, work: int = 1) -> float | None:
         """Until one who came now, with so much `work`, would be answered; None before the first run."""
         ahead = self.waiting + work - 1
-        if self._joins:
+        if self._is_continuous:
             return (ahead + 1) / self._rate_rps if self._rate_rps else None
         rest_s = 0.0
         if self._taken:
@@ -173,10 +168,10 @@ class Batcher(Generic[T, R]):
                 while True:
                     for batch in self._dealt(await self._next_batch()):
                         self._taken.append(batch)
-                        running = asyncio.ensure_future(self._run([item.request for item in batch.items]))
-                        for place, item in enumerate(batch.items):
-                            item.done.add_done_callback(partial(self._dropped, batch, running, place))
-                        runs.create_task(self._finish(batch, running))
+                        jobs = self._submit([item.request for item in batch.items])
+                        for item, job in zip(batch.items, jobs, strict=True):
+                            item.done.add_done_callback(partial(_give_up, job))
+                        runs.create_task(self._finish(batch, jobs))
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
@@ -207,8 +202,8 @@ class Batcher(Generic[T, R]):
     def _decision(self) -> Close | Wait:
         """What the policy says, where the pipeline could take a batch."""
         running = len(self._taken)
-        room = self._max_batch_size - running if self._joins else self._max_batch_size
-        is_early = running > 0 and not self._joins
+        room = self._max_batch_size - running if self._is_continuous else self._max_batch_size
+        is_early = running > 0 and not self._is_continuous
         if room <= 0 or (is_early and (running > 1 or len(self._queue) < self._max_batch_size)):
             return Wait(None)
         try:
@@ -242,37 +237,39 @@ class Batcher(Generic[T, R]):
         return self._queue.pick(decision.picked)
 
     def _dealt(self, batch: _Batch[T, R]) -> list[_Batch[T, R]]:
-        """The batch as the pipeline takes it; with `joins` each request's `size` is how many run with it."""
-        if not self._joins:
+        """The batch as the pipeline takes it; where it is continuous, each request's `size` is how many run with it."""
+        if not self._is_continuous:
             return [batch]
         before = len(self._taken)
         return [_Batch([item], batch.reason, before + n, batch.taken_s) for n, item in enumerate(batch.items, start=1)]
 
-    async def _finish(self, batch: _Batch[T, R], running: asyncio.Future[Sequence[R | Exception]]) -> None:
-        """Wait for the run and answer. A failed batch fails its own requests and nothing else."""
-        try:
-            results = await running
-            assert len(results) == len(batch.items), f"{len(results)} results for {len(batch.items)} requests"
-        except asyncio.CancelledError:
-            working = asyncio.current_task()
-            if working is None or working.cancelling():
-                raise
-            self._leave(batch)  # the run was given up, as nobody waits for it
-        except Unavailable as error:  # the engine has ended, and says why itself
-            log.warning("a batch of %d was not run: %s", len(batch.items), error)
-            self._failed(batch, error)
-        except Exception as error:
-            log.exception("a batch of %d failed", len(batch.items))
-            self._failed(batch, error)
-        else:
-            started_s = self._ended(batch)
-            for item, result in zip(batch.items, results, strict=True):
-                if item.done.done():
-                    continue
-                if isinstance(result, Exception):
-                    item.done.set_exception(result)
-                else:
-                    item.done.set_result(Done(result, started_s - item.arrived_s, batch.size, batch.reason))
+    async def _finish(self, batch: _Batch[T, R], jobs: Sequence[Job[R]]) -> None:
+        """Wait for the jobs and answer. What fails all of them is no single request's."""
+        ended = [job.done for job in jobs]
+        await asyncio.wait(ended)
+        outcomes: list[R | BaseException | None] = [
+            None if done.cancelled() else done.exception() or done.result() for done in ended
+        ]
+        known = [outcome for outcome in outcomes if outcome is not None]
+        if not known:  # given up, as nobody waits for any
+            self._leave(batch)
+            return
+        fault = known[0] if all(isinstance(each, Exception) and not _is_its_own(each) for each in known) else None
+        if isinstance(fault, Unavailable):  # the engine has ended, and says why itself
+            log.warning("a batch of %d was not run: %s", len(batch.items), fault)
+        elif isinstance(fault, Exception):
+            log.error("a batch of %d failed", len(batch.items), exc_info=fault)
+        if isinstance(fault, Exception):
+            self._failed(batch, fault)
+            return
+        started_s = self._ended(batch)
+        for item, outcome in zip(batch.items, outcomes, strict=True):
+            if item.done.done() or outcome is None:
+                continue
+            if isinstance(outcome, BaseException):
+                item.done.set_exception(outcome)
+            else:
+                item.done.set_result(Done(outcome, started_s - item.arrived_s, batch.size, batch.reason))
 
     def _failed(self, batch: _Batch[T, R], error: Exception) -> None:
         self._returning.ended(self._clock(), 0)
@@ -282,7 +279,7 @@ class Batcher(Generic[T, R]):
     def _ended(self, batch: _Batch[T, R]) -> float:
         """Note it, and wake the policy before those who will be answered. -> when the batch started."""
         now, before_s = self._clock(), self._returning.ended_s
-        started_s = batch.taken_s if before_s is None or self._joins else max(batch.taken_s, before_s)
+        started_s = batch.taken_s if before_s is None or self._is_continuous else max(batch.taken_s, before_s)
         self._returning.ended(now, batch.size)
         self._last_batch = batch.size
         self._last_run_s = now - started_s
@@ -318,7 +315,7 @@ class Batcher(Generic[T, R]):
             passed_over_s=[item.passed_over_s for item in known],
             ended_s=self._returning.ended_s,
             since_last=self._returning.since_last,
-            returning=0.0 if self._joins else self._returning.share,
+            returning=0.0 if self._is_continuous else self._returning.share,
         )
 
     def _leave_queue(self, item: _Item[T, R], done: asyncio.Future[Done[R]]) -> None:
@@ -328,21 +325,17 @@ class Batcher(Generic[T, R]):
             metrics.QUEUE_DEPTH.set(len(self._queue))
             self._stirred.set()
 
-    def _dropped(
-        self,
-        batch: _Batch[T, R],
-        running: asyncio.Future[Sequence[R | Exception]],
-        place: int,
-        done: asyncio.Future[Done[R]],
-    ) -> None:
-        """One whom nobody waits for any more leaves the run, or, with the last of them, ends it."""
-        if not done.cancelled() or running.done():
-            return
+
+def _give_up(job: Job[Any], done: "asyncio.Future[Any]") -> None:
+    """Nobody waits for this request any more."""
+    if done.cancelled() and not job.done.done():
         metrics.EXPIRED.labels("run").inc()
-        if all(item.done.done() for item in batch.items):
-            running.cancel()
-        else:
-            self._drop(running, place)
+        job.cancel()
+
+
+def _is_its_own(error: Exception) -> bool:
+    """Whether it is the failure of one request, and not of the engine."""
+    return isinstance(error, RequestError) and not isinstance(error, Unavailable)
 
 
 def _fail(items: Iterable[_Item[T, R]], error: BaseException) -> None:
