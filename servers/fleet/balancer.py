@@ -165,11 +165,11 @@ class Balancer:
             metrics.EJECTIONS.labels("unreachable" if is_unreachable else "failures").inc()
             log.warning("replica %s is left alone for a while: %s", replica.name, reason)
         if is_unreachable and replica.registered and replica.state == "ready":
-            self._roster.move(replica, "dead")
+            self._roster.move(replica, "end")
 
     def unregister(self, replica: Replica) -> None:
         """Give it no more requests. What it has may take until its deadline: nobody asks for signs of progress."""
-        self._roster.move(replica, "draining")
+        self._roster.move(replica, "drain")
         self._roster.remove(replica)
         replica.progressed(self._clock(), try_timeout_s=math.inf)
 

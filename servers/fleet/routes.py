@@ -75,7 +75,7 @@ def add_routes(
             replica = Replica(url, registered=True, state="ready")
             roster.add(replica)
         elif replica.registered:
-            roster.move(replica, "ready")
+            roster.move(replica, "return")
         return replica.describe()
 
     @app.post("/unregister")

@@ -144,7 +144,7 @@ async def test_one_that_hangs_while_it_drains_is_not_waited_for() -> None:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(until(roster, lambda: newest not in roster), 0.3)
             newest.fault = "hung"
-            roster.move(newest, "dead")
+            roster.move(newest, "end")
             await until(roster, lambda: newest not in roster)
 
 
@@ -247,7 +247,7 @@ async def test_one_that_hangs_is_killed_without_being_asked(tmp_path: Path) -> N
         assert replica.pid is not None
         os.kill(replica.pid, signal.SIGSTOP)
         replica.fault = "hung"
-        roster.move(replica, "dead")
+        roster.move(replica, "end")
         replica.stop.set()
         await until(roster, lambda: not list(roster))
         assert not is_alive(replica.pid)
