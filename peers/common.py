@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from servers.backend import Failure
+from servers.http.endpoints import RAG
 from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings
 
@@ -67,7 +68,7 @@ def say_ready(port: int) -> None:
 
     def watch() -> None:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/rag",
+            f"http://127.0.0.1:{port}{RAG.path}",
             data=json.dumps(_WARM_UP).encode(),
             headers={"Content-Type": "application/json"},
         )

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from peers.common import PeerSettings, say_ready, wire
+from servers.http.endpoints import RAG
 from servers.rag.fakes import Stub
 
 __all__ = ["serve"]
@@ -26,5 +27,5 @@ def serve(settings: PeerSettings, port: int) -> None:
         return Response(body, media_type="application/json")
 
     say_ready(port)
-    app = Starlette(routes=[Route("/rag", rag, methods=["POST"])])
+    app = Starlette(routes=[Route(RAG.path, rag, methods=["POST"])])
     uvicorn.run(app, host=settings.host, port=port, log_level="warning", access_log=False)

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from peers.common import PeerSettings, ask, say_ready, wire
 from servers.backend import run
 from servers.engine import load_backend
+from servers.http.endpoints import RAG
 from servers.http.wire import Question
 
 __all__ = ["serve"]
@@ -18,7 +19,7 @@ def serve(settings: PeerSettings, port: int) -> None:
     """Until it is told to stop. It does not batch."""
     backend, turn, app = load_backend(settings), Lock(), FastAPI()
 
-    @app.post("/rag")
+    @app.post(RAG.path)
     def rag(question: Question) -> dict[str, Any]:
         asked = ask(question.model_dump(), settings)
         with turn:

@@ -8,6 +8,7 @@ import litserve
 from peers.common import PeerSettings, ask, say_ready, wire
 from servers.backend import Failure, run
 from servers.engine import load_backend
+from servers.http.endpoints import RAG
 from servers.rag.pipeline import Answered, Ask
 
 __all__ = ["serve"]
@@ -17,7 +18,7 @@ class Rag(litserve.LitAPI):
     """One question a request; LitServe hands over lists of them where batches are on."""
 
     def __init__(self, settings: PeerSettings) -> None:
-        super().__init__(max_batch_size=settings.max_batch_size, batch_timeout=settings.max_wait_s, api_path="/rag")
+        super().__init__(max_batch_size=settings.max_batch_size, batch_timeout=settings.max_wait_s, api_path=RAG.path)
         self._settings = settings
         self._is_batched = settings.max_batch_size > 1
 

@@ -9,6 +9,7 @@ import mosec
 from peers.common import PeerSettings, ask, say_ready, wire
 from servers.backend import run
 from servers.engine import load_backend
+from servers.http.endpoints import RAG
 
 __all__ = ["serve"]
 
@@ -50,7 +51,7 @@ def serve(settings: PeerSettings, port: int) -> None:
         max_batch_size=settings.max_batch_size,
         max_wait_time=max(1, round(settings.max_wait_s * 1000)) if settings.max_batch_size > 1 else 0,
         timeout=settings.request_timeout_s,
-        route="/rag",
+        route=RAG.path,
     )
     say_ready(port)
     server.run()

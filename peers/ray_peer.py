@@ -12,6 +12,7 @@ from starlette.requests import Request
 from peers.common import PeerSettings, ask, say_ready, wire
 from servers.backend import Failure, run
 from servers.engine import load_backend
+from servers.http.endpoints import RAG
 from servers.rag.pipeline import Answered, Ask
 
 __all__ = ["serve"]
@@ -54,7 +55,7 @@ def serve(settings: PeerSettings, port: int) -> None:
         max_ongoing_requests=4 * settings.max_batch_size,
         ray_actor_options={"num_cpus": 1},
     )
-    ray_serve.run(deployment.bind(settings), route_prefix="/rag")
+    ray_serve.run(deployment.bind(settings), route_prefix=RAG.path)
     say_ready(port)
     signal.sigwait(stop)
     ray_serve.shutdown()

@@ -15,7 +15,8 @@ from policies.admission import Admission, Refused
 from policies.pace import Pace
 from servers.engine.service import RagService
 from servers.errors import QueueFull
-from servers.http.app import State, add_rag_route
+from servers.http.app import State, add_task
+from servers.http.endpoints import RAG
 from servers.http.headers import told_load
 from servers.http.wire import Question, Served, served
 from servers.settings import Settings
@@ -104,7 +105,7 @@ class Baseline:
         """`POST /rag`."""
         state.load = lambda: told_load(self._waiting + self._turn.locked(), self._predicted_s())
         state.hangs = self._rag.hangs
-        add_rag_route(app, state, self.answer, request_timeout_s=self._settings.request_timeout_s)
+        add_task(app, state, RAG, self.answer, request_timeout_s=self._settings.request_timeout_s)
 
 
 def create(settings: Settings) -> Baseline:

@@ -28,8 +28,9 @@ from servers.fleet.metrics import ReplicaMetrics
 from servers.fleet.placement import visible_gpus
 from servers.fleet.processes import Fleet, Start
 from servers.fleet.replica import Roster
-from servers.fleet.routes import add_proxy_route
+from servers.fleet.routes import add_proxy_routes
 from servers.http.app import State
+from servers.http.endpoints import SCALING
 from servers.rag.build import check_names
 from servers.settings import ENV_PREFIX, KEY_PATTERN, HostList, chosen, flags
 from servers.tasks import Background
@@ -150,9 +151,9 @@ class Scaled:
         )
         if settings.admin_token is None:
             log.info("every user of this machine may register replicas: on a shared one, set RAG_ADMIN_TOKEN")
-        add_proxy_route(app, state, self._balancer, request_timeout_s=settings.request_timeout_s)
+        add_proxy_routes(app, state, self._balancer.forward, request_timeout_s=settings.request_timeout_s)
 
-        @app.get("/scaling")
+        @app.get(SCALING.path)
         async def decisions(request: Request) -> dict[str, Any]:
             routes.may_look(request)
             return self._autoscaler.describe()

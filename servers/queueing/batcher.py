@@ -6,8 +6,8 @@ Decides nothing: when to close is `policies/batching.py`, whom to refuse is `pol
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -17,10 +17,12 @@ from policies.pace import Pace
 from policies.returning import Returning
 from servers.backend.job import Job
 from servers.errors import QueueFull, RequestError, Unavailable
-from servers.queueing.line import Line
+from servers.queueing import Line
+from servers.queueing.batch import Batch, Done, Item, fail
+from servers.queueing.line import LocalLine
 from servers.telemetry import metrics
 
-__all__ = ["Batcher", "Done"]
+__all__ = ["Batcher"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -28,40 +30,6 @@ R = TypeVar("R")
 
 _SEEN = 512  # requests whose length a policy is shown
 _POLICY_FAILURES = 3  # in a row, before the batcher ends
-
-
-@dataclass(frozen=True, slots=True)
-class Done(Generic[R]):
-    """One request's result, and what its batch was like."""
-
-    result: R
-    queue_s: float
-    batch_size: int
-    close_reason: str
-
-
-@dataclass(slots=True, eq=False)
-class _Item(Generic[T, R]):
-    request: T
-    arrived_s: float
-    deadline_s: float
-    work: int = 1
-    tokens: int | None = None
-    passed_over_s: float | None = None
-    done: asyncio.Future[Done[R]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-
-@dataclass(slots=True, eq=False)
-class _Batch(Generic[T, R]):
-    items: list[_Item[T, R]]
-    reason: str
-    size: int
-    taken_s: float
-
-    @property
-    def work(self) -> int:
-        """How many usual requests it stands for."""
-        return sum(item.work for item in self.items)
 
 
 class Batcher(Generic[T, R]):
@@ -85,6 +53,7 @@ class Batcher(Generic[T, R]):
         is_continuous: bool = False,
         tokens: Callable[[T], int] | None = None,
         work: Callable[[T], int] = lambda request: 1,
+        line: Line[Item[T, R]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`tokens`: how long a request is, for policies; `work`: how many usual ones it stands for, for admission."""
@@ -97,11 +66,10 @@ class Batcher(Generic[T, R]):
         self._tokens = tokens
         self._work = work
         self._clock = clock
-        self._queue: Line[_Item[T, R]] = Line()
+        self._line = LocalLine[Item[T, R]]() if line is None else line
         self._policy_failures = 0
         self._fault: Exception | None = None
-        self._taken: list[_Batch[T, R]] = []
-        self._stirred = asyncio.Event()
+        self._taken: list[Batch[T, R]] = []
         self._returning = Returning()
         self._last_batch: int | None = None
         self._last_run_s = 0.0
@@ -111,13 +79,13 @@ class Batcher(Generic[T, R]):
     @property
     def outstanding(self) -> int:
         """Requests that are here and not answered."""
-        return len(self._queue) + sum(len(batch.items) for batch in self._taken)
+        return len(self._line) + sum(len(batch.items) for batch in self._taken)
 
     @property
     def waiting(self) -> int:
         """Usual requests that those in the queue stand for, and those of a batch that was handed over early."""
         ahead = 0 if self._is_continuous else sum(batch.work for batch in self._taken[1:])
-        return self._queue.work + ahead
+        return self._line.work + ahead
 
     def running_s(self, now: float) -> float:
         """How long the run under way takes already; 0 where there is none."""
@@ -148,18 +116,17 @@ class Batcher(Generic[T, R]):
             metrics.SHED.labels(verdict.reason).inc()
             raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
         length = self._tokens(request) if self._tokens is not None else None
-        item = _Item[T, R](request, arrived_s=now, deadline_s=deadline_s, work=work, tokens=length)
+        item = Item[T, R](request, arrived_s=now, deadline_s=deadline_s, work=work, tokens=length)
         item.done.add_done_callback(partial(self._leave_queue, item))
-        self._queue.put(item)
+        self._line.put(item)
         self._returning.arrived(now)
-        metrics.QUEUE_DEPTH.set(len(self._queue))
-        self._stirred.set()
+        metrics.QUEUE_DEPTH.set(len(self._line))
         return await item.done
 
     def fail(self, error: Exception) -> None:
         """End `serve` with this error."""
         self._fault = error
-        self._stirred.set()
+        self._line.stir()
 
     async def serve(self) -> None:
         """Run batches until cancelled; then whoever still waits is answered 503. Raises what a policy keeps raising."""
@@ -177,24 +144,20 @@ class Batcher(Generic[T, R]):
         finally:
             stopping = Unavailable("the server is stopping", retry_after_s=1)
             for batch in self._taken:
-                _fail(batch.items, stopping)
+                fail(batch.items, stopping)
             self._fail_waiting(stopping)
 
-    async def _next_batch(self) -> _Batch[T, R]:
+    async def _next_batch(self) -> Batch[T, R]:
         while True:
-            self._stirred.clear()
             if self._fault is not None:
                 raise self._fault
             decision = self._decision()
             if isinstance(decision, Close):
                 items = self._picked(decision)
-                metrics.QUEUE_DEPTH.set(len(self._queue))
-                return _Batch(items, decision.reason, len(items), self._clock())
+                metrics.QUEUE_DEPTH.set(len(self._line))
+                return Batch(items, decision.reason, len(items), self._clock())
             delay_s = None if decision.until_s is None else decision.until_s - self._clock()
-            try:
-                async with asyncio.timeout(delay_s):
-                    await self._stirred.wait()
-            except TimeoutError:
+            if not await self._line.wait(delay_s):
                 # The policy named this moment: ask it again, with those in the queue whose bytes have come by now.
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
@@ -204,14 +167,14 @@ class Batcher(Generic[T, R]):
         running = len(self._taken)
         room = self._max_batch_size - running if self._is_continuous else self._max_batch_size
         is_early = running > 0 and not self._is_continuous
-        if room <= 0 or (is_early and (running > 1 or len(self._queue) < self._max_batch_size)):
+        if room <= 0 or (is_early and (running > 1 or len(self._line) < self._max_batch_size)):
             return Wait(None)
         try:
             decision = self._policy.decide(self._view(), self._clock())
             if isinstance(decision, Close):
-                decision.check(len(self._queue))
+                decision.check(len(self._line))
         except Exception as error:
-            log.exception("the batch policy failed; so do the %d requests that wait", len(self._queue))
+            log.exception("the batch policy failed; so do the %d requests that wait", len(self._line))
             self._fail_waiting(error)
             self._policy_failures += 1
             if self._policy_failures == _POLICY_FAILURES:
@@ -226,24 +189,24 @@ class Batcher(Generic[T, R]):
             return decision
         return replace(decision, count=room, picked=None if decision.picked is None else decision.picked[:room])
 
-    def _picked(self, decision: Close) -> list[_Item[T, R]]:
+    def _picked(self, decision: Close) -> list[Item[T, R]]:
         """Take the batch out of the queue, and note whom it passed over."""
         if decision.picked is None:
-            return self._queue.take(decision.count)
-        oldest = self._queue.first(decision.count)
+            return self._line.take(decision.count)
+        oldest = self._line.first(decision.count)
         for place in set(range(decision.count)) - set(decision.picked):
             if oldest[place].passed_over_s is None:
                 oldest[place].passed_over_s = self._clock()
-        return self._queue.pick(decision.picked)
+        return self._line.pick(decision.picked)
 
-    def _dealt(self, batch: _Batch[T, R]) -> list[_Batch[T, R]]:
+    def _dealt(self, batch: Batch[T, R]) -> list[Batch[T, R]]:
         """The batch as the pipeline takes it; where it is continuous, each request's `size` is how many run with it."""
         if not self._is_continuous:
             return [batch]
         before = len(self._taken)
-        return [_Batch([item], batch.reason, before + n, batch.taken_s) for n, item in enumerate(batch.items, start=1)]
+        return [Batch([item], batch.reason, before + n, batch.taken_s) for n, item in enumerate(batch.items, start=1)]
 
-    async def _finish(self, batch: _Batch[T, R], jobs: Sequence[Job[R]]) -> None:
+    async def _finish(self, batch: Batch[T, R], jobs: Sequence[Job[R]]) -> None:
         """Wait for the jobs and answer. What fails all of them is no single request's."""
         ended = [job.done for job in jobs]
         await asyncio.wait(ended)
@@ -271,12 +234,12 @@ class Batcher(Generic[T, R]):
             else:
                 item.done.set_result(Done(outcome, started_s - item.arrived_s, batch.size, batch.reason))
 
-    def _failed(self, batch: _Batch[T, R], error: Exception) -> None:
+    def _failed(self, batch: Batch[T, R], error: Exception) -> None:
         self._returning.ended(self._clock(), 0)
         self._leave(batch)
-        _fail(batch.items, error)
+        fail(batch.items, error)
 
-    def _ended(self, batch: _Batch[T, R]) -> float:
+    def _ended(self, batch: Batch[T, R]) -> float:
         """Note it, and wake the policy before those who will be answered. -> when the batch started."""
         now, before_s = self._clock(), self._returning.ended_s
         started_s = batch.taken_s if before_s is None or self._is_continuous else max(batch.taken_s, before_s)
@@ -291,25 +254,26 @@ class Batcher(Generic[T, R]):
         self._leave(batch)
         return started_s
 
-    def _leave(self, batch: _Batch[T, R]) -> None:
+    def _leave(self, batch: Batch[T, R]) -> None:
         self._taken.remove(batch)
-        self._stirred.set()
+        self._line.acknowledge(batch.items)
+        self._line.stir()
 
     def _fail_waiting(self, error: Exception) -> None:
-        _fail(self._queue.clear(), error)
+        fail(self._line.clear(), error)
 
     def _view(self) -> Queue:
         """The policy's picture. Nobody need wait for others where those can join later."""
-        if not self._queue:
+        if not self._line:
             return Queue(waiting=0, oldest_s=0.0, newest_s=0.0, last_batch=self._last_batch)
-        oldest, newest = self._queue.ends()
-        known = self._queue.first(_SEEN) if self._tokens is not None else []
+        oldest, newest = self._line.ends()
+        known = self._line.first(_SEEN) if self._tokens is not None else []
         return Queue(
-            waiting=len(self._queue),
+            waiting=len(self._line),
             oldest_s=oldest.arrived_s,
             newest_s=newest.arrived_s,
             last_batch=self._last_batch,
-            earliest_deadline_s=self._queue.earliest_deadline_s(),
+            earliest_deadline_s=self._line.earliest_deadline_s(),
             tokens=[item.tokens or 1 for item in known],
             last_run_s=self._last_run_s,
             passed_over_s=[item.passed_over_s for item in known],
@@ -318,12 +282,11 @@ class Batcher(Generic[T, R]):
             returning=0.0 if self._is_continuous else self._returning.share,
         )
 
-    def _leave_queue(self, item: _Item[T, R], done: asyncio.Future[Done[R]]) -> None:
+    def _leave_queue(self, item: Item[T, R], done: asyncio.Future[Done[R]]) -> None:
         """Forget one whose client gave up or whose time ran out: it must not cost compute."""
-        if done.cancelled() and self._queue.leave(item):
+        if done.cancelled() and self._line.leave(item):
             metrics.EXPIRED.labels("queue").inc()
-            metrics.QUEUE_DEPTH.set(len(self._queue))
-            self._stirred.set()
+            metrics.QUEUE_DEPTH.set(len(self._line))
 
 
 def _give_up(job: Job[Any], done: "asyncio.Future[Any]") -> None:
@@ -336,9 +299,3 @@ def _give_up(job: Job[Any], done: "asyncio.Future[Any]") -> None:
 def _is_its_own(error: Exception) -> bool:
     """Whether it is the failure of one request, and not of the engine."""
     return isinstance(error, RequestError) and not isinstance(error, Unavailable)
-
-
-def _fail(items: Iterable[_Item[T, R]], error: BaseException) -> None:
-    for item in items:
-        if not item.done.done():
-            item.done.set_exception(error)

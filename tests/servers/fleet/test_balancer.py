@@ -151,7 +151,7 @@ async def balanced(clock: Clock) -> AsyncIterator[tuple[Balancer, Roster]]:
 
 
 async def ask(balancer: Balancer, body: bytes = b"", *, deadline_s: float = LONG) -> Reply:
-    return await balancer.forward(body, {"X-Request-Id": "1"}, deadline_s=deadline_s)
+    return await balancer.forward("/rag", body, {"X-Request-Id": "1"}, deadline_s=deadline_s)
 
 
 async def test_passes_body_status_and_known_headers(

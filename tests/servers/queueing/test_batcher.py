@@ -11,7 +11,8 @@ import pytest
 from policies.admission import Admission
 from policies.batching import Close, LateBinding, Queue, SizeOrAge, Wait
 from servers.errors import QueueFull, Unavailable
-from servers.queueing.batcher import Batcher, Done
+from servers.queueing.batch import Done
+from servers.queueing.batcher import Batcher
 from tests import virtual
 from tests.servers import jobs
 from tests.servers.jobs import submitting
