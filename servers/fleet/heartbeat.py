@@ -24,7 +24,7 @@ class Heartbeat:
     progress, and gives the tries at it more time. One that drains is watched too: it holds requests.
 
     With the second miss it gets no more requests. When it hangs, those it has are asked of others; our own is ended and
-    replaced (`Fleet`), and a registered one is dead until it answers again.
+    replaced (`ReplicaProcesses`), and a registered one is dead until it answers again.
     """
 
     roster: Roster

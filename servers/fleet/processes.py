@@ -20,7 +20,7 @@ from servers.settings import ENV_PREFIX
 from servers.tasks import Background, unless
 from servers.telemetry import metrics
 
-__all__ = ["Fleet", "FleetError", "Start"]
+__all__ = ["FleetError", "ReplicaProcesses", "Start"]
 
 log = logging.getLogger(__name__)
 _MAX_BACKOFF_S = 30.0
@@ -54,7 +54,7 @@ class Start:
     longest_s: float = 60.0
 
 
-class Fleet:
+class ReplicaProcesses:
     """Keeps replicas running, each in a process group of its own.
 
     A replica holds the other end of a pipe on its stdin, so that it stops even if this process is killed.
