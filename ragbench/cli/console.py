@@ -8,6 +8,7 @@ from typing import Any
 
 from ragbench.measure.progress import minutes, offered
 from ragbench.measure.sweep import Plan
+from ragbench.results.metrics import bound
 from ragbench.statistics.summary import Summary
 from ragbench.study.points import Launch, Point
 from ragbench.terminal import Table, styled
@@ -105,7 +106,7 @@ def load_table(summary: Summary, *, title: str) -> Table:
     table.add_column("95% interval")
     figures = asdict(summary)
     for name, value in figures.items():
-        bounds = [figures.get(_bound(name, end)) for end in ("low", "high")]
+        bounds = [figures.get(bound(name, end)) for end in ("low", "high")]
         interval = "" if None in bounds else f"{_figure(bounds[0])} to {_figure(bounds[1])}"
         if value is not None and not is_bound(name):
             table.add_row(name, _figure(value), interval)
@@ -115,11 +116,6 @@ def load_table(summary: Summary, *, title: str) -> Table:
 def is_bound(column: str) -> bool:
     """Whether a column is the end of another's interval, as in latency_p95_low_s."""
     return "_low_" in column or "_high_" in column
-
-
-def _bound(column: str, end: str) -> str:
-    figure, _, unit = column.rpartition("_")
-    return f"{figure}_{end}_{unit}"
 
 
 def _figure(value: object) -> str:

@@ -1,6 +1,6 @@
 """What is written: a request's row, a sample of telemetry, a point's summary row, the manifest. Columns, units, writes.
 
-Times are seconds from the schedule's origin; an absent value is an empty cell. What the figures mean is in summary.py in statistics.
+Times are seconds from the schedule's origin; an absent value is an empty cell. Columns of a summary: metrics.py.
 """
 
 import json
@@ -14,6 +14,7 @@ from ragbench.files.csv_table import RecordError, read_frame, read_table, write_
 from ragbench.files.text_file import parse_told, read_text
 from ragbench.files.whole_file import write_whole
 from ragbench.results.manifest_checks import LARGEST, NEEDED, is_plain_name, manifest_mistake
+from ragbench.results.metrics import FIGURES, LOAD, METRICS, NAMING, NEWER_COLUMNS, ORIGIN, names
 from ragbench.results.verdict_names import VERDICTS
 
 if TYPE_CHECKING:
@@ -32,73 +33,7 @@ Status = Literal[
 STATUSES: tuple[str, ...] = get_args(Status)
 # In no file of before they were measured, which can still be read.
 NEWER_REQUEST_COLUMNS = ("f1",)
-SCALING_COLUMNS = (
-    *("replica_seconds", "replica_s_per_1000_good", "reaction_s", "capacity_s"),
-    *("cold_start_s", "reversals_per_min"),
-)
-SUMMARY_FRONT = ("point", "configuration", "design")
-SUMMARY_REST = (
-    *("arrival", "offered_rps", "concurrency", "seed", "source", "verdict", "verdict_reason"),
-    *("requests", "completed", "rejected", "timed_out", "failed", "unsent", "answered_share"),
-    *("duration_s", "window_start_s", "window_end_s"),
-    *("sent_rps", "due_rps", "throughput_rps", "throughput_low_rps", "throughput_high_rps"),
-    *("goodput_rps", "attainment", "slo_met"),
-    *("latency_mean_s", "latency_mean_low_s", "latency_mean_high_s"),
-    *("latency_p50_s", "latency_p50_low_s", "latency_p50_high_s", "latency_p90_s"),
-    *("latency_p95_s", "latency_p95_low_s", "latency_p95_high_s"),
-    *(
-        "latency_p99_s",
-        "latency_p99_low_s",
-        "latency_p99_high_s",
-        "latency_max_s",
-        "latency_note",
-        "independent_answers",
-    ),
-    *("latency_from_sent_mean_s", "latency_from_sent_p50_s", "latency_from_sent_p95_s", "latency_from_sent_p99_s"),
-    *("send_lag_p95_s", "send_lag_p99_s", "in_flight_mean", "in_flight_max"),
-    *("queue_s", "embed_s", "retrieve_s", "generate_s", "unaccounted_s"),
-    *("batch_size", "replicas", "exact_match", "f1", "recall_at_k"),
-    *SCALING_COLUMNS,
-    *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware", "hostname", "code"),
-)
 NEWER_TELEMETRY_COLUMNS = ("throttled_share",)
-NEWER_SUMMARY_COLUMNS = (
-    "f1",
-    "due_rps",
-    *SCALING_COLUMNS,
-    "answered_share",
-    "latency_note",
-    "independent_answers",
-    "hostname",
-    "code",
-)
-_TEXT_COLUMNS = {
-    *(
-        "point",
-        "configuration",
-        "design",
-        "arrival",
-        "source",
-        "verdict",
-        "verdict_reason",
-        "latency_note",
-        "hardware",
-        "hostname",
-        "code",
-    ),
-    *("question", "status", "close_reason", "replica", "result", "error", "reason"),
-}
-_COUNT_COLUMNS = {
-    *("request", "requests", "completed", "rejected", "timed_out", "failed", "unsent", "replicas"),
-    *("ready", "starting", "draining", "outstanding", "target"),
-}
-_TRUTH_COLUMNS = {"slo_met"}
-_KINDS = {
-    **dict.fromkeys(_TEXT_COLUMNS, "text"),
-    **dict.fromkeys(_COUNT_COLUMNS, "count"),
-    "seed": "whole",
-    **dict.fromkeys(_TRUTH_COLUMNS, "truth"),
-}
 # Of each line of summary.csv, without which there is no figure.
 _NAMES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("point", is_plain_name, "the name of a folder"),
@@ -204,6 +139,8 @@ class Start:
 
 
 _T = TypeVar("_T")
+
+
 @dataclass(frozen=True, slots=True)
 class Scaling:
     """What a fleet told of its scaling within a point, in order of time; nothing where it does not tell."""
@@ -253,7 +190,7 @@ def summary_csv(manifests: Iterable[Mapping[str, Any]]) -> str:
     """One row per manifest, by design, arrival, load and seed; the settings columns are the union over all."""
     points = sorted(manifests, key=_sort_key)
     settings = dict.fromkeys(name for manifest in points for name in manifest["point"]["settings"])
-    columns = (*SUMMARY_FRONT, *settings, *SUMMARY_REST)
+    columns = (*names(NAMING), *settings, *names((*LOAD, *FIGURES, *ORIGIN)))
     rows = [dict(manifest["point"]["settings"]) | dict(manifest["summary"]) for manifest in points]
     return write_table(columns, ([row.get(column) for column in columns] for row in rows))
 
@@ -306,10 +243,10 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     missing = [name for name in NEEDED if not isinstance(point, dict) or name not in point]
     if missing:
         raise _unusable(path, f"is not of this ragbench: its point has no {', '.join(missing)}")
-    mistake = manifest_mistake(manifest, folder=path.parent.name, kinds=_KINDS)
+    mistake = manifest_mistake(manifest, folder=path.parent.name)
     if mistake is not None:
         raise _unusable(path, f"is damaged: {mistake}")
-    absent = dict.fromkeys((*SUMMARY_FRONT, *SUMMARY_REST)) | {"point": point["name"], "design": point["design"]}
+    absent = dict.fromkeys(METRICS) | {"point": point["name"], "design": point["design"]}
     return manifest | {"summary": absent | manifest["summary"]}
 
 
@@ -390,8 +327,8 @@ def _reader(name: str, kind: Any) -> Callable[[str | None], Any]:
 
 
 def load_summary(path: Path) -> "pd.DataFrame":
-    """summary.csv with typed columns, NEWER_SUMMARY_COLUMNS empty where it has none. Raises RecordError."""
-    table = _load(path, (*SUMMARY_FRONT, *SUMMARY_REST), newer=NEWER_SUMMARY_COLUMNS)
+    """summary.csv with typed columns, NEWER_COLUMNS empty where it has none. Raises RecordError."""
+    table = _load(path, {name: metric.kind for name, metric in METRICS.items()}, newer=NEWER_COLUMNS)
     for column, is_right, wanted in _NAMES:
         wrong = [value for value in table[column] if not is_right(value)]
         if wrong:
@@ -401,26 +338,34 @@ def load_summary(path: Path) -> "pd.DataFrame":
 
 def load_requests(path: Path) -> "pd.DataFrame":
     """requests.csv with typed columns, NEWER_REQUEST_COLUMNS empty where it has none. Raises RecordError."""
-    return _load(path, REQUEST_COLUMNS, newer=NEWER_REQUEST_COLUMNS)
+    return _load(path, _kinds(Row), newer=NEWER_REQUEST_COLUMNS)
 
 
 def load_replicas(path: Path) -> "pd.DataFrame":
     """replicas.csv with typed columns. Raises RecordError naming what is missing."""
-    return _load(path, REPLICA_COLUMNS)
+    return _load(path, _kinds(ReplicaCount))
 
 
 def load_telemetry(path: Path) -> "pd.DataFrame":
     """telemetry.csv with typed columns. Raises RecordError naming what is missing."""
-    return _load(path, TELEMETRY_COLUMNS, newer=NEWER_TELEMETRY_COLUMNS)
+    return _load(path, _kinds(Sample), newer=NEWER_TELEMETRY_COLUMNS)
 
 
 def load_scaling(path: Path) -> "pd.DataFrame":
     """scaling.csv with typed columns. Raises RecordError naming what is missing."""
-    return _load(path, DECISION_COLUMNS)
+    return _load(path, _kinds(Decision))
 
 
-def _load(path: Path, columns: Sequence[str], *, newer: Sequence[str] = ()) -> "pd.DataFrame":
-    """The file with typed `columns`; of these, `newer` may be missing and are then empty."""
-    types = {column: _KINDS.get(column, "real") for column in columns}
-    table = read_frame(path, types, needed=[column for column in columns if column not in newer], most=LARGEST)
+def _kinds(kind: type) -> dict[str, str]:
+    """By column; what may be absent of numbers is real."""
+    found = {item.name: get_args(item.type) or (item.type,) for item in fields(kind)}
+    return {
+        name: "count" if kinds == (int,) else "real" if {int, float} & {*kinds} else "text"
+        for name, kinds in found.items()
+    }
+
+
+def _load(path: Path, kinds: Mapping[str, str], *, newer: Sequence[str] = ()) -> "pd.DataFrame":
+    """The file with columns of these `kinds`; of these, `newer` may be missing and are then empty."""
+    table = read_frame(path, kinds, needed=[column for column in kinds if column not in newer], most=LARGEST)
     return table.assign(**{column: float("nan") for column in newer if column not in table})

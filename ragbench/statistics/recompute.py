@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ragbench.files.csv_table import RecordError
+from ragbench.results.metrics import METRICS
 from ragbench.results.paths import PointPaths, StudyPaths
 from ragbench.results.records import (
     Scaling,
@@ -25,9 +26,6 @@ from ragbench.results.records import (
 from ragbench.results.slo import Slo
 from ragbench.statistics.summary import Summary, summarise
 from ragbench.study.arrivals import ArrivalError, step_up_s
-
-# Of the summary row: what names the point and its machine, which no row of requests.csv can tell.
-_KEPT = ("point", "configuration", "design", "arrival", "offered_rps", "concurrency", "seed")
 
 
 def recompute(
@@ -64,10 +62,10 @@ def _again(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, same_an
     wild = [name for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)]
     if wild:
         raise RecordError(f"{paths.requests}: its rows give no finite {wild[0]}")
-    row = {name: before.get(name) for name in _KEPT} | figures
-    machine = {name: before.get(name) for name in ("hardware", "hostname", "code")}
+    # What names the point and its machine no row of requests.csv can tell.
+    row = {name: before.get(name) for name in METRICS} | figures
     judged_by = {"slo": asked.as_dict() if asked else None, "same_answers": alike}
-    return manifest | judged_by | {"summary": row | machine}
+    return manifest | judged_by | {"summary": row}
 
 
 def _summary(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, *, same_answers: bool) -> Summary:

@@ -6,7 +6,37 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ragbench.results.records import (Decision, NEWER_SUMMARY_COLUMNS, REQUEST_COLUMNS, RecordError, ReplicaCount, Row, STATUSES, Sample, Start, load_replicas, load_requests, load_scaling, load_summary, load_telemetry, read_manifest, read_manifests, read_replicas, read_rows, read_scaling, read_starts, read_telemetry, replicas_csv, requests_csv, scaling_csv, starts_csv, summary_csv, telemetry_csv, write_atomic, write_manifest,)
+from ragbench.results.metrics import NEWER_COLUMNS
+from ragbench.results.records import (
+    REQUEST_COLUMNS,
+    STATUSES,
+    Decision,
+    RecordError,
+    ReplicaCount,
+    Row,
+    Sample,
+    Start,
+    load_replicas,
+    load_requests,
+    load_scaling,
+    load_summary,
+    load_telemetry,
+    read_manifest,
+    read_manifests,
+    read_replicas,
+    read_rows,
+    read_scaling,
+    read_starts,
+    read_telemetry,
+    replicas_csv,
+    requests_csv,
+    scaling_csv,
+    starts_csv,
+    summary_csv,
+    telemetry_csv,
+    write_atomic,
+    write_manifest,
+)
 from tests.ragbench.results_fixture import SUMMARY_HEADER_TAIL
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -170,9 +200,9 @@ def test_a_summary_of_before_f1_and_scaling_were_measured_can_be_read(tmp_path):
     write_atomic(tmp_path / "s.csv", summary_csv([row]))
     (told,) = load_summary(tmp_path / "s.csv")[["f1", "replica_seconds", "reaction_s"]].to_numpy().tolist()
     assert told == [0.25, 3.5, 0.5]
-    older = pd.read_csv(tmp_path / "s.csv").drop(columns=list(NEWER_SUMMARY_COLUMNS))
+    older = pd.read_csv(tmp_path / "s.csv").drop(columns=list(NEWER_COLUMNS))
     older.to_csv(tmp_path / "s.csv", index=False)
-    assert load_summary(tmp_path / "s.csv")[list(NEWER_SUMMARY_COLUMNS)].isna().all(axis=None)
+    assert load_summary(tmp_path / "s.csv")[list(NEWER_COLUMNS)].isna().all(axis=None)
     older.drop(columns="replicas").to_csv(tmp_path / "s.csv", index=False)
     with pytest.raises(RecordError, match=r"lacks the columns replicas$"):
         load_summary(tmp_path / "s.csv")
