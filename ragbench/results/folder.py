@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import pandas as pd
 
+from ragbench.files.toml_tables import read_toml
 from ragbench.results import records
 from ragbench.results.paths import PACKAGE, StudyPaths
-from ragbench.files.toml_tables import read_toml
 
 CHECKOUT = PACKAGE.parent
 _Drawn = TypeVar("_Drawn")
