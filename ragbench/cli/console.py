@@ -22,6 +22,17 @@ _STYLES = {
     "contaminated": "magenta",
     "failed": "red",
 }
+# Of a point: the figure, by what it is multiplied, and its decimals.
+_POINTS = {
+    "throughput/s": ("throughput_rps", 1, 1),
+    "goodput/s": ("goodput_rps", 1, 1),
+    "p50 ms": ("latency_p50_s", 1000, 1),
+    "p95 ms": ("latency_p95_s", 1000, 1),
+    "p99 ms": ("latency_p99_s", 1000, 1),
+    "batch": ("batch_size", 1, 1),
+    "exact": ("exact_match", 1, 2),
+    "F1": ("f1", 1, 2),
+}
 
 
 def points_table(manifests: Sequence[Mapping[str, Any]]) -> Table:
@@ -29,18 +40,7 @@ def points_table(manifests: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title=f"points: {len(manifests)}")
     table.add_column("point", no_wrap=True)
     table.add_column("verdict")
-    for column in (
-        "load",
-        "throughput/s",
-        "goodput/s",
-        "p50 ms",
-        "p95 ms",
-        "p99 ms",
-        "batch",
-        "exact",
-        "F1",
-        "answered",
-    ):
+    for column in ("load", *_POINTS, "answered"):
         table.add_column(column, justify="right")
     for manifest in manifests:
         row = manifest["summary"]
@@ -48,14 +48,7 @@ def points_table(manifests: Sequence[Mapping[str, Any]]) -> Table:
             row["point"],
             styled(row["verdict"], _STYLES[row["verdict"]]),
             offered(row),
-            _scaled(row["throughput_rps"], 1),
-            _scaled(row["goodput_rps"], 1),
-            _scaled(row["latency_p50_s"], 1000),
-            _scaled(row["latency_p95_s"], 1000),
-            _scaled(row["latency_p99_s"], 1000),
-            _scaled(row["batch_size"], 1),
-            _scaled(row["exact_match"], 1, digits=2),
-            _scaled(row.get("f1"), 1, digits=2),
+            *(_scaled(row.get(name), factor, digits=digits) for name, factor, digits in _POINTS.values()),
             _share(row.get("answered_share")),
         )
     return table
@@ -129,5 +122,5 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{math.floor(value * 1000) / 10:g}%"
 
 
-def _scaled(value: float | None, factor: float, *, digits: int = 1) -> str:
+def _scaled(value: float | None, factor: float, *, digits: int) -> str:
     return "" if value is None else f"{value * factor:.{digits}f}"

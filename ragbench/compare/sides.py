@@ -16,7 +16,7 @@ from ragbench.machine.mixing import code_of
 from ragbench.results.folder import locate
 from ragbench.results.metrics import METRICS
 from ragbench.results.paths import PointPaths, StudyPaths
-from ragbench.results.records import RecordError, load_requests, load_summary, read_manifest, read_manifests
+from ragbench.results.records import REQUESTS, RecordError, load_summary, read_manifest, read_manifests
 from ragbench.results.slo import Slo
 from ragbench.statistics.intervals import Floats
 
@@ -92,7 +92,7 @@ class Run:
         """Its requests, read unless kept."""
         if self.kept is not None:
             return self.kept
-        rows = load_requests(self.paths.requests)
+        rows = REQUESTS.frame(self.paths.requests)
         start_s, end_s = self.window_s
         due = rows[(rows["due_s"] >= start_s) & (rows["due_s"] <= end_s)].sort_values("request")
         ok = rows[(rows["status"] == "ok") & (rows["done_s"] >= start_s) & (rows["done_s"] <= end_s)]

@@ -10,18 +10,8 @@ from ragbench.results.metrics import NEWER_COLUMNS, SCALING, names
 
 AT_THAT_LOAD = ("answered_share", "latency_p50_s", "latency_p95_s", "latency_p99_s", "batch_size", "exact_match", "f1")
 OF_A_POINT = (
-    *(
-        "arrival",
-        "offered_rps",
-        "concurrency",
-        "seed",
-        "verdict",
-        "answered_share",
-        "due_rps",
-        "throughput_rps",
-        "goodput_rps",
-        "slo_met",
-    ),
+    *("arrival", "offered_rps", "concurrency", "seed", "verdict", "answered_share", "due_rps"),
+    *("throughput_rps", "goodput_rps", "slo_met"),
     *("latency_mean_s", "latency_p50_s", "latency_p95_low_s", "latency_p95_s", "latency_p95_high_s", "latency_p99_s"),
     *("send_lag_p95_s", "in_flight_mean", "unaccounted_s", "other_cpu_cores"),
     *names(SCALING),

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ragbench.files.csv_format import LARGEST
 from ragbench.results.metrics import METRICS
 from ragbench.results.slo import Slo
 from ragbench.results.verdict_names import SOURCES, VERDICTS
 
-__all__ = ["LARGEST", "NEEDED", "is_plain_name", "manifest_mistake"]
+__all__ = ["NEEDED", "is_plain_name", "manifest_mistake"]
 
-LARGEST = 1e15  # of a number: a sum of many is finite
 NEEDED = ("name", "design", "settings", "arrival", "offered_rps", "seed")  # of its point
 _LARGEST_SETTING = 1e300
 _LONGEST_SHOWN = 60

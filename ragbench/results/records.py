@@ -4,36 +4,25 @@ Times are seconds from the schedule's origin; an absent value is an empty cell. 
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ragbench.files.csv_table import RecordError, read_frame, read_table, write_table
+from ragbench.files.csv_format import LARGEST, CsvFormat
+from ragbench.files.csv_table import RecordError, read_frame, write_table
 from ragbench.files.text_file import parse_told, read_text
 from ragbench.files.whole_file import write_whole
-from ragbench.results.manifest_checks import LARGEST, NEEDED, is_plain_name, manifest_mistake
+from ragbench.results.manifest_checks import NEEDED, is_plain_name, manifest_mistake
 from ragbench.results.metrics import FIGURES, LOAD, METRICS, NAMING, NEWER_COLUMNS, ORIGIN, names
 from ragbench.results.verdict_names import VERDICTS
 
 if TYPE_CHECKING:
     import pandas as pd
 Status = Literal[
-    "ok",
-    "rejected",
-    "timeout",
-    "http_error",
-    "connection_error",
-    "reset",
-    "truncated",
-    "bad_answer",
-    "unsent",
+    "ok", "rejected", "timeout", "http_error", "connection_error", "reset", "truncated", "bad_answer", "unsent"
 ]
 STATUSES: tuple[str, ...] = get_args(Status)
-# In no file of before they were measured, which can still be read.
-NEWER_REQUEST_COLUMNS = ("f1",)
-NEWER_TELEMETRY_COLUMNS = ("throttled_share",)
 # Of each line of summary.csv, without which there is no figure.
 _NAMES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("point", is_plain_name, "the name of a folder"),
@@ -138,9 +127,6 @@ class Start:
     start_s: float
 
 
-_T = TypeVar("_T")
-
-
 @dataclass(frozen=True, slots=True)
 class Scaling:
     """What a fleet told of its scaling within a point, in order of time; nothing where it does not tell."""
@@ -150,40 +136,11 @@ class Scaling:
 
 
 NOTHING_TOLD = Scaling()
-REQUEST_COLUMNS = tuple(item.name for item in fields(Row))
-REPLICA_COLUMNS = tuple(item.name for item in fields(ReplicaCount))
-TELEMETRY_COLUMNS = tuple(item.name for item in fields(Sample))
-DECISION_COLUMNS = tuple(item.name for item in fields(Decision))
-START_COLUMNS = tuple(item.name for item in fields(Start))
-
-
-def requests_csv(rows: Iterable[Row]) -> str:
-    """The rows as CSV text; due times to the nanosecond as in schedule.csv, measured ones to the microsecond."""
-    return write_table(REQUEST_COLUMNS, (map(_exact, REQUEST_COLUMNS, astuple(row)) for row in rows))
-
-
-def _exact(column: str, value: object) -> object:
-    return f"{value:.9f}" if column == "due_s" else value
-
-
-def replicas_csv(counts: Iterable[ReplicaCount]) -> str:
-    """The replica counts as CSV text."""
-    return write_table(REPLICA_COLUMNS, map(astuple, counts))
-
-
-def telemetry_csv(samples: Iterable[Sample]) -> str:
-    """The samples as CSV text."""
-    return write_table(TELEMETRY_COLUMNS, map(astuple, samples))
-
-
-def scaling_csv(decisions: Iterable[Decision]) -> str:
-    """The decisions as CSV text."""
-    return write_table(DECISION_COLUMNS, map(astuple, decisions))
-
-
-def starts_csv(starts: Iterable[Start]) -> str:
-    """The starts as CSV text."""
-    return write_table(START_COLUMNS, map(astuple, starts))
+REQUESTS = CsvFormat(Row, reals={"due_s": ".9f"}, newer=("f1",))  # as in schedule.csv, to the nanosecond
+REPLICAS = CsvFormat(ReplicaCount)
+TELEMETRY = CsvFormat(Sample, newer=("throttled_share",))
+DECISIONS = CsvFormat(Decision)
+STARTS = CsvFormat(Start)
 
 
 def summary_csv(manifests: Iterable[Mapping[str, Any]]) -> str:
@@ -263,109 +220,13 @@ def read_manifests(root: Path) -> list[dict[str, Any]]:
     return sorted((manifest for manifest in found if manifest is not None), key=_sort_key)
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a requests.csv as they were written. Raises RecordError where it cannot be read."""
-    return _read(path, Row, newer=NEWER_REQUEST_COLUMNS)
-
-
-def read_replicas(path: Path) -> list[ReplicaCount]:
-    """The counts of a replicas.csv. Raises RecordError where it cannot be read."""
-    return _read(path, ReplicaCount)
-
-
-def read_telemetry(path: Path) -> list[Sample]:
-    """The samples of a telemetry.csv. Raises RecordError where it cannot be read."""
-    return _read(path, Sample, newer=NEWER_TELEMETRY_COLUMNS)
-
-
-def read_scaling(path: Path) -> list[Decision]:
-    """The decisions of a scaling.csv. Raises RecordError where it cannot be read."""
-    return _read(path, Decision)
-
-
-def read_starts(path: Path) -> list[Start]:
-    """The starts of a starts.csv. Raises RecordError where it cannot be read."""
-    return _read(path, Start)
-
-
-def _read(path: Path, kind: type[_T], *, newer: Sequence[str] = ()) -> list[_T]:
-    """One value of `kind` a line, each cell by the type of its field. An empty cell is None.
-
-    Of the columns, `newer` may be missing; those fields then keep their defaults.
-    """
-    readers = {item.name: _reader(item.name, item.type) for item in fields(kind)}  # type: ignore[arg-type]
-    header, lines = read_table(path, [name for name in readers if name not in newer])
-    places = [(name, header.index(name), read) for name, read in readers.items() if name in header]
-    found = []
-    for number, cells in lines:
-        try:
-            found.append(kind(**{name: read(cells[at]) for name, at, read in places}))
-        except ValueError as error:
-            raise RecordError(f"{path}, line {number}: {error}") from error
-    return found
-
-
-def _reader(name: str, kind: Any) -> Callable[[str | None], Any]:
-    """What turns a cell of a field of this type (float, int | None, Status) into its value, or raises ValueError."""
-    kinds = get_args(kind) or (kind,)
-
-    def read(cell: str | None) -> Any:
-        if cell is None:
-            if NoneType not in kinds:
-                raise ValueError(f"{name} is absent")
-            return None
-        if float not in kinds and int not in kinds:
-            if str not in kinds and cell not in kinds:
-                raise ValueError(f"{name} must be one of {', '.join(map(str, kinds))}, got {ascii(cell)[:60]}")
-            return cell
-        value = float(cell) if float in kinds else int(cell)
-        if not abs(value) <= LARGEST:
-            raise ValueError(f"{name} must be a number up to {LARGEST:g}, got {cell[:60]}")
-        return value
-
-    return read
-
-
 def load_summary(path: Path) -> "pd.DataFrame":
     """summary.csv with typed columns, NEWER_COLUMNS empty where it has none. Raises RecordError."""
-    table = _load(path, {name: metric.kind for name, metric in METRICS.items()}, newer=NEWER_COLUMNS)
+    kinds = {name: metric.kind for name, metric in METRICS.items()}
+    table = read_frame(path, kinds, needed=[name for name in kinds if name not in NEWER_COLUMNS], most=LARGEST)
+    table = table.assign(**{column: float("nan") for column in NEWER_COLUMNS if column not in table})
     for column, is_right, wanted in _NAMES:
         wrong = [value for value in table[column] if not is_right(value)]
         if wrong:
             raise RecordError(f"{path}: each {column} must be {wanted}, got {ascii(wrong[0])[:60]}")
     return table
-
-
-def load_requests(path: Path) -> "pd.DataFrame":
-    """requests.csv with typed columns, NEWER_REQUEST_COLUMNS empty where it has none. Raises RecordError."""
-    return _load(path, _kinds(Row), newer=NEWER_REQUEST_COLUMNS)
-
-
-def load_replicas(path: Path) -> "pd.DataFrame":
-    """replicas.csv with typed columns. Raises RecordError naming what is missing."""
-    return _load(path, _kinds(ReplicaCount))
-
-
-def load_telemetry(path: Path) -> "pd.DataFrame":
-    """telemetry.csv with typed columns. Raises RecordError naming what is missing."""
-    return _load(path, _kinds(Sample), newer=NEWER_TELEMETRY_COLUMNS)
-
-
-def load_scaling(path: Path) -> "pd.DataFrame":
-    """scaling.csv with typed columns. Raises RecordError naming what is missing."""
-    return _load(path, _kinds(Decision))
-
-
-def _kinds(kind: type) -> dict[str, str]:
-    """By column; what may be absent of numbers is real."""
-    found = {item.name: get_args(item.type) or (item.type,) for item in fields(kind)}
-    return {
-        name: "count" if kinds == (int,) else "real" if {int, float} & {*kinds} else "text"
-        for name, kinds in found.items()
-    }
-
-
-def _load(path: Path, kinds: Mapping[str, str], *, newer: Sequence[str] = ()) -> "pd.DataFrame":
-    """The file with columns of these `kinds`; of these, `newer` may be missing and are then empty."""
-    table = read_frame(path, kinds, needed=[column for column in kinds if column not in newer], most=LARGEST)
-    return table.assign(**{column: float("nan") for column in newer if column not in table})

@@ -12,13 +12,13 @@ from ragbench.files.csv_table import RecordError
 from ragbench.results.metrics import METRICS
 from ragbench.results.paths import PointPaths, StudyPaths
 from ragbench.results.records import (
+    DECISIONS,
+    REPLICAS,
+    REQUESTS,
+    STARTS,
+    TELEMETRY,
     Scaling,
     read_manifests,
-    read_replicas,
-    read_rows,
-    read_scaling,
-    read_starts,
-    read_telemetry,
     summary_csv,
     write_atomic,
     write_manifest,
@@ -71,17 +71,17 @@ def _again(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, same_an
 def _summary(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, *, same_answers: bool) -> Summary:
     point, before = manifest["point"], manifest["summary"]
     return summarise(
-        read_rows(paths.requests),
+        REQUESTS.read(paths.requests),
         offered_rps=point["offered_rps"],
         concurrency=point.get("concurrency"),
         duration_s=point.get("duration_s"),
-        replicas=read_replicas(paths.replicas) if paths.replicas.is_file() else (),
+        replicas=REPLICAS.read(paths.replicas) if paths.replicas.is_file() else (),
         scaling=Scaling(
-            tuple(read_scaling(paths.scaling)) if paths.scaling.is_file() else (),
-            tuple(read_starts(paths.starts)) if paths.starts.is_file() else (),
+            tuple(DECISIONS.read(paths.scaling)) if paths.scaling.is_file() else (),
+            tuple(STARTS.read(paths.starts)) if paths.starts.is_file() else (),
         ),
         step_up_s=_step_up_s(point, paths),
-        telemetry=read_telemetry(paths.telemetry) if paths.telemetry.is_file() else (),
+        telemetry=TELEMETRY.read(paths.telemetry) if paths.telemetry.is_file() else (),
         slo=slo,
         # Why a server died is in no row; the same reason comes out where the rows do tell.
         failure=before.get("verdict_reason") if before.get("verdict") == "failed" else None,

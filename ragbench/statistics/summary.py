@@ -16,7 +16,7 @@ What each figure is says METRICS (results/metrics.py), how it is computed COMPUT
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import make_dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -191,12 +191,8 @@ def _percentile(values: Floats, percent: float) -> float | None:
     return float(low + (high - low) * (place % 1)) if np.isfinite(high) else None
 
 
-def _low(interval: Interval | None) -> float | None:
-    return interval.low if interval else None
-
-
-def _high(interval: Interval | None) -> float | None:
-    return interval.high if interval else None
+def _end(interval: Interval | None, end: Literal["low", "high"]) -> float | None:
+    return getattr(interval, end) if interval else None
 
 
 COMPUTED: Mapping[str, Callable[[Observation], Any]] = {
@@ -216,24 +212,24 @@ COMPUTED: Mapping[str, Callable[[Observation], Any]] = {
     "sent_rps": _sent_rps,
     "due_rps": _due_rps,
     "throughput_rps": lambda seen: _per_s(seen, seen.ended),
-    "throughput_low_rps": lambda seen: _low(seen.throughput_interval),
-    "throughput_high_rps": lambda seen: _high(seen.throughput_interval),
+    "throughput_low_rps": lambda seen: _end(seen.throughput_interval, "low"),
+    "throughput_high_rps": lambda seen: _end(seen.throughput_interval, "high"),
     "goodput_rps": lambda seen: _per_s(seen, seen.ended & seen.in_time),
     "attainment": _attainment,
     "slo_met": _slo_met,
     "latency_mean_s": lambda seen: _mean_of(seen, seen.from_due_s[seen.is_answered]),
-    "latency_mean_low_s": lambda seen: _low(seen.latency_intervals["mean"]),
-    "latency_mean_high_s": lambda seen: _high(seen.latency_intervals["mean"]),
+    "latency_mean_low_s": lambda seen: _end(seen.latency_intervals["mean"], "low"),
+    "latency_mean_high_s": lambda seen: _end(seen.latency_intervals["mean"], "high"),
     "latency_p50_s": lambda seen: _percentile(seen.from_due_s, 50),
-    "latency_p50_low_s": lambda seen: _low(seen.latency_intervals["p50"]),
-    "latency_p50_high_s": lambda seen: _high(seen.latency_intervals["p50"]),
+    "latency_p50_low_s": lambda seen: _end(seen.latency_intervals["p50"], "low"),
+    "latency_p50_high_s": lambda seen: _end(seen.latency_intervals["p50"], "high"),
     "latency_p90_s": lambda seen: _percentile(seen.from_due_s, 90),
     "latency_p95_s": lambda seen: _percentile(seen.from_due_s, 95),
-    "latency_p95_low_s": lambda seen: _low(seen.latency_intervals["p95"]),
-    "latency_p95_high_s": lambda seen: _high(seen.latency_intervals["p95"]),
+    "latency_p95_low_s": lambda seen: _end(seen.latency_intervals["p95"], "low"),
+    "latency_p95_high_s": lambda seen: _end(seen.latency_intervals["p95"], "high"),
     "latency_p99_s": lambda seen: _percentile(seen.from_due_s, 99),
-    "latency_p99_low_s": lambda seen: _low(seen.latency_intervals["p99"]),
-    "latency_p99_high_s": lambda seen: _high(seen.latency_intervals["p99"]),
+    "latency_p99_low_s": lambda seen: _end(seen.latency_intervals["p99"], "low"),
+    "latency_p99_high_s": lambda seen: _end(seen.latency_intervals["p99"], "high"),
     "latency_max_s": lambda seen: _percentile(seen.from_due_s, 100),
     "latency_note": _latency_note,
     "independent_answers": lambda seen: independent_answers(seen.from_due_s),
