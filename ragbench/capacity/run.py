@@ -21,7 +21,7 @@ from ragbench.machine.telemetry import throttling
 from ragbench.measure.point import Surroundings, measure, schedule_of, write_point
 from ragbench.processes.launch import HURRIED_GRACE_S, LaunchError, Remote, Service, start
 from ragbench.results.paths import StudyPaths
-from ragbench.results.records import Row, read_manifest, read_rows
+from ragbench.results.records import REQUESTS, Row, read_manifest
 from ragbench.results.slo import Slo
 from ragbench.statistics.columns import Columns, Window
 from ragbench.statistics.verdicts import NOT_MEASURED, Evidence, one_text, service_fault, texts
@@ -216,7 +216,7 @@ class Searcher:
         """The point's rows and summary: those that lie there, else measured now and written."""
         manifest = _whole(self._paths, point, self._questions, self._around)
         if manifest is not None:
-            return read_rows(self._paths.point(point.name).requests), manifest["summary"]
+            return REQUESTS.read(self._paths.point(point.name).requests), manifest["summary"]
         allow_files([point])
         service = await running.service(point)
         self._watching.point_begins(point)

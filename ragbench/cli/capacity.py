@@ -8,10 +8,9 @@ import typer
 from ragbench.capacity.load import Load
 from ragbench.capacity.run import Plan, Searcher, Watching, first_points, search_all
 from ragbench.capacity.search import Search
-from ragbench.capacity.table import KEY, Outcome, capacity_csv
+from ragbench.capacity.table import CAPACITY, Outcome, capacity_csv
 from ragbench.cli.common import ResultsOption, StudyArgument, say, surroundings, terminal
 from ragbench.cli.status_line import StatusLine
-from ragbench.files.csv_table import read_dicts
 from ragbench.files.toml_tables import StudyError
 from ragbench.measure.sweep import locked, rebuild_summary
 from ragbench.processes.interrupts import Interrupted, run_until_done
@@ -55,7 +54,7 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
     def keep(outcome: Outcome) -> None:
         outcomes.append(outcome)
         file = paths.root / "capacity.csv"
-        before = read_dicts(file, KEY) if file.is_file() else ()
+        before = CAPACITY.read(file) if file.is_file() else ()
         told = capacity_csv(
             outcomes, arrival=plan.arrival, slo=plan.slo, load_s=plan.load_s, bias=plan.bias, before=before
         )

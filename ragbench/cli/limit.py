@@ -12,7 +12,7 @@ import typer
 
 from ragbench.cli.common import ResultsOption, StudyArgument, say, surroundings, terminal
 from ragbench.files.toml_tables import StudyError
-from ragbench.measure.limit import Turn, bare_argv, bare_rps, limit_csv, medians
+from ragbench.measure.limit import LIMIT, Turn, bare_argv, bare_rps, medians
 from ragbench.measure.progress import Progress
 from ragbench.measure.sweep import Plan, make_plan
 from ragbench.measure.sweep import run as run_sweep
@@ -57,7 +57,7 @@ def limit(
         say(f"{interruption}; the same command goes on from what is whole: see {paths.root}")
         raise typer.Exit(interruption.exit_code) from None
     turns = _turns(loaded, paths)
-    write_atomic(paths.root / "limit.csv", limit_csv(turns))
+    write_atomic(paths.root / "limit.csv", LIMIT.text(turns))
     terminal.print(_table(turns))
     terminal.print(f"turns: {paths.root / 'limit.csv'}", soft_wrap=True)
 

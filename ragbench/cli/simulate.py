@@ -12,7 +12,7 @@ from ragbench.files.toml_tables import StudyError
 from ragbench.files.whole_file import refuse_links
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import copy_text, read_manifests, write_atomic
-from ragbench.simulator.agreement import Agreement, agreement_csv, told
+from ragbench.simulator.agreement import AGREEMENT, Agreement, told
 from ragbench.simulator.alone import read_batches
 from ragbench.simulator.batches import Batch
 from ragbench.simulator.fitting import Fitted, choose, fits
@@ -55,7 +55,7 @@ def _replay(paths: StudyPaths, target: StudyPaths, batches: Sequence[Batch]) -> 
         replayed = replay(paths, target, on_point=lambda name: line.show(f"simulating {name}"), batches=batches)
     if paths.study_toml.is_file():
         copy_text(paths.study_toml, target.study_toml)
-    write_atomic(target.root / "agreement.csv", agreement_csv(replayed.agreements))
+    write_atomic(target.root / "agreement.csv", AGREEMENT.text(replayed.agreements))
     terminal.print(_fits_table(replayed.fitted))
     terminal.print(_agreement_table(replayed.agreements))
     for left_out in replayed.left_out:

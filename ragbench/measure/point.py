@@ -32,16 +32,16 @@ from ragbench.processes.listener import listener
 from ragbench.processes.priority import may_be_served_first
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import (
+    DECISIONS,
     NOTHING_TOLD,
+    REPLICAS,
+    REQUESTS,
+    STARTS,
+    TELEMETRY,
     ReplicaCount,
     Row,
     Sample,
     Scaling,
-    replicas_csv,
-    requests_csv,
-    scaling_csv,
-    starts_csv,
-    telemetry_csv,
     write_atomic,
     write_manifest,
 )
@@ -274,15 +274,15 @@ def _put_together(
     shutil.rmtree(aside.folder, ignore_errors=True)
     schedule = schedule_csv(measurement.schedule)
     write_atomic(aside.schedule, schedule)
-    write_atomic(aside.requests, requests_csv(measurement.rows))
+    write_atomic(aside.requests, REQUESTS.text(measurement.rows))
     if measurement.replicas:
-        write_atomic(aside.replicas, replicas_csv(measurement.replicas))
+        write_atomic(aside.replicas, REPLICAS.text(measurement.replicas))
     if measurement.scaling.decisions:
-        write_atomic(aside.scaling, scaling_csv(measurement.scaling.decisions))
+        write_atomic(aside.scaling, DECISIONS.text(measurement.scaling.decisions))
     if measurement.scaling.starts:
-        write_atomic(aside.starts, starts_csv(measurement.scaling.starts))
+        write_atomic(aside.starts, STARTS.text(measurement.scaling.starts))
     if measurement.telemetry:
-        write_atomic(aside.telemetry, telemetry_csv(measurement.telemetry))
+        write_atomic(aside.telemetry, TELEMETRY.text(measurement.telemetry))
     write_atomic(aside.log, log)
     manifest = {
         "point": point.as_dict(),

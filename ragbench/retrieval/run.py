@@ -25,7 +25,7 @@ from ragbench.retrieval.jobs import Job
 from ragbench.retrieval.messages import read_message
 from ragbench.retrieval.plan import Plan
 from ragbench.retrieval.roofline import Rates, rates_csv
-from ragbench.retrieval.rows import Row, rows_csv
+from ragbench.retrieval.rows import ROWS, Row
 from ragbench.retrieval.study import Study
 
 RATES_TIMEOUT_S = 600.0
@@ -183,8 +183,8 @@ def _last_line(log: Path, began: int) -> str:
 def _write(paths: RetrievalPaths, plan: Plan, rows: dict[Cell, Row]) -> None:
     """Both files; others.csv first where rows go there, so that they are never in neither."""
     if plan.others:
-        write_atomic(paths.others, rows_csv(plan.others))
-    write_atomic(paths.summary, rows_csv(rows[cell] for cell in plan.cells if cell in rows))
+        write_atomic(paths.others, ROWS.text(plan.others))
+    write_atomic(paths.summary, ROWS.text(rows[cell] for cell in plan.cells if cell in rows))
     if not plan.others:
         paths.others.unlink(missing_ok=True)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 
 from ragbench.files.toml_tables import StudyError
-from ragbench.results.records import SUMMARY_FRONT, SUMMARY_REST
+from ragbench.results.metrics import METRICS
 from ragbench.results.slo import Slo
 from ragbench.study.address import ca_file_mistakes, url_mistakes
 from ragbench.study.arrivals import ArrivalError, Span, parse_arrival
@@ -21,7 +21,7 @@ Value = str | int | float | bool
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SETTING = re.compile(r"[a-z][a-z0-9_]*")
 # The harness asks for any free port, and a settings column must not hide a measured one.
-_RESERVED_SETTINGS = frozenset({"port", *SUMMARY_FRONT, *SUMMARY_REST})
+_RESERVED_SETTINGS = frozenset({"port", *METRICS})
 _MOST_REQUESTS = 5_000_000
 _MOST_PROCESSES = 64
 
