@@ -19,7 +19,8 @@ from ragbench.load.fire import OnRow
 from ragbench.machine.mixing import strangers
 from ragbench.machine.telemetry import throttling
 from ragbench.measure.point import Surroundings, measure, schedule_of, write_point
-from ragbench.processes.launch import HURRIED_GRACE_S, LaunchError, Remote, Service, start
+from ragbench.processes.child import HURRIED_GRACE_S, ChildError
+from ragbench.processes.launch import Remote, Service, start
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import REQUESTS, Row, read_manifest
 from ragbench.results.slo import Slo
@@ -187,7 +188,7 @@ class Searcher:
                 load = await self._load(point, running, told)
                 search = search.told(load)
                 self._watching.loaded(first.configuration, load, search)
-        except LaunchError as error:
+        except ChildError as error:
             self._watching.note(str(error))
             found = replace(search.found(), resolved=False, reason=error.reason)
             return Outcome(first.configuration, found, search.loads)
@@ -240,7 +241,7 @@ class _Running:
         self._service: Service | None = None
 
     async def service(self, point: Point) -> Service:
-        """The server, running. Raises LaunchError."""
+        """The server, running. Raises ChildError."""
         if self._service is None and point.configuration.url is not None:
             self._service = Remote(point.configuration.url)
         elif self._service is None:

@@ -21,8 +21,8 @@ from ragbench.files.toml_tables import StudyError
 from ragbench.load.descriptors import allow_files
 from ragbench.machine.git import code_origin
 from ragbench.machine.hardware import this_machine
+from ragbench.processes.child import ChildError
 from ragbench.processes.interrupts import Interrupted, run_until_done
-from ragbench.processes.launch import LaunchError
 from ragbench.study.questions import load_questions
 from ragbench.study.study import command_mistakes, refuse
 
@@ -72,7 +72,7 @@ def chaos(  # noqa: PLR0913, PLR0917  an option each
     except Interrupted as interruption:
         say(f"{interruption}; what is whole is in {out / table}.md")
         raise typer.Exit(interruption.exit_code) from None
-    except (NoCapacity, LaunchError) as error:
+    except (NoCapacity, ChildError) as error:
         say(str(error))
         raise typer.Exit(1) from None
     _tell(table, tallies, out)
@@ -117,7 +117,7 @@ async def _play_all(
                     folder=folder,
                     on_row=lambda row: line.count(),
                 )
-            except LaunchError as error:
+            except ChildError as error:
                 say(f"{part.name}: {error}")
                 continue
             tallies.append(tally)

@@ -1,7 +1,7 @@
 """`ragbench limit`: a design beside its own pipeline with no server round it, in turns."""
 
 import dataclasses
-import shutil
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,9 +16,8 @@ from ragbench.measure.limit import LIMIT, Turn, bare_argv, bare_rps, medians
 from ragbench.measure.progress import Progress
 from ragbench.measure.sweep import Plan, make_plan
 from ragbench.measure.sweep import run as run_sweep
-from ragbench.processes.child import hear
+from ragbench.processes.child import Child, ChildError
 from ragbench.processes.interrupts import Interrupted, run_until_done
-from ragbench.processes.log_file import read_log
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import read_manifests, write_atomic
 from ragbench.study.points import Launch, expand, file_name
@@ -94,18 +93,15 @@ def _to_time(block: Study, plan: Plan, paths: StudyPaths) -> list[Launch]:
 
 async def _time_bare(argv: Sequence[str], out: Path) -> None:
     """Run it to its end; cancelled, none of it is left. Raises StudyError where it cannot be run or wrote nothing."""
-    if shutil.which(argv[0]) is None:
-        raise StudyError([f"--bare: there is no command {argv[0]!r} here or on PATH"])
     write_atomic(out, "")
     with tempfile.TemporaryDirectory(prefix="ragbench-limit-") as scratch:
-        log = Path(scratch) / "bare.log"
         try:
-            code = await hear(argv, log=log, timeout_s=_LONGEST_S, on_line=lambda _: None)
-        except TimeoutError as error:
-            raise StudyError([f"--bare: {' '.join(argv)} was not done after {_LONGEST_S:g} s"]) from error
-        said = read_log(log, most=2000)[0].strip()[-500:]
-    if code != 0 or not _has_text(out):
-        raise StudyError([f"--bare: {' '.join(argv)} ended with status {code}: {said}"])
+            async with Child("the bare pipeline", argv, log=Path(scratch) / "bare.log") as child:
+                await child.done(_LONGEST_S, limit="the most for one pipeline")
+        except ChildError as error:
+            raise StudyError([f"--bare: {error}"]) from error
+        if not _has_text(out):
+            raise StudyError([f"--bare: {shlex.join(argv)}: wrote nothing to {out}; {child.log_end()}"])
 
 
 def _has_text(file: Path) -> bool:

@@ -4,9 +4,8 @@ How a process is run and ended is in child.py; what is measured is its own affai
 """
 
 import json
-import os
 import shlex
-import signal
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from ragbench.files.unwritten import kept_elsewhere, naming
 from ragbench.files.whole_file import append_to
 from ragbench.measure.point import Surroundings, now_utc
 from ragbench.measure.sweep import locked
-from ragbench.processes.child import argv_of, hear
+from ragbench.processes.child import Child, ChildError
 from ragbench.results.paths import RetrievalPaths
 from ragbench.results.records import copy_text, write_atomic, write_manifest
 from ragbench.retrieval.cells import Cell
@@ -57,17 +56,14 @@ async def measure_rates(study: Study, paths: RetrievalPaths, *, threads: int) ->
         except ValueError as error:
             faults.append(str(error))
 
-    argv = [*argv_of(study.command), "--rates", "--threads", str(study.threads or threads)]
+    argv = [*_argv(study), "--rates", "--threads", str(study.threads or threads)]
     with locked(paths):
-        began = _log(paths, f"rates: {study.command}")
-        try:
-            code = await hear(argv, log=paths.log, timeout_s=RATES_TIMEOUT_S, on_line=on_line)
-            why = f"exited with status {code}" if code else ""
-        except TimeoutError:
-            why = f"not done after {RATES_TIMEOUT_S:g} s"
-        if why or not found:
-            told = why or next(iter(faults), "no rates")
-            raise StudyError([f"{shlex.join(argv)}: {told}; {paths.log} ends: {_last_line(paths.log, began) or '-'}"])
+        _log(paths, f"rates: {study.command}")
+        child = Child("its process", argv, log=paths.log, on_line=on_line)
+        end = await _end(child, RATES_TIMEOUT_S, limit="the most for all rates")
+        if end or not found:
+            told = end or next(iter(faults), "no rates")
+            raise StudyError([f"{child.command}: {told}; {paths.log} ends: {child.last_line() or '-'}"])
         write_atomic(paths.roofline, rates_csv(found))
     return found
 
@@ -77,7 +73,7 @@ async def run(
 ) -> list[Row]:
     """Measure every job of `plan`; -> a row per cell of the study that has one. Cancelled, it keeps the whole jobs."""
     rows = {row.cell: row for row in plan.rows}
-    argv, started_at = argv_of(study.command), now_utc()
+    argv, started_at = _argv(study), now_utc()
     with locked(paths):
         if plan.jobs:
             paths.manifest.unlink(missing_ok=True)
@@ -107,16 +103,13 @@ async def _run_job(
 ) -> list[Row]:
     """A row for each cell of the job: as told, or `failed` with the reason."""
     heard = _Heard(job, hardware, doing)
-    began = _log(paths, str(job))
+    _log(paths, str(job))
     with tempfile.TemporaryDirectory(prefix="ragbench-job-") as folder:
         file = Path(folder) / "job.json"
         file.write_text(json.dumps(job.as_dict()), encoding="utf-8")
-        try:
-            code = await hear([*argv, str(file)], log=paths.log, timeout_s=job.timeout_s, on_line=heard.line)
-            end = _ended(code)
-        except TimeoutError:
-            end = f"not done after {job.timeout_s:g} s (job_timeout_s, and budget_s for each of {len(job.cells)} cells)"
-    last = _last_line(paths.log, began)
+        child = Child("its process", [*argv, str(file)], log=paths.log, on_line=heard.line)
+        end = await _end(child, job.timeout_s, limit=f"job_timeout_s, and budget_s for each of {len(job.cells)} cells")
+    last = child.last_line()
     for fault in heard.faults:
         _log(paths, fault)
     told = end or next(iter(heard.faults), "ended without a row for this cell")
@@ -158,26 +151,26 @@ class _Heard:
         ]
 
 
-def _ended(code: int) -> str:
-    """How a process ended, where that was not well."""
-    if code == 0:
-        return ""
-    return f"exited with status {code}" if code > 0 else f"was killed by {signal.Signals(-code).name}"
+def _argv(study: Study) -> list[str]:
+    """The words of its command; "python" is the one that runs this."""
+    words = shlex.split(study.command)
+    return [sys.executable, *words[1:]] if words[0] == "python" else words
 
 
-def _log(paths: RetrievalPaths, line: str) -> int:
-    """Add a line to log.txt; -> where the file ends then."""
+async def _end(child: Child, timeout_s: float, *, limit: str) -> str:
+    """Run it to its end; -> how it ended, where that was not well."""
+    try:
+        async with child:
+            await child.done(timeout_s, limit=limit)
+    except ChildError as error:
+        return error.reason
+    return ""
+
+
+def _log(paths: RetrievalPaths, line: str) -> None:
+    """Add a line to log.txt."""
     with naming(paths.log), append_to(paths.log) as log:
         log.write(f"[ragbench] {line}\n".encode(errors="backslashreplace"))
-        return log.tell()
-
-
-def _last_line(log: Path, began: int) -> str:
-    """The last line with anything on it that was written since `began`."""
-    with log.open("rb") as file:
-        file.seek(max(began, os.fstat(file.fileno()).st_size - 4000))
-        lines = file.read().decode(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else ""
 
 
 def _write(paths: RetrievalPaths, plan: Plan, rows: dict[Cell, Row]) -> None:

@@ -97,7 +97,7 @@ def test_only_new_cells_are_measured_and_dropped_ones_come_back(retrieval, tmp_p
 @pytest.mark.parametrize(
     ("mode", "failed", "reason"),
     [
-        ("dies", 3, "exited with status 1: no memory here"),
+        ("dies", 3, "its process exited with code 1: no memory here"),
         ("garbage", 1, "a line on stdout that is neither progress nor a row: 'Loading 100%': log of l2"),
         ("fails", 1, "a bug in two lines"),
     ],
@@ -125,7 +125,8 @@ def test_a_job_that_takes_too_long_is_ended_and_told(retrieval, tmp_path):
     head = "job_timeout_s = 1.0\nbudget_s = 0.5"
     code, _, err = retrieval(write_study(tmp_path, "deaf --at l2", grids=grids, head=head))
     assert code == 1
-    assert "failed: not done after 1.5 s (job_timeout_s, and budget_s for each of 1 cells): log of l2" in err
+    limit = "job_timeout_s, and budget_s for each of 1 cells"
+    assert f"failed: its process was not done after 1.5 s ({limit}): log of l2" in err
     assert statuses(tmp_path) == {"ip": ["ok"], "l2": ["failed"], "l1": ["ok"]}
     assert alive(tmp_path) == []
 
