@@ -14,7 +14,7 @@ from policies.batching import POLICIES
 from ragbench.results.paths import StudyPaths
 from ragbench.simulator.fitting import choose, fits
 from ragbench.simulator.run import run
-from ragbench.simulator.scenario import Scenario, schedule
+from ragbench.simulator.scenario import Phase, Scenario, schedule
 
 RATES = (100, 300, 450)
 SEEDS = range(1, 9)
@@ -29,7 +29,7 @@ def main(folder: Path) -> None:
             settings = {**fitted.info["settings"], "policy": policy, "max_wait_s": 0.01, "look_ahead": 4}
             found = []
             for seed in SEEDS:
-                asked = schedule(Scenario("", "batched", ((10.0, rate),), {}, seed=seed))
+                asked = schedule(Scenario(design="batched", phases=(Phase(10.0, rate),), seed=seed))
                 rows, _ = run(asked, design="batched", settings=settings, times=fitted.times, timeout_s=30, seed=seed)
                 found.append(
                     float(np.percentile([row.latency_s for row in rows if row.due_s > 1 and row.latency_s], 95))

@@ -5,7 +5,7 @@ A load that lies there whole is taken from its files, so that an interrupted sea
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from ragbench.capacity.load import BROKEN_BURN, Load, load_length_s, loaded, start_bias
 from ragbench.capacity.search import Search
 from ragbench.capacity.table import Outcome
+from ragbench.files.mistakes import checked
 from ragbench.files.toml_tables import StudyError
 from ragbench.load.descriptors import allow_files
 from ragbench.load.fire import OnRow
@@ -113,14 +114,8 @@ def _start_rps(point: Point, plan: Plan) -> float:
 
 
 def _probing(point: Point, plan: Plan, rate_rps: float, *, seed: int) -> Point:
-    load = replace(
-        point.load,
-        arrivals=(plan.arrival,),
-        rates=(rate_rps,),
-        concurrency=(),
-        duration_s=plan.load_s,
-        requests=None,
-    )
+    own = {"arrivals": [plan.arrival], "rates": [rate_rps], "concurrency": []}
+    load = checked(type(point.load), {**asdict(point.load), **own, "duration_s": plan.load_s, "requests": None})
     return replace(
         point, arrival=plan.arrival, offered_rps=rate_rps, concurrency=None, seed=seed, load=load, slo=plan.slo
     )

@@ -82,7 +82,7 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
 
 def _arrival(option: str | None, study: Study) -> str:
     """The option; else Poisson, unless the study has open loops of other kinds only."""
-    own = [arrival for design in study.designs for arrival in design.load.arrivals]
+    own = [arrival for design in study.designs.values() for arrival in design.load.arrivals]
     return option or (own[0] if own and "poisson" not in own else "poisson")
 
 

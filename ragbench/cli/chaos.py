@@ -24,7 +24,7 @@ from ragbench.machine.hardware import this_machine
 from ragbench.processes.child import ChildError
 from ragbench.processes.interrupts import Interrupted, run_until_done
 from ragbench.study.questions import load_questions
-from ragbench.study.study import command_mistakes, refuse
+from ragbench.study.study import command_mistakes
 
 STUB = "--profile stub --stub-batch-s 0.045 --stub-item-s 0.018 --max-batch-size 8"  # slow: two cores suffice
 LOGS = "--access-log --log-format json"  # what `duplicated` is counted from
@@ -149,7 +149,8 @@ def _circumstances(terms: Terms, capacity_rps: float) -> Circumstances:
 
 
 def _argv(command: str) -> list[str]:
-    refuse([f"--command and --replica: {mistake}" for mistake in command_mistakes(command)])
+    if mistakes := command_mistakes(command):
+        raise StudyError(f"--command and --replica: {mistake}" for mistake in mistakes)
     words = shlex.split(command)
     return [sys.executable, *words[1:]] if words[0] == "python" else words
 

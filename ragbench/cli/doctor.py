@@ -1,5 +1,6 @@
 """`ragbench doctor`: whether this machine can give figures to be trusted, and what to do where it cannot."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -9,9 +10,13 @@ import typer
 
 from ragbench.cli.common import ResultsOption, terminal
 from ragbench.files.csv_table import write_table
+from ragbench.files.schema import schema_of
 from ragbench.machine.doctor import Finding
 from ragbench.machine.environment import checks
 from ragbench.results.records import write_atomic
+from ragbench.retrieval.study_file import StudyFile as RetrievalFile
+from ragbench.simulator.scenario import Scenario
+from ragbench.study.study_file import StudyFile
 from ragbench.terminal import Bar, Table, Terminal, styled
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -20,8 +25,12 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def doctor(
     results: ResultsOption = Path("results"),
     out: Annotated[Path | None, typer.Option(help="A CSV file for the table.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print a JSON schema of studies, for editors.")] = False,
 ) -> None:
     """Check the machine and the installation, and say what to do about each fault. Exit code 1: something fails."""
+    if schema:
+        print(json.dumps(schema_of({"grids": RetrievalFile, "phases": Scenario}, otherwise=StudyFile), indent=2))
+        return
     todo = checks(results)
     findings = [check() for check in Bar("looking", total=len(todo), console=Terminal(stderr=True)).over(todo)]
     if out is not None:

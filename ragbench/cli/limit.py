@@ -37,7 +37,7 @@ def limit(
     """Measure each design of STUDY, and in turns with it its pipeline alone; by how much the server is slower."""
     source = find_study(study)
     loaded = load_study(source)
-    if any(design.load.rates for design in loaded.designs):
+    if any(design.load.rates for design in loaded.designs.values()):
         raise StudyError(["[load]: wanted concurrency alone: users enough to keep the pipeline busy"])
     paths = StudyPaths(results / loaded.name)
     commands = {_bare_file(launch, paths): _bare_argv(bare, launch, paths) for launch in expand(loaded)}

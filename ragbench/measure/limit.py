@@ -12,7 +12,7 @@ from ragbench.files.csv_format import CsvFormat
 from ragbench.files.csv_table import RecordError, read_frame
 from ragbench.files.toml_tables import StudyError
 from ragbench.study.points import Configuration
-from ragbench.study.study import command_mistakes, refuse
+from ragbench.study.study import command_mistakes
 
 _BATCH = "max_batch_size"
 
@@ -39,7 +39,8 @@ LIMIT = CsvFormat(Turn, reals={"bare_rps": ".2f", "served_rps": ".2f", "ratio": 
 
 def bare_argv(bare: str, configuration: Configuration, *, duration_s: float, out: Path, python: str) -> list[str]:
     """The command that times the pipeline of `design`, in batches as large as it takes. Raises StudyError."""
-    refuse([f"--bare: {mistake}" for mistake in command_mistakes(bare)])
+    if mistakes := command_mistakes(bare):
+        raise StudyError(f"--bare: {mistake}" for mistake in mistakes)
     size = configuration.settings.get(_BATCH)
     if not isinstance(size, int):
         raise StudyError([f"settings of {configuration.name}: {_BATCH} is needed, for the bare pipeline's batches"])

@@ -57,8 +57,8 @@ def cells_of(study: Study, *, threads: int) -> tuple[Cell, ...]:
     shared = {"threads": study.threads or threads, "seed": study.seed}
     absent = dict.fromkeys(SETTINGS)
     return tuple(
-        Cell(**{**absent, **shared, **settings, "grid": grid.name})  # type: ignore[arg-type]
-        for grid in study.grids
+        Cell(**{**absent, **shared, **settings, "grid": name})  # type: ignore[arg-type]
+        for name, grid in study.grids.items()
         for settings in _settings(grid)
     )
 

@@ -76,10 +76,9 @@ def _found(paths: RetrievalPaths) -> dict[Cell, Row]:
 
 
 def _refuse_unknown(study: Study, grids: Collection[str]) -> None:
-    known = [grid.name for grid in study.grids]
-    unknown = [name for name in grids if name not in known]
+    unknown = [name for name in grids if name not in study.grids]
     if unknown:
-        raise StudyError(f"--grid: there is no grid {name!r} (known: {', '.join(known)})" for name in unknown)
+        raise StudyError(f"--grid: there is no grid {name!r} (known: {', '.join(study.grids)})" for name in unknown)
 
 
 def _refuse_mixed(rows: Sequence[Row], paths: RetrievalPaths, *, hardware: str) -> None:
@@ -95,7 +94,7 @@ def _refuse_mixed(rows: Sequence[Row], paths: RetrievalPaths, *, hardware: str) 
 
 
 def _too_large(study: Study, cells: Collection[Cell], *, hardware: str) -> dict[Cell, Row]:
-    limits = {grid.name: grid.max_gib for grid in study.grids}
+    limits = {name: grid.max_gib for name, grid in study.grids.items()}
     return {
         cell: Row.unmeasured(cell, "skipped", f"{cell.gib:.3g} GiB {_TOO_LARGE} {limit:g}", hardware=hardware)
         for cell in cells

@@ -1,14 +1,32 @@
 """A retrieval study: grids of searches and of k-means. Values and their rules.
 
-Reading the TOML is in study_file.py; multiplying a grid out is in cells.py.
+The text below a field is what editors show for its key. Reading the TOML is in study_file.py; multiplying a grid out is
+in cells.py.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
 from itertools import product
+from typing import Annotated
 
-from ragbench.study.study import at_least, command_mistakes, distinct, name_mistakes, positive, refuse
+from pydantic import AfterValidator, ConfigDict, model_validator
+from pydantic.config import JsonDict
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
+
+from ragbench.files.mistakes import refuse, sentence
+from ragbench.files.values import (
+    TABLE,
+    Choice,
+    Count,
+    Filled,
+    Name,
+    Natural,
+    OneOrMore,
+    Positive,
+    Text,
+)
+from ragbench.study.study import Command
 
 METRICS = {"search": ("ip", "cosine", "l2", "l1"), "kmeans": ("l2", "cosine")}  # by task
 INDEXES = {  # -> the settings that concern it
@@ -17,147 +35,131 @@ INDEXES = {  # -> the settings that concern it
     "ivf_pq": ("nlist", "nprobe", "m", "rerank"),
     "hnsw": ("ef_search",),
 }
-CHOICES = {
-    "task": tuple(METRICS),
-    "metric": METRICS["search"],
-    "index": tuple(INDEXES),
-    "device": ("cpu", "cuda"),
-    "dtype": ("float32", "float16", "bfloat16"),
-    "storage": ("memory", "file"),
-}
 DATA = re.compile(r"uniform|clustered|intrinsic:[1-9][0-9]*|.+\.npy")
 _INTRINSIC = re.compile(r"intrinsic:([0-9]+)")
-LEAST = {"rerank": 0}  # of the whole numbers; of the others 1
+_NEEDED = ("metric", "n", "d", "backend")  # of every grid
+_SCHEMA: JsonDict = {"required": [*_NEEDED]}
 
 
-@dataclass(frozen=True, slots=True)
+def _data(text: str) -> str:
+    if not DATA.fullmatch(text):
+        raise ValueError(f"{text!r} is unknown (known: uniform, clustered, intrinsic:16, FILE.npy)")
+    return text
+
+
+Task = Annotated[Text, Choice(METRICS)]
+Metric = Annotated[Text, Choice(METRICS["search"])]
+Index = Annotated[Text, Choice(INDEXES)]
+Device = Annotated[Text, Choice(["cpu", "cuda"])]
+Dtype = Annotated[Text, Choice(["float32", "float16", "bfloat16"])]
+Storage = Annotated[Text, Choice(["memory", "file"])]
+Data = Annotated[Text, AfterValidator(_data)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(**TABLE, json_schema_extra=_SCHEMA))
 class Grid:
-    """Settings and their values, to be multiplied out. `max_gib`: vectors (as float32) larger than that are left out.
+    """Settings and their values, to be multiplied out."""
 
-    `nlist`, `nprobe`: of ivf and ivf_pq; `m`, `rerank`: of ivf_pq (sub-quantisers; times k candidates ranked again by
-    their vectors, 0: none); `ef_search`: of hnsw; `k`, `batch`, `index`: of search; `clusters`,
-    `iterations`: of kmeans.
-    """
+    metric: OneOrMore[Metric] = ()
+    """How near two vectors are: of search ip, cosine, l2 or l1; of kmeans l2 or cosine."""
+    n: OneOrMore[Count] = ()
+    """How many vectors."""
+    d: OneOrMore[Count] = ()
+    """Their dimensions."""
+    backend: OneOrMore[Filled] = ()
+    """What computes, as in "numpy" or "torch"."""
+    task: OneOrMore[Task] = ("search",)
+    """What is timed: a search, or a training of k-means."""
+    data: OneOrMore[Data] = ("uniform",)
+    """The vectors: uniform, clustered, intrinsic:16 (of so many dimensions in truth), or a file of .npy."""
+    k: OneOrMore[Count] = (10,)
+    """Of search: how many neighbours a query wants."""
+    batch: OneOrMore[Count] = (1,)
+    """Of search: how many queries at once."""
+    index: OneOrMore[Index] = ("flat",)
+    """Of search: how vectors are looked up; flat compares all."""
+    device: OneOrMore[Device] = ("cpu",)
+    """Where it is computed."""
+    dtype: OneOrMore[Dtype] = ("float32",)
+    """The numbers of a vector."""
+    nlist: OneOrMore[Count] = ()
+    """Of ivf and ivf_pq: how many lists the vectors are parted into."""
+    nprobe: OneOrMore[Count] = ()
+    """Of ivf and ivf_pq: how many lists a query looks into."""
+    m: OneOrMore[Count] = ()
+    """Of ivf_pq: how many sub-quantisers a vector has."""
+    rerank: OneOrMore[Natural] = (0,)
+    """Of ivf_pq: so many times k candidates are ranked again by their vectors; 0: none."""
+    ef_search: OneOrMore[Count] = ()
+    """Of hnsw: how many candidates a query keeps."""
+    storage: OneOrMore[Storage] = ("memory",)
+    """Where the vectors lie."""
+    memory_mib: OneOrMore[Count | None] = (None,)
+    """The most memory that a search of vectors in a file may take, in MiB."""
+    clusters: OneOrMore[Count] = ()
+    """Of kmeans: how many centres are wanted."""
+    iterations: OneOrMore[Count] = (20,)
+    """Of kmeans: how often the centres are moved."""
+    max_gib: Positive | None = None
+    """Vectors that are larger than this, as float32, are left out."""
 
-    name: str
-    metric: tuple[str, ...]
-    n: tuple[int, ...]
-    d: tuple[int, ...]
-    backend: tuple[str, ...]
-    task: tuple[str, ...] = ("search",)
-    data: tuple[str, ...] = ("uniform",)
-    k: tuple[int, ...] = (10,)
-    batch: tuple[int, ...] = (1,)
-    index: tuple[str, ...] = ("flat",)
-    device: tuple[str, ...] = ("cpu",)
-    dtype: tuple[str, ...] = ("float32",)
-    nlist: tuple[int, ...] = ()
-    nprobe: tuple[int, ...] = ()
-    m: tuple[int, ...] = ()
-    rerank: tuple[int, ...] = (0,)
-    ef_search: tuple[int, ...] = ()
-    storage: tuple[str, ...] = ("memory",)
-    memory_mib: tuple[int | None, ...] = (None,)
-    clusters: tuple[int, ...] = ()
-    iterations: tuple[int, ...] = (20,)
-    max_gib: float | None = None
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Grid":
+        refuse([*self._absent(), *self._misfits()])
+        return self
 
-    def __post_init__(self) -> None:
-        refuse(
-            [
-                *name_mistakes("grid", self.name),
-                *(mistake for name, values in self._lists() for mistake in _list_mistakes(name, values)),
-                *positive(max_gib=self.max_gib),
-                *self._needed(),
-                *self._metric_mistakes(),
-                *self._misfits(),
-            ]
-        )
-
-    def _lists(self) -> Iterator[tuple[str, tuple[object, ...]]]:
-        for item in fields(self):
-            values = getattr(self, item.name)
-            if isinstance(values, tuple) and (values or item.name in NEEDED):
-                yield item.name, values
-
-    def _needed(self) -> list[str]:
-        """What an index or a task of this grid cannot do without."""
-        wanted = {("index", name): own for name, own in INDEXES.items() if "search" in self.task and name in self.index}
+    def _absent(self) -> Iterator[PydanticCustomError]:
+        """What a grid, an index or a task cannot do without."""
+        wanted: dict[str, str] = dict.fromkeys(_NEEDED, "")
         if "kmeans" in self.task:
-            wanted["task", "kmeans"] = ("clusters", "iterations")
-        absent: dict[str, str] = {}
-        for (setting, value), names in wanted.items():
-            absent |= {name: f'{setting} = "{value}"' for name in names if not getattr(self, name)}
-        return [f"{name} is needed for {because}" for name, because in absent.items()]
+            wanted |= dict.fromkeys(("clusters", "iterations"), ' for task = "kmeans"')
+        for index in self.index if "search" in self.task else ():
+            wanted |= dict.fromkeys(INDEXES[index], f' for index = "{index}"')
+        for name, reason in wanted.items():
+            if not getattr(self, name):
+                yield sentence(f"{name} is needed{reason}", name)
 
-    def _metric_mistakes(self) -> list[str]:
-        if "kmeans" not in self.task:
-            return []
-        known = METRICS["kmeans"]
-        wrong = [name for name in self.metric if name in METRICS["search"] and name not in known]
-        return [f"metric {name!r} is none of kmeans (known: {', '.join(known)})" for name in wrong]
-
-    def _misfits(self) -> list[str]:
-        """Values that no vectors of the grid's n and d can have."""
-        top = min(self.n, default=None)
-        mistakes = []
+    def _misfits(self) -> Iterator[PydanticCustomError]:
+        """Values that a grid's task, or its n and d, cannot have."""
+        for name in self.metric if "kmeans" in self.task else ():
+            if name not in (known := METRICS["kmeans"]):
+                yield sentence(f"metric {name!r} is none of kmeans (known: {', '.join(known)})", "metric", "task")
         for name, task in (("k", "search"), ("clusters", "kmeans")):
-            if top is not None and task in self.task:
-                mistakes += [f"{name} {x} is more than n {top}" for x in getattr(self, name) if x > top >= 1]
-        if "search" in self.task and "ivf_pq" in self.index:
-            parts = [(d, m) for d, m in product(self.d, self.m) if m >= 1 and d % m]
-            mistakes += [f"d {d} is no multiple of m {m} (ivf_pq)" for d, m in parts]
-        least = min(self.d, default=None)
-        dimensions = [int(told.group(1)) for told in map(_INTRINSIC.fullmatch, self.data) if told]
-        if least is not None and least >= 1:
-            mistakes += [f"data intrinsic:{x} is more than d {least}" for x in dimensions if x > least]
-        return mistakes
+            for x in getattr(self, name) if task in self.task and self.n else ():
+                if x > (top := min(self.n)):
+                    yield sentence(f"{name} {x} is more than n {top}", name, "n", "task")
+        for d, m in product(self.d, self.m) if "search" in self.task and "ivf_pq" in self.index else ():
+            if d % m:
+                yield sentence(f"d {d} is no multiple of m {m} (ivf_pq)", "d", "m")
+        for match in filter(None, map(_INTRINSIC.fullmatch, self.data if self.d else ())):
+            if (x := int(match[1])) > (least := min(self.d)):
+                yield sentence(f"data intrinsic:{x} is more than d {least}", "data", "d")
 
 
-NEEDED = ("metric", "n", "d", "backend")
+@dataclass(frozen=True, slots=True, kw_only=True, config=TABLE)
+class Head:
+    """The study as a whole."""
+
+    name: Name = "study"
+    """Names the folder of results; absent: the name of the file."""
+    title: Text = ""
+    """The title of the report."""
+    command: Command = "python -m servers.retrieval"
+    """The command line that measures a job; "python" is the Python that runs ragbench."""
+    repeats: Count = 5
+    """How often each point is searched."""
+    budget_s: Positive = 30.0
+    """But for no longer than so many seconds."""
+    threads: Count | None = None
+    """Threads of the CPU; absent: as many as there are cores."""
+    seed: Natural = 0
+    """Decides the vectors."""
+    job_timeout_s: Positive = 1800.0
+    """The longest that a job may take, and budget_s more for each of its cells."""
 
 
-@dataclass(frozen=True, slots=True)
-class Study:
-    """Everything one run measures. `command` measures a job; `threads` of None: as many as there are cores.
+@dataclass(frozen=True, slots=True, kw_only=True, config=TABLE)
+class Study(Head):
+    """Everything one run measures."""
 
-    Each point is searched `repeats` times, but for no longer than `budget_s`. A job may take `job_timeout_s`, and
-    `budget_s` more for each of its cells.
-    """
-
-    name: str
-    grids: tuple[Grid, ...]
-    title: str = ""
-    command: str = "python -m servers.retrieval"
-    repeats: int = 5
-    budget_s: float = 30.0
-    threads: int | None = None
-    seed: int = 0
-    job_timeout_s: float = 1800.0
-
-    def __post_init__(self) -> None:
-        refuse(
-            [
-                *name_mistakes("study", self.name),
-                *command_mistakes(self.command),
-                *at_least(1, repeats=self.repeats, threads=self.threads),
-                *at_least(0, seed=self.seed),
-                *positive(budget_s=self.budget_s, job_timeout_s=self.job_timeout_s),
-                *distinct("grids", [grid.name for grid in self.grids]),
-            ]
-        )
-
-
-def _list_mistakes(name: str, values: Sequence[object]) -> list[str]:
-    return [*distinct(name, values), *(mistake for value in values for mistake in _value_mistakes(name, value))]
-
-
-def _value_mistakes(name: str, value: object) -> list[str]:
-    if name in CHOICES:
-        known = CHOICES[name]
-        return [] if value in known else [f"{name} {value!r} is unknown (known: {', '.join(known)})"]
-    if name == "data" and not DATA.fullmatch(str(value)):
-        return [f"data {value!r} is unknown (known: uniform, clustered, intrinsic:16, FILE.npy)"]
-    if isinstance(value, int):
-        return at_least(LEAST.get(name, 1), **{name: value})
-    return [] if value != "" else [f"{name} must not be empty"]
+    grids: dict[Name, Grid]

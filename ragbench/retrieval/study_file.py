@@ -1,29 +1,34 @@
-"""Retrieval study TOML -> Study. Every mistake is collected, so that one look is enough to mend the file.
+"""Retrieval study TOML -> Study. What a value may be is decided in study.py; here are the file and its tables."""
 
-What a value may be is decided in study.py; here are the tables, their keys and the types.
-"""
-
-import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from ragbench.files.toml_tables import (
-    Reader,
-    StudyError,
-    Table,
-    build,
-    number,
-    one_or_more,
-    read_table,
-    read_toml,
-    text,
-    unknown_keys,
-    whole,
-)
-from ragbench.retrieval.study import NEEDED, Grid, Study
-from ragbench.study.study import field_names
+from pydantic import BeforeValidator
+from pydantic.dataclasses import dataclass
+
+from ragbench.files.mistakes import checked, sentence
+from ragbench.files.toml_tables import StudyError, read_toml
+from ragbench.files.values import TABLE, Name
+from ragbench.retrieval.study import Grid, Head, Study
+from ragbench.study.study_file import with_name
+
+
+def _some(grids: object) -> object:
+    if not isinstance(grids, Mapping) or not grids:
+        raise sentence("[grids.NAME] is needed at least once, with metric, n, d and backend")
+    return grids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=TABLE)
+class StudyFile:
+    """The tables of a retrieval study file."""
+
+    study: Head = field(default_factory=Head)
+    """The study as a whole."""
+    grids: Annotated[dict[Name, Grid], BeforeValidator(_some)]
+    """What is measured, by name."""
 
 
 def load_study(path: Path) -> Study:
@@ -32,66 +37,7 @@ def load_study(path: Path) -> Study:
     if "designs" in tables and "grids" not in tables:
         raise StudyError([f"{path} is no retrieval study: ragbench run {path}"])
     try:
-        return parse_study(tables, default_name=path.stem)
+        file = checked(StudyFile, with_name({"grids": {}, **tables}, path.stem))
     except StudyError as error:
         raise StudyError(f"{path}: {mistake}" for mistake in error.mistakes) from error
-
-
-def parse_study(tables: Table, *, default_name: str) -> Study:
-    """The study that `tables` describes. Raises StudyError holding every mistake."""
-    mistakes = unknown_keys("the study file", tables, ("study", "grids"))
-    head = read_table("study", tables.get("study", {}), _STUDY, mistakes)
-    grids = _grids(tables.get("grids", {}), mistakes)
-    # Without any grid the mistakes above say so; a stand-in lets the rest be checked.
-    values = {"name": default_name, **head, "grids": grids or (Grid("stand-in", **_STAND_IN),)}
-    study = build("study", Study, values, mistakes)
-    if mistakes or study is None:
-        raise StudyError(mistakes)
-    return study
-
-
-def _grids(tables: object, mistakes: list[str]) -> tuple[Grid, ...]:
-    if not isinstance(tables, Mapping) or not tables:
-        mistakes.append("[grids.NAME] is needed at least once, with metric, n, d and backend")
-        return ()
-    found = [_grid(name, table, mistakes) for name, table in tables.items()]
-    return tuple(grid for grid in found if grid is not None)
-
-
-def _grid(name: str, table: object, mistakes: list[str]) -> Grid | None:
-    where = f"grids.{name}"
-    values = read_table(where, table, _GRID, mistakes)
-    if not isinstance(table, Mapping):
-        return None
-    absent = [key for key in NEEDED if key not in table]
-    mistakes += (f"[{where}] {key} is needed" for key in absent)
-    # What is absent or of the wrong type was told; stand-ins let the rest be checked.
-    values = {key: value for key, value in _STAND_IN.items() if key in (*absent, *table)} | values
-    return build(where, Grid, values | {"name": name}, mistakes)
-
-
-_STUDY: dict[str, Reader] = {
-    "name": text,
-    "title": text,
-    "command": text,
-    "repeats": whole,
-    "budget_s": number,
-    "threads": whole,
-    "seed": whole,
-    "job_timeout_s": number,
-}
-_TEXTS = ("metric", "backend", "task", "data", "index", "device", "dtype", "storage")
-_GRID: dict[str, Reader] = {
-    item.name: number if item.name == "max_gib" else one_or_more(text if item.name in _TEXTS else whole)
-    for item in fields(Grid)
-    if item.name != "name"
-}
-_STAND_IN: dict[str, Any] = {
-    "metric": ("l2",),
-    "n": (1 << 30,),
-    "d": (math.factorial(100),),  # a multiple of any m
-    "backend": ("stand-in",),
-    **dict.fromkeys(("nlist", "nprobe", "m", "ef_search", "clusters"), (1,)),
-}
-
-assert sorted([*_STUDY, "grids"]) == sorted(field_names(Study)), "every field of Study is readable from a study"
+    return Study(**{item.name: getattr(file.study, item.name) for item in fields(Head)}, grids=file.grids)

@@ -1,55 +1,85 @@
 """What-ifs: a load and things that happen to a design, as a TOML file, run in virtual time. Measures nothing."""
 
+import dataclasses
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic.dataclasses import dataclass
 
-from ragbench.files.text_file import read_text
-from ragbench.files.toml_tables import StudyError
+from ragbench.files.mistakes import checked
+from ragbench.files.toml_tables import StudyError, read_toml
+from ragbench.files.values import TABLE, Natural, Number, Positive, Several, Text, Whole
 from ragbench.results.paths import SHIPPED_STUDIES
 from ragbench.results.records import ReplicaCount, Row
 from ragbench.simulator.designs import DESIGNS
 from ragbench.simulator.fleet import Fleet
 from ragbench.simulator.run import Act, run
 from ragbench.simulator.service_times import ServiceTimes
-from ragbench.study.arrivals import ArrivalError, Span, parse_arrival
+from ragbench.study.arrivals import Span, parse_arrival
 from ragbench.study.questions import Question
 from ragbench.study.schedule import Request
+from ragbench.study.study import Arrival
 
-_KEYS = ("title", "design", "arrival", "seed", "timeout_s", "phases", "kills", "settings")
 _ASKED = Question("scenario", "?")
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """`phases`: (seconds, requests/s) one after another; `kills`: (moment in s, how many replicas die)."""
+@dataclass(frozen=True, slots=True, config=TABLE)
+class Phase:
+    """A part of a load at one rate."""
 
-    title: str
-    design: str
-    phases: tuple[tuple[float, float], ...]
-    settings: Mapping[str, Any]
-    kills: tuple[tuple[float, int], ...] = ()
-    arrival: str = "poisson"
-    timeout_s: float = 30.0
-    seed: int = 1
+    duration_s: Positive
+    """How long it lasts."""
+    rate: Positive
+    """Requests per second."""
+
+
+@dataclass(frozen=True, slots=True, config=TABLE)
+class Kill:
+    """A moment at which replicas die."""
+
+    at_s: Number
+    """From the beginning of the load."""
+    replicas: Whole
+    """How many die."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=TABLE)
+class Scenario:
+    """A what-if: a load, and what happens to a design under it."""
+
+    title: Text = ""
+    """The title of the figure; absent: the name of the file."""
+    design: Text
+    """The design that is simulated, as in "scaled"."""
+    arrival: Arrival = "poisson"
+    """How requests arrive, as in "poisson" or "gamma:cv=3"."""
+    seed: Natural = 1
+    """Decides the schedule and the service times."""
+    timeout_s: Positive = 30.0
+    """The longest that a request may take, from when it was due."""
+    phases: Several[Phase]
+    """Loads one after another, as in [{ duration_s = 10, rate = 50 }]."""
+    kills: tuple[Kill, ...] = ()
+    """When how many replicas die, as in [{ at_s = 5, replicas = 1 }]."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of the design that are not as they were measured."""
 
     @property
     def duration_s(self) -> float:
         """How long its load lasts."""
-        return sum(length_s for length_s, _ in self.phases)
+        return sum(phase.duration_s for phase in self.phases)
 
     @property
     def offered_rps(self) -> float:
         """Its mean rate."""
-        return sum(length_s * rate for length_s, rate in self.phases) / self.duration_s
+        return sum(phase.duration_s * phase.rate for phase in self.phases) / self.duration_s
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Told:
     """What came of a scenario, and how long it took to compute."""
 
@@ -61,34 +91,14 @@ class Told:
 def read_scenario(path: Path) -> Scenario:
     """Raises StudyError naming the file and what is wrong in it."""
     try:
-        told = tomllib.loads(read_text(path))
+        tables = read_toml(path)
     except OSError as error:
         shipped = ", ".join(sorted(str(one.stem) for one in (SHIPPED_STUDIES / "whatif").glob("*.toml")))
         raise StudyError([f"--scenario {path}: {error.strerror}; in studies/whatif: {shipped}"]) from error
-    except (ValueError, RecursionError) as error:
-        raise StudyError([f"{path}: {error}"]) from error
-    mistakes = [f"{path}: unknown key {key!r}; valid: {', '.join(_KEYS)}" for key in told if key not in _KEYS]
-    mistakes += [f"{path}: {key} is needed" for key in ("design", "phases") if key not in told]
     try:
-        parse_arrival(told.get("arrival", "poisson"))
-        scenario = Scenario(
-            title=told.get("title", path.stem),
-            design=str(told.get("design", "")),
-            phases=tuple((float(one["duration_s"]), float(one["rate"])) for one in told.get("phases", [])),
-            settings=told.get("settings", {}),
-            kills=tuple((float(one["at_s"]), int(one["replicas"])) for one in told.get("kills", [])),
-            arrival=told.get("arrival", "poisson"),
-            timeout_s=float(told.get("timeout_s", 30.0)),
-            seed=int(told.get("seed", 1)),
-        )
-    except (ArrivalError, KeyError, TypeError, ValueError) as error:
-        wanted = "phases = [{ duration_s = 10, rate = 50 }], kills = [{ at_s = 5, replicas = 1 }]"
-        raise StudyError([*mistakes, f"{path}: {error!r}; wanted as in {wanted}"]) from error
-    if not all(0 < value < float("inf") for phase in scenario.phases for value in phase) or not scenario.phases:
-        mistakes.append(f"{path}: wanted one phase or more, each with finite duration_s > 0 and rate > 0")
-    if mistakes:
-        raise StudyError(mistakes)
-    return scenario
+        return checked(Scenario, {"title": path.stem, **tables})
+    except StudyError as error:
+        raise StudyError(f"{path}: {mistake}" for mistake in error.mistakes) from error
 
 
 def tell(scenario: Scenario, *, design: str, settings: Mapping[str, Any], times: ServiceTimes) -> Told:
@@ -109,7 +119,7 @@ def tell(scenario: Scenario, *, design: str, settings: Mapping[str, Any], times:
             times=times,
             timeout_s=scenario.timeout_s,
             seed=scenario.seed,
-            happenings=[(moment, _killing(count)) for moment, count in scenario.kills],
+            happenings=[(kill.at_s, _killing(kill.replicas)) for kill in scenario.kills],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StudyError([f"settings: {error}"]) from error
@@ -122,9 +132,9 @@ def schedule(scenario: Scenario) -> list[Request]:
     process = parse_arrival(scenario.arrival)
     due: list[float] = []
     start_s = 0.0
-    for length_s, rate in scenario.phases:
-        due += (start_s + process.draw(rate, Span(duration_s=length_s), rng)).tolist()
-        start_s += length_s
+    for phase in scenario.phases:
+        due += (start_s + process.draw(phase.rate, Span(duration_s=phase.duration_s), rng)).tolist()
+        start_s += phase.duration_s
     return [Request(number, due_s, _ASKED) for number, due_s in enumerate(due)]
 
 
@@ -136,7 +146,7 @@ def _killing(count: int) -> Act:
     return kill
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Moment:
     """A second of a scenario: requests that fell due in it, and replicas at its end."""
 

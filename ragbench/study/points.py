@@ -127,7 +127,7 @@ def expand(study: Study) -> list[Launch]:
     """
     launches = []
     for seed in study.seeds:
-        choices = [each for design in study.designs for each in _configurations(design)]
+        choices = [each for name, design in study.designs.items() for each in _configurations(name, design)]
         rng = np.random.default_rng(np.random.SeedSequence(seed))
         for i in rng.permutation(len(choices)):
             configuration, load = choices[i]
@@ -157,12 +157,12 @@ def configuration_label(point: Mapping[str, Any]) -> str:
     return " ".join([point["design"], *settings])
 
 
-def _configurations(design: Design) -> Iterator[tuple[Configuration, Load]]:
-    swept = tuple(name for name, values in design.settings.items() if len(values) > 1)
+def _configurations(name: str, design: Design) -> Iterator[tuple[Configuration, Load]]:
+    swept = tuple(key for key, values in design.settings.items() if len(values) > 1)
     for values in itertools.product(*design.settings.values()):
         settings = dict(zip(design.settings, values, strict=True))
         configuration = Configuration(
-            design.name, settings, swept, command=design.command, url=design.url, ca_file=design.ca_file
+            name, settings, swept, command=design.command, url=design.url, ca_file=design.ca_file
         )
         yield configuration, design.load
 

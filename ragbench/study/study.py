@@ -1,190 +1,48 @@
 """A study: what is measured, under which load, with which settings. Values and their rules.
 
-Reading the TOML is in study_file.py; turning a study into points is in points.py.
+The text below a field is what editors show for its key. Reading the TOML is in study_file.py; turning a study into
+points is in points.py.
 """
 
 import math
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
+from dataclasses import field
+from typing import Annotated
 
-from ragbench.files.toml_tables import StudyError
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic.config import JsonDict
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
+
+from ragbench.files.mistakes import refuse, sentence
+from ragbench.files.values import (
+    TABLE,
+    Count,
+    Distinct,
+    Filled,
+    Listed,
+    Name,
+    Natural,
+    OneOrMore,
+    Positive,
+    Text,
+    Truth,
+)
 from ragbench.results.metrics import METRICS
-from ragbench.results.slo import Slo
+from ragbench.results.slo import LIMITS, Slo
 from ragbench.study.address import ca_file_mistakes, url_mistakes
-from ragbench.study.arrivals import ArrivalError, Span, parse_arrival
+from ragbench.study.arrivals import Span, parse_arrival
+from ragbench.study.questions import load_questions
 
 Value = str | int | float | bool
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SETTING = re.compile(r"[a-z][a-z0-9_]*")
 # The harness asks for any free port, and a settings column must not hide a measured one.
 _RESERVED_SETTINGS = frozenset({"port", *METRICS})
 _MOST_REQUESTS = 5_000_000
 _MOST_PROCESSES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What is asked. `questions`: a shipped set or a path; `k`: documents wanted per question.
-
-    `same_answers`: one text for all questions is what the service should give, and no error that came with status 200.
-    """
-
-    questions: str = "facts"
-    k: int = 2
-    max_new_tokens: int | None = None
-    same_answers: bool = False
-
-    def __post_init__(self) -> None:
-        refuse(
-            [
-                *at_least(1, k=self.k, max_new_tokens=self.max_new_tokens),
-                *(["questions must not be empty"] if not self.questions else []),
-            ]
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How it is asked: open loop, arrivals x rates (requests/s); and closed loop, `concurrency` users each waiting.
-
-    Each load lasts `duration_s`, or exactly `requests`. `timeout_s` counts from when a request was due.
-    `deadline_s` is told the server with each request, as the longest its answer is of use. `ready_timeout_s` is the
-    longest a server may take to start, or to answer the warm-up before a point. `processes` share the sending of each
-    load. `restart`: each point has a server of its own, which remembers no load before.
-    """
-
-    arrivals: tuple[str, ...] = ("ideal", "poisson")
-    rates: tuple[float, ...] = ()
-    concurrency: tuple[int, ...] = ()
-    duration_s: float | None = None
-    requests: int | None = None
-    warmup_requests: int = 8
-    timeout_s: float = 30.0
-    ready_timeout_s: float = 120.0
-    processes: int = 1
-    deadline_s: float | None = None
-    restart: bool = False
-
-    def __post_init__(self) -> None:
-        refuse(
-            [
-                *self._loop_mistakes(),
-                *(f"rates must be > 0, got {rate:g}" for rate in self.rates if rate <= 0),
-                *positive(timeout_s=self.timeout_s, ready_timeout_s=self.ready_timeout_s, duration_s=self.duration_s),
-                *positive(deadline_s=self.deadline_s),
-                *(mistake for users in self.concurrency for mistake in at_least(1, concurrency=users)),
-                *at_least(1, requests=self.requests, warmup_requests=self.warmup_requests),
-                *self._span_mistakes(),
-                *_from_to(1, _MOST_PROCESSES, processes=self.processes),
-            ]
-        )
-
-    def _loop_mistakes(self) -> list[str]:
-        if self.concurrency and not self.rates:
-            return distinct("concurrency", self.concurrency)
-        mistakes = [*distinct("arrivals", self.arrivals), *distinct("rates", self.rates)]
-        for arrival in self.arrivals:
-            try:
-                parse_arrival(arrival)
-            except ArrivalError as error:
-                mistakes.append(f"arrivals: {error}")
-        return mistakes + (distinct("concurrency", self.concurrency) if self.concurrency else [])
-
-    def _span_mistakes(self) -> list[str]:
-        if self.duration_s is None and self.requests is None:
-            return ["exactly one of duration_s and requests is needed, got neither"]
-        if self.duration_s is not None and self.requests is not None:
-            return ["exactly one of duration_s and requests is needed, got both"]
-        expected = {
-            rate: (self.duration_s or 0) * rate if self.requests is None else self.requests for rate in self.rates
-        }
-        return [
-            f"a load of {n:.0f} requests ({rate:g}/s) is more than the {_MOST_REQUESTS:,} one process can keep"
-            for rate, n in expected.items()
-            if n > _MOST_REQUESTS
-        ]
-
-    @property
-    def span(self) -> Span:
-        """How long one load lasts."""
-        return Span(duration_s=self.duration_s, requests=self.requests)
-
-
-@dataclass(frozen=True, slots=True)
-class Design:
-    """One design under test: a command that prints a ready line, or the URL of a service that already runs.
-
-    `ca_file`: the certificates (PEM) to trust at an https URL, instead of those that the system trusts.
-    `settings` maps each name to its values in the order given; more than one value is a sweep.
-    """
-
-    name: str
-    load: Load
-    command: str | None = None
-    url: str | None = None
-    settings: Mapping[str, tuple[Value, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    ca_file: str | None = None
-
-    def __post_init__(self) -> None:
-        refuse(
-            [
-                *name_mistakes("design", self.name),
-                *self._target_mistakes(),
-                *self._trust_mistakes(),
-                *self._setting_mistakes(),
-            ]
-        )
-
-    def _target_mistakes(self) -> list[str]:
-        if (self.command is None) == (self.url is None):
-            got = "neither" if self.command is None else "both"
-            return [f"exactly one of command and url is needed, got {got}"]
-        if self.command is not None:
-            return command_mistakes(self.command)
-        return [] if self.url is None else url_mistakes(self.url)
-
-    def _trust_mistakes(self) -> list[str]:
-        if self.ca_file is None:
-            return []
-        if self.url is None or not self.url.lower().startswith("https:"):
-            return [f"ca_file is for a url that begins with https://, got {self.url or self.command!r}"]
-        return ca_file_mistakes(self.ca_file)
-
-    def _setting_mistakes(self) -> list[str]:
-        mistakes = []
-        for name, values in self.settings.items():
-            if not _SETTING.fullmatch(name):
-                mistakes.append(f"settings.{name}: a name is lower-case letters, digits and _, as in max_batch_size")
-            if name in _RESERVED_SETTINGS:
-                mistakes.append(f"settings.{name}: the name is taken; write it into the command instead")
-            mistakes += distinct(f"settings.{name}", values)
-        return mistakes
-
-
-@dataclass(frozen=True, slots=True)
-class Study:
-    """Everything one run measures: each design under its load, once per seed. `slo`: what its answers should keep."""
-
-    name: str
-    designs: tuple[Design, ...]
-    title: str = ""
-    seeds: tuple[int, ...] = (1,)
-    workload: Workload = field(default_factory=Workload)
-    slo: Slo | None = None
-
-    def __post_init__(self) -> None:
-        refuse(
-            [
-                *name_mistakes("study", self.name),
-                *distinct("seeds", self.seeds),
-                *(f"seeds must be >= 0, got {seed}" for seed in self.seeds if seed < 0),
-                *distinct("designs", [design.name for design in self.designs]),
-            ]
-        )
 
 
 def command_mistakes(command: str) -> list[str]:
@@ -195,41 +53,178 @@ def command_mistakes(command: str) -> list[str]:
         return [f"command {command!r} cannot be split into words: {error}"]
 
 
-def field_names(kind: type) -> list[str]:
-    """The names a dataclass takes, in order."""
-    return [item.name for item in fields(kind)]
+def _command(text: str) -> str:
+    for line in command_mistakes(text):
+        raise sentence(line)
+    return text
 
 
-def refuse(mistakes: Sequence[str]) -> None:
-    """Raise StudyError where there are any."""
-    if mistakes:
-        raise StudyError(mistakes)
+def _arrival(text: str) -> str:
+    parse_arrival(text)
+    return text
 
 
-def positive(**values: float | None) -> list[str]:
-    """A line for each that is there and not a finite number above 0."""
-    return [f"{name} must be > 0, got {x:g}" for name, x in values.items() if x is not None and not 0 < x < math.inf]
+def _questions(name: str) -> str:
+    load_questions(name)
+    return name
 
 
-def at_least(least: int, **values: int | None) -> list[str]:
-    """A line for each that is there and below `least`."""
-    return [f"{name} must be >= {least}, got {x}" for name, x in values.items() if x is not None and x < least]
+def _slo(table: object) -> Slo:
+    if not isinstance(table, Mapping | Slo):
+        raise sentence(f"slo must be a table, as in {{ latency_p95_s = 1.0 }}, got {table!r}")
+    return table if isinstance(table, Slo) else Slo.of(table)
 
 
-def _from_to(least: int, most: int, **values: int) -> list[str]:
-    return [f"{name} must be from {least} to {most}, got {x}" for name, x in values.items() if not least <= x <= most]
+def _setting_name(name: str) -> str:
+    if not _SETTING.fullmatch(name):
+        raise ValueError("a name is lower-case letters, digits and _, as in max_batch_size")
+    if name in _RESERVED_SETTINGS:
+        raise ValueError("the name is taken; write it into the command instead")
+    return name
 
 
-def distinct(name: str, values: Sequence[object]) -> list[str]:
-    """A line where there are none, and one for each that is there twice."""
-    if not values:
-        return [f"{name} must not be empty"]
-    twice = [value for i, value in enumerate(values) if value in values[:i]]
-    return [f"{name}: {value!r} is there twice" for value in twice]
+def _setting(value: object) -> object:
+    if not isinstance(value, str | int | float | bool) or (isinstance(value, float) and not math.isfinite(value)):
+        raise PydanticCustomError("setting_type", "no setting")
+    return value
 
 
-def name_mistakes(what: str, name: str) -> list[str]:
-    """A line where a name cannot be that of a folder."""
-    if _NAME.fullmatch(name):
-        return []
-    return [f"{what} name {name!r}: use letters, digits, and . _ - (it names folders)"]
+_SECONDS = {"type": "number", "exclusiveMinimum": 0, "description": "A limit in seconds."}
+_SHARE = {**_SECONDS, "maximum": 1, "description": "The share of all requests that must keep latency_s."}
+_SLO_SCHEMA = {
+    "type": "object",
+    "properties": {**dict.fromkeys(LIMITS, _SECONDS), "attainment": _SHARE},
+    "additionalProperties": False,
+}
+
+Command = Annotated[Text, AfterValidator(_command)]
+Arrival = Annotated[Text, AfterValidator(_arrival)]
+Limits = Annotated[Slo, PlainValidator(_slo), WithJsonSchema(_SLO_SCHEMA)]
+SettingName = Annotated[Text, AfterValidator(_setting_name)]
+Setting = Annotated[Value, PlainValidator(_setting, json_schema_input_type=Value)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=TABLE)
+class Workload:
+    """What is asked."""
+
+    questions: Annotated[Filled, AfterValidator(_questions)] = "facts"
+    """A shipped set of questions, or the path of a JSONL file."""
+    k: Count = 2
+    """Documents wanted per question."""
+    max_new_tokens: Count | None = None
+    """The most tokens of an answer; absent: as the service decides."""
+    same_answers: Truth = False
+    """One text for all questions is what the service should give, and no error that came with status 200."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=TABLE)
+class Load:
+    """How it is asked: open loop, arrivals x rates; and closed loop, users who each wait for their answer."""
+
+    arrivals: Listed[Arrival] = ("ideal", "poisson")
+    """Open loop: how requests arrive, as in "poisson" or "gamma:cv=3"."""
+    rates: Distinct[Positive] = ()
+    """Open loop: requests per second, a load each."""
+    concurrency: Distinct[Count] = ()
+    """Closed loop: numbers of users who each wait for their answer, a load each."""
+    duration_s: Positive | None = None
+    """How long each load lasts; or give requests."""
+    requests: Count | None = None
+    """How many requests each load has; or give duration_s."""
+    warmup_requests: Count = 8
+    """Requests before each load that are not counted."""
+    timeout_s: Positive = 30.0
+    """The longest that a request may take, from when it was due."""
+    ready_timeout_s: Positive = 120.0
+    """The longest that a server may take to start, or to answer the warm-up before a point."""
+    processes: Annotated[Count, Field(le=_MOST_PROCESSES)] = 1
+    """Client processes that share the sending of each load."""
+    deadline_s: Positive | None = None
+    """Told to the server with each request: the longest that its answer is of use."""
+    restart: Truth = False
+    """Each point has a server of its own, which remembers no load before."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Load":
+        refuse(self._mistakes())
+        return self
+
+    def _mistakes(self) -> Iterator[PydanticCustomError]:
+        if not self.rates and not self.concurrency:
+            wanted = "needs rates, e.g. rates = [5, 10, 20], or concurrency, e.g. concurrency = [8]"
+            yield sentence(wanted, "rates", "concurrency")
+        if (self.duration_s is None) == (self.requests is None):
+            got = "neither" if self.requests is None else "both"
+            yield sentence(f"exactly one of duration_s and requests is needed, got {got}", "duration_s", "requests")
+            return
+        for rate in self.rates:
+            if (n := self.span.expected_requests(rate)) > _MOST_REQUESTS:
+                most = f"more than the {_MOST_REQUESTS:,} one process can keep"
+                yield sentence(f"a load of {n:.0f} requests ({rate:g}/s) is {most}", "rates", "duration_s", "requests")
+
+    @property
+    def span(self) -> Span:
+        """How long one load lasts."""
+        return Span(duration_s=self.duration_s, requests=self.requests)
+
+
+_NEEDED: JsonDict = {"required": [], "oneOf": [{"required": ["command"]}, {"required": ["url"]}]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(**TABLE, json_schema_extra=_NEEDED))
+class Design:
+    """One design under test: a command that prints a ready line, or the URL of a service that already runs."""
+
+    command: Command | None = None
+    """The command line that starts the server; "python" is the Python that runs ragbench."""
+    url: Text | None = None
+    """The address of a service that already runs, as in "http://127.0.0.1:8000"."""
+    ca_file: Text | None = None
+    """The certificates (PEM) to trust at an https URL, instead of those that the system trusts."""
+    settings: Mapping[SettingName, OneOrMore[Setting]] = field(default_factory=dict)
+    """Flags of the command: max_batch_size = 8 is --max-batch-size 8. A list of values is a sweep."""
+    load: Load
+    """Keys here replace those of [load] for this design; duration_s and requests replace each other."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Design":
+        refuse(self._mistakes())
+        return self
+
+    def _mistakes(self) -> Iterator[PydanticCustomError]:
+        if (self.command is None) == (self.url is None):
+            got = "neither" if self.command is None else "both"
+            yield sentence(f"exactly one of command and url is needed, got {got}", "command", "url")
+            return
+        if self.url is not None:
+            yield from (sentence(line, "url") for line in url_mistakes(self.url))
+        if self.ca_file is None:
+            return
+        if self.url is None or not self.url.lower().startswith("https:"):
+            wanted = f"ca_file is for a url that begins with https://, got {self.url or self.command!r}"
+            yield sentence(wanted, "ca_file", "url", "command")
+        else:
+            yield from (sentence(line, "ca_file") for line in ca_file_mistakes(self.ca_file))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=TABLE)
+class Head:
+    """The study as a whole."""
+
+    name: Name = "study"
+    """Names the folder of results; absent: the name of the file."""
+    title: Text = ""
+    """The title of the report."""
+    seeds: Listed[Natural] = (1,)
+    """Each design is measured once a seed; a seed decides the schedules, the questions and the order."""
+    slo: Limits | None = None
+    """What the answers of a point should keep, as in { latency_p95_s = 1.0 }."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=TABLE)
+class Study(Head):
+    """Everything one run measures: each design under its load, once per seed."""
+
+    designs: Mapping[Name, Design]
+    workload: Workload = field(default_factory=Workload)

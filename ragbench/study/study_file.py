@@ -1,31 +1,51 @@
-"""Study TOML -> Study. Every mistake is collected, so that one look at the message is enough to mend the file.
+"""Study TOML -> Study. What a value may be is decided in study.py; here are the file, its tables and their order."""
 
-What a value may be is decided in study.py; here are the tables, their keys and the types.
-"""
-
-import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, field, fields
 from pathlib import Path
+from typing import Annotated, Any
 
-from ragbench.files.toml_tables import (
-    Reader,
-    StudyError,
-    Table,
-    build,
-    list_of,
-    number,
-    read_table,
-    read_toml,
-    text,
-    truth,
-    unknown_keys,
-    whole,
-)
+from pydantic import BeforeValidator, ValidationInfo
+from pydantic.dataclasses import dataclass
+
+from ragbench.files.mistakes import checked, sentence
+from ragbench.files.toml_tables import StudyError, Table, read_toml
+from ragbench.files.values import TABLE, Name
 from ragbench.results.paths import SHIPPED_STUDIES
-from ragbench.results.slo import Slo
-from ragbench.study.questions import QuestionsError, load_questions
-from ragbench.study.study import Design, Load, Study, Value, Workload, field_names
+from ragbench.study.study import Design, Head, Load, Study, Workload
+
+_STAND_IN = {"rates": (1.0,), "duration_s": 1.0}  # where [load] is wrong, which is told once and not for each design
+
+
+def _with_loads(designs: object, info: ValidationInfo) -> object:
+    """Designs with whole loads: [load], less what the design's own load replaces."""
+    if not isinstance(designs, Mapping) or not designs:
+        raise sentence('[designs.NAME] is needed at least once, with command = "..." or url = "..."')
+    base = asdict(info.data["load"]) if "load" in info.data else _STAND_IN
+    return {name: _with_load(design, base) for name, design in designs.items()}
+
+
+def _with_load(design: object, base: Mapping[str, Any]) -> object:
+    own = design.get("load", {}) if isinstance(design, Mapping) else None
+    if not isinstance(design, Mapping) or not isinstance(own, Mapping):
+        return design
+    if "duration_s" in own or "requests" in own:
+        base = {**base, "duration_s": None, "requests": None}
+    return {**design, "load": {**base, **own}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=TABLE)
+class StudyFile:
+    """The tables of a study file."""
+
+    study: Head = field(default_factory=Head)
+    """The study as a whole."""
+    workload: Workload = field(default_factory=Workload)
+    """What is asked."""
+    load: Load
+    """The load on each design, save where [designs.NAME.load] says otherwise."""
+    designs: Annotated[dict[Name, Design], BeforeValidator(_with_loads)]
+    """What is measured, by name."""
 
 
 def find_study(name: str) -> Path:
@@ -50,132 +70,15 @@ def load_study(path: Path) -> Study:
 
 
 def parse_study(tables: Table, *, default_name: str) -> Study:
-    """The study that `tables` describes. Raises StudyError holding every mistake."""
-    mistakes: list[str] = []
+    """The study that `tables` describe. Raises StudyError holding every mistake."""
     if "variants" in tables:
         raise StudyError(["[variants] is now [designs]: write [designs.NAME] for each [variants.NAME]"])
-    mistakes += unknown_keys("the study file", tables, ("study", "workload", "load", "designs"))
-    head = read_table("study", tables.get("study", {}), _STUDY, mistakes)
-    workload = build(
-        "workload", Workload, read_table("workload", tables.get("workload", {}), _WORKLOAD, mistakes), mistakes
-    )
-    load = _base_load(tables.get("load", {}), mistakes)
-    designs = _designs(tables.get("designs", {}), load, mistakes)
-    try:
-        if workload is not None:
-            load_questions(workload.questions)
-    except QuestionsError as error:
-        mistakes.append(f"[workload] {error}")
-    values = {"name": default_name} | head
-    # Without any design the mistakes above say so; a stand-in lets the rest be checked.
-    found = designs or (Design("stand-in", load, command="stand-in"),)
-    study = build("study", Study, values | {"designs": found, "workload": workload or Workload()}, mistakes)
-    if mistakes or study is None:
-        raise StudyError(mistakes)
-    return study
+    file = checked(StudyFile, with_name({"load": {}, "designs": {}, **tables}, default_name))
+    head = {item.name: getattr(file.study, item.name) for item in fields(Head)}
+    return Study(**head, workload=file.workload, designs=file.designs)
 
 
-def _base_load(table: object, mistakes: list[str]) -> Load:
-    """The [load] table; where it is wrong the mistakes are noted and a stand-in lets the reading go on."""
-    before = len(mistakes)
-    values = read_table("load", table, _LOAD, mistakes)
-    if isinstance(table, Mapping):
-        if not {"rates", "concurrency"} & table.keys():
-            mistakes.append("[load] needs rates, e.g. rates = [5, 10, 20], or concurrency, e.g. concurrency = [8]")
-        if "rates" not in values and "concurrency" not in values:
-            values["rates"] = (1.0,)
-        if "duration_s" in table and "duration_s" not in values and "requests" not in values:
-            values["duration_s"] = 1.0
-        if "requests" in table and "requests" not in values and "duration_s" not in values:
-            values["requests"] = 1
-    load = build("load", Load, values, mistakes)
-    return load if load is not None and len(mistakes) == before else Load(rates=(1.0,), duration_s=1.0)
-
-
-def _designs(tables: object, base: Load, mistakes: list[str]) -> tuple[Design, ...]:
-    if not isinstance(tables, Mapping) or not tables:
-        mistakes.append('[designs.NAME] is needed at least once, with command = "..." or url = "..."')
-        return ()
-    found = (_design(name, table, base, mistakes) for name, table in tables.items())
-    return tuple(design for design in found if design is not None)
-
-
-def _design(name: str, table: object, base: Load, mistakes: list[str]) -> Design | None:
-    where = f"designs.{name}"
-    before = len(mistakes)
-    values = read_table(where, table, _DESIGN, mistakes)
-    load = _own_load(f"{where}.load", values.pop("load", {}), base, mistakes)
-    # Without this a command of the wrong type would be reported a second time, as absent.
-    if isinstance(table, Mapping) and len(mistakes) > before and not {"command", "url"} & values.keys():
-        values |= {"command": "stand-in"} if {"command", "url"} & table.keys() else {}
-    return build(where, Design, values | {"name": name, "load": load}, mistakes)
-
-
-def _own_load(where: str, table: object, base: Load, mistakes: list[str]) -> Load:
-    """[designs.x.load]: keys here replace those of [load]; duration_s and requests replace each other."""
-    values = read_table(where, table, _LOAD, mistakes)
-    if "duration_s" in values:
-        values = {"requests": None} | values
-    elif "requests" in values:
-        values = {"duration_s": None} | values
-    try:
-        return replace(base, **values)
-    except StudyError as error:
-        mistakes += (f"[{where}] {mistake}" for mistake in error.mistakes)
-        return base
-
-
-def _setting(value: object) -> Value:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise StudyError([f" must be finite, got {value!r}"])
-    if not isinstance(value, str | int | float | bool):
-        raise StudyError([f" must be text, a number or true/false, got {value!r}"])
-    return value
-
-
-def _settings(table: object) -> dict[str, tuple[Value, ...]]:
-    if not isinstance(table, Mapping):
-        raise StudyError([f" must be a table, got {table!r}"])
-    settings: dict[str, tuple[Value, ...]] = {}
-    mistakes: list[str] = []
-    for name, value in table.items():
-        try:
-            settings[name] = list_of(_setting)(value) if isinstance(value, list) else (_setting(value),)
-        except StudyError as error:
-            mistakes += (f".{name}{mistake}" for mistake in error.mistakes)
-    if mistakes:
-        raise StudyError(mistakes)
-    return settings
-
-
-def _as_is(value: object) -> object:
-    return value
-
-
-def _slo(table: object) -> Slo:
-    if not isinstance(table, Mapping):
-        raise StudyError([f" must be a table, as in {{ latency_p95_s = 1.0 }}, got {table!r}"])
-    try:
-        return Slo.of(table)
-    except ValueError as error:
-        raise StudyError([f": {error}"]) from error
-
-
-_STUDY: dict[str, Reader] = {"name": text, "title": text, "seeds": list_of(whole), "slo": _slo}
-_WORKLOAD: dict[str, Reader] = {"questions": text, "k": whole, "max_new_tokens": whole, "same_answers": truth}
-_LOAD: dict[str, Reader] = {
-    "arrivals": list_of(text),
-    "rates": list_of(number),
-    "concurrency": list_of(whole),
-    "duration_s": number,
-    "requests": whole,
-    "warmup_requests": whole,
-    "timeout_s": number,
-    "ready_timeout_s": number,
-    "processes": whole,
-    "deadline_s": number,
-    "restart": truth,
-}
-_DESIGN: dict[str, Reader] = {"command": text, "url": text, "ca_file": text, "settings": _settings, "load": _as_is}
-
-assert list(_LOAD) == field_names(Load), "every field of Load is readable from a study"
+def with_name(tables: Table, default: str) -> Table:
+    """Tables whose [study] has a name."""
+    head = tables.get("study", {})
+    return {**tables, "study": {"name": default, **head}} if isinstance(head, Mapping) else tables

@@ -34,7 +34,7 @@ def test_a_byte_order_mark_is_accepted_and_other_encodings_are_one_line(tmp_path
 def test_a_study_with_a_byte_order_mark_is_a_study(tmp_path):
     path = write_study(tmp_path, '[designs.a]\ncommand = "FAKE"\n')
     path.write_bytes(BOM + path.read_bytes())
-    assert load_study(path).designs[0].name == "a"
+    assert list(load_study(path).designs) == ["a"]
 
 
 def test_line_ends_stay_as_they_are(tmp_path):

@@ -7,16 +7,16 @@ from ragbench.retrieval.study import Grid, Study
 EXACT = {"metric": ("ip", "l2"), "n": (40, 400), "d": (8,), "backend": ("numpy", "torch")}
 
 
-def study(*grids):
-    return Study("mine", grids, threads=2, repeats=3, budget_s=10.0, job_timeout_s=100.0)
+def study(grid):
+    return Study(name="mine", grids={"a": grid}, threads=2, repeats=3, budget_s=10.0, job_timeout_s=100.0)
 
 
-def cells(*grids):
-    return cells_of(study(*grids), threads=1)
+def cells(grid):
+    return cells_of(study(grid), threads=1)
 
 
 def test_lists_are_multiplied_out():
-    found = cells(Grid("a", **EXACT, batch=(1, 32)))
+    found = cells(Grid(**EXACT, batch=(1, 32)))
     assert len(found) == len(set(found)) == 2 * 2 * 2 * 2
     assert {(cell.metric, cell.n, cell.backend, cell.batch) for cell in found} == set(
         itertools.product(("ip", "l2"), (40, 400), ("numpy", "torch"), (1, 32))
@@ -25,7 +25,6 @@ def test_lists_are_multiplied_out():
 
 def test_settings_that_do_not_concern_a_cell_do_not_multiply_it():
     every = Grid(
-        "a",
         metric=("l2",),
         n=(400,),
         d=(8,),
@@ -50,7 +49,7 @@ def test_settings_that_do_not_concern_a_cell_do_not_multiply_it():
 
 
 def test_a_job_is_one_data_set_with_all_that_is_measured_on_it():
-    grid = Grid("a", **EXACT, index=("flat", "ivf"), nlist=(4,), nprobe=(1, 2), k=(1, 10))
+    grid = Grid(**EXACT, index=("flat", "ivf"), nlist=(4,), nprobe=(1, 2), k=(1, 10))
     jobs = jobs_of(study(grid), cells(grid))
     assert [(job.cells[0].metric, job.cells[0].n) for job in jobs] == [("ip", 40), ("ip", 400), ("l2", 40), ("l2", 400)]
     assert jobs[0].timeout_s == 100.0 + 12 * 10.0
@@ -88,7 +87,7 @@ def test_a_job_is_one_data_set_with_all_that_is_measured_on_it():
 
 
 def test_a_job_of_kmeans_has_no_points():
-    grid = Grid("k", **{**EXACT, "metric": ("cosine",), "n": (40,)}, task=("kmeans",), clusters=(2, 3))
+    grid = Grid(**{**EXACT, "metric": ("cosine",), "n": (40,)}, task=("kmeans",), clusters=(2, 3))
     (job,) = jobs_of(study(grid), cells(grid))
     assert job.as_dict()["task"] == "kmeans"
     assert job.as_dict()["contenders"] == [
@@ -99,7 +98,7 @@ def test_a_job_of_kmeans_has_no_points():
 
 
 def test_a_row_belongs_to_the_cell_with_its_settings():
-    grid = Grid("a", **EXACT, batch=(1, 32))
+    grid = Grid(**EXACT, batch=(1, 32))
     job = jobs_of(study(grid), cells(grid))[0]
     told = {"backend": "torch", "index": "flat", "device": "cpu", "dtype": "float32", "k": 10, "batch": 32}
     assert job.cell_of(told) == next(c for c in job.cells if c.backend == "torch" and c.batch == 32)

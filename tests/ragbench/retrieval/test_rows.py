@@ -12,11 +12,11 @@ RESULTS = Path(__file__).parents[3] / "results"
 RETRIEVAL = [path for path in sorted(RESULTS.glob("*/summary.csv")) if path.read_text().startswith("grid,")]
 SEARCH, TRAINING = cells_of(
     Study(
-        "mine",
-        (
-            Grid("a", metric=("ip",), n=(50,), d=(2,), backend=("numpy",), memory_mib=(64,)),
-            Grid("b", metric=("l2",), n=(50,), d=(2,), backend=("numpy",), task=("kmeans",), clusters=(3,)),
-        ),
+        name="mine",
+        grids={
+            "a": Grid(metric=("ip",), n=(50,), d=(2,), backend=("numpy",), memory_mib=(64,)),
+            "b": Grid(metric=("l2",), n=(50,), d=(2,), backend=("numpy",), task=("kmeans",), clusters=(3,)),
+        },
     ),
     threads=2,
 )

@@ -7,11 +7,12 @@ import pytest
 
 from ragbench.files.toml_tables import StudyError
 from ragbench.results.records import Row
-from ragbench.simulator.scenario import Scenario, Told, read_scenario, schedule, tell, timeline
+from ragbench.simulator.scenario import Kill, Phase, Scenario, Told, read_scenario, schedule, tell, timeline
 from tests.ragbench.simulator.known import FLEET, line
 
 SHIPPED = sorted((Path(__file__).resolve().parents[3] / "studies" / "whatif").glob("*.toml"))
 WHOLE = 'design = "scaled"\nphases = [{ duration_s = 2, rate = 50 }]\n'
+PHASES = (Phase(2.0, 50.0),)
 
 
 def written(tmp_path, text):
@@ -32,14 +33,14 @@ def test_shipped_scenarios_are_read(path):
     [
         ("phases = [{ duration_s = 2, rate = 50 }]", "design is needed"),
         ('design = "scaled"', "phases is needed"),
-        (WHOLE + "kill = 3", "unknown key 'kill'; valid: title, design"),
-        (WHOLE.replace("duration_s", "seconds"), "KeyError('duration_s'); wanted as in phases = "),
-        (WHOLE.replace("50", "0"), "each with finite duration_s > 0 and rate > 0"),
-        (WHOLE.replace("50", "inf"), "each with finite duration_s > 0 and rate > 0"),
-        (WHOLE.replace("= 2", "= nan"), "each with finite duration_s > 0 and rate > 0"),
-        ('design = "scaled"\nphases = []', "wanted one phase or more"),
+        (WHOLE + "kill = 3", "the file has an unknown key 'kill'; did you mean kills? valid: title, design"),
+        (WHOLE.replace("duration_s", "seconds"), "phases[0].duration_s is needed"),
+        (WHOLE.replace("50", "0"), "phases[0].rate must be > 0, got 0"),
+        (WHOLE.replace("50", "inf"), "phases[0].rate must be a number, got inf"),
+        (WHOLE.replace("= 2", "= nan"), "phases[0].duration_s must be a number, got nan"),
+        ('design = "scaled"\nphases = []', "phases must not be empty"),
         (WHOLE + 'arrival = "possion"', "possion"),
-        (WHOLE + "kills = [3]", "wanted as in phases"),
+        (WHOLE + "kills = [3]", "kills: each must be a table, got 3"),
         ("design = ", "Invalid value"),
     ],
 )
@@ -57,7 +58,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
 
 
 def test_phases_follow_one_another_and_the_seed_decides():
-    scenario = Scenario("it", "scaled", ((10.0, 100.0), (5.0, 400.0)), {})
+    scenario = Scenario(design="scaled", phases=(Phase(10.0, 100.0), Phase(5.0, 400.0)))
     due = np.array([request.due_s for request in schedule(scenario)])
     assert np.all(np.diff(due) >= 0)
     assert (due < 10).sum() == pytest.approx(1000, rel=0.15)
@@ -68,13 +69,19 @@ def test_phases_follow_one_another_and_the_seed_decides():
 
 def test_a_setting_that_is_none_or_wrong_is_told():
     times = line(0.005, 0.002)
-    fine = Scenario("it", "scaled", ((2.0, 50.0),), {})
+    killing = Scenario(design="a", phases=PHASES, kills=(Kill(1.0, 1),))
+    fine = Scenario(design="scaled", phases=PHASES)
     wrong = ({"replicas": 3}, "'replicas' is no setting"), ({"routing": "best"}, "best"), ({"max_wait_s": "x"}, "str")
     for settings, told in wrong:
         with pytest.raises(StudyError, match=told):
-            tell(Scenario("it", "scaled", ((2.0, 50.0),), settings), design="scaled", settings=FLEET, times=times)
+            tell(
+                Scenario(design="scaled", phases=PHASES, settings=settings),
+                design="scaled",
+                settings=FLEET,
+                times=times,
+            )
     with pytest.raises(StudyError, match="kills need replicas"):
-        tell(Scenario("it", "a", ((2.0, 50.0),), {}, kills=((1.0, 1),)), design="batched", settings={}, times=times)
+        tell(killing, design="batched", settings={}, times=times)
     with pytest.raises(StudyError, match="no model of 'mine'"):
         tell(fine, design="mine", settings=FLEET, times=times)
 
@@ -87,7 +94,7 @@ def test_a_timeline_has_every_request_also_the_last():
 
 
 def test_a_timeline_counts_load_answers_and_replicas_by_second():
-    scenario = Scenario("it", "scaled", ((4.0, 50.0),), {}, kills=((1.5, 2),))
+    scenario = Scenario(design="scaled", phases=(Phase(4.0, 50.0),), kills=(Kill(1.5, 2),))
     told = tell(scenario, design="scaled", settings=FLEET, times=line(0.005, 0.002, cold_start_s=1.0))
     moments = timeline(told)
     assert sum(moment.offered_rps for moment in moments) == pytest.approx(len(told.rows), abs=2)

@@ -2,8 +2,7 @@ import pytest
 
 from ragbench.files.toml_tables import StudyError
 from ragbench.study.address import Address, url_mistakes
-from ragbench.study.study import Design, Load
-from ragbench.study.study_file import load_study
+from ragbench.study.study_file import load_study, parse_study
 from tests.ragbench.running import ragbench, write_study
 
 
@@ -49,8 +48,8 @@ def test_urls_that_cannot_be_asked_are_one_line_each(url, reason):
     (line,) = url_mistakes(url)
     assert reason in line
     assert "secret" not in line
-    with pytest.raises(StudyError, match="url must"):
-        Design("a", Load(rates=(1.0,), duration_s=1.0), url=url)
+    with pytest.raises(StudyError, match=r"^\[designs\.a\] url must"):
+        parse_study({"load": {"rates": [1], "duration_s": 1}, "designs": {"a": {"url": url}}}, default_name="s")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_one_launch_holds_one_design_and_one_seed():
 
 
 def test_where_a_load_restarts_each_point_has_a_launch_of_its_own():
-    designs = tuple(replace(one, load=replace(one.load, restart=True)) for one in STUDY.designs)
+    designs = {name: replace(one, load=replace(one.load, restart=True)) for name, one in STUDY.designs.items()}
     launches = expand(replace(STUDY, designs=designs))
     assert [len(launch.points) for launch in launches] == [1] * 24
     assert names(launches) == names(expand(STUDY))
@@ -75,10 +75,10 @@ def test_seeds_are_blocks():
 
 
 def test_closed_loops_are_points_beside_the_open_ones():
-    design = STUDY.designs[0]
+    design = STUDY.designs["baseline"]
     load = replace(design.load, arrivals=("gamma:cv=3",), rates=(20.0,), concurrency=(4, 16), processes=2)
     slo = Slo({"latency_p95_s": 1.0})
-    points = expand(replace(STUDY, designs=(replace(design, load=load),), seeds=(1,), slo=slo))[0].points
+    points = expand(replace(STUDY, designs={"baseline": replace(design, load=load)}, seeds=(1,), slo=slo))[0].points
     assert sorted(point.name for point in points) == [
         "baseline-closed-16users-seed1",
         "baseline-closed-4users-seed1",
@@ -93,10 +93,10 @@ def test_closed_loops_are_points_beside_the_open_ones():
 def test_a_trace_that_is_too_short_is_refused_before_anything_starts(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("offset_s\n0\n1\n2\n")
-    design = STUDY.designs[0]
+    design = STUDY.designs["baseline"]
     load = replace(design.load, arrivals=(f"trace:path={path}",))
     with pytest.raises(StudyError) as caught:
-        expand(replace(STUDY, designs=(replace(design, load=load),)))
+        expand(replace(STUDY, designs={"baseline": replace(design, load=load)}))
     assert len(caught.value.mistakes) == 2  # a line for each rate, not for each seed
     assert "holds 3 arrivals, which last 1.2 s at 2.5/s" in caught.value.mistakes[1]
 
@@ -123,6 +123,6 @@ def test_odd_values_make_safe_folder_names():
 
 
 def test_two_points_never_share_a_folder():
-    one = STUDY.designs[1]
+    one = STUDY.designs["batched"]
     with pytest.raises(StudyError, match="two points would share the folder"):
-        expand(replace(STUDY, designs=(replace(one, settings={"path": ("a/b", "a b")}),)))
+        expand(replace(STUDY, designs={"batched": replace(one, settings={"path": ("a/b", "a b")})}))

@@ -1,0 +1,169 @@
+"""Mistakes in a file's tables: every one of them, as a line in the words of the file.
+
+Which values are right is said by the fields of a dataclass; pydantic checks them.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import fields, is_dataclass
+from functools import reduce
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from ragbench.files.toml_tables import StudyError, Table
+
+T = TypeVar("T")
+Place = tuple[str | int, ...]
+
+_UNKNOWN = "unexpected_keyword_argument"
+_NO_TABLE = "{key} must be a table, got {input!r}"
+_LINES = {  # pydantic's type of an error -> our line
+    "bool_type": "{key} must be true or false, got {input!r}",
+    "dataclass_type": _NO_TABLE,
+    "dict_type": _NO_TABLE,
+    "finite_number": "{key} must be a number, got {input!r}",
+    "float_type": "{key} must be a number, got {input!r}",
+    "greater_than": "{name} must be > {gt:g}, got {input!r}",
+    "greater_than_equal": "{name} must be >= {ge:g}, got {input!r}",
+    "int_type": "{key} must be a whole number, got {input!r}",
+    "less_than_equal": "{name} must be <= {le:g}, got {input!r}",
+    "missing": "{name} is needed",
+    "setting_type": "{key} must be text, a finite number or true/false, got {input!r}",
+    "sentence": "{text}",
+    "string_too_short": "{name} must not be empty",
+    "string_type": "{key} must be text, got {input!r}",
+    "too_short": "{name} must not be empty",
+    "tuple_type": "{key} must be a list, e.g. [{input!r}], got {input!r}",
+    "value_error": "{name}: {error}",
+    _UNKNOWN: "has an unknown key {name!r}; {hint}valid: {valid}",
+}
+_ON_ONE_LINE = ("settings", "slo")  # tables that a study holds as values
+_OF_A_KEY = "[key]"  # pydantic's place of a table's name, behind the name
+
+
+def checked(kind: type[T], tables: Table) -> T:
+    """The dataclass that `tables` describe. Raises StudyError with every mistake.
+
+    What is wrong is taken out and the rest is checked again: a wrong value hides no relation between the others. An
+    error about what was taken out is no mistake of the file.
+    """
+    adapter = TypeAdapter(kind)
+    rest: Any = deepcopy(tables)
+    gone: set[Place] = set()
+    lines: list[str] = []
+    while True:
+        try:
+            value = adapter.validate_python(rest)
+        except ValidationError as error:
+            found = [each for each in error.errors(include_url=False) if not _concerned(each) & gone]
+            lines += [_line(each, kind, rest) for each in found]
+            for place in sorted({place for each in found for place in _concerned(each)}, reverse=True):
+                gone |= _take_out(rest, place)
+            if found:
+                continue
+        if lines:
+            raise StudyError(dict.fromkeys(lines))
+        return value
+
+
+def sentence(text: str, *keys: str) -> PydanticCustomError:
+    """An error whose line is `text`. `keys`: those of its table that it concerns; none: the value that is checked."""
+    return PydanticCustomError("sentence", "{text}", {"text": text, "keys": keys})
+
+
+def refuse(errors: Iterable[PydanticCustomError]) -> None:
+    """Raise all sentences about a table, if there are any."""
+    found = [InitErrorDetails(type=each, loc=(each.context or {})["keys"][:1], input=None) for each in errors]
+    if found:
+        raise ValidationError.from_exception_data("table", found)
+
+
+def _concerned(error: ErrorDetails) -> set[Place]:
+    keys = error.get("ctx", {}).get("keys")
+    return {(*error["loc"][:-1], key) for key in keys} if keys else {error["loc"]}
+
+
+def _take_out(tables: Any, at: Place) -> set[Place]:
+    """Take out what stands at a place, and a list that has nothing left. -> the places where nothing stands now."""
+    boxes = [tables]
+    for part in at[:-1]:
+        inner = _inside(boxes[-1], part)
+        if not isinstance(inner, dict | list):  # a single value where a list may stand
+            break
+        boxes.append(inner)
+    depth = len(boxes)
+    _pop(boxes[-1], at[depth - 1])
+    if boxes[-1]:
+        return {at, at[:depth]}
+    if isinstance(boxes[-1], list):
+        _pop(boxes[-2], at[depth - 2])
+    return {at, at[:depth], at[: depth - 1]}
+
+
+def _inside(box: Any, part: str | int) -> Any:
+    with suppress(LookupError):
+        return box[part]
+    return None
+
+
+def _pop(box: Any, part: str | int) -> None:
+    with suppress(LookupError):
+        box.pop(part)
+
+
+def _line(error: ErrorDetails, kind: type, tables: Table) -> str:
+    at = error["loc"]
+    length = _length_of_table(at, is_table=error["type"] == "dataclass_type")
+    table, name = ".".join(map(str, at[:length])), _name(at[length:])
+    values = {
+        "name": name,
+        "key": f"{name}: each" if _is_item(at, tables) else name,
+        "input": error["input"],
+        "msg": error["msg"],
+        **error.get("ctx", {}),
+    }
+    if error["type"] == _UNKNOWN:
+        known = [item.name for item in fields(_kind_at(kind, at[:-1]))]
+        values |= {"hint": _hint(name, known), "valid": ", ".join(known)}
+        table = table or "the file"
+    text = _LINES.get(error["type"], "{name}: {msg}").format(**values).strip()
+    return f"[{table}] {text}" if length else f"{table} {text}".strip()
+
+
+def _length_of_table(at: Place, *, is_table: bool) -> int:
+    """How much of a place is the table that it lies in; the rest is the key, whose value may be a table of its own."""
+    if is_table and not isinstance(at[-1], int):
+        return len(at)
+    for i, part in enumerate(at[:-1]):
+        if part in _ON_ONE_LINE or isinstance(at[i + 1], int):
+            return i
+    return len(at) - 1
+
+
+def _name(parts: Place) -> str:
+    """A key as a file would spell it; the number of an item is left out."""
+    names = [part for part in parts if part != _OF_A_KEY]
+    while names and isinstance(names[-1], int):
+        names.pop()
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in names).removeprefix(".")
+
+
+def _is_item(at: Place, tables: Table) -> bool:
+    """Whether a place is one of a list, and not a single value where a list may stand."""
+    return isinstance(at[-1], int) and isinstance(reduce(_inside, at[:-1], tables), list)
+
+
+def _kind_at(kind: Any, at: Place) -> Any:
+    """The dataclass of the table at a place."""
+    for part in at:
+        kind = get_type_hints(kind)[str(part)] if is_dataclass(kind) else next(filter(is_dataclass, get_args(kind)))
+    return kind
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}? " if close else ""

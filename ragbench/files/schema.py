@@ -1,0 +1,33 @@
+"""A JSON schema of the tables that a TOML file may hold, for editors."""
+
+from typing import Any, Union
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+
+class _TomlSchema(GenerateJsonSchema):
+    """TOML knows no null, and a key is shown by its description."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        found = super().default_schema(schema)
+        return {key: value for key, value in found.items() if key != "default" or value not in (None, [])}
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        del schema
+        return False
+
+
+def schema_of(kinds: dict[str, type], *, otherwise: type) -> dict[str, Any]:
+    """The schema of files that are of several kinds, by a key that only files of that kind have."""
+    every: Any = Union[*kinds.values(), otherwise]
+    found = TypeAdapter(every).json_schema(schema_generator=_TomlSchema)
+    *choices, chosen = found["anyOf"]
+    for key, choice in zip(kinds, choices, strict=True):
+        chosen = {"if": {"required": [key]}, "then": choice, "else": chosen}
+    # Editors look for the keys to propose in anyOf, and not behind an if.
+    return {"$schema": _TomlSchema.schema_dialect, **found, **chosen, "anyOf": [*found["anyOf"], True]}
