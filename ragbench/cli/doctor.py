@@ -12,7 +12,7 @@ from ragbench.files.csv_table import write_table
 from ragbench.machine.doctor import Finding
 from ragbench.machine.environment import checks
 from ragbench.results.records import write_atomic
-from ragbench.terminal import Bar, Table, Terminal, styled
+from ragbench.terminal import Status, Table, styled
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -23,7 +23,7 @@ def doctor(
 ) -> None:
     """Check the machine and the installation, and say what to do about each fault. Exit code 1: something fails."""
     todo = checks(results)
-    findings = [check() for check in Bar("looking", total=len(todo), console=Terminal(stderr=True)).over(todo)]
+    findings = [check() for check in Status("looking", total=len(todo)).over(todo)]
     if out is not None:
         write_atomic(out, _csv(findings))
     terminal.print(_table(findings))
