@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ragbench.measure.progress import minutes, offered
+from ragbench.measure.progress import offered
 from ragbench.measure.sweep import Plan
 from ragbench.results.metrics import bound
 from ragbench.statistics.summary import Summary
 from ragbench.study.points import Launch, Point
-from ragbench.terminal import Table, styled
+from ragbench.terminal import Table, minutes, styled
 
 _STYLES = {
     "valid": "green",

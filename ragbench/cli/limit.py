@@ -44,13 +44,16 @@ def limit(
     blocks = [dataclasses.replace(loaded, seeds=(seed,)) for seed in loaded.seeds]
     plans = [_plan(block, paths) for block in blocks]
     around = surroundings(source)
+    timed = [_to_time(block, plan, paths) for block, plan in zip(blocks, plans, strict=True)]
+    points, others = [point for plan in plans for point in plan.points], sum(map(len, timed))
     try:
-        for block, plan in zip(blocks, plans, strict=True):
-            for launch in _to_time(block, plan, paths):
-                say(f"the pipeline of {launch.configuration.name} alone")
-                out = _bare_file(launch, paths)
-                run_until_done(_time_bare(commands[out], out))
-            with Progress(plan.points, starts=len(plan.launches)) as progress:
+        with Progress(points, starts=sum(len(plan.launches) for plan in plans) + others, others=others) as progress:
+            for block, plan, launches in zip(blocks, plans, timed, strict=True):
+                for launch in launches:
+                    progress.begin(f"the pipeline of {launch.configuration.name} alone")
+                    out = _bare_file(launch, paths)
+                    run_until_done(_time_bare(commands[out], out))
+                    progress.done()
                 run_until_done(run_sweep(block, source, paths, plan=plan, around=around, progress=progress))
     except Interrupted as interruption:
         say(f"{interruption}; the same command goes on from what is whole: see {paths.root}")

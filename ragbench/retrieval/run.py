@@ -7,9 +7,10 @@ import json
 import shlex
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ragbench.files.toml_tables import StudyError
 from ragbench.files.unwritten import kept_elsewhere, naming
@@ -26,21 +27,9 @@ from ragbench.retrieval.plan import Plan
 from ragbench.retrieval.roofline import Rates, rates_csv
 from ragbench.retrieval.rows import ROWS, Row
 from ragbench.retrieval.study import Study
+from ragbench.terminal import Status
 
 RATES_TIMEOUT_S = 600.0
-
-
-class Told(Protocol):
-    """Who is told how a run goes."""
-
-    def job_begins(self, number: int, job: Job) -> None:
-        """The job, counted from 1."""
-
-    def doing(self, text: str) -> None:
-        """What the process says it does now."""
-
-    def job_ends(self, job: Job, rows: Sequence[Row]) -> None:
-        """A row for each of its cells."""
 
 
 async def measure_rates(study: Study, paths: RetrievalPaths, *, threads: int) -> list[Rates]:
@@ -69,7 +58,7 @@ async def measure_rates(study: Study, paths: RetrievalPaths, *, threads: int) ->
 
 
 async def run(
-    study: Study, study_file: Path, paths: RetrievalPaths, *, plan: Plan, around: Surroundings, told: Told
+    study: Study, study_file: Path, paths: RetrievalPaths, *, plan: Plan, around: Surroundings, status: Status
 ) -> list[Row]:
     """Measure every job of `plan`; -> a row per cell of the study that has one. Cancelled, it keeps the whole jobs."""
     rows = {row.cell: row for row in plan.rows}
@@ -79,9 +68,9 @@ async def run(
             paths.manifest.unlink(missing_ok=True)
         copy_text(study_file, paths.study_toml)
         _write(paths, plan, rows)
-        for number, job in enumerate(plan.jobs, start=1):
-            told.job_begins(number, job)
-            found = await _run_job(job, argv, paths, hardware=plan.hardware, doing=told.doing)
+        for job in plan.jobs:
+            status.begin(str(job))
+            found = await _run_job(job, argv, paths, hardware=plan.hardware, doing=status.doing)
             rows |= {row.cell: row for row in found}
             try:
                 _write(paths, plan, rows)
@@ -90,9 +79,10 @@ async def run(
                 def elsewhere(folder: Path, rows: dict[Cell, Row] = rows) -> None:
                     _write(RetrievalPaths(folder), plan, rows)
 
-                told_lines = kept_elsewhere(error, elsewhere, what=str(job), into=paths.root)
-                raise StudyError(told_lines) from error
-            told.job_ends(job, found)
+                raise StudyError(kept_elsewhere(error, elsewhere, what=str(job), into=paths.root)) from error
+            for reason, count in Counter(row.reason for row in found if row.status == "failed").items():
+                status.note(f"{count} of {job} failed: {reason}")
+            status.done()
         if plan.jobs and all(cell in rows for cell in plan.cells):
             write_manifest(paths.manifest, _manifest(study, rows, around, started_at=started_at))
     return [rows[cell] for cell in plan.cells if cell in rows]

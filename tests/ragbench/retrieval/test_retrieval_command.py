@@ -49,7 +49,7 @@ def test_a_study_is_measured_and_told(retrieval, tmp_path):
     assert out.startswith("roofline, cpu (made-up cpu, threads 2): copy 20.0 GB/s; product, GFLOP/s: float32 100\n")
     assert err.splitlines()[:2] == [
         "[1/3] exact: search, uniform, n 40, d 8, ip: 4 cells",
-        "    measuring ip",
+        "[1/3] exact: search, uniform, n 40, d 8, ip: 4 cells | measuring ip",
     ]
     assert "exact: task search, data uniform, n 40, d 8, k 10, index flat" in out
     assert statuses(tmp_path) == {metric: ["ok"] * 4 for metric in ("ip", "l2", "l1")}
