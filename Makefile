@@ -1,8 +1,10 @@
-.PHONY: setup check test accuracy smoke sweep chaos attack vllm clean
+.PHONY: setup check format house test accuracy smoke sweep chaos attack vllm clean
 RUN := scripts/setup.sh
 
 setup:    ; $(RUN)
 check:    ; $(RUN) ruff format --check . && $(RUN) ruff check . && $(RUN) mypy && $(RUN) lint-imports
+format:   ; $(RUN) ruff check -q --fix . && $(RUN) ruff format .
+house:    ; $(RUN) python scripts/house.py
 test:     ; $(RUN) python -m pytest
 accuracy: ; $(RUN) python -m servers.rag.tiny.evaluate
 smoke:    ; ./run_all.sh smoke
