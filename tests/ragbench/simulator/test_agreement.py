@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ragbench.results.records import Row
-from ragbench.simulator.agreement import COLUMNS, Pair, agree, agreement_csv, latencies, told
+from ragbench.simulator.agreement import AGREEMENT, Pair, agree, latencies, told
 from ragbench.statistics.columns import Window
 
 
@@ -74,8 +74,8 @@ def test_a_load_without_measured_answers_is_no_agreement():
 
 
 def test_the_table_is_csv():
-    lines = agreement_csv([agreement(pair([1, 2], [1, 3], speed=1.25)), agreement(pair([1, 2], None))]).splitlines()
-    assert lines[0] == ",".join(COLUMNS)
+    lines = AGREEMENT.text([agreement(pair([1, 2], [1, 3], speed=1.25)), agreement(pair([1, 2], None))]).splitlines()
+    assert lines[0] == ",".join(AGREEMENT.columns)
     assert lines[1].startswith("batched,poisson,50,1,0.5,valid,1.25,true,1.5,2,0.333333,1.5,0,")
     assert lines[2].startswith("batched,poisson,50,1,0.5,valid,1,false,1.5,,,1.5,0,")
 
