@@ -1,5 +1,6 @@
 """Every command that reads results, on damaged ones: one line that names the file, no traceback, nothing outside."""
 
+import re
 import shutil
 import warnings
 
@@ -82,7 +83,8 @@ def ends_well(command, folder, name):
         code, told = told_by(words(folder)[command])
     assert "Traceback" not in told
     assert code in {0, 1, 2}
-    lines = [line for line in told.splitlines() if not line.startswith("kept: ")]
+    # What was done before it came to the damage is progress: `[1] name of a point`.
+    lines = [line for line in told.splitlines() if not re.match(r"kept: |\[\d+\] ", line)]
     if code == 2 and not any(each in told for each in OTHERWISE):
         assert len(lines) == 1, told
         assert name in told, told
