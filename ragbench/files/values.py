@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from ragbench.files.mistakes import sentence
 
-TABLE = ConfigDict(extra="forbid", use_attribute_docstrings=True, defer_build=True)  # of every table
+TABLE = ConfigDict(extra="forbid", use_attribute_docstrings=True)  # of every table
 
 Text = Annotated[str, Strict()]
 Whole = Annotated[int, Strict()]
