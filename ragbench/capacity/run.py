@@ -19,7 +19,8 @@ from ragbench.load.descriptors import allow_files
 from ragbench.load.fire import OnRow
 from ragbench.machine.mixing import strangers
 from ragbench.machine.telemetry import throttling
-from ragbench.measure.point import Surroundings, measure, schedule_of, write_point
+from ragbench.measure.point import Surroundings, measure, schedule_of
+from ragbench.measure.point_folder import write_point
 from ragbench.processes.launch import HURRIED_GRACE_S, LaunchError, Remote, Service, start
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import Row, read_manifest, read_rows

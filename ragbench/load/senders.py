@@ -15,11 +15,11 @@ from collections.abc import Awaitable, Sequence
 from ragbench.load import sender
 from ragbench.load.fire import OnRow, Origin
 from ragbench.load.sender import Job, job_line, read_row
+from ragbench.load.target import Target
 from ragbench.processes.spawn import signal_group, tied
 from ragbench.results.paths import PACKAGE
 from ragbench.results.records import Row
 from ragbench.study.schedule import Request, Turns
-from ragbench.study.study import Workload
 
 READY_S = 60.0
 _LEAD_S = 0.1  # from setting the origin to the first due time: all must have read it by then
@@ -33,14 +33,10 @@ async def soon_for_all() -> float:
     return asyncio.get_running_loop().time() + _LEAD_S
 
 
-async def fire_from(  # noqa: PLR0913  what a client takes, and what a load takes
+async def fire_from(
     shares: Sequence[tuple[Request, ...] | Turns],
+    target: Target,
     *,
-    url: str,
-    workload: Workload,
-    timeout_s: float,
-    deadline_s: float | None = None,
-    ca_file: str | None = None,
     origin: Origin = soon_for_all,
     ended: Awaitable[None] | None = None,
     on_row: OnRow | None = None,
@@ -49,8 +45,8 @@ async def fire_from(  # noqa: PLR0913  what a client takes, and what a load take
     senders: list[_Sender] = []
     try:
         for number, share in enumerate(shares, start=1):
-            job = Job(url, workload, timeout_s, share, deadline_s, ca_file)
-            senders.append(await _Sender.start(f"sender {number} of {len(shares)}", job, on_row=on_row))
+            name = f"sender {number} of {len(shares)}"
+            senders.append(await _Sender.start(name, Job(target, share), on_row=on_row))
         async with asyncio.TaskGroup() as tasks:
             hearing = [tasks.create_task(one.hear()) for one in senders]
             begun = asyncio.Event()
@@ -60,7 +56,7 @@ async def fire_from(  # noqa: PLR0913  what a client takes, and what a load take
             for one in senders:
                 one.order(f"{origin_s!r}\n".encode())
             begun.set()
-            await asyncio.wait(hearing, timeout=_longest_s(shares, timeout_s))
+            await asyncio.wait(hearing, timeout=_longest_s(shares, target.timeout_s))
             for one in senders:
                 one.kill(f"had not ended {_OVERTIME_S:g} s after its last request was over")
             if stopping is not None:

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from ragbench.files.toml_tables import StudyError
 from ragbench.files.whole_file import append_to, refuse_links
 from ragbench.machine.telemetry import throttling
-from ragbench.measure.point import Measurement, Surroundings, measure, schedule_of, trace_of, unmeasured, write_point
+from ragbench.measure.point import Measurement, Surroundings, measure, schedule_of, unmeasured
+from ragbench.measure.point_folder import trace_of, write_point
 from ragbench.measure.progress import Progress
 from ragbench.processes.launch import HURRIED_GRACE_S, LaunchError, Remote, Service, start
 from ragbench.processes.log_file import read_log
