@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import Field
 
-from servers.rag.failed import Failed
+from servers.backend import Failure
+from servers.http.endpoints import RAG
 from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings
 
@@ -38,12 +39,12 @@ def ask(question: Mapping[str, Any], settings: Settings) -> Ask:
     return Ask(question["query"], question.get("k", 2), question.get("max_new_tokens") or settings.max_new_tokens)
 
 
-def wire(answered: Answered | Failed) -> dict[str, Any]:
+def wire(answered: Answered | Failure) -> dict[str, Any]:
     """An answer as the designs send it, less the headers, which not every framework lets one set.
 
     Raises RuntimeError where there is none: each framework makes of it what it makes of any error.
     """
-    if isinstance(answered, Failed):
+    if isinstance(answered, Failure):
         raise RuntimeError(answered.text)  # noqa: TRY004  no caller's mistake
     return {
         "query": answered.query,
@@ -67,7 +68,7 @@ def say_ready(port: int) -> None:
 
     def watch() -> None:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/rag",
+            f"http://127.0.0.1:{port}{RAG.path}",
             data=json.dumps(_WARM_UP).encode(),
             headers={"Content-Type": "application/json"},
         )

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from peers.common import PeerSettings, say_ready, wire
+from servers.http.endpoints import RAG
 from servers.rag.fakes import Stub
 
 __all__ = ["serve"]
@@ -16,14 +17,15 @@ def serve(settings: PeerSettings, port: int) -> None:
     """Until it is told to stop. It has no pipeline."""
     import json  # noqa: PLC0415
 
+    from servers.backend import run  # noqa: PLC0415
     from servers.rag.pipeline import Ask  # noqa: PLC0415
 
-    body = json.dumps(wire(Stub(0.0, 0.0).run([Ask("an echo", 2, 1)])[0])).encode()
+    body = json.dumps(wire(run(Stub(0.0, 0.0), [Ask("an echo", 2, 1)])[0])).encode()
 
     async def rag(request: Request) -> Response:
         await request.body()
         return Response(body, media_type="application/json")
 
     say_ready(port)
-    app = Starlette(routes=[Route("/rag", rag, methods=["POST"])])
+    app = Starlette(routes=[Route(RAG.path, rag, methods=["POST"])])
     uvicorn.run(app, host=settings.host, port=port, log_level="warning", access_log=False)

@@ -7,7 +7,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from peers.common import PeerSettings, ask, say_ready, wire
-from servers.engine import load_pipeline
+from servers.backend import run
+from servers.engine import load_backend
+from servers.http.endpoints import RAG
 from servers.http.wire import Question
 
 __all__ = ["serve"]
@@ -15,13 +17,13 @@ __all__ = ["serve"]
 
 def serve(settings: PeerSettings, port: int) -> None:
     """Until it is told to stop. It does not batch."""
-    pipeline, turn, app = load_pipeline(settings), Lock(), FastAPI()
+    backend, turn, app = load_backend(settings), Lock(), FastAPI()
 
-    @app.post("/rag")
+    @app.post(RAG.path)
     def rag(question: Question) -> dict[str, Any]:
         asked = ask(question.model_dump(), settings)
         with turn:
-            return wire(pipeline.run([asked])[0])
+            return wire(run(backend, [asked])[0])
 
     say_ready(port)
     uvicorn.run(app, host=settings.host, port=port, log_level="warning", access_log=False)

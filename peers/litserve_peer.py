@@ -6,8 +6,9 @@ from typing import Any
 import litserve
 
 from peers.common import PeerSettings, ask, say_ready, wire
-from servers.engine import load_pipeline
-from servers.rag.failed import Failed
+from servers.backend import Failure, run
+from servers.engine import load_backend
+from servers.http.endpoints import RAG
 from servers.rag.pipeline import Answered, Ask
 
 __all__ = ["serve"]
@@ -17,33 +18,33 @@ class Rag(litserve.LitAPI):
     """One question a request; LitServe hands over lists of them where batches are on."""
 
     def __init__(self, settings: PeerSettings) -> None:
-        super().__init__(max_batch_size=settings.max_batch_size, batch_timeout=settings.max_wait_s, api_path="/rag")
+        super().__init__(max_batch_size=settings.max_batch_size, batch_timeout=settings.max_wait_s, api_path=RAG.path)
         self._settings = settings
         self._is_batched = settings.max_batch_size > 1
 
     def setup(self, device: str) -> None:
         """In the worker."""
-        self._pipeline = load_pipeline(self._settings)
+        self._backend = load_backend(self._settings)
 
     def decode_request(self, request: dict[str, Any]) -> Ask:
         """A body."""
         return ask(request, self._settings)
 
-    def predict(self, asked: Sequence[Ask] | Ask) -> Sequence[Answered | Failed] | Answered | Failed:
+    def predict(self, asked: Sequence[Ask] | Ask) -> Sequence[Answered | Failure] | Answered | Failure:
         """A batch, or one."""
         if isinstance(asked, Ask):
-            return self._pipeline.run([asked])[0]
-        return self._pipeline.run(list(asked))
+            return run(self._backend, [asked])[0]
+        return run(self._backend, list(asked))
 
     def batch(self, inputs: list[Ask]) -> list[Ask]:
         """As they are; LitServe would try to stack them."""
         return inputs
 
-    def unbatch(self, output: Sequence[Answered | Failed]) -> list[Answered | Failed]:
+    def unbatch(self, output: Sequence[Answered | Failure]) -> list[Answered | Failure]:
         """As they are."""
         return list(output)
 
-    def encode_response(self, output: Answered | Failed) -> dict[str, Any]:
+    def encode_response(self, output: Answered | Failure) -> dict[str, Any]:
         """An answer."""
         return wire(output)
 

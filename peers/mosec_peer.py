@@ -7,7 +7,9 @@ from typing import Any
 import mosec
 
 from peers.common import PeerSettings, ask, say_ready, wire
-from servers.engine import load_pipeline
+from servers.backend import run
+from servers.engine import load_backend
+from servers.http.endpoints import RAG
 
 __all__ = ["serve"]
 
@@ -19,12 +21,12 @@ class Rag(mosec.Worker):
 
     def __init__(self) -> None:
         self._settings = PeerSettings.model_validate_json(os.environ[_ENV])
-        self._pipeline = load_pipeline(self._settings)
+        self._backend = load_backend(self._settings)
 
     def forward(self, data: Any) -> Any:
         """A batch, or one."""
         questions = data if isinstance(data, list) else [data]
-        answers = [wire(answered) for answered in self._pipeline.run([ask(each, self._settings) for each in questions])]
+        answers = [wire(answered) for answered in run(self._backend, [ask(each, self._settings) for each in questions])]
         return answers if isinstance(data, list) else answers[0]
 
 
@@ -49,7 +51,7 @@ def serve(settings: PeerSettings, port: int) -> None:
         max_batch_size=settings.max_batch_size,
         max_wait_time=max(1, round(settings.max_wait_s * 1000)) if settings.max_batch_size > 1 else 0,
         timeout=settings.request_timeout_s,
-        route="/rag",
+        route=RAG.path,
     )
     say_ready(port)
     server.run()

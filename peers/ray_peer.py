@@ -10,8 +10,9 @@ from ray import serve as ray_serve
 from starlette.requests import Request
 
 from peers.common import PeerSettings, ask, say_ready, wire
-from servers.engine import load_pipeline
-from servers.rag.failed import Failed
+from servers.backend import Failure, run
+from servers.engine import load_backend
+from servers.http.endpoints import RAG
 from servers.rag.pipeline import Answered, Ask
 
 __all__ = ["serve"]
@@ -22,18 +23,18 @@ class Rag:
 
     def __init__(self, settings: PeerSettings) -> None:
         self._settings = settings
-        self._pipeline = load_pipeline(settings)
+        self._backend = load_backend(settings)
         self._thread = ThreadPoolExecutor(max_workers=1)  # a blocking call on its loop would stop its queue too
         self._run.set_max_batch_size(settings.max_batch_size)
         self._run.set_batch_wait_timeout_s(settings.max_wait_s)
 
     @ray_serve.batch
-    async def _run(self, asked: list[Ask]) -> list[Answered | Failed]:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._pipeline.run, asked)
+    async def _run(self, asked: list[Ask]) -> list[Answered | Failure]:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run, self._backend, asked)
 
     async def __call__(self, request: Request) -> dict[str, Any]:
         """`POST /rag`."""
-        answered: Answered | Failed = await self._run(ask(await request.json(), self._settings))
+        answered: Answered | Failure = await self._run(ask(await request.json(), self._settings))
         return wire(answered)
 
 
@@ -54,7 +55,7 @@ def serve(settings: PeerSettings, port: int) -> None:
         max_ongoing_requests=4 * settings.max_batch_size,
         ray_actor_options={"num_cpus": 1},
     )
-    ray_serve.run(deployment.bind(settings), route_prefix="/rag")
+    ray_serve.run(deployment.bind(settings), route_prefix=RAG.path)
     say_ready(port)
     signal.sigwait(stop)
     ray_serve.shutdown()

@@ -6,16 +6,19 @@ import-linter contract). A style of our own is put on with `styled`. What is sho
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, Self, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Bar", "Spinner", "Table", "Terminal", "Text", "plain", "styled", "tolerate"]
+__all__ = ["Status", "Table", "Terminal", "Text", "minutes", "plain", "styled", "tolerate"]
+
+EVERY_S = 10.0  # between two lines in a log
+_BLINK_S = 0.25  # between two changes of the line on a terminal, while requests are counted
 
 _T = TypeVar("_T")
 
@@ -65,67 +68,113 @@ class Terminal(Console):
         return super().render_str(plain(text), **(options | {"markup": False, "emoji": False, "highlight": False}))
 
 
-class Spinner:
-    """One line that changes; nothing where `console` is no terminal."""
+def minutes(seconds: float) -> str:
+    """A duration to read: 45 s, 2 min 06 s, 3 h 20 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
-    def __init__(self, text: str, *, console: Terminal) -> None:
-        self._status = Status(styled(text), console=console) if console.is_terminal else None
+
+class Status:
+    """How long work goes: `[2/7] the step | what it does | 41.2 ok/s, 3 errors | 2 min 06 s left`, on stderr.
+
+    On a terminal a bar and this line, which changes; elsewhere it is printed when a step begins and then once in
+    EVERY_S at most. `total` of the steps, and `left_s`, which gives the time left, are absent where nobody knows them.
+    """
+
+    def __init__(
+        self,
+        text: str = "getting ready",
+        *,
+        total: int | None = None,
+        left_s: Callable[[], float] | None = None,
+        console: Terminal | None = None,
+    ) -> None:
+        self._console = console or Terminal(stderr=True)
+        self._total = total
+        self._left_s = left_s
+        self._over = self._ok = self._errors = 0
+        self._step = ""
+        self._doing = text
+        self._began_s = self._shown_s = time.monotonic()
+        self._said_s = -EVERY_S
+        columns = BarColumn(bar_width=20), TextColumn("{task.description}", markup=False)
+        self._bar = Progress(*columns, console=self._console, refresh_per_second=2, transient=True)
+        self._task = self._bar.add_task(plain(self._line()), total=total)
 
     def __enter__(self) -> Self:
-        if self._status:
-            self._status.start()
+        if self._console.is_terminal:
+            self._bar.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._status:
-            self._status.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
-    @property
-    def is_shown(self) -> bool:
-        """Whether anybody sees it."""
-        return self._status is not None
+    def begin(self, step: str) -> None:
+        """A step begins; with it the one before is done."""
+        if self._step:
+            self.done()
+        self._step, self._doing = step, ""
+        self._began_s = time.monotonic()
+        self._show()
 
-    def show(self, text: str) -> None:
-        """Show this instead."""
-        if self._status:
-            self._status.update(styled(text))
+    def doing(self, text: str) -> None:
+        """What is done now, in a step or between two."""
+        self._doing = text
+        if self._console.is_terminal or (self._step and time.monotonic() - self._said_s >= EVERY_S):
+            self._said_s = time.monotonic()
+            self._show()
 
+    def count(self, *, is_ok: bool) -> None:
+        """A request of the step is over."""
+        self._ok += is_ok
+        self._errors += not is_ok
+        if time.monotonic() - self._shown_s >= (_BLINK_S if self._console.is_terminal else EVERY_S):
+            self._show()
 
-class Bar:
-    """How many of `total` are done, and what is done now; nothing where `console` is no terminal."""
+    def done(self, text: str | None = None) -> None:
+        """A step is done, begun or not; `text` on it is kept as a line."""
+        self._over += 1
+        if text is not None:
+            self.note(f"[{self._place(self._over)}] {text}")
+        if self._step:
+            self._step = self._doing = ""
+            self._ok = self._errors = 0
+        if self._console.is_terminal:
+            self._show()
 
-    def __init__(self, text: str, *, total: int, console: Terminal) -> None:
-        self._is_shown = console.is_terminal
-        self._progress = Progress(
-            BarColumn(bar_width=20),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}", markup=False),
-            TextColumn("{task.description}", markup=False),
-            console=console,
-            refresh_per_second=2,
-            transient=True,
-        )
-        self._task = self._progress.add_task(plain(text), total=total)
-
-    def __enter__(self) -> Self:
-        if self._is_shown:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._is_shown:
-            self._progress.stop()
-
-    def show(self, text: str) -> None:
-        """Say what is done now."""
-        self._progress.update(self._task, description=plain(text))
-
-    def advance(self) -> None:
-        """One more is done."""
-        self._progress.advance(self._task)
+    def note(self, text: str) -> None:
+        """A line to keep."""
+        self._console.print(text, soft_wrap=True)
 
     def over(self, items: Iterable[_T]) -> Iterator[_T]:
         """The same items; each counts as done when the next is asked for."""
         with self:
             for item in items:
                 yield item
-                self.advance()
+                self.done()
+
+    def _show(self) -> None:
+        self._shown_s = time.monotonic()
+        if self._console.is_terminal:
+            self._bar.update(self._task, description=plain(self._line()), completed=self._over)
+        else:
+            self.note(self._line())
+
+    def _line(self) -> str:
+        known = self._step or self._total is not None
+        place = f"[{self._place(self._over + bool(self._step))}] " if known else ""
+        parts = [f"{place}{self._step or self._doing}", self._doing if self._step else ""]
+        if self._ok or self._errors:
+            rate = self._ok / max(0.1, time.monotonic() - self._began_s)
+            parts.append(f"{rate:.1f} ok/s, {self._errors} errors")
+        if self._step and self._left_s is not None:
+            parts.append(f"{minutes(self._left_s())} left")
+        return " | ".join(filter(None, parts))
+
+    def _place(self, number: int) -> str:
+        return str(number) if self._total is None else f"{number}/{self._total}"

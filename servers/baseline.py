@@ -14,8 +14,9 @@ from fastapi import FastAPI
 from policies.admission import Admission, Refused
 from policies.pace import Pace
 from servers.engine.service import RagService
-from servers.errors import QueueFull, RequestError
-from servers.http.app import State, add_rag_route
+from servers.errors import QueueFull
+from servers.http.app import State, add_task
+from servers.http.endpoints import RAG
 from servers.http.headers import told_load
 from servers.http.wire import Question, Served, served
 from servers.settings import Settings
@@ -56,20 +57,18 @@ class Baseline:
         started_s = await self._take_turn(work)
         # Whoever gives up leaves the run to end when it can, and the next one waits for its end, not ours.
         try:
-            running = self._rag.run([ask])
+            [job] = self._rag.submit([ask])
         except BaseException:
             self._turn.release()
             raise
-        running.add_done_callback(lambda _: self._turn.release())
+        job.done.add_done_callback(lambda _: self._turn.release())
         self._work_running = work
         try:
-            [answered] = await asyncio.shield(running)
+            answered = await asyncio.shield(job.done)
         except asyncio.CancelledError:
             metrics.EXPIRED.labels("run").inc()
-            self._rag.drop(running, 0)
+            job.cancel()
             raise
-        if isinstance(answered, RequestError):
-            raise answered
         self._pace.ran(work, time.monotonic() - started_s)
         return served(answered, model=self._rag.model_name, queue_s=started_s - arrived_s, batch_size=1)
 
@@ -106,7 +105,7 @@ class Baseline:
         """`POST /rag`."""
         state.load = lambda: told_load(self._waiting + self._turn.locked(), self._predicted_s())
         state.hangs = self._rag.hangs
-        add_rag_route(app, state, self.answer, request_timeout_s=self._settings.request_timeout_s)
+        add_task(app, state, RAG, self.answer, request_timeout_s=self._settings.request_timeout_s)
 
 
 def create(settings: Settings) -> Baseline:

@@ -14,7 +14,8 @@ from pydantic import Field
 from policies import batching
 from policies.admission import Admission
 from servers.engine.service import RagService
-from servers.http.app import State, add_rag_route
+from servers.http.app import State, add_task
+from servers.http.endpoints import RAG
 from servers.http.headers import told_load
 from servers.http.wire import Question, Served, served
 from servers.queueing.batcher import Batcher
@@ -57,15 +58,14 @@ class Batched:
         most = settings.max_batch_size
         await self._rag.start(background, batch_sizes=sorted({*(2**n for n in range(most.bit_length())), most}))
         self._batcher = Batcher(
-            self._rag.run,
+            self._rag.submit,
             policy=self._policy,
             admission=Admission(settings.max_queue, settings.max_predicted_wait_s, never_late=most),
             max_batch_size=most,
             request_timeout_s=settings.request_timeout_s,
-            joins=self._rag.joins,
+            is_continuous=self._rag.is_continuous,
             tokens=self._rag.tokens,
             work=self._rag.work,
-            drop=self._rag.drop,
         )
         background.keep(self._batcher.serve(), name="batcher")
         if settings.stub_fault == "batcher":
@@ -94,7 +94,7 @@ class Batched:
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag`."""
         state.load, state.hangs = self._load, self._rag.hangs
-        add_rag_route(app, state, self.answer, request_timeout_s=self._settings.request_timeout_s)
+        add_task(app, state, RAG, self.answer, request_timeout_s=self._settings.request_timeout_s)
 
     async def _fail_later(self, after_s: float) -> None:
         await asyncio.sleep(after_s)

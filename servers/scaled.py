@@ -22,14 +22,13 @@ from policies.health import HealthRules
 from servers.batched import BatchedSettings
 from servers.fleet import routes
 from servers.fleet.autoscaler import Autoscaler
-from servers.fleet.balancer import Balancer, Tries
-from servers.fleet.heartbeat import Heartbeat
-from servers.fleet.metrics import ReplicaMetrics
+from servers.fleet.balancer import Tries
+from servers.fleet.local import LocalFleet
 from servers.fleet.placement import visible_gpus
-from servers.fleet.processes import Fleet, Start
-from servers.fleet.replica import Roster
-from servers.fleet.routes import add_proxy_route
+from servers.fleet.processes import Start
+from servers.fleet.routes import add_proxy_routes
 from servers.http.app import State
+from servers.http.endpoints import SCALING
 from servers.rag.build import check_names
 from servers.settings import ENV_PREFIX, KEY_PATTERN, HostList, chosen, flags
 from servers.tasks import Background
@@ -87,7 +86,7 @@ log = logging.getLogger(__name__)
 
 
 class Scaled:
-    """A roster of replicas, the fleet that keeps them alive, the balancer that uses them, the loop that resizes."""
+    """A fleet, the loop that resizes it, and the routes to it."""
 
     def __init__(self, settings: ScaledSettings) -> None:
         self._settings = settings
@@ -95,64 +94,58 @@ class Scaled:
             settings.min_replicas, settings.max_replicas, settings.up_cooldown_s, settings.down_cooldown_s
         )
         policy = chosen("scaling", scaling.POLICIES, settings, limits=limits)
-        rules = HealthRules(slow_start_s=settings.slow_start_s)
-        self._roster = Roster(rules)
-        self._replica_metrics = ReplicaMetrics(self._roster, api_key=settings.api_key)
-        tries = Tries(settings.time_limits.try_timeout_s, settings.max_queue, silent_s=2 * settings.heartbeat_s)
-        self._balancer = Balancer(
-            self._roster, _routing_policy(settings), tries=tries, api_key=settings.api_key, seed=settings.seed
+        self._fleet = LocalFleet(
+            replica_start(settings),
+            _routing_policy(settings),
+            rules=HealthRules(slow_start_s=settings.slow_start_s),
+            tries=Tries(settings.time_limits.try_timeout_s, settings.max_queue, silent_s=2 * settings.heartbeat_s),
+            heartbeat_s=settings.heartbeat_s,
+            api_key=settings.api_key,
+            seed=settings.seed,
         )
-        self._fleet = Fleet(self._roster, replica_start(settings))
-        self._autoscaler = Autoscaler(
-            self._roster, self._fleet, self._balancer, policy, every_s=settings.scale_interval_s, name=settings.scaling
-        )
-        self._heartbeat = Heartbeat(self._roster, self._balancer, settings.heartbeat_s)
+        self._autoscaler = Autoscaler(self._fleet, policy, every_s=settings.scale_interval_s, name=settings.scaling)
         self._about: dict[str, Any] = {}
         self._loops: list[asyncio.Task[None]] = []
 
     async def start(self, background: Background) -> None:
         """Start the least number of replicas; ready when all of them are. Raises FleetError."""
-        await self._balancer.open()
-        self._fleet.open(background)
-        await self._fleet.start(self._settings.min_replicas)
+        await self._fleet.start(self._settings.min_replicas, background)
         await self._ask_about()
         self._loops = [
             background.keep(self._autoscaler.run(), name="autoscaler"),
-            background.keep(self._heartbeat.run(), name="heartbeat"),
             background.start(self._learn(), name="about"),
         ]
 
     async def stop(self) -> None:
-        """Stop deciding, then the replicas, then the connections to them."""
+        """Stop deciding, then the fleet."""
         for loop in self._loops:
             loop.cancel()
         await self._fleet.stop()
-        await self._balancer.close()
 
     def info(self) -> dict[str, Any]:
         """The replicas now, and models, corpus, device and versions as the first replica told them."""
-        return {"replicas": [replica.describe() for replica in self._roster], **self._about}
+        return {"replicas": [replica.describe() for replica in self._fleet.roster], **self._about}
 
     async def exposition(self) -> str:
         """The fleet's own metrics, and what its replicas add to them."""
-        return await self._replica_metrics.added_to(generate_latest().decode())
+        return await self._fleet.exposition(generate_latest().decode())
 
     def mount(self, app: FastAPI, state: State) -> None:
-        """`POST /rag` by proxy, and the routes about replicas and their number."""
+        """Every task by proxy, and the routes about replicas and their number."""
         settings = self._settings
         routes.add_routes(
             app,
-            self._roster,
-            self._balancer,
+            self._fleet.roster,
+            self._fleet.balancer,
             admin_token=settings.admin_token,
             allow_hosts=settings.allow_hosts,
             max_registered=settings.max_registered,
         )
         if settings.admin_token is None:
             log.info("every user of this machine may register replicas: on a shared one, set RAG_ADMIN_TOKEN")
-        add_proxy_route(app, state, self._balancer, request_timeout_s=settings.request_timeout_s)
+        add_proxy_routes(app, state, self._fleet.forward, request_timeout_s=settings.request_timeout_s)
 
-        @app.get("/scaling")
+        @app.get(SCALING.path)
         async def decisions(request: Request) -> dict[str, Any]:
             routes.may_look(request)
             return self._autoscaler.describe()
@@ -160,15 +153,14 @@ class Scaled:
     async def _learn(self) -> None:
         """What one replica says of itself holds for all; there may be none yet."""
         while not self._about:
-            self._roster.changed.clear()
+            self._fleet.roster.changed.clear()
             await self._ask_about()
             if not self._about:
-                await self._roster.changed.wait()
+                await self._fleet.roster.changed.wait()
 
     async def _ask_about(self) -> None:
-        for replica in self._roster.own("ready")[:1]:
-            told = await self._balancer.info(replica.url)
-            self._about = {key: told[key] for key in told if key not in ("design", "replica", "settings")}
+        told = await self._fleet.about()
+        self._about = {key: told[key] for key in told if key not in ("design", "replica", "settings")}
 
 
 def create(settings: ScaledSettings) -> Scaled:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ragbench.results.records import SCALING_COLUMNS
+from ragbench.results.metrics import SCALING, metrics_table
 from ragbench.statistics.verdicts import rules_table
 from ragbench.study.arrivals import ARRIVALS
 
@@ -19,4 +19,9 @@ def test_every_arrival_is_described() -> None:
 
 
 def test_every_figure_of_scaling_is_described() -> None:
-    assert [column for column in SCALING_COLUMNS if f"`{column}`" not in MEASURING] == []
+    prose = MEASURING.replace(metrics_table(), "")
+    assert [metric.name for metric in SCALING if f"`{metric.name}`" not in prose] == []
+
+
+def test_every_figure_is_described_as_in_the_table() -> None:
+    assert metrics_table() in MEASURING

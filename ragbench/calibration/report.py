@@ -1,19 +1,21 @@
 """What a calibration found: its verdicts, its files. Measures nothing."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
 from ragbench.calibration import stall
 from ragbench.calibration.queues import MOST_OUTSIDE, OFF, Cell, worst
 from ragbench.calibration.rates import Sent, highest_clean_rps
 from ragbench.calibration.stall import Seen
-from ragbench.files.csv_table import read_dicts, write_table
+from ragbench.files.csv_format import CsvFormat
 from ragbench.results.records import write_atomic
 
-_T = TypeVar("_T", Sent, Cell, Seen)
+# A queue that was not answered has NaN for figures.
+RATES = CsvFormat(Sent, real=".6g", most=None)
+QUEUES = CsvFormat(Cell, real=".6g", most=None)
+STALL = CsvFormat(Seen, real=".6g", most=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,45 +88,22 @@ class Calibration:
 
 def write(found: Calibration, folder: Path, *, about: dict[str, Any]) -> list[Path]:
     """rates.csv, queues.csv, stall.csv, and calibration.json with the claims and `about`: machine, commit, time."""
-    tables: dict[str, Sequence[Any]] = {
-        "rates": [sent for rates in found.sent.values() for sent in rates],
-        "queues": found.cells,
-        "stall": found.seen,
+    tables = {
+        "rates.csv": RATES.text(sent for rates in found.sent.values() for sent in rates),
+        "queues.csv": QUEUES.text(found.cells),
+        "stall.csv": STALL.text(found.seen),
     }
-    written = []
-    for name, rows in tables.items():
-        write_atomic(folder / f"{name}.csv", _csv(rows))
-        written.append(folder / f"{name}.csv")
+    for name, text in tables.items():
+        write_atomic(folder / name, text)
     claims = [asdict(claim) for claim in found.claims]
     write_atomic(folder / "calibration.json", json.dumps({"claims": claims, **about}, indent=2, allow_nan=False) + "\n")
-    return [*written, folder / "calibration.json"]
+    return [*(folder / name for name in tables), folder / "calibration.json"]
 
 
 def load(folder: Path) -> Calibration:
     """What `write` wrote there."""
     sent: dict[int, list[Sent]] = {}
-    for one in _rows(folder / "rates.csv", Sent):
+    for one in RATES.read(folder / "rates.csv"):
         sent.setdefault(one.processes, []).append(one)
-    opened, closed = _rows(folder / "stall.csv", Seen)
-    return Calibration(sent, _rows(folder / "queues.csv", Cell), (opened, closed))
-
-
-def _rows(path: Path, kind: type[_T]) -> list[_T]:
-    types = get_type_hints(kind)
-    return [kind(**{name: _value(types[name], cell) for name, cell in row.items()}) for row in read_dicts(path)]
-
-
-def _value(kind: Any, cell: str | None) -> Any:
-    """A cell by the type of its field; an empty one of a figure that may be absent is None."""
-    if kind is str:
-        return cell or ""
-    return None if not cell else int(cell) if kind is int else float(cell)
-
-
-def _csv(rows: Sequence[Any]) -> str:
-    names = [item.name for item in fields(rows[0])]
-    return write_table(names, ([_six_digits(getattr(row, name)) for name in names] for row in rows))
-
-
-def _six_digits(value: object) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else value
+    opened, closed = STALL.read(folder / "stall.csv")
+    return Calibration(sent, QUEUES.read(folder / "queues.csv"), (opened, closed))

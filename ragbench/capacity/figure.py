@@ -9,26 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ragbench.files.csv_table import read_frame
+from ragbench.capacity.table import CAPACITY
 from ragbench.plots import save
 from ragbench.plots.lines import Line, lines
 from ragbench.plots.marks import draw_due, draw_line, due_handle, line_handles, mark_handles
 from ragbench.plots.style import GREY, arrivals_told, finish, log_axis, named, page, rate_axis, styled
 from ragbench.results.folder import Study, load_study
-from ragbench.results.manifest_checks import LARGEST
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import RecordError
 from ragbench.results.slo import PERCENTILES
 
 FILE = "capacity.csv"
 THROUGHPUT = "throughput_rps"
-_TYPES = {
-    **dict.fromkeys(("configuration", "arrival", "slo"), "text"),
-    **dict.fromkeys(("capacity_rps", "low_rps", "high_rps"), "real"),
-    "resolved": "truth",
-    "design": "text",
-    "reason": "text",
-}
 
 
 def load_capacity(folder: Path) -> pd.DataFrame:
@@ -36,7 +28,7 @@ def load_capacity(folder: Path) -> pd.DataFrame:
     path = folder / FILE
     if not path.is_file():
         raise RecordError(f"there is no {path}; `ragbench capacity` writes it")
-    table = read_frame(path, _TYPES, needed=tuple(_TYPES), most=LARGEST)
+    table = CAPACITY.frame(path)
     if table.empty or table[["configuration", "arrival", "slo", "resolved"]].isna().any(axis=None):
         raise RecordError(f"{path} has no row, or one without configuration, arrival, slo or resolved")
     return table

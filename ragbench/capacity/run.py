@@ -11,23 +11,24 @@ from typing import Any
 import numpy as np
 
 from ragbench.capacity.load import BROKEN_BURN, Load, load_length_s, loaded, start_bias
-from ragbench.capacity.search import Search
+from ragbench.capacity.search import Search, load_line
 from ragbench.capacity.table import Outcome
 from ragbench.files.mistakes import checked
 from ragbench.files.toml_tables import StudyError
 from ragbench.load.descriptors import allow_files
-from ragbench.load.fire import OnRow
 from ragbench.machine.mixing import strangers
 from ragbench.machine.telemetry import throttling
 from ragbench.measure.point import Surroundings, measure, schedule_of
 from ragbench.measure.point_folder import write_point
-from ragbench.processes.launch import HURRIED_GRACE_S, LaunchError, Remote, Service, start
+from ragbench.measure.progress import Progress
+from ragbench.processes.child import HURRIED_GRACE_S, ChildError
+from ragbench.processes.launch import Remote, Service, start
 from ragbench.results.paths import StudyPaths
-from ragbench.results.records import Row, read_manifest, read_rows
+from ragbench.results.records import REQUESTS, Row, read_manifest
 from ragbench.results.slo import Slo
 from ragbench.statistics.columns import Columns, Window
 from ragbench.statistics.verdicts import NOT_MEASURED, Evidence, one_text, service_fault, texts
-from ragbench.study.points import Configuration, Point, expand
+from ragbench.study.points import Point, expand
 from ragbench.study.questions import QuestionSet
 from ragbench.study.schedule import schedule_csv, sha256
 from ragbench.study.study import Study
@@ -77,25 +78,6 @@ class Plan:
         """How long the searches of so many designs take: the least, and the most while what waits is soon answered."""
         each_s = self.load_s + _BETWEEN_S
         return designs * min(_FEWEST_LOADS, self.most_loads) * each_s, designs * self.most_loads * each_s
-
-
-class Watching:
-    """What a search tells of itself while it runs; each does nothing unless replaced."""
-
-    def starting(self, configuration: Configuration) -> None:
-        """A server is being started."""
-
-    def point_begins(self, point: Point) -> None:
-        """A load is about to be fired."""
-
-    def row(self, row: Row) -> None:
-        """A request is over."""
-
-    def loaded(self, configuration: Configuration, load: Load, search: Search) -> None:
-        """A load is over."""
-
-    def note(self, text: str) -> None:
-        """A line to keep."""
 
 
 def first_points(study: Study, plan: Plan, *, design: str | None = None) -> list[Point]:
@@ -162,19 +144,19 @@ class Searcher:
     """Searches designs one after another; holds what all of them share."""
 
     def __init__(
-        self, plan: Plan, paths: StudyPaths, questions: QuestionSet, *, around: Surroundings, watching: Watching
+        self, plan: Plan, paths: StudyPaths, questions: QuestionSet, *, around: Surroundings, progress: Progress
     ) -> None:
         self._plan = plan
         self._paths = paths
         self._questions = questions
         self._around = around
-        self._watching = watching
+        self._progress = progress
 
     async def search(self, first: Point) -> Outcome:
         """The capacity of the design of `first`. A server that does not start leaves it unresolved."""
         plan = self._plan
         search = Search(_start_rps(first, plan), plan.tolerance, plan.most_loads, plan.bias)
-        running = _Running(self._paths, self._watching)
+        running = _Running(self._paths, self._progress)
         told: set[tuple[str, str]] = set()
         try:
             while (rate_rps := search.next_rps) is not None:
@@ -182,9 +164,9 @@ class Searcher:
                 point = _probing(first, plan, rate_rps, seed=first.seed + before)
                 load = await self._load(point, running, told)
                 search = search.told(load)
-                self._watching.loaded(first.configuration, load, search)
-        except LaunchError as error:
-            self._watching.note(str(error))
+                self._progress.done(load_line(first.configuration.name, load, search))
+        except ChildError as error:
+            self._progress.note(str(error))
             found = replace(search.found(), resolved=False, reason=error.reason)
             return Outcome(first.configuration, found, search.loads)
         finally:
@@ -212,16 +194,15 @@ class Searcher:
         """The point's rows and summary: those that lie there, else measured now and written."""
         manifest = _whole(self._paths, point, self._questions, self._around)
         if manifest is not None:
-            return read_rows(self._paths.point(point.name).requests), manifest["summary"]
+            return REQUESTS.read(self._paths.point(point.name).requests), manifest["summary"]
         allow_files([point])
         service = await running.service(point)
-        self._watching.point_begins(point)
-        on_row: OnRow = self._watching.row
-        measured = await measure(point, service, self._questions, on_row=on_row)
+        self._progress.point_begins(point)
+        measured = await measure(point, service, self._questions, on_row=self._progress.row)
         log = service.new_log()
         manifest = write_point(measured, self._paths, log=log, questions=self._questions, around=self._around)
         if (line := throttling(measured.telemetry)) is not None:
-            self._watching.note(line)
+            self._progress.note(line)
         if measured.failure is not None:
             await running.stop()
         return measured.rows, manifest["summary"]
@@ -230,17 +211,17 @@ class Searcher:
 class _Running:
     """The server of one design, started when first needed and after it failed."""
 
-    def __init__(self, paths: StudyPaths, watching: Watching) -> None:
+    def __init__(self, paths: StudyPaths, progress: Progress) -> None:
         self._paths = paths
-        self._watching = watching
+        self._progress = progress
         self._service: Service | None = None
 
     async def service(self, point: Point) -> Service:
-        """The server, running. Raises LaunchError."""
+        """The server, running. Raises ChildError."""
         if self._service is None and point.configuration.url is not None:
             self._service = Remote(point.configuration.url)
         elif self._service is None:
-            self._watching.starting(point.configuration)
+            self._progress.starting(point.configuration)
             self._service = await start(
                 point.configuration.argv(sys.executable),
                 log=self._paths.live_log,
@@ -255,7 +236,7 @@ class _Running:
         if service is None:
             return
         for line in await (service.stop(grace_s=HURRIED_GRACE_S) if is_hurried else service.stop()):
-            self._watching.note(line)
+            self._progress.note(line)
 
 
 def _whole(paths: StudyPaths, point: Point, questions: QuestionSet, around: Surroundings) -> dict[str, Any] | None:

@@ -195,3 +195,11 @@ def _columns(loads: Sequence[Load]) -> list[list[float]]:
 def readable(rate_rps: float) -> float:
     """The rate with as many digits as a folder's name should have."""
     return float(f"{rate_rps:.{SIGNIFICANT}g}")
+
+
+def load_line(name: str, load: Load, search: Search) -> str:
+    """A load of the configuration `name` in one line, and where the search is after it."""
+    ends = search.bracket or (search.kept_rps, search.broken_rps)
+    low, high = (f"{end:.4g}" if end else "?" for end in ends)
+    after = f"next {search.next_rps:g}/s" if search.next_rps else "done"
+    return f"{name} at {load}; between {low} and {high}/s; {after}"

@@ -1,24 +1,13 @@
-"""capacity.csv: a row per configuration, where its capacity lies and whether that is resolved. Writes no file.
+"""capacity.csv: a row per configuration, where its capacity lies and whether that is resolved. Writes no file."""
 
-`capacity_rps`: the edge fitted; `low_rps`, `high_rps`: the bracket, no narrower than the noise; `probes`: rates tried;
-`points`: loads fired for them; `load_s`: how long each lasted; `bias`: the share by which loads of that length may
-place a capacity too high, which `low_rps` allows for.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from ragbench.capacity.load import Load
 from ragbench.capacity.search import Found
-from ragbench.files.csv_table import write_table
+from ragbench.files.csv_format import CsvFormat
 from ragbench.results.slo import Slo
 from ragbench.study.points import Configuration
-
-KEY = ("configuration", "arrival", "slo")  # of a row: what is found again replaces it
-COLUMNS = (
-    *("configuration", "design", "arrival", "slo", "capacity_rps", "low_rps", "high_rps", "resolved", "reason"),
-    *("probes", "points", "load_s", "bias"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +19,63 @@ class Outcome:
     loads: tuple[Load, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """`capacity_rps`: the edge fitted; `low_rps`, `high_rps`: the bracket, no narrower than the noise.
+
+    `probes`: rates tried; `points`: loads fired for them; `load_s`: how long each lasted; `bias`: the share by which
+    loads of that length may place a capacity too high, which `low_rps` allows for.
+    """
+
+    configuration: str
+    design: str | None
+    arrival: str
+    slo: str
+    capacity_rps: float | None
+    low_rps: float | None
+    high_rps: float | None
+    resolved: bool
+    reason: str | None
+    probes: int | None = None
+    points: int | None = None
+    load_s: float | None = None
+    bias: float | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What is found again replaces the row of the same key."""
+        return self.configuration, self.arrival, self.slo
+
+
+CAPACITY = CsvFormat(
+    Capacity,
+    reals={**dict.fromkeys(("capacity_rps", "low_rps", "high_rps"), ".4g"), "load_s": "g", "bias": ".4f"},
+    newer=("probes", "points", "load_s", "bias"),
+    ints="whole",
+)
+
+
 def capacity_csv(
-    outcomes: Sequence[Outcome],
-    *,
-    arrival: str,
-    slo: Slo,
-    load_s: float,
-    bias: float,
-    before: Sequence[Mapping[str, str | None]] = (),
+    outcomes: Sequence[Outcome], *, arrival: str, slo: Slo, load_s: float, bias: float, before: Sequence[Capacity] = ()
 ) -> str:
     """The outcomes as CSV text.
 
     `before`: the rows of the file as it was; what it has of other configurations, arrivals and promises stays in it.
     """
-    found_again = {(outcome.configuration.name, arrival, str(slo)) for outcome in outcomes}
-    others = (row for row in before if (row["configuration"], row["arrival"], row["slo"]) not in found_again)
-    rows: list[list[object]] = [[row.get(name) for name in COLUMNS] for row in others]
-    for outcome in outcomes:
-        found, ends = outcome.found, (outcome.found.capacity_rps, outcome.found.low_rps, outcome.found.high_rps)
-        rows.append(
-            [
-                *(outcome.configuration.name, outcome.configuration.design, arrival, str(slo)),
-                *(None if end is None else f"{end:.4g}" for end in ends),
-                *(found.resolved, found.reason),
-                *(len({load.rate_rps for load in outcome.loads}), len(outcome.loads), f"{load_s:g}", f"{bias:.4f}"),
-            ]
-        )
-    return write_table(COLUMNS, rows)
+    found = [_row(outcome, arrival=arrival, slo=slo, load_s=load_s, bias=bias) for outcome in outcomes]
+    again = {row.key for row in found}
+    return CAPACITY.text([*(row for row in before if row.key not in again), *found])
+
+
+def _row(outcome: Outcome, *, arrival: str, slo: Slo, load_s: float, bias: float) -> Capacity:
+    return Capacity(
+        configuration=outcome.configuration.name,
+        design=outcome.configuration.design,
+        arrival=arrival,
+        slo=str(slo),
+        **asdict(outcome.found),
+        probes=len({load.rate_rps for load in outcome.loads}),
+        points=len(outcome.loads),
+        load_s=float(load_s),
+        bias=bias,
+    )

@@ -1,9 +1,7 @@
 """The fleet under test, as an operator sees it: its command, its processes, its public routes. Breaks nothing."""
 
 import asyncio
-import os
 import re
-import signal
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +13,8 @@ import psutil
 
 from ragbench.files.text_file import parse_told
 from ragbench.load.body import MOST_TOLD, read_body
-from ragbench.processes.family import family, still_running
-from ragbench.processes.launch import HURRIED_GRACE_S, Server, hurried, start
+from ragbench.processes.child import HURRIED_GRACE_S
+from ragbench.processes.launch import Server, start
 
 READY_TIMEOUT_S = 120.0
 _GRACE_S = 15.0
@@ -49,14 +47,11 @@ class Fleet:
         self._folder = folder
         self._server = server
         self._starts = 1
-        self._members = family(server.pid)
 
     @property
     def members(self) -> set[psutil.Process]:
-        """Its processes now. Each look remembers them: nobody reports a grandchild that outlives its parent."""
-        now = family(self._server.pid)
-        self._members |= now
-        return now
+        """Its processes now."""
+        return self._server.members
 
     def failure(self) -> str | None:
         """Why its own process no longer runs; None while it does."""
@@ -98,34 +93,21 @@ class Fleet:
         port = self.url.rpartition(":")[2]
         self._starts += 1
         self._server = await _start(self._argv, port, self._folder / f"server-{self._starts}.log")
-        self._members |= family(self._server.pid)
 
     async def stop(self) -> int:
         """SIGTERM to the group that was started; how many of its processes outlived it. They are then killed."""
-        self._members |= family(self._server.pid)
+        self._server.look()
         try:
-            os.killpg(self._server.pid, signal.SIGTERM)
-            async with asyncio.timeout(hurried(_GRACE_S)):
-                await self._server.ended()
-            await self._settle()
-        except (ProcessLookupError, TimeoutError):
-            pass  # what is left is counted
+            await self._server.ask_to_end(_GRACE_S)
+            await self._server.all_gone(_SETTLE_S)
         finally:
-            orphans = still_running(self._members)
+            orphans = self._server.members
             await self._server.stop(grace_s=HURRIED_GRACE_S)
-            for process in still_running(orphans):
-                process.kill()
         return len(orphans)
-
-    async def _settle(self) -> None:
-        clock = asyncio.get_running_loop().time
-        until_s = clock() + _SETTLE_S
-        while still_running(self._members) and clock() < until_s:  # noqa: ASYNC110  nobody reports their end
-            await asyncio.sleep(0.05)
 
 
 async def launch(argv: Sequence[str], folder: Path) -> Fleet:
-    """Start `argv` on any free port. Raises LaunchError; by then nothing of it is left."""
+    """Start `argv` on any free port. Raises ChildError; by then nothing of it is left."""
     return Fleet(argv, folder, await _start(argv, "0", folder / "server.log"))
 
 

@@ -23,7 +23,7 @@ from ragbench.chaos.tally import Tally, fates, told
 from ragbench.chaos.witness import witness
 from ragbench.load.client import Clock
 from ragbench.load.fire import Origin, Watcher, beside, fire, soon
-from ragbench.processes.launch import LaunchError
+from ragbench.processes.child import ChildError
 from ragbench.results.records import Row
 from ragbench.study.schedule import Request, Turns
 
@@ -45,7 +45,7 @@ class NoCapacity(RuntimeError):
 
 
 async def measure_capacity(terms: Terms, folder: Path) -> float:
-    """Answers per second that a fleet of its own gives users who ask by turns. Raises LaunchError, NoCapacity."""
+    """Answers per second that a fleet of its own gives users who ask by turns. Raises ChildError, NoCapacity."""
     fleet = await launch(terms.fleet, folder)
     try:
         async with witness(fleet.url, terms.manner("capacity"), np.random.default_rng(terms.seed)) as asker:
@@ -63,7 +63,7 @@ async def measure_capacity(terms: Terms, folder: Path) -> float:
 async def play(
     name: str, scenario: Scenario, terms: Terms, *, capacity_rps: float, folder: Path, on_row: OnRow | None = None
 ) -> Tally:
-    """The scenario's row; logs go to `folder`. Raises LaunchError."""
+    """The scenario's row; logs go to `folder`. Raises ChildError."""
     flags = [
         flag.replace(LOG_FOLDER, str(folder)).replace(AFTER_CALM, f"{calm_s(terms.duration_s) + _FAULT_S:g}")
         for flag in scenario.flags
@@ -174,7 +174,7 @@ async def _strike(stage: Stage, fault: Fault, due_s: Sequence[float], struck: as
         stage.faults_s.append(clock())
         try:
             await fault(stage)
-        except (aiohttp.ClientError, OSError, LaunchError, psutil.Error, NoReplica) as error:
+        except (aiohttp.ClientError, OSError, ChildError, psutil.Error, NoReplica) as error:
             stage.faults_s.pop()
             stage.mishaps.append(f"the fault could not be made: {error}")
             break

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from ragbench.cli.common import FolderArgument, results_folder, terminal
-from ragbench.compare.answers import Told, answers_csv, compare_answers
+from ragbench.compare.answers import ANSWERS, Told, compare_answers
 from ragbench.files.toml_tables import StudyError
-from ragbench.results.records import Row, read_manifests, read_rows, write_atomic
+from ragbench.results.records import REQUESTS, Row, read_manifests, write_atomic
 from ragbench.study.points import configuration_label
 from ragbench.terminal import Table
 
@@ -24,11 +24,11 @@ def answers(
         raise StudyError([f"--reference: no design {reference!r} in {paths.root}; there: {', '.join(designs)}"])
     rows: dict[str, list[Row]] = {}
     for point in sorted(points, key=lambda point: point["design"] != reference):
-        rows.setdefault(configuration_label(point), []).extend(read_rows(paths.point(point["name"]).requests))
+        rows.setdefault(configuration_label(point), []).extend(REQUESTS.read(paths.point(point["name"]).requests))
     told = compare_answers(rows)
     if told[0].questions == 0:
         raise StudyError([f"{paths.root}: there is no question that every design answered"])
-    write_atomic(paths.root / "answers.csv", answers_csv(told))
+    write_atomic(paths.root / "answers.csv", ANSWERS.text(told))
     terminal.print(_table(told))
     terminal.print(f"table: {paths.root / 'answers.csv'}", soft_wrap=True)
     if any(one.different or one.unsteady for one in told):

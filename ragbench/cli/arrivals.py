@@ -15,7 +15,7 @@ from ragbench.cli.common import say, terminal
 from ragbench.files.unwritten import naming
 from ragbench.results.records import write_atomic
 from ragbench.study.arrivals import ARRIVALS, Span, Times, parse_arrival, poisson
-from ragbench.terminal import Bar, Table, Terminal, Text, styled
+from ragbench.terminal import Status, Table, Text, styled
 
 _SPAN = Span(duration_s=DURATION_S)
 _RISK = 0.01  # that any of a table of good arrivals is rejected by bad luck
@@ -56,7 +56,7 @@ def arrivals(
     with tempfile.TemporaryDirectory() as scratch:
         total = len(ARRIVALS) + len(KNOWN_BAD)
         drawn = _lines(seeds, Path(scratch))
-        lines = list(Bar("drawing", total=total, console=Terminal(stderr=True)).over(drawn))
+        lines = list(Status("drawing", total=total).over(drawn))
     least_p = _RISK / (total * len(CHECKS) * seeds)
     if out is not None:
         write_atomic(out, _csv(lines, least_p))

@@ -9,10 +9,9 @@ import typer
 from ragbench.calibration import figures, queues, report, run, stall
 from ragbench.calibration.report import Calibration
 from ragbench.cli.common import say, surroundings, terminal
-from ragbench.cli.status_line import StatusLine
 from ragbench.measure.point import now_utc
 from ragbench.processes.interrupts import run_until_done
-from ragbench.terminal import Table, styled
+from ragbench.terminal import Status, Table, styled
 
 _RATES = ("asked_rps", "sent_rps", "gap_cv", "send_lag_p50_s", "send_lag_p95_s", "send_lag_p99_s", "send_lag_max_s")
 
@@ -24,9 +23,9 @@ def calibrate(
     """Prove on this machine that the load named is the load sent, and that known queues are measured as they are."""
     out.mkdir(parents=True, exist_ok=True)  # before minutes are spent
     around = surroundings()
-    with StatusLine("calibrating") as line:
+    with Status() as status:
         lengths = run.QUICK if quick else run.WHOLE
-        found = run_until_done(run.calibrated(lengths, tell=line.tell))
+        found = run_until_done(run.calibrated(lengths, tell=status.begin))
     about = {
         "quick": quick,
         "measured_at": now_utc(),

@@ -5,21 +5,17 @@ from typing import Annotated
 
 import typer
 
-from ragbench.capacity.load import Load
-from ragbench.capacity.run import Plan, Searcher, Watching, first_points, search_all
-from ragbench.capacity.search import Search
-from ragbench.capacity.table import KEY, Outcome, capacity_csv
+from ragbench.capacity.run import Plan, Searcher, first_points, search_all
+from ragbench.capacity.table import CAPACITY, Outcome, capacity_csv
 from ragbench.cli.common import ResultsOption, StudyArgument, say, surroundings, terminal
-from ragbench.cli.status_line import StatusLine
-from ragbench.files.csv_table import read_dicts
 from ragbench.files.toml_tables import StudyError
+from ragbench.measure.progress import Progress
 from ragbench.measure.sweep import locked, rebuild_summary
 from ragbench.processes.interrupts import Interrupted, run_until_done
 from ragbench.results.paths import StudyPaths
-from ragbench.results.records import Row, copy_text, write_atomic
+from ragbench.results.records import copy_text, write_atomic
 from ragbench.results.slo import Slo, parse_slo
 from ragbench.study.arrivals import ArrivalError, parse_arrival
-from ragbench.study.points import Configuration, Point
 from ragbench.study.questions import load_questions
 from ragbench.study.study import Study
 from ragbench.study.study_file import find_study, load_study
@@ -55,17 +51,17 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
     def keep(outcome: Outcome) -> None:
         outcomes.append(outcome)
         file = paths.root / "capacity.csv"
-        before = read_dicts(file, KEY) if file.is_file() else ()
+        before = CAPACITY.read(file) if file.is_file() else ()
         told = capacity_csv(
             outcomes, arrival=plan.arrival, slo=plan.slo, load_s=plan.load_s, bias=plan.bias, before=before
         )
         write_atomic(file, told)
 
     try:
-        with locked(paths), StatusLine() as line:
+        with locked(paths), Progress() as progress:
             copy_text(source, paths.study_toml)
             questions = load_questions(loaded.workload.questions)
-            searcher = Searcher(plan, paths, questions, around=surroundings(source), watching=_Shown(line))
+            searcher = Searcher(plan, paths, questions, around=surroundings(source), progress=progress)
             try:
                 run_until_done(search_all(searcher, points, on_outcome=keep))
             finally:
@@ -132,34 +128,3 @@ def _say_where(paths: StudyPaths, figures: list[Path]) -> None:
         terminal.print(f"{what + ':':10}{path}", soft_wrap=True)
     for path in figures[:1]:
         terminal.print(f"{'figure:':10}{path}", soft_wrap=True)
-
-
-class _Shown(Watching):
-    """A line per load; on a terminal also what runs now."""
-
-    def __init__(self, line: StatusLine) -> None:
-        self._line = line
-
-    def starting(self, configuration: Configuration) -> None:
-        """See Watching."""
-        self._line.show(f"starting {configuration.name}")
-
-    def point_begins(self, point: Point) -> None:
-        """See Watching."""
-        self._line.begin(point.name)
-
-    def row(self, row: Row) -> None:
-        """See Watching."""
-        del row
-        self._line.count()
-
-    def loaded(self, configuration: Configuration, load: Load, search: Search) -> None:
-        """See Watching."""
-        ends = search.bracket or (search.kept_rps, search.broken_rps)
-        low, high = (f"{end:.4g}" if end else "?" for end in ends)
-        after = f"next {search.next_rps:g}/s" if search.next_rps else "done"
-        say(f"{configuration.name} at {load}; between {low} and {high}/s; {after}")
-
-    def note(self, text: str) -> None:
-        """See Watching."""
-        say(text)

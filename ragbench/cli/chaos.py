@@ -16,15 +16,15 @@ from ragbench.chaos.scenarios import SCENARIOS, Scenario, names_of
 from ragbench.chaos.stage import Terms
 from ragbench.chaos.tally import Tally
 from ragbench.cli.common import say, terminal
-from ragbench.cli.status_line import StatusLine
 from ragbench.files.toml_tables import StudyError
 from ragbench.load.descriptors import allow_files
 from ragbench.machine.git import code_origin
 from ragbench.machine.hardware import this_machine
+from ragbench.processes.child import ChildError
 from ragbench.processes.interrupts import Interrupted, run_until_done
-from ragbench.processes.launch import LaunchError
 from ragbench.study.questions import load_questions
 from ragbench.study.study import command_mistakes
+from ragbench.terminal import Status
 
 STUB = "--profile stub --stub-batch-s 0.045 --stub-item-s 0.018 --max-batch-size 8"  # slow: two cores suffice
 LOGS = "--access-log --log-format json"  # what `duplicated` is counted from
@@ -72,7 +72,7 @@ def chaos(  # noqa: PLR0913, PLR0917  an option each
     except Interrupted as interruption:
         say(f"{interruption}; what is whole is in {out / table}.md")
         raise typer.Exit(interruption.exit_code) from None
-    except (NoCapacity, LaunchError) as error:
+    except (NoCapacity, ChildError) as error:
         say(str(error))
         raise typer.Exit(1) from None
     _tell(table, tallies, out)
@@ -102,11 +102,12 @@ async def _play_all(
 ) -> list[Tally]:
     """The rows of the parts whose fleet came up, written after each. The load is made for the weakest of `fleets`."""
     tallies: list[Tally] = []
-    with StatusLine() as line:
-        if capacity_rps is None:
-            capacity_rps = min([await _capacity(name, terms, out, line) for name, terms in fleets.items()])
+    unknown = fleets if capacity_rps is None else {}
+    with Status(total=len(unknown) + len(parts)) as status:
+        capacities_rps = [await _capacity(name, terms, out, status) for name, terms in unknown.items()]
+        capacity_rps = capacity_rps or min(capacities_rps)
         for part in parts:
-            _begin(line, f"{part.name}: {part.scenario.what}")
+            status.begin(f"{part.name}: {part.scenario.what}")
             folder = out / part.name
             try:
                 tally = await play(
@@ -115,20 +116,20 @@ async def _play_all(
                     part.terms,
                     capacity_rps=capacity_rps,
                     folder=folder,
-                    on_row=lambda row: line.count(),
+                    on_row=lambda row: status.count(is_ok=row.status == "ok"),
                 )
-            except LaunchError as error:
-                say(f"{part.name}: {error}")
+            except ChildError as error:
+                status.note(f"{part.name}: {error}")
                 continue
             tallies.append(tally)
             write(out, table, tallies, _circumstances(part.terms, capacity_rps))
     return tallies
 
 
-async def _capacity(name: str, terms: Terms, out: Path, line: StatusLine) -> float:
-    _begin(line, f"{name}: measuring what it carries")
+async def _capacity(name: str, terms: Terms, out: Path, status: Status) -> float:
+    status.begin(f"{name}: measuring what it carries")
     found_rps = await measure_capacity(terms, out / name)
-    say(f"{name}: {found_rps:.0f} requests/s")
+    status.done(f"{name}: {found_rps:.0f} requests/s")
     return found_rps
 
 
@@ -153,9 +154,3 @@ def _argv(command: str) -> list[str]:
         raise StudyError(f"--command and --replica: {mistake}" for mistake in mistakes)
     words = shlex.split(command)
     return [sys.executable, *words[1:]] if words[0] == "python" else words
-
-
-def _begin(line: StatusLine, text: str) -> None:
-    """Something begins, of which requests will be counted."""
-    line.begin(text)
-    line.tell(text)

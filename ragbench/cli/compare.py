@@ -13,7 +13,7 @@ from ragbench.compare.cells import compare as compared
 from ragbench.compare.crossover import crossovers
 from ragbench.compare.gate import Gate, judge, parse_gates
 from ragbench.compare.pairs import make_pairs
-from ragbench.compare.sides import METRICS, parse_side
+from ragbench.compare.sides import COMPARED, parse_side
 from ragbench.compare.wording import footnotes, sentences, signed, span
 from ragbench.files.csv_table import write_table
 from ragbench.files.toml_tables import StudyError
@@ -82,7 +82,7 @@ def _table(comparison: Comparison) -> Table:
         table.add_column(column, justify="right")
     table.add_column("shown")
     for cell in comparison.cells:
-        table.add_row(*_row(comparison, cell), end_section=cell.metric == METRICS[-1])
+        table.add_row(*_row(comparison, cell), end_section=cell.metric == COMPARED[-1])
     return table
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ragbench.measure.progress import minutes, offered
+from ragbench.measure.progress import offered
 from ragbench.measure.sweep import Plan
+from ragbench.results.metrics import bound
 from ragbench.statistics.summary import Summary
 from ragbench.study.points import Launch, Point
-from ragbench.terminal import Table, styled
+from ragbench.terminal import Table, minutes, styled
 
 _STYLES = {
     "valid": "green",
@@ -21,6 +22,17 @@ _STYLES = {
     "contaminated": "magenta",
     "failed": "red",
 }
+# Of a point: the figure, by what it is multiplied, and its decimals.
+_POINTS = {
+    "throughput/s": ("throughput_rps", 1, 1),
+    "goodput/s": ("goodput_rps", 1, 1),
+    "p50 ms": ("latency_p50_s", 1000, 1),
+    "p95 ms": ("latency_p95_s", 1000, 1),
+    "p99 ms": ("latency_p99_s", 1000, 1),
+    "batch": ("batch_size", 1, 1),
+    "exact": ("exact_match", 1, 2),
+    "F1": ("f1", 1, 2),
+}
 
 
 def points_table(manifests: Sequence[Mapping[str, Any]]) -> Table:
@@ -28,18 +40,7 @@ def points_table(manifests: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title=f"points: {len(manifests)}")
     table.add_column("point", no_wrap=True)
     table.add_column("verdict")
-    for column in (
-        "load",
-        "throughput/s",
-        "goodput/s",
-        "p50 ms",
-        "p95 ms",
-        "p99 ms",
-        "batch",
-        "exact",
-        "F1",
-        "answered",
-    ):
+    for column in ("load", *_POINTS, "answered"):
         table.add_column(column, justify="right")
     for manifest in manifests:
         row = manifest["summary"]
@@ -47,14 +48,7 @@ def points_table(manifests: Sequence[Mapping[str, Any]]) -> Table:
             row["point"],
             styled(row["verdict"], _STYLES[row["verdict"]]),
             offered(row),
-            _scaled(row["throughput_rps"], 1),
-            _scaled(row["goodput_rps"], 1),
-            _scaled(row["latency_p50_s"], 1000),
-            _scaled(row["latency_p95_s"], 1000),
-            _scaled(row["latency_p99_s"], 1000),
-            _scaled(row["batch_size"], 1),
-            _scaled(row["exact_match"], 1, digits=2),
-            _scaled(row.get("f1"), 1, digits=2),
+            *(_scaled(row.get(name), factor, digits=digits) for name, factor, digits in _POINTS.values()),
             _share(row.get("answered_share")),
         )
     return table
@@ -105,7 +99,7 @@ def load_table(summary: Summary, *, title: str) -> Table:
     table.add_column("95% interval")
     figures = asdict(summary)
     for name, value in figures.items():
-        bounds = [figures.get(_bound(name, end)) for end in ("low", "high")]
+        bounds = [figures.get(bound(name, end)) for end in ("low", "high")]
         interval = "" if None in bounds else f"{_figure(bounds[0])} to {_figure(bounds[1])}"
         if value is not None and not is_bound(name):
             table.add_row(name, _figure(value), interval)
@@ -115,11 +109,6 @@ def load_table(summary: Summary, *, title: str) -> Table:
 def is_bound(column: str) -> bool:
     """Whether a column is the end of another's interval, as in latency_p95_low_s."""
     return "_low_" in column or "_high_" in column
-
-
-def _bound(column: str, end: str) -> str:
-    figure, _, unit = column.rpartition("_")
-    return f"{figure}_{end}_{unit}"
 
 
 def _figure(value: object) -> str:
@@ -133,5 +122,5 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{math.floor(value * 1000) / 10:g}%"
 
 
-def _scaled(value: float | None, factor: float, *, digits: int = 1) -> str:
+def _scaled(value: float | None, factor: float, *, digits: int) -> str:
     return "" if value is None else f"{value * factor:.{digits}f}"

@@ -17,7 +17,7 @@ from ragbench.results.records import write_atomic
 from ragbench.retrieval.study_file import StudyFile as RetrievalFile
 from ragbench.simulator.scenario import Scenario
 from ragbench.study.study_file import StudyFile
-from ragbench.terminal import Bar, Table, Terminal, styled
+from ragbench.terminal import Status, Table, styled
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -32,7 +32,7 @@ def doctor(
         print(json.dumps(schema_of({"grids": RetrievalFile, "phases": Scenario}, otherwise=StudyFile), indent=2))
         return
     todo = checks(results)
-    findings = [check() for check in Bar("looking", total=len(todo), console=Terminal(stderr=True)).over(todo)]
+    findings = [check() for check in Status("looking", total=len(todo)).over(todo)]
     if out is not None:
         write_atomic(out, _csv(findings))
     terminal.print(_table(findings))

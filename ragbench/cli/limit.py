@@ -1,7 +1,7 @@
 """`ragbench limit`: a design beside its own pipeline with no server round it, in turns."""
 
 import dataclasses
-import shutil
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -12,13 +12,12 @@ import typer
 
 from ragbench.cli.common import ResultsOption, StudyArgument, say, surroundings, terminal
 from ragbench.files.toml_tables import StudyError
-from ragbench.measure.limit import Turn, bare_argv, bare_rps, limit_csv, medians
+from ragbench.measure.limit import LIMIT, Turn, bare_argv, bare_rps, medians
 from ragbench.measure.progress import Progress
 from ragbench.measure.sweep import Plan, make_plan
 from ragbench.measure.sweep import run as run_sweep
-from ragbench.processes.child import hear
+from ragbench.processes.child import Child, ChildError
 from ragbench.processes.interrupts import Interrupted, run_until_done
-from ragbench.processes.log_file import read_log
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import read_manifests, write_atomic
 from ragbench.study.points import Launch, expand, file_name
@@ -45,19 +44,22 @@ def limit(
     blocks = [dataclasses.replace(loaded, seeds=(seed,)) for seed in loaded.seeds]
     plans = [_plan(block, paths) for block in blocks]
     around = surroundings(source)
+    timed = [_to_time(block, plan, paths) for block, plan in zip(blocks, plans, strict=True)]
+    points, others = [point for plan in plans for point in plan.points], sum(map(len, timed))
     try:
-        for block, plan in zip(blocks, plans, strict=True):
-            for launch in _to_time(block, plan, paths):
-                say(f"the pipeline of {launch.configuration.name} alone")
-                out = _bare_file(launch, paths)
-                run_until_done(_time_bare(commands[out], out))
-            with Progress(plan.points, starts=len(plan.launches)) as progress:
+        with Progress(points, starts=sum(len(plan.launches) for plan in plans) + others, others=others) as progress:
+            for block, plan, launches in zip(blocks, plans, timed, strict=True):
+                for launch in launches:
+                    progress.begin(f"the pipeline of {launch.configuration.name} alone")
+                    out = _bare_file(launch, paths)
+                    run_until_done(_time_bare(commands[out], out))
+                    progress.done()
                 run_until_done(run_sweep(block, source, paths, plan=plan, around=around, progress=progress))
     except Interrupted as interruption:
         say(f"{interruption}; the same command goes on from what is whole: see {paths.root}")
         raise typer.Exit(interruption.exit_code) from None
     turns = _turns(loaded, paths)
-    write_atomic(paths.root / "limit.csv", limit_csv(turns))
+    write_atomic(paths.root / "limit.csv", LIMIT.text(turns))
     terminal.print(_table(turns))
     terminal.print(f"turns: {paths.root / 'limit.csv'}", soft_wrap=True)
 
@@ -94,18 +96,15 @@ def _to_time(block: Study, plan: Plan, paths: StudyPaths) -> list[Launch]:
 
 async def _time_bare(argv: Sequence[str], out: Path) -> None:
     """Run it to its end; cancelled, none of it is left. Raises StudyError where it cannot be run or wrote nothing."""
-    if shutil.which(argv[0]) is None:
-        raise StudyError([f"--bare: there is no command {argv[0]!r} here or on PATH"])
     write_atomic(out, "")
     with tempfile.TemporaryDirectory(prefix="ragbench-limit-") as scratch:
-        log = Path(scratch) / "bare.log"
         try:
-            code = await hear(argv, log=log, timeout_s=_LONGEST_S, on_line=lambda _: None)
-        except TimeoutError as error:
-            raise StudyError([f"--bare: {' '.join(argv)} was not done after {_LONGEST_S:g} s"]) from error
-        said = read_log(log, most=2000)[0].strip()[-500:]
-    if code != 0 or not _has_text(out):
-        raise StudyError([f"--bare: {' '.join(argv)} ended with status {code}: {said}"])
+            async with Child("the bare pipeline", argv, log=Path(scratch) / "bare.log") as child:
+                await child.done(_LONGEST_S, limit="the most for one pipeline")
+        except ChildError as error:
+            raise StudyError([f"--bare: {error}"]) from error
+        if not _has_text(out):
+            raise StudyError([f"--bare: {shlex.join(argv)}: wrote nothing to {out}; {child.log_end()}"])
 
 
 def _has_text(file: Path) -> bool:

@@ -11,7 +11,7 @@ from ragbench.measure.sweep import rebuild_summary
 from ragbench.results.records import RecordError, read_manifests
 from ragbench.results.slo import parse_slo
 from ragbench.statistics.recompute import recompute
-from ragbench.terminal import Bar, Terminal
+from ragbench.terminal import Status
 
 SloOption = Annotated[
     list[str] | None,
@@ -25,8 +25,8 @@ def summarise(folder: FolderArgument, slo: SloOption = None) -> None:
     names = [manifest["point"]["name"] for manifest in read_manifests(paths.root)]
     try:
         asked = parse_slo(slo or [])
-        with Bar("points", total=len(names), console=Terminal(stderr=True)) as bar:
-            manifests = recompute(paths, slo=asked, on_point=lambda _: bar.advance())
+        with Status("points", total=len(names)) as status:
+            manifests = recompute(paths, slo=asked, on_point=lambda _: status.done())
     except (RecordError, ValueError) as error:
         raise StudyError([str(error)]) from error
     terminal.print(console.points_table(manifests))

@@ -7,8 +7,6 @@ from typing import Annotated
 import typer
 
 from ragbench.cli.common import ResultsOption, is_made, say, say_where, surroundings, terminal
-from ragbench.cli.job_lines import JobLines
-from ragbench.cli.status_line import StatusLine
 from ragbench.files.toml_tables import StudyError
 from ragbench.machine.hardware import usable_cores
 from ragbench.processes.interrupts import Interrupted, run_until_done
@@ -22,6 +20,7 @@ from ragbench.retrieval.run import run as run_jobs
 from ragbench.retrieval.study import Study
 from ragbench.retrieval.study_file import load_study
 from ragbench.study.study_file import find_study
+from ragbench.terminal import Status
 
 GridOption = Annotated[list[str] | None, typer.Option("--grid", metavar="NAME", help="Measure this grid alone; again.")]
 
@@ -48,9 +47,8 @@ def retrieval(
     again = shlex.join(["python", "-m", "ragbench", "retrieval", study, "--results", str(results)])
     try:
         _print_rates(loaded, plan, paths)
-        with StatusLine() as line:
-            told = JobLines(line, len(plan.jobs))
-            rows = run_until_done(run_jobs(loaded, source, paths, plan=plan, around=around, told=told))
+        with Status(total=len(plan.jobs)) as status:
+            rows = run_until_done(run_jobs(loaded, source, paths, plan=plan, around=around, status=status))
     except Interrupted as interruption:
         say(f"{interruption}; whole jobs are kept in {paths.summary}. To go on: {again}")
         raise typer.Exit(interruption.exit_code) from None

@@ -24,7 +24,7 @@ from ragbench.files.toml_tables import StudyError
 from ragbench.load.descriptors import allow_files
 from ragbench.machine.mixing import strangers
 from ragbench.measure.point import Surroundings
-from ragbench.measure.progress import Progress, expected_s, minutes
+from ragbench.measure.progress import Progress, expected_s
 from ragbench.measure.sweep import Plan, make_plan, rebuild_summary
 from ragbench.measure.sweep import run as run_sweep
 from ragbench.processes.interrupts import Interrupted, run_until_done
@@ -36,6 +36,7 @@ from ragbench.statistics.verdicts import NO_MEANS, NOT_MEASURED
 from ragbench.study.points import expand
 from ragbench.study.study import Study
 from ragbench.study.study_file import find_study, load_study
+from ragbench.terminal import minutes
 
 
 class Redo(StrEnum):

@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from ragbench.cli.common import FolderArgument, results_folder, terminal
-from ragbench.cli.status_line import StatusLine
 from ragbench.files.toml_tables import StudyError
 from ragbench.files.whole_file import refuse_links
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import copy_text, read_manifests, write_atomic
-from ragbench.simulator.agreement import Agreement, agreement_csv, told
+from ragbench.simulator.agreement import AGREEMENT, Agreement, told
 from ragbench.simulator.alone import read_batches
 from ragbench.simulator.batches import Batch
 from ragbench.simulator.fitting import Fitted, choose, fits
@@ -20,7 +19,7 @@ from ragbench.simulator.replay import replay
 from ragbench.simulator.scenario import Scenario, read_scenario, tell
 from ragbench.simulator.scenario_file import summary_of, write
 from ragbench.simulator.service_times import FitError
-from ragbench.terminal import Table
+from ragbench.terminal import Status, Table
 
 
 def simulate(
@@ -51,11 +50,11 @@ def simulate(
 
 
 def _replay(paths: StudyPaths, target: StudyPaths, batches: Sequence[Batch]) -> None:
-    with StatusLine("simulating") as line:
-        replayed = replay(paths, target, on_point=lambda name: line.show(f"simulating {name}"), batches=batches)
+    with Status("fitting service times") as status:
+        replayed = replay(paths, target, on_point=status.begin, batches=batches)
     if paths.study_toml.is_file():
         copy_text(paths.study_toml, target.study_toml)
-    write_atomic(target.root / "agreement.csv", agreement_csv(replayed.agreements))
+    write_atomic(target.root / "agreement.csv", AGREEMENT.text(replayed.agreements))
     terminal.print(_fits_table(replayed.fitted))
     terminal.print(_agreement_table(replayed.agreements))
     for left_out in replayed.left_out:
@@ -67,7 +66,7 @@ def _replay(paths: StudyPaths, target: StudyPaths, batches: Sequence[Batch]) -> 
 def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario, batches: Sequence[Batch]) -> None:
     found = fits(paths, batches=batches)
     fitted = choose(found, scenario.design)
-    with StatusLine(f"simulating: {scenario.title}"):
+    with Status(f"simulating: {scenario.title}"):
         what = tell(scenario, design=fitted.info["design"], settings=fitted.info["settings"], times=fitted.times)
     written = write(what, scenario, folder)
     summary = summary_of(what, scenario)

@@ -2,17 +2,17 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 
-from ragbench.files.csv_table import write_table
+from ragbench.files.csv_format import CsvFormat
 from ragbench.results.records import Row
 
-__all__ = ["Told", "answers_csv", "compare_answers"]
+__all__ = ["ANSWERS", "Told", "compare_answers"]
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One design's answers to the questions that all were asked.
+    """One design's answers to the questions that all were asked: a row of answers.csv.
 
     `sha256` is over questions and answers in order of question; `different` counts answers unlike the first design's,
     and `unsteady` questions to which this design itself gave more than one answer.
@@ -23,6 +23,9 @@ class Told:
     different: int
     unsteady: int
     sha256: str
+
+
+ANSWERS = CsvFormat(Told)
 
 
 def compare_answers(by_configuration: Mapping[str, Sequence[Row]]) -> list[Told]:
@@ -40,11 +43,6 @@ def compare_answers(by_configuration: Mapping[str, Sequence[Row]]) -> list[Told]
         )
         for configuration, answers in said.items()
     ]
-
-
-def answers_csv(told: Sequence[Told]) -> str:
-    """A row a design."""
-    return write_table([field.name for field in fields(Told)], map(astuple, told))
 
 
 def _answers(rows: Sequence[Row]) -> dict[str, set[str]]:

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from ragbench.compare.cells import Cell, Comparison
-from ragbench.compare.sides import LATENCIES, METRICS
+from ragbench.compare.sides import COMPARED, LATENCIES
 from ragbench.plots.lines import DESIGN_COLOURS, OTHER_COLOURS
 from ragbench.plots.style import GREY, finish, page, styled
 from ragbench.results.folder import Study
@@ -29,9 +29,9 @@ def differences(comparison: Comparison) -> Figure | None:
 
 def _figure(study: Study, comparison: Comparison) -> Figure | None:
     def draw(_: Study) -> Figure:
-        figure, (row,) = page(1, len(METRICS), panel_in=(2.2, 2.6))
+        figure, (row,) = page(1, len(COMPARED), panel_in=(2.2, 2.6))
         series = list(dict.fromkeys(_named(cell) for cell in comparison.cells))
-        for axes, metric in zip(row, METRICS, strict=True):
+        for axes, metric in zip(row, COMPARED, strict=True):
             _panel(axes, comparison, metric, series)
         row[0].set_ylabel("difference from the first side (%)")
         return finish(figure, study, _title(comparison), handles=_handles(comparison, series), notes=_notes(comparison))

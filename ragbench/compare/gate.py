@@ -10,7 +10,7 @@ from typing import Literal
 
 from ragbench.compare.cells import Cell, Comparison
 from ragbench.compare.pairs import BROKEN, OVERLOADED
-from ragbench.compare.sides import LATENCIES, METRICS
+from ragbench.compare.sides import COMPARED, LATENCIES
 from ragbench.compare.wording import signed, span
 from ragbench.files.toml_tables import StudyError
 
@@ -47,8 +47,8 @@ def parse_gates(options: Sequence[str]) -> list[Gate]:
         parts = _GRAMMAR.fullmatch(option)
         if parts is None:
             mistakes.append(f"--fail-if looks like 'latency_p95_s > +5%' or 'throughput_rps < -3%', got {option!r}")
-        elif parts[1] not in METRICS:
-            mistakes.append(f"--fail-if: unknown figure {parts[1]!r}; known: {', '.join(METRICS)}")
+        elif parts[1] not in COMPARED:
+            mistakes.append(f"--fail-if: unknown figure {parts[1]!r}; known: {', '.join(COMPARED)}")
         else:
             gates.append(Gate(parts[1], parts[2] == ">", float(parts[3])))
     if mistakes:

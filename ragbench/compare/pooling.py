@@ -11,7 +11,7 @@ import numpy as np
 
 from ragbench.compare.differences import Estimate, estimates
 from ragbench.compare.pairs import OVERLOADED, Pair
-from ragbench.compare.sides import BINS, LATENCIES, METRICS, Run
+from ragbench.compare.sides import BINS, COMPARED, LATENCIES, Run
 from ragbench.statistics.intervals import Floats
 from ragbench.statistics.resampling import means, quantiles
 
@@ -45,9 +45,9 @@ class Pooled:
 
 
 def pooled(pair: Pair, rng: np.random.Generator) -> list[Pooled]:
-    """All METRICS of `pair`, in their order."""
-    found = {metric: Pooled(pair, metric, why_not=_why_not(pair, metric)) for metric in METRICS}
-    told = [metric for metric in METRICS if not found[metric].why_not]
+    """All COMPARED of `pair`, in their order."""
+    found = {metric: Pooled(pair, metric, why_not=_why_not(pair, metric)) for metric in COMPARED}
+    told = [metric for metric in COMPARED if not found[metric].why_not]
     if told:
         runs = [(a.requests(), b.requests()) for a, b in pair.used]
         waits = [(a.latencies_s, b.latencies_s) for a, b in runs]

@@ -14,13 +14,15 @@ import pandas as pd
 from ragbench.files.toml_tables import StudyError
 from ragbench.machine.mixing import code_of
 from ragbench.results.folder import locate
+from ragbench.results.metrics import METRICS
 from ragbench.results.paths import PointPaths, StudyPaths
-from ragbench.results.records import RecordError, load_requests, load_summary, read_manifest, read_manifests
+from ragbench.results.records import REQUESTS, RecordError, load_summary, read_manifest, read_manifests
 from ragbench.results.slo import Slo
 from ragbench.statistics.intervals import Floats
 
-METRICS = ("latency_p50_s", "latency_p95_s", "latency_p99_s", "throughput_rps", "goodput_rps")
-LATENCIES = {"latency_p50_s": 0.50, "latency_p95_s": 0.95, "latency_p99_s": 0.99}
+_COMPARED = {metric.name: metric.percentile for metric in METRICS.values() if metric.is_compared}
+LATENCIES = {name: percentile / 100 for name, percentile in _COMPARED.items() if percentile is not None}
+COMPARED = (*LATENCIES, *(name for name in _COMPARED if name not in LATENCIES))
 BINS = 100
 
 
@@ -71,7 +73,7 @@ class Run:
     verdict: str
     source: str
     hardware: str
-    figures: Mapping[str, float]  # METRICS; nan where absent
+    figures: Mapping[str, float]  # COMPARED; nan where absent
     window_s: tuple[float, float]
     schedule_sha256: str | None
     slo: Slo | None
@@ -90,7 +92,7 @@ class Run:
         """Its requests, read unless kept."""
         if self.kept is not None:
             return self.kept
-        rows = load_requests(self.paths.requests)
+        rows = REQUESTS.frame(self.paths.requests)
         start_s, end_s = self.window_s
         due = rows[(rows["due_s"] >= start_s) & (rows["due_s"] <= end_s)].sort_values("request")
         ok = rows[(rows["status"] == "ok") & (rows["done_s"] >= start_s) & (rows["done_s"] <= end_s)]
@@ -156,7 +158,7 @@ def _run(row: Mapping[str, Any], paths: PointPaths) -> Run:
         verdict=row["verdict"],
         source=row["source"],
         hardware=str(row["hardware"]),
-        figures={name: float(row[name]) for name in METRICS},
+        figures={name: float(row[name]) for name in COMPARED},
         window_s=(float(row["window_start_s"]), float(row["window_end_s"])),
         schedule_sha256=manifest.get("schedule_sha256"),
         slo=Slo.of(slo) if slo else None,

@@ -9,7 +9,7 @@ import json
 import sys
 from asyncio.streams import FlowControlMixin
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import msgspec
 
@@ -17,14 +17,14 @@ from ragbench.load.client import ServiceError, connect
 from ragbench.load.fire import fire
 from ragbench.load.target import Target
 from ragbench.processes.loop import loop_factory
-from ragbench.results.records import Row
+from ragbench.results.records import REQUESTS, Row
 from ragbench.study.schedule import Request, Turns
 
 READY = b'"ready"\n'
 DONE = b'"done"\n'
 STOP = b"stop\n"
 _POST_S = 0.1  # rows are told in bundles: a wake-up of the parent for each row would cost the senders their core
-_COLUMNS = tuple(item.name for item in fields(Row))
+_COLUMNS = REQUESTS.columns
 
 
 @dataclass(frozen=True, slots=True)

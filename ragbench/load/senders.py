@@ -7,16 +7,16 @@ that all processes of a machine share; so their rows have one time axis. None ou
 import asyncio
 import itertools
 import os
-import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+import tempfile
 from collections.abc import Awaitable, Sequence
+from pathlib import Path
 
 from ragbench.load import sender
 from ragbench.load.fire import OnRow, Origin
 from ragbench.load.sender import Job, job_line, read_row
 from ragbench.load.target import Target
-from ragbench.processes.spawn import signal_group, tied
+from ragbench.processes.child import Child
 from ragbench.results.paths import PACKAGE
 from ragbench.results.records import Row
 from ragbench.study.schedule import Request, Turns
@@ -24,7 +24,6 @@ from ragbench.study.schedule import Request, Turns
 READY_S = 60.0
 _LEAD_S = 0.1  # from setting the origin to the first due time: all must have read it by then
 _OVERTIME_S = 30.0
-_LONGEST_LINE = 1 << 24
 _TAIL = 300
 
 
@@ -43,29 +42,33 @@ async def fire_from(
 ) -> list[Row]:
     """`load.fire` from one process per share. What a sender that died had not told of is `unsent`, and says why."""
     senders: list[_Sender] = []
-    try:
-        for number, share in enumerate(shares, start=1):
-            name = f"sender {number} of {len(shares)}"
-            senders.append(await _Sender.start(name, Job(target, share), on_row=on_row))
-        async with asyncio.TaskGroup() as tasks:
-            hearing = [tasks.create_task(one.hear()) for one in senders]
-            begun = asyncio.Event()
-            stopping = None if ended is None else tasks.create_task(_stop_after(ended, begun, senders))
-            await _all_ready(senders)
-            origin_s = await origin()
+    with tempfile.TemporaryDirectory(prefix="ragbench-senders-") as logs:
+        try:
+            for number, share in enumerate(shares, start=1):
+                log = Path(logs) / f"{number}.log"
+                one = _Sender(f"sender {number} of {len(shares)}", share, log=log, on_row=on_row)
+                await one.child.start()
+                senders.append(one)
+                one.child.write(job_line(Job(target, share)))
+            async with asyncio.TaskGroup() as tasks:
+                hearing = [tasks.create_task(one.over()) for one in senders]
+                begun = asyncio.Event()
+                stopping = None if ended is None else tasks.create_task(_stop_after(ended, begun, senders))
+                await _all_ready(senders)
+                origin_s = await origin()
+                for one in senders:
+                    one.child.write(f"{origin_s!r}\n".encode())
+                begun.set()
+                await asyncio.wait(hearing, timeout=_longest_s(shares, target.timeout_s))
+                for one in senders:
+                    one.kill(f"had not ended {_OVERTIME_S:g} s after its last request was over")
+                if stopping is not None:
+                    stopping.cancel()
+        finally:
             for one in senders:
-                one.order(f"{origin_s!r}\n".encode())
-            begun.set()
-            await asyncio.wait(hearing, timeout=_longest_s(shares, target.timeout_s))
-            for one in senders:
-                one.kill(f"had not ended {_OVERTIME_S:g} s after its last request was over")
-            if stopping is not None:
-                stopping.cancel()
-    finally:
-        for one in senders:
-            one.kill("was stopped")
-            await one.reaped()
-    return sorted((row for one in senders for row in one.all_rows()), key=lambda row: row.request)
+                one.kill("was stopped")
+            await asyncio.gather(*(one.over() for one in senders), return_exceptions=True)
+        return sorted((row for one in senders for row in one.all_rows()), key=lambda row: row.request)
 
 
 def _longest_s(shares: Sequence[tuple[Request, ...] | Turns], timeout_s: float) -> float | None:
@@ -89,61 +92,27 @@ async def _stop_after(ended: Awaitable[None], begun: asyncio.Event, senders: Seq
     await ended
     await begun.wait()
     for one in senders:
-        one.order(sender.STOP)
+        one.child.write(sender.STOP)
 
 
 class _Sender:
-    """One process and what it has told. Made by `start`."""
+    """One process and what it has told."""
 
-    def __init__(self, name: str, process: Process, share: tuple[Request, ...] | Turns, on_row: OnRow | None) -> None:
+    def __init__(self, name: str, share: tuple[Request, ...] | Turns, *, log: Path, on_row: OnRow | None) -> None:
+        search = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        argv = [sys.executable, "-m", "ragbench.load.sender"]
+        self.child = Child(name, argv, log=log, on_line=self._take, has_stdin=True, env={"PYTHONPATH": search})
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._name = name
-        self._process = process
         self._share = share
         self._on_row = on_row
         self._rows: dict[int, Row] = {}
         self._done = False
-        self._complaint = b""
         self._fault: str | None = None
 
-    @classmethod
-    async def start(cls, name: str, job: Job, *, on_row: OnRow | None) -> "_Sender":
-        """Start it and hand it the job."""
-        search = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-        process = await asyncio.create_subprocess_exec(
-            *tied([sys.executable, "-m", "ragbench.load.sender"]),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            limit=_LONGEST_LINE,
-            start_new_session=True,  # Ctrl-C on the terminal is for the harness, which ends this one
-            env=os.environ | {"PYTHONPATH": search},
-        )
-        started = cls(name, process, job.share, on_row)
-        started.order(job_line(job))
-        return started
-
-    def order(self, line: bytes) -> None:
-        """Write to its stdin, where it still has one."""
-        assert self._process.stdin is not None
-        if not self._process.stdin.is_closing():
-            self._process.stdin.write(line)
-
-    async def hear(self) -> None:
-        """Take its rows until it ends."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._hear_complaints())
-            assert self._process.stdout is not None
-            async for line in self._process.stdout:
-                self._take(line)
-        await self._process.wait()
-        if not self.ready.done():
-            self.ready.set_result(None)
-
     def _take(self, line: bytes) -> None:
-        if line == sender.READY:
+        if line == sender.READY.rstrip():
             self.ready.set_result(None)
-        elif line == sender.DONE:
+        elif line == sender.DONE.rstrip():
             self._done = True
         else:
             row = read_row(line)
@@ -151,20 +120,18 @@ class _Sender:
             if self._on_row is not None:
                 self._on_row(row)
 
-    async def _hear_complaints(self) -> None:
-        assert self._process.stderr is not None
-        while chunk := await self._process.stderr.read(1 << 16):
-            self._complaint = (self._complaint + chunk)[-4000:]
-
     def kill(self, fault: str) -> None:
         """End it where it still runs, for a reason."""
-        if self._process.returncode is None and not self._done:
-            self._fault = fault
-            signal_group(self._process.pid, signal.SIGKILL)
+        if self.child.failure() is None and not self._done:
+            self._fault = f"{self.child.name} {fault}"
+            self.child.kill()
 
-    async def reaped(self) -> None:
-        """Return when it has ended; by now it has done its work or has been killed."""
-        await self._process.wait()
+    async def over(self) -> None:
+        """Return when it has ended, by itself or killed, and its rows are taken."""
+        await self.child.ended()
+        await self.child.heard()
+        if not self.ready.done():
+            self.ready.set_result(None)
 
     def all_rows(self) -> list[Row]:
         """A row for each request of its share; what is not known is `unsent` for the reason that it died."""
@@ -181,9 +148,5 @@ class _Sender:
         return list(itertools.islice(missing, None if turns.span.requests else 1))
 
     def _death(self) -> str:
-        code = self._process.returncode
-        how = self._fault
-        if how is None and code is not None:
-            how = f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
-        lines = self._complaint.decode(errors="replace").strip().splitlines()
-        return f"{self._name} {how}" + (f": {lines[-1]}"[:_TAIL] if lines else "")
+        last = self.child.last_line()
+        return f"{self._fault or self.child.failure()}" + (f": {last}"[:_TAIL] if last else "")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from ragbench.files.csv_table import RecordError, read_frame, write_table
+from ragbench.files.csv_format import CsvFormat
+from ragbench.files.csv_table import RecordError, read_frame
 from ragbench.files.toml_tables import StudyError
 from ragbench.study.points import Configuration
 from ragbench.study.study import command_mistakes
@@ -33,6 +34,9 @@ class Turn:
         return self.served_rps / self.bare_rps
 
 
+LIMIT = CsvFormat(Turn, reals={"bare_rps": ".2f", "served_rps": ".2f", "ratio": ".4f"}, also=("ratio",))
+
+
 def bare_argv(bare: str, configuration: Configuration, *, duration_s: float, out: Path, python: str) -> list[str]:
     """The command that times the pipeline of `design`, in batches as large as it takes. Raises StudyError."""
     if mistakes := command_mistakes(bare):
@@ -52,15 +56,6 @@ def bare_rps(path: Path) -> float:
     if not (requests > 0 and length_s > 0):
         raise RecordError(f"{path}: no run of it took any time, or none had any request")
     return requests / length_s
-
-
-def limit_csv(turns: Sequence[Turn]) -> str:
-    """A row a turn."""
-    rows = []
-    for turn in turns:
-        figures = (f"{turn.bare_rps:.2f}", f"{turn.served_rps:.2f}", f"{turn.ratio:.4f}")
-        rows.append((turn.configuration, turn.max_batch_size, turn.users, turn.seed, *figures))
-    return write_table(("configuration", _BATCH, "users", "seed", "bare_rps", "served_rps", "ratio"), rows)
 
 
 @dataclass(frozen=True, slots=True)

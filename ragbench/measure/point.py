@@ -25,13 +25,7 @@ from ragbench.machine.hardware import Hardware, slurm, this_machine, usable_core
 from ragbench.processes.family import family
 from ragbench.processes.launch import Server, Service
 from ragbench.processes.listener import listener
-from ragbench.results.records import (
-    NOTHING_TOLD,
-    ReplicaCount,
-    Row,
-    Sample,
-    Scaling,
-)
+from ragbench.results.records import NOTHING_TOLD, ReplicaCount, Row, Sample, Scaling
 from ragbench.statistics.summary import Summary, summarise
 from ragbench.study.arrivals import ArrivalError, step_up_s
 from ragbench.study.points import Point

@@ -11,15 +11,7 @@ from ragbench.machine.checkout import SHOWN
 from ragbench.measure.point import Measurement, Surroundings
 from ragbench.processes.priority import may_be_served_first
 from ragbench.results.paths import StudyPaths
-from ragbench.results.records import (
-    replicas_csv,
-    requests_csv,
-    scaling_csv,
-    starts_csv,
-    telemetry_csv,
-    write_atomic,
-    write_manifest,
-)
+from ragbench.results.records import DECISIONS, REPLICAS, REQUESTS, STARTS, TELEMETRY, write_atomic, write_manifest
 from ragbench.study.arrivals import CLOSED, parse_arrival
 from ragbench.study.points import Point
 from ragbench.study.questions import QuestionSet
@@ -54,15 +46,15 @@ def _put_together(
     shutil.rmtree(aside.folder, ignore_errors=True)
     schedule = schedule_csv(measurement.schedule)
     write_atomic(aside.schedule, schedule)
-    write_atomic(aside.requests, requests_csv(measurement.rows))
+    write_atomic(aside.requests, REQUESTS.text(measurement.rows))
     if measurement.replicas:
-        write_atomic(aside.replicas, replicas_csv(measurement.replicas))
+        write_atomic(aside.replicas, REPLICAS.text(measurement.replicas))
     if measurement.scaling.decisions:
-        write_atomic(aside.scaling, scaling_csv(measurement.scaling.decisions))
+        write_atomic(aside.scaling, DECISIONS.text(measurement.scaling.decisions))
     if measurement.scaling.starts:
-        write_atomic(aside.starts, starts_csv(measurement.scaling.starts))
+        write_atomic(aside.starts, STARTS.text(measurement.scaling.starts))
     if measurement.telemetry:
-        write_atomic(aside.telemetry, telemetry_csv(measurement.telemetry))
+        write_atomic(aside.telemetry, TELEMETRY.text(measurement.telemetry))
     write_atomic(aside.log, log)
     manifest = {
         "point": point.as_dict(),

@@ -1,16 +1,15 @@
-"""What a user sees while a sweep runs: one line per finished point, and on a terminal a live bar.
+"""What a user sees while points are measured: a status, the time left, and one line per finished point.
 
 Measures nothing.
 """
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ragbench.results.records import Row
 from ragbench.study.points import Configuration, Point
-from ragbench.terminal import Bar, Terminal
+from ragbench.terminal import Status, Terminal
 
 _START_S = 5.0  # first guesses, replaced by what is seen: a server's start,
 _POINT_S = 1.0  # and a warm-up
@@ -21,71 +20,35 @@ def expected_s(points: Sequence[Point], starts: int) -> float:
     return sum(point.expected_s + _POINT_S for point in points) + starts * _START_S
 
 
-def minutes(seconds: float) -> str:
-    """A duration to read: 45 s, 2 min 06 s, 3 h 20 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+class Progress(Status):
+    """The status of a sweep over `points`, with `others` steps beside them; a search does not know its points."""
 
-
-class Progress:
-    """Told what happens, it tells the user: a live bar where `console` is a terminal, plain lines otherwise."""
-
-    def __init__(self, points: Sequence[Point], *, starts: int, console: Terminal | None = None) -> None:
-        self._console = console or Terminal(stderr=True)
-        self._total = len(points)
-        self._done = 0
-        self._left_s = {point.name: point.expected_s for point in points}
-        self._expected_s = self._loads_s = sum(self._left_s.values())
-        self._began_s = time.monotonic()
+    def __init__(
+        self, points: Sequence[Point] = (), *, starts: int = 0, others: int = 0, console: Terminal | None = None
+    ) -> None:
+        self._loads_left_s = {point.name: point.expected_s for point in points}
+        self._loads_s = sum(self._loads_left_s.values())
         self._overhead_s = expected_s(points, starts) - self._loads_s
-        self._point_began_s = self._began_s
-        self._statuses: Counter[str] = Counter()
-        self._what = "getting ready"
-        self._bar = Bar(self._what, total=self._total, console=self._console)
-
-    def __enter__(self) -> "Progress":
-        self._bar.__enter__()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.__exit__(*exception)
-
-    def note(self, text: str) -> None:
-        """A line to keep."""
-        self._console.print(text, soft_wrap=True)
+        self._sweep_began_s = time.monotonic()
+        left_s = self.left_s if points else None
+        super().__init__(total=len(points) + others or None, left_s=left_s, console=console)
 
     def starting(self, configuration: Configuration) -> None:
         """A server is being started."""
-        self._show(f"starting {configuration.name}")
+        self.doing(f"starting {configuration.name}")
 
     def point_begins(self, point: Point) -> None:
         """A point is warmed up, then fired."""
-        self._statuses.clear()
-        self._point_began_s = time.monotonic()
-        self._what = point.name
-        self._show(f"{point.name} | {minutes(self.left_s())} left")
-        if not self._console.is_terminal:
-            self.note(f"[{self._done + 1}/{self._total}] {point.name} ({minutes(self.left_s())} left)")
+        self.begin(point.name)
 
     def row(self, row: Row) -> None:
         """A request is over."""
-        self._statuses[row.status] += 1
-        if self._console.is_terminal:
-            ok = self._statuses["ok"]
-            errors = self._statuses.total() - ok
-            rate = ok / max(0.1, time.monotonic() - self._point_began_s)
-            self._show(f"{self._what} | {rate:.1f} ok/s, {errors} errors | {minutes(self.left_s())} left")
+        self.count(is_ok=row.status == "ok")
 
     def point_ends(self, point: Point, summary: Mapping[str, Any]) -> None:
         """A point is written."""
-        self._done += 1
-        self._left_s.pop(point.name, None)
-        self._bar.advance()
-        self.note(f"[{self._done}/{self._total}] {point.name}: {told(summary)}")
+        self._loads_left_s.pop(point.name, None)
+        self.done(f"{point.name}: {told(summary)}")
 
     def left_s(self) -> float:
         """About how long the rest takes: the loads left, and everything else per second of load.
@@ -93,15 +56,12 @@ class Progress:
         That share is what was seen so far, and the first guess counted as if seen over a third of the load: after one
         point, which has a server's start before it, what was seen says little.
         """
-        loads_left_s = sum(self._left_s.values())
+        loads_left_s = sum(self._loads_left_s.values())
         loads_done_s = self._loads_s - loads_left_s
-        seen_s = max(0.0, self._point_began_s - self._began_s - loads_done_s) if loads_done_s else 0.0
+        seen_s = max(0.0, self._began_s - self._sweep_began_s - loads_done_s) if loads_done_s else 0.0
         overhead = (seen_s + self._overhead_s / 3) / (loads_done_s + self._loads_s / 3) if self._loads_s else 0.0
-        running_s = min(time.monotonic() - self._point_began_s, loads_left_s)
+        running_s = min(time.monotonic() - self._began_s, loads_left_s)
         return max(0.0, loads_left_s * (1 + overhead) - running_s)
-
-    def _show(self, text: str) -> None:
-        self._bar.show(text)
 
 
 def offered(summary: Mapping[str, Any]) -> str:

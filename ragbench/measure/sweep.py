@@ -17,7 +17,8 @@ from ragbench.machine.telemetry import throttling
 from ragbench.measure.point import Measurement, Surroundings, measure, schedule_of, unmeasured
 from ragbench.measure.point_folder import trace_of, write_point
 from ragbench.measure.progress import Progress
-from ragbench.processes.launch import HURRIED_GRACE_S, LaunchError, Remote, Service, start
+from ragbench.processes.child import HURRIED_GRACE_S, ChildError
+from ragbench.processes.launch import Remote, Service, start
 from ragbench.processes.log_file import read_log
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import copy_text, read_manifest, read_manifests, summary_csv, write_atomic
@@ -120,7 +121,7 @@ class _Runner:
                 if service is None:
                     try:
                         service = await self._start(point)
-                    except LaunchError as error:
+                    except ChildError as error:
                         self._progress.note(str(error))
                         self._fail(launch.points[number:], error.reason)
                         return

@@ -8,11 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ragbench.plots.lines import MARKERS, Line, bound, left_out, one_each, runs, tint
+from ragbench.plots.lines import MARKERS, Line, left_out, one_each, runs, tint
 from ragbench.plots.marks import edge_crosses, hollow, mark_shares
 from ragbench.plots.ratios import Estimate, ratio
 from ragbench.plots.style import GREY, arrivals_told, finish, log_axis, named, panels, styled, wrapped
 from ragbench.results.folder import Study, open_loop
+from ragbench.results.metrics import bound
 
 COLUMN = "latency_p95_s"
 WIDTH = 0.5  # of a rate's place, over which its arrival processes are spread

@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter
 
 from ragbench.plots.lines import Line, left_out, one_each
 from ragbench.plots.marks import line_handles
-from ragbench.plots.style import GREY, arrivals_told, finish, log_axis, named, page, plain, styled
+from ragbench.plots.style import GREY, arrivals_told, finish, log_axis, page, plain, styled
 from ragbench.results.folder import Study, open_loop
 
 PERCENTILES = {"p50": 0.5, "p90": 0.1, "p99": 0.01}
@@ -40,7 +40,7 @@ def distribution(study: Study) -> Figure | None:
         log_axis(axes, "x")
         axes.yaxis.set_major_formatter(FuncFormatter(plain))
     for axes in grid[-1]:
-        axes.set_xlabel(named("latency_s"))
+        axes.set_xlabel("latency_s (seconds)")
     handles = line_handles(lines, is_marked=False)
     if _has_invalid(lines, rates):
         handles.append(Line2D([], [], color=GREY, linestyle=":", label="dotted: not valid"))

@@ -6,13 +6,14 @@ import pandas as pd
 from matplotlib.colors import to_rgb
 
 from ragbench.results.folder import Study
+from ragbench.results.metrics import ORIGIN, bound, names
 
 # Okabe and Ito's colour-blind-safe palette, less its pale yellow, and four more apart in lightness; markers differ too.
 DESIGN_COLOURS = {"baseline": "#0072B2", "batched": "#D55E00", "scaled": "#009E73"}
 OTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#333333", "#8C510A", "#6A3D9A", "#999999", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
-ORIGINS = ("hardware", "hostname", "code")
+ORIGINS = names(ORIGIN)
 SIMULATED, SIMULATED_DASH = "simulated", (0, (1, 1))
 MOST_LINES = 8
 
@@ -150,9 +151,3 @@ def answered_share(rows: pd.DataFrame) -> pd.Series:
     """Ok answers over requests scheduled, 0..1: the column, or where older results lack it what it is made of."""
     counted = rows["completed"] / rows["requests"].where(rows["requests"] > 0)
     return rows["answered_share"].fillna(counted) if "answered_share" in rows else counted
-
-
-def bound(column: str, end: str) -> str:
-    """The column with the low or high end of another's interval: latency_p95_s -> latency_p95_low_s."""
-    figure, _, unit = column.rpartition("_")
-    return f"{figure}_{end}_{unit}"

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 
-from ragbench.plots.lines import Line, answered_share, bound, runs
+from ragbench.plots.lines import Line, answered_share, runs
 from ragbench.plots.style import GREY
+from ragbench.results.metrics import bound
 from ragbench.statistics.verdicts import RULES, UNANSWERED_SHARE
 
 DUE_LOOKS: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 2)), "marker": "_", "markersize": 13}

@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from ragbench.plots.lines import SIMULATED
 from ragbench.results.folder import Study
+from ragbench.results.metrics import METRICS
 
 DPI = 200
 # Of matplotlib's settings those that a user's file changes and that show; backends and windows are not ours.
@@ -53,7 +54,6 @@ RC = DEFAULTS | {
     "svg.hashsalt": "ragbench",
     "savefig.dpi": DPI,
 }
-UNITS = {"rps": "requests per second", "s": "seconds", "size": "requests, mean", "concurrency": "users"}
 CLOSEST_TICKS = 12
 # Labels within a decade, by how many times its low end an axis' high end is at least.
 LOG_LABELS = {60: (1.0,), 8: (1.0, 2.0, 5.0), 0: (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)}
@@ -99,8 +99,8 @@ def wrapped(title: str) -> str:
 
 
 def named(column: str) -> str:
-    """An axis label: the column's name, as in the CSV, and its unit."""
-    return f"{column} ({UNITS[column.rsplit('_', 1)[-1]]})"
+    """The axis label of a column of summary.csv."""
+    return METRICS[column].axis_label
 
 
 def rate_axis(axes: Axes, rates: Sequence[float]) -> None:

@@ -1,78 +1,271 @@
-"""Run a command to its end, hear its lines, and leave nothing of it. What the lines mean is in messages.py."""
+"""A child process: tied to us, heard line by line, waited for under a deadline, ended with all that it started.
+
+What it is for, and what its lines mean, is known where it is started.
+"""
 
 import asyncio
+import io
+import os
 import shlex
 import shutil
 import signal
 import sys
-from asyncio.subprocess import Process
-from collections.abc import Callable, Mapping, Sequence
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
+from typing import Self
 
-from ragbench.files.toml_tables import StudyError
-from ragbench.processes.family import family, kill, mark_of_its_own, marked, still_running
-from ragbench.processes.launch import HURRIED_GRACE_S
-from ragbench.processes.spawn import chunks, signal_group, spawn
+import psutil
 
-_REAP_S = 2.0
-_LONGEST_LINE = 1 << 20
+from ragbench.processes import tether
+from ragbench.processes.family import family, kill, mark_of_its_own, marked, still_running, told
+from ragbench.processes.log_file import read_log
 
-
-def argv_of(command: str) -> list[str]:
-    """The words of a command; "python" is the one that runs this. Raises StudyError where it cannot be started."""
-    words = shlex.split(command)
-    if words[:1] == ["python"]:
-        words[0] = sys.executable
-    if shutil.which(words[0]) is None:
-        raise StudyError([f"cannot start: {command}: there is no command {words[0]!r} here or on PATH"])
-    return words
+GRACE_S = 12.0  # servers drain within 10 s
+HURRIED_GRACE_S = 2.0  # SLURM kills 5 s after SIGTERM
+REAP_S = 2.0
+_TAIL_LINES, _TAIL_BYTES = 12, 4000
+_LONGEST_LINE = 1 << 24
 
 
-async def hear(argv: Sequence[str], *, log: Path, timeout_s: float, on_line: Callable[[bytes], None]) -> int:
-    """Run `argv` in a session of its own, its stderr appended to `log`; -> its exit status, negative for a signal.
+class ChildError(RuntimeError):
+    """A child could not be started, ended badly or took too long.
 
-    Raises TimeoutError when it takes longer. Ended, late or cancelled: by the time this returns or raises, nothing it
-    started runs, and every line was heard.
+    `reason` is one line; the message adds how the log ends.
     """
-    mark = mark_of_its_own()
-    process, stdout = await spawn(argv, log=log, mark=mark)
-    hearing = asyncio.create_task(_each_line(stdout, on_line), name="stdout of the measuring process")
+
+    def __init__(self, reason: str, *, log_end: str = "") -> None:
+        self.reason = reason
+        super().__init__(f"{reason}; {log_end}" if log_end else reason)
+
+
+class Child:
+    """One command, with everything that it starts in turn: `async with Child(...)`, or `start` and `stop`.
+
+    It runs in the current directory and in a session of its own: Ctrl-C on the terminal is for this process alone, at
+    whose death it gets SIGTERM (Linux). Its stderr is appended to `log`, its stdout too where `logs_stdout`. `name`
+    begins messages, `on_line` hears each line of stdout that is not empty; what it raises, ends the child.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        log: Path,
+        on_line: Callable[[bytes], None] = lambda line: None,
+        logs_stdout: bool = False,
+        has_stdin: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.command = shlex.join(argv)
+        self._argv = argv
+        self._log = log
+        self._on_line = on_line
+        self._logs_stdout = logs_stdout
+        self._stdin = PIPE if has_stdin else DEVNULL
+        self._mark = mark_of_its_own()
+        self._env = {**(env or {}), **self._mark}
+        self._process: Process
+        self._exit: asyncio.Task[int]
+        self._hearing: asyncio.Task[None]
+        self._seen: set[psutil.Process] = set()
+        self._log_begin = self._log_read = 0
+
+    async def start(self) -> None:
+        """Run it. Raises ChildError where there is no such command. Call it on the main thread, to which it is tied."""
+        with self._log.open("ab") as log:
+            self._log_begin = self._log_read = log.tell()
+            if shutil.which(self._argv[0]) is None:
+                raise ChildError(f"cannot start: {self.command}: there is no command {self._argv[0]!r} here or on PATH")
+            # asyncio's own pipe would report the end of the process only when its last child has closed it too.
+            stdout, child_stdout = os.pipe()
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid()), *self._argv),
+                    stdin=self._stdin,
+                    stdout=child_stdout,
+                    stderr=log,
+                    start_new_session=True,
+                    env=os.environ | self._env,
+                )
+            except BaseException:
+                os.close(stdout)
+                raise
+            finally:
+                os.close(child_stdout)
+        self._exit = asyncio.create_task(self._process.wait(), name=f"exit of {self.name}")
+        self._hearing = asyncio.create_task(self._hear(stdout), name=f"stdout of {self.name}")
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        """Ended well or badly, late or cancelled: it has time to end, what it has started has none left then."""
+        try:
+            if not self._exit.done():
+                await self.ask_to_end(HURRIED_GRACE_S)
+        finally:
+            await self.stop(grace_s=0.0)
+
+    @property
+    def pid(self) -> int:
+        """The process that was started; also the id of its session."""
+        return self._process.pid
+
+    @property
+    def members(self) -> set[psutil.Process]:
+        """What runs of it now."""
+        self.look()
+        return still_running(self._seen)
+
+    def look(self) -> None:
+        """Remember what runs of it now: nobody reports a grandchild that outlives its parent."""
+        self._seen |= family(self.pid)
+
+    def failure(self) -> str | None:
+        """How it ended, or None while it runs."""
+        code = self._process.returncode
+        if code is None:
+            return None
+        how = f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+        return f"{self.name} {how}"
+
+    async def ended(self) -> None:
+        """Return when the started process has ended."""
+        await asyncio.wait({self._exit})
+
+    async def done(self, timeout_s: float, *, limit: str) -> None:
+        """Return when it has ended well. Raises ChildError where it did not, or not in time; `limit` names the time."""
+        await asyncio.wait({self._exit}, timeout=timeout_s)
+        if not self._exit.done():
+            raise ChildError(f"{self.name} was not done after {timeout_s:g} s ({limit})", log_end=self.log_end())
+        if self._process.returncode != 0:
+            raise ChildError(str(self.failure()), log_end=self.log_end())
+
+    def write(self, line: bytes) -> None:
+        """Write to its stdin, where it still has one."""
+        assert self._process.stdin is not None, "has_stdin"
+        if not self._process.stdin.is_closing():
+            self._process.stdin.write(line)
+
+    def new_log(self) -> str:
+        """What it logged since the last call; of more than MOST_LOG bytes the end."""
+        self.look()
+        new, self._log_read = read_log(self._log, since=self._log_read)
+        return new
+
+    def log_end(self) -> str:
+        """The last lines of its log, as the end of a message."""
+        lines = self._last_lines()
+        return "its log ends:\n    " + "\n    ".join(lines[-_TAIL_LINES:]) if lines else "its log is empty"
+
+    def last_line(self) -> str:
+        """The last line that it logged; empty where it logged none."""
+        return next(reversed(self._last_lines()), "").strip()
+
+    def kill(self) -> None:
+        """SIGKILL to its group, where it still runs."""
+        if not self._exit.done():
+            self._signal(signal.SIGKILL)
+
+    async def heard(self, timeout_s: float | None = None) -> None:
+        """Return when all that it printed is heard; others may keep its stdout open. Raises what `on_line` raised."""
+        await asyncio.wait({self._hearing}, timeout=timeout_s)
+        if self._hearing.done() and not self._hearing.cancelled():
+            self._hearing.result()
+
+    async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[str]:
+        """SIGTERM to the group, `grace_s` to end, then SIGKILL to whatever is left, reaped and checked to be gone.
+
+        What left the group and lost its parents, as a daemon does, is killed too. -> a line on that, and one on what
+        could not be ended. Cancelled while it waits, it kills at once; in a task that was cancelled before, it hurries.
+        """
+        clock = asyncio.get_running_loop().time
+        until_s = clock() + _hurried(grace_s)
+        self.look()
+        try:
+            if not self._exit.done():
+                await self.ask_to_end(grace_s)
+                await self.all_gone(until_s - clock())
+        finally:
+            self.look()
+            strays = marked(self._mark) - self._seen
+            names = told(strays)
+            self._seen |= strays
+            self.kill()
+            kill(self._seen)
+        await asyncio.wait({self._exit}, timeout=REAP_S)
+        await self.all_gone(REAP_S)
+        await asyncio.wait({self._hearing}, timeout=REAP_S)
+        self._hearing.cancel()
+        await self.heard()
+        still = told(still_running(self._seen))
+        return [
+            *([f"{self.name} left processes behind that were no longer below it; ended: {names}"] if names else []),
+            *([f"processes of {self.name} could not be ended: {still}"] if still else []),
+        ]
+
+    async def ask_to_end(self, grace_s: float) -> None:
+        """SIGTERM to its group, and time for the started process to end."""
+        self._signal(signal.SIGTERM)
+        await asyncio.wait({self._exit}, timeout=_hurried(grace_s))
+
+    async def all_gone(self, timeout_s: float) -> None:
+        """Wait until nothing runs that was seen of it. Looks again and again: nobody reports a grandchild's end."""
+        until_s = asyncio.get_running_loop().time() + timeout_s
+        while still_running(self._seen) and asyncio.get_running_loop().time() < until_s:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def _last_lines(self) -> list[str]:
+        return read_log(self._log, since=self._log_begin, most=_TAIL_BYTES)[0].strip().splitlines()
+
+    async def _hear(self, stdout: int) -> None:
+        """Read to the end; a child that is read no more would stand still. Of a line without end the end is kept."""
+        begun = bytearray()
+        try:
+            async with aclosing(_chunks(stdout)) as printed:
+                with self._log.open("ab", buffering=0) as log:
+                    async for chunk in printed:
+                        if self._logs_stdout:
+                            with suppress(OSError):  # what no longer fits on the disk is not kept
+                                log.write(chunk)
+                        *lines, rest = chunk.split(b"\n")
+                        if lines:
+                            lines[0] = bytes(begun) + lines[0]
+                            begun.clear()
+                        begun += rest
+                        del begun[:-_LONGEST_LINE]
+                        for line in filter(None, lines):
+                            self._on_line(line)
+            if begun:
+                self._on_line(bytes(begun))
+        except Exception:
+            self.kill()
+            raise
+
+
+async def _chunks(stdout: int) -> AsyncGenerator[bytes, None]:
+    """What is printed, as it comes, until everybody has closed it. Closes the descriptor."""
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), io.FileIO(stdout, "rb")
+    )
     try:
-        async with asyncio.timeout(timeout_s):
-            code = await process.wait()
+        while chunk := await reader.read(1 << 16):
+            yield chunk
     finally:
-        await _end(process, mark)
-        await asyncio.wait({hearing}, timeout=_REAP_S)
-        hearing.cancel()
-        await asyncio.wait({hearing})
-    if not hearing.cancelled():
-        hearing.result()  # whatever `on_line` raised
-    return code
+        transport.close()
 
 
-async def _each_line(stdout: int, on_line: Callable[[bytes], None]) -> None:
-    pending = b""
-    async with aclosing(chunks(stdout)) as printed:
-        async for chunk in printed:
-            *lines, pending = (pending + chunk).split(b"\n")
-            pending = pending[-_LONGEST_LINE:]
-            for line in filter(None, lines):
-                on_line(line)
-    if pending:
-        on_line(pending)
-
-
-async def _end(process: Process, mark: Mapping[str, str]) -> None:
-    """SIGTERM to its group and time to end, then SIGKILL to whatever is left of it, and reap."""
-    members = family(process.pid)
-    try:
-        if process.returncode is None:
-            signal_group(process.pid, signal.SIGTERM)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(HURRIED_GRACE_S):
-                    await process.wait()
-    finally:
-        members |= family(process.pid) | marked(mark)
-        kill(still_running(members))
-    await process.wait()
+def _hurried(grace_s: float) -> float:
+    """How long to wait for a child's end: no longer than HURRIED_GRACE_S in a task that has been cancelled."""
+    task = asyncio.current_task()
+    return min(grace_s, HURRIED_GRACE_S) if task is not None and task.cancelling() else grace_s

@@ -6,25 +6,15 @@ import pandas as pd
 
 from ragbench.plots.lines import answered_share, lines
 from ragbench.results.folder import Study
-from ragbench.results.records import NEWER_SUMMARY_COLUMNS, SCALING_COLUMNS
+from ragbench.results.metrics import NEWER_COLUMNS, SCALING, names
 
 AT_THAT_LOAD = ("answered_share", "latency_p50_s", "latency_p95_s", "latency_p99_s", "batch_size", "exact_match", "f1")
 OF_A_POINT = (
-    *(
-        "arrival",
-        "offered_rps",
-        "concurrency",
-        "seed",
-        "verdict",
-        "answered_share",
-        "due_rps",
-        "throughput_rps",
-        "goodput_rps",
-        "slo_met",
-    ),
+    *("arrival", "offered_rps", "concurrency", "seed", "verdict", "answered_share", "due_rps"),
+    *("throughput_rps", "goodput_rps", "slo_met"),
     *("latency_mean_s", "latency_p50_s", "latency_p95_low_s", "latency_p95_s", "latency_p95_high_s", "latency_p99_s"),
     *("send_lag_p95_s", "in_flight_mean", "unaccounted_s", "other_cpu_cores"),
-    *SCALING_COLUMNS,
+    *names(SCALING),
     *("batch_size", "replicas", "exact_match", "f1", "recall_at_k", "rejected", "timed_out", "failed", "unsent"),
 )
 
@@ -43,7 +33,7 @@ def carried(study: Study) -> pd.DataFrame:
         row for line in lines(study) for arrival in study.arrivals for row in _carried(line.at(arrival), line.label)
     ]
     table = pd.DataFrame(rows).drop(columns=[] if study.summary["seed"].nunique() > 1 else ["seed"], errors="ignore")
-    return table.drop(columns=[name for name in NEWER_SUMMARY_COLUMNS if name in table and table[name].isna().all()])
+    return table.drop(columns=[name for name in NEWER_COLUMNS if name in table and table[name].isna().all()])
 
 
 def _carried(points: pd.DataFrame, label: str) -> Iterator[dict[str, object]]:

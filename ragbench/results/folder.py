@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import pandas as pd
 
+from ragbench.files.toml_tables import read_toml
 from ragbench.results import records
 from ragbench.results.paths import PACKAGE, StudyPaths
-from ragbench.files.toml_tables import read_toml
 
 CHECKOUT = PACKAGE.parent
 _Drawn = TypeVar("_Drawn")
@@ -66,17 +66,17 @@ class Study:
     def requests(self, point: str) -> pd.DataFrame | None:
         """One row per scheduled request of a point, or None where only its summary was kept."""
         source = StudyPaths(self.folder).point(point).requests
-        return records.load_requests(source) if source.is_file() else None
+        return records.REQUESTS.frame(source) if source.is_file() else None
 
     def replicas(self, point: str) -> pd.DataFrame | None:
         """Replicas over time (`t_s`, `ready`, `starting`, `draining`), or None where the server did not tell."""
         source = StudyPaths(self.folder).point(point).replicas
-        return records.load_replicas(source) if source.is_file() else None
+        return records.REPLICAS.frame(source) if source.is_file() else None
 
     def scaling(self, point: str) -> pd.DataFrame | None:
         """The autoscaler's decisions (scaling.csv), or None where the server did not tell."""
         source = StudyPaths(self.folder).point(point).scaling
-        return records.load_scaling(source) if source.is_file() else None
+        return records.DECISIONS.frame(source) if source.is_file() else None
 
 
 def open_loop(draw: Callable[[Study], _Drawn | None]) -> Callable[[Study], _Drawn | None]:

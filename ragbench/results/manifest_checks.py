@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ragbench.files.csv_format import LARGEST
+from ragbench.results.metrics import METRICS
 from ragbench.results.slo import Slo
 from ragbench.results.verdict_names import SOURCES, VERDICTS
 
-__all__ = ["LARGEST", "NEEDED", "is_plain_name", "manifest_mistake"]
+__all__ = ["NEEDED", "is_plain_name", "manifest_mistake"]
 
-LARGEST = 1e15  # of a number: a sum of many is finite
 NEEDED = ("name", "design", "settings", "arrival", "offered_rps", "seed")  # of its point
 _LARGEST_SETTING = 1e300
 _LONGEST_SHOWN = 60
@@ -25,15 +26,12 @@ def is_plain_name(name: object) -> bool:
     return isinstance(name, str) and not _NO_NAME.search(name)
 
 
-def manifest_mistake(manifest: Mapping[str, Any], *, folder: str, kinds: Mapping[str, str]) -> str | None:
-    """The first thing wrong with the manifest of the point in `folder`; None where it can be used.
-
-    `kinds`: text, count, whole or truth by column of the summary; all others hold numbers.
-    """
-    return next(_mistakes(manifest, folder, kinds), None)
+def manifest_mistake(manifest: Mapping[str, Any], *, folder: str) -> str | None:
+    """The first thing wrong with the manifest of the point in `folder`; None where it can be used."""
+    return next(_mistakes(manifest, folder), None)
 
 
-def _mistakes(manifest: Mapping[str, Any], folder: str, kinds: Mapping[str, str]) -> Iterator[str]:
+def _mistakes(manifest: Mapping[str, Any], folder: str) -> Iterator[str]:
     yield from _wrong("", manifest, {"point": _TABLE, "summary": _TABLE})
     point, summary = manifest["point"], manifest["summary"]
     if point["name"] != folder:
@@ -43,7 +41,7 @@ def _mistakes(manifest: Mapping[str, Any], folder: str, kinds: Mapping[str, str]
         yield "its point must have either offered_rps or concurrency"
     if "verdict" not in summary:
         yield "its summary has no verdict"
-    yield from _wrong("summary.", summary, {name: _CELLS[kinds.get(name, "real")] for name in summary} | _SUMMARY)
+    yield from _wrong("summary.", summary, {name: _cell(name) for name in summary} | _SUMMARY)
     for name in ("design", "configuration", "arrival"):
         if summary.get(name, point.get(name)) != point.get(name):
             yield f"summary.{name} is {_shown(summary[name])}, and point.{name} {_shown(point.get(name))}"
@@ -73,6 +71,11 @@ def _wrong(where: str, table: Mapping[str, Any], kinds: Mapping[str, _Kind]) -> 
     for name, kind in kinds.items():
         if name in table and not kind.holds(table[name]):
             yield f"{where}{name} must be {kind.wanted}, got {_shown(table[name])}"
+
+
+def _cell(column: str) -> _Kind:
+    """What a figure may be; one that METRICS does not know is a number."""
+    return _CELLS[METRICS[column].kind if column in METRICS else "real"]
 
 
 def _slo_mistake(limits: Any) -> str | None:

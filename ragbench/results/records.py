@@ -1,104 +1,28 @@
 """What is written: a request's row, a sample of telemetry, a point's summary row, the manifest. Columns, units, writes.
 
-Times are seconds from the schedule's origin; an absent value is an empty cell. What the figures mean is in summary.py in statistics.
+Times are seconds from the schedule's origin; an absent value is an empty cell. Columns of a summary: metrics.py.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ragbench.files.csv_table import RecordError, read_frame, read_table, write_table
+from ragbench.files.csv_format import LARGEST, CsvFormat
+from ragbench.files.csv_table import RecordError, read_frame, write_table
 from ragbench.files.text_file import parse_told, read_text
 from ragbench.files.whole_file import write_whole
-from ragbench.results.manifest_checks import LARGEST, NEEDED, is_plain_name, manifest_mistake
+from ragbench.results.manifest_checks import NEEDED, is_plain_name, manifest_mistake
+from ragbench.results.metrics import FIGURES, LOAD, METRICS, NAMING, NEWER_COLUMNS, ORIGIN, names
 from ragbench.results.verdict_names import VERDICTS
 
 if TYPE_CHECKING:
     import pandas as pd
 Status = Literal[
-    "ok",
-    "rejected",
-    "timeout",
-    "http_error",
-    "connection_error",
-    "reset",
-    "truncated",
-    "bad_answer",
-    "unsent",
+    "ok", "rejected", "timeout", "http_error", "connection_error", "reset", "truncated", "bad_answer", "unsent"
 ]
 STATUSES: tuple[str, ...] = get_args(Status)
-# In no file of before they were measured, which can still be read.
-NEWER_REQUEST_COLUMNS = ("f1",)
-SCALING_COLUMNS = (
-    *("replica_seconds", "replica_s_per_1000_good", "reaction_s", "capacity_s"),
-    *("cold_start_s", "reversals_per_min"),
-)
-SUMMARY_FRONT = ("point", "configuration", "design")
-SUMMARY_REST = (
-    *("arrival", "offered_rps", "concurrency", "seed", "source", "verdict", "verdict_reason"),
-    *("requests", "completed", "rejected", "timed_out", "failed", "unsent", "answered_share"),
-    *("duration_s", "window_start_s", "window_end_s"),
-    *("sent_rps", "due_rps", "throughput_rps", "throughput_low_rps", "throughput_high_rps"),
-    *("goodput_rps", "attainment", "slo_met"),
-    *("latency_mean_s", "latency_mean_low_s", "latency_mean_high_s"),
-    *("latency_p50_s", "latency_p50_low_s", "latency_p50_high_s", "latency_p90_s"),
-    *("latency_p95_s", "latency_p95_low_s", "latency_p95_high_s"),
-    *(
-        "latency_p99_s",
-        "latency_p99_low_s",
-        "latency_p99_high_s",
-        "latency_max_s",
-        "latency_note",
-        "independent_answers",
-    ),
-    *("latency_from_sent_mean_s", "latency_from_sent_p50_s", "latency_from_sent_p95_s", "latency_from_sent_p99_s"),
-    *("send_lag_p95_s", "send_lag_p99_s", "in_flight_mean", "in_flight_max"),
-    *("queue_s", "embed_s", "retrieve_s", "generate_s", "unaccounted_s"),
-    *("batch_size", "replicas", "exact_match", "f1", "recall_at_k"),
-    *SCALING_COLUMNS,
-    *("client_cpu_cores", "server_cpu_cores", "other_cpu_cores", "hardware", "hostname", "code"),
-)
-NEWER_TELEMETRY_COLUMNS = ("throttled_share",)
-NEWER_SUMMARY_COLUMNS = (
-    "f1",
-    "due_rps",
-    *SCALING_COLUMNS,
-    "answered_share",
-    "latency_note",
-    "independent_answers",
-    "hostname",
-    "code",
-)
-_TEXT_COLUMNS = {
-    *(
-        "point",
-        "configuration",
-        "design",
-        "arrival",
-        "source",
-        "verdict",
-        "verdict_reason",
-        "latency_note",
-        "hardware",
-        "hostname",
-        "code",
-    ),
-    *("question", "status", "close_reason", "replica", "result", "error", "reason"),
-}
-_COUNT_COLUMNS = {
-    *("request", "requests", "completed", "rejected", "timed_out", "failed", "unsent", "replicas"),
-    *("ready", "starting", "draining", "outstanding", "target"),
-}
-_TRUTH_COLUMNS = {"slo_met"}
-_KINDS = {
-    **dict.fromkeys(_TEXT_COLUMNS, "text"),
-    **dict.fromkeys(_COUNT_COLUMNS, "count"),
-    "seed": "whole",
-    **dict.fromkeys(_TRUTH_COLUMNS, "truth"),
-}
 # Of each line of summary.csv, without which there is no figure.
 _NAMES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("point", is_plain_name, "the name of a folder"),
@@ -203,7 +127,6 @@ class Start:
     start_s: float
 
 
-_T = TypeVar("_T")
 @dataclass(frozen=True, slots=True)
 class Scaling:
     """What a fleet told of its scaling within a point, in order of time; nothing where it does not tell."""
@@ -213,47 +136,18 @@ class Scaling:
 
 
 NOTHING_TOLD = Scaling()
-REQUEST_COLUMNS = tuple(item.name for item in fields(Row))
-REPLICA_COLUMNS = tuple(item.name for item in fields(ReplicaCount))
-TELEMETRY_COLUMNS = tuple(item.name for item in fields(Sample))
-DECISION_COLUMNS = tuple(item.name for item in fields(Decision))
-START_COLUMNS = tuple(item.name for item in fields(Start))
-
-
-def requests_csv(rows: Iterable[Row]) -> str:
-    """The rows as CSV text; due times to the nanosecond as in schedule.csv, measured ones to the microsecond."""
-    return write_table(REQUEST_COLUMNS, (map(_exact, REQUEST_COLUMNS, astuple(row)) for row in rows))
-
-
-def _exact(column: str, value: object) -> object:
-    return f"{value:.9f}" if column == "due_s" else value
-
-
-def replicas_csv(counts: Iterable[ReplicaCount]) -> str:
-    """The replica counts as CSV text."""
-    return write_table(REPLICA_COLUMNS, map(astuple, counts))
-
-
-def telemetry_csv(samples: Iterable[Sample]) -> str:
-    """The samples as CSV text."""
-    return write_table(TELEMETRY_COLUMNS, map(astuple, samples))
-
-
-def scaling_csv(decisions: Iterable[Decision]) -> str:
-    """The decisions as CSV text."""
-    return write_table(DECISION_COLUMNS, map(astuple, decisions))
-
-
-def starts_csv(starts: Iterable[Start]) -> str:
-    """The starts as CSV text."""
-    return write_table(START_COLUMNS, map(astuple, starts))
+REQUESTS = CsvFormat(Row, reals={"due_s": ".9f"}, newer=("f1",))  # as in schedule.csv, to the nanosecond
+REPLICAS = CsvFormat(ReplicaCount)
+TELEMETRY = CsvFormat(Sample, newer=("throttled_share",))
+DECISIONS = CsvFormat(Decision)
+STARTS = CsvFormat(Start)
 
 
 def summary_csv(manifests: Iterable[Mapping[str, Any]]) -> str:
     """One row per manifest, by design, arrival, load and seed; the settings columns are the union over all."""
     points = sorted(manifests, key=_sort_key)
     settings = dict.fromkeys(name for manifest in points for name in manifest["point"]["settings"])
-    columns = (*SUMMARY_FRONT, *settings, *SUMMARY_REST)
+    columns = (*names(NAMING), *settings, *names((*LOAD, *FIGURES, *ORIGIN)))
     rows = [dict(manifest["point"]["settings"]) | dict(manifest["summary"]) for manifest in points]
     return write_table(columns, ([row.get(column) for column in columns] for row in rows))
 
@@ -306,10 +200,10 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     missing = [name for name in NEEDED if not isinstance(point, dict) or name not in point]
     if missing:
         raise _unusable(path, f"is not of this ragbench: its point has no {', '.join(missing)}")
-    mistake = manifest_mistake(manifest, folder=path.parent.name, kinds=_KINDS)
+    mistake = manifest_mistake(manifest, folder=path.parent.name)
     if mistake is not None:
         raise _unusable(path, f"is damaged: {mistake}")
-    absent = dict.fromkeys((*SUMMARY_FRONT, *SUMMARY_REST)) | {"point": point["name"], "design": point["design"]}
+    absent = dict.fromkeys(METRICS) | {"point": point["name"], "design": point["design"]}
     return manifest | {"summary": absent | manifest["summary"]}
 
 
@@ -326,101 +220,13 @@ def read_manifests(root: Path) -> list[dict[str, Any]]:
     return sorted((manifest for manifest in found if manifest is not None), key=_sort_key)
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a requests.csv as they were written. Raises RecordError where it cannot be read."""
-    return _read(path, Row, newer=NEWER_REQUEST_COLUMNS)
-
-
-def read_replicas(path: Path) -> list[ReplicaCount]:
-    """The counts of a replicas.csv. Raises RecordError where it cannot be read."""
-    return _read(path, ReplicaCount)
-
-
-def read_telemetry(path: Path) -> list[Sample]:
-    """The samples of a telemetry.csv. Raises RecordError where it cannot be read."""
-    return _read(path, Sample, newer=NEWER_TELEMETRY_COLUMNS)
-
-
-def read_scaling(path: Path) -> list[Decision]:
-    """The decisions of a scaling.csv. Raises RecordError where it cannot be read."""
-    return _read(path, Decision)
-
-
-def read_starts(path: Path) -> list[Start]:
-    """The starts of a starts.csv. Raises RecordError where it cannot be read."""
-    return _read(path, Start)
-
-
-def _read(path: Path, kind: type[_T], *, newer: Sequence[str] = ()) -> list[_T]:
-    """One value of `kind` a line, each cell by the type of its field. An empty cell is None.
-
-    Of the columns, `newer` may be missing; those fields then keep their defaults.
-    """
-    readers = {item.name: _reader(item.name, item.type) for item in fields(kind)}  # type: ignore[arg-type]
-    header, lines = read_table(path, [name for name in readers if name not in newer])
-    places = [(name, header.index(name), read) for name, read in readers.items() if name in header]
-    found = []
-    for number, cells in lines:
-        try:
-            found.append(kind(**{name: read(cells[at]) for name, at, read in places}))
-        except ValueError as error:
-            raise RecordError(f"{path}, line {number}: {error}") from error
-    return found
-
-
-def _reader(name: str, kind: Any) -> Callable[[str | None], Any]:
-    """What turns a cell of a field of this type (float, int | None, Status) into its value, or raises ValueError."""
-    kinds = get_args(kind) or (kind,)
-
-    def read(cell: str | None) -> Any:
-        if cell is None:
-            if NoneType not in kinds:
-                raise ValueError(f"{name} is absent")
-            return None
-        if float not in kinds and int not in kinds:
-            if str not in kinds and cell not in kinds:
-                raise ValueError(f"{name} must be one of {', '.join(map(str, kinds))}, got {ascii(cell)[:60]}")
-            return cell
-        value = float(cell) if float in kinds else int(cell)
-        if not abs(value) <= LARGEST:
-            raise ValueError(f"{name} must be a number up to {LARGEST:g}, got {cell[:60]}")
-        return value
-
-    return read
-
-
 def load_summary(path: Path) -> "pd.DataFrame":
-    """summary.csv with typed columns, NEWER_SUMMARY_COLUMNS empty where it has none. Raises RecordError."""
-    table = _load(path, (*SUMMARY_FRONT, *SUMMARY_REST), newer=NEWER_SUMMARY_COLUMNS)
+    """summary.csv with typed columns, NEWER_COLUMNS empty where it has none. Raises RecordError."""
+    kinds = {name: metric.kind for name, metric in METRICS.items()}
+    table = read_frame(path, kinds, needed=[name for name in kinds if name not in NEWER_COLUMNS], most=LARGEST)
+    table = table.assign(**{column: float("nan") for column in NEWER_COLUMNS if column not in table})
     for column, is_right, wanted in _NAMES:
         wrong = [value for value in table[column] if not is_right(value)]
         if wrong:
             raise RecordError(f"{path}: each {column} must be {wanted}, got {ascii(wrong[0])[:60]}")
     return table
-
-
-def load_requests(path: Path) -> "pd.DataFrame":
-    """requests.csv with typed columns, NEWER_REQUEST_COLUMNS empty where it has none. Raises RecordError."""
-    return _load(path, REQUEST_COLUMNS, newer=NEWER_REQUEST_COLUMNS)
-
-
-def load_replicas(path: Path) -> "pd.DataFrame":
-    """replicas.csv with typed columns. Raises RecordError naming what is missing."""
-    return _load(path, REPLICA_COLUMNS)
-
-
-def load_telemetry(path: Path) -> "pd.DataFrame":
-    """telemetry.csv with typed columns. Raises RecordError naming what is missing."""
-    return _load(path, TELEMETRY_COLUMNS, newer=NEWER_TELEMETRY_COLUMNS)
-
-
-def load_scaling(path: Path) -> "pd.DataFrame":
-    """scaling.csv with typed columns. Raises RecordError naming what is missing."""
-    return _load(path, DECISION_COLUMNS)
-
-
-def _load(path: Path, columns: Sequence[str], *, newer: Sequence[str] = ()) -> "pd.DataFrame":
-    """The file with typed `columns`; of these, `newer` may be missing and are then empty."""
-    types = {column: _KINDS.get(column, "real") for column in columns}
-    table = read_frame(path, types, needed=[column for column in columns if column not in newer], most=LARGEST)
-    return table.assign(**{column: float("nan") for column in newer if column not in table})

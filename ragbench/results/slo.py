@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-PERCENTILES = {"latency_p50_s": 50.0, "latency_p90_s": 90.0, "latency_p95_s": 95.0, "latency_p99_s": 99.0}
-LIMITS = ("latency_s", "latency_mean_s", *PERCENTILES)
+from ragbench.results.metrics import METRICS, names
+
+_LIMITED = [metric for metric in METRICS.values() if metric.is_limit]
+PERCENTILES = {metric.name: metric.percentile for metric in _LIMITED if metric.percentile is not None}
+LIMITS = ("latency_s", *names(_LIMITED))  # the first is of a request, the others are of a point
 _NEVER_S = 1e300  # an unanswered request's latency; infinity itself cannot be interpolated
 
 

@@ -2,18 +2,16 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragbench.files.csv_table import RecordError, read_dicts, read_frame, write_table
+from ragbench.files.csv_format import CsvFormat
+from ragbench.files.csv_table import RecordError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("device", "name", "threads", "copy_gb_per_s", "dtype", "matmul_gflop_per_s")
-_TEXTS = ("device", "name", "dtype")
-_REALS = ("copy_gb_per_s", "matmul_gflop_per_s")
 _LONGEST_SHOWN = 200
 
 
@@ -45,29 +43,38 @@ class Rates:
         return f"{self.device} ({self.name}{threads}): copy {self.copy_gb_per_s:.1f} GB/s; product, GFLOP/s: {roofs}"
 
 
+@dataclass(frozen=True, slots=True)
+class Roof:
+    """What a device does in one dtype: a row of roofline.csv."""
+
+    device: str
+    name: str
+    threads: int | None
+    copy_gb_per_s: float
+    dtype: str
+    matmul_gflop_per_s: float
+
+
+ROOFS = CsvFormat(Roof, real=".6g")
+
+
 def rates_csv(found: Iterable[Rates]) -> str:
     """The rates as CSV text, a row per device and dtype."""
-    return write_table(
-        COLUMNS,
-        (
-            (one.device, one.name, one.threads, f"{one.copy_gb_per_s:.6g}", dtype, f"{rate:.6g}")
-            for one in found
-            for dtype, rate in one.matmul_gflop_per_s.items()
-        ),
+    return ROOFS.text(
+        Roof(one.device, one.name, one.threads, one.copy_gb_per_s, dtype, rate)
+        for one in found
+        for dtype, rate in one.matmul_gflop_per_s.items()
     )
 
 
 def read_rates(path: Path) -> list[Rates]:
     """The rates of a roofline.csv; none where it is not there. Raises RecordError."""
     found: dict[str, dict[str, Any]] = {}
+    for roof in ROOFS.read(path) if path.is_file() else ():
+        one = found.setdefault(roof.device, {**asdict(roof), "matmul_gflop_per_s": {}})
+        one["matmul_gflop_per_s"][roof.dtype] = roof.matmul_gflop_per_s
     try:
-        for line in read_dicts(path, COLUMNS) if path.is_file() else ():
-            threads = int(line["threads"]) if line["threads"] else None
-            one = found.setdefault(str(line["device"]), {**line, "threads": threads, "matmul_gflop_per_s": {}})
-            one["matmul_gflop_per_s"][line["dtype"]] = line["matmul_gflop_per_s"]
         return [Rates.told(one) for one in found.values()]
-    except RecordError:
-        raise
     except ValueError as error:
         raise RecordError(f"{path}: {error}") from error
 
@@ -77,6 +84,6 @@ def load_rates(path: Path) -> "pd.DataFrame":
     import pandas as pd  # noqa: PLC0415  half a second to import, and measuring does not need it
 
     if not path.is_file():
-        return pd.DataFrame(columns=list(COLUMNS))
+        return pd.DataFrame(columns=list(ROOFS.columns))
     read_rates(path)
-    return read_frame(path, dict.fromkeys(_TEXTS, "text") | dict.fromkeys(_REALS, "real"), needed=COLUMNS)
+    return ROOFS.frame(path)

@@ -5,56 +5,68 @@ figures mean is decided by the process that measures them.
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragbench.files.csv_table import read_dicts, read_frame, write_table
-from ragbench.results.records import RecordError
-from ragbench.retrieval.cells import SETTINGS, TEXT_SETTINGS, Cell
+from ragbench.files.csv_format import CsvFormat
+from ragbench.retrieval.cells import Cell
 
 if TYPE_CHECKING:
     import pandas as pd
 
 STATUSES = ("ok", "skipped", "failed")
-MEASURED = (
-    *("repeats", "build_s", "search_s", "search_min_s", "search_max_s", "queries_per_s"),
-    *("bytes_moved", "flops", "floor_s", "of_roofline", "recall_at_k", "max_relative_error"),
-    *("index_mib", "peak_mib", "inertia"),
-)
-COLUMNS = ("grid", *SETTINGS, "status", "reason", *MEASURED, "hardware")
-_TEXTS = {"grid", *TEXT_SETTINGS, "status", "reason", "hardware"}
 _MOST_LETTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What became of a cell, and on which machine. `measured`: by name, what is known."""
+class Row(Cell):
+    """What became of a cell, and on which machine. What was not measured is None."""
 
-    cell: Cell
     status: str
     reason: str | None
-    measured: Mapping[str, float]
-    hardware: str
+    repeats: float | None = None
+    build_s: float | None = None
+    search_s: float | None = None
+    search_min_s: float | None = None
+    search_max_s: float | None = None
+    queries_per_s: float | None = None
+    bytes_moved: float | None = None
+    flops: float | None = None
+    floor_s: float | None = None
+    of_roofline: float | None = None
+    recall_at_k: float | None = None
+    max_relative_error: float | None = None
+    index_mib: float | None = None
+    peak_mib: float | None = None
+    inertia: float | None = None
+    hardware: str = field(kw_only=True)
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise ValueError(f"status must be one of {', '.join(STATUSES)}, got {self.status!r}")
-        for name, value in self.measured.items():
-            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        for name in MEASURED:
+            value = getattr(self, name)
+            if value is not None and not _is_number(value):
                 raise ValueError(f"{name} must be a number, got {value!r}")
 
     @classmethod
     def told(cls, cell: Cell, told: Mapping[str, Any], *, hardware: str) -> "Row":
         """From what a process told of `cell`. Raises ValueError where that is no row."""
-        measured = {name: told[name] for name in MEASURED if told.get(name) is not None}
-        return cls(cell, told.get("status", "none"), _one_line(told.get("reason")), measured, hardware)
+        measured: dict[str, Any] = {name: told.get(name) for name in MEASURED}
+        status, reason = told.get("status", "none"), _one_line(told.get("reason"))
+        return cls(**asdict(cell), status=status, reason=reason, **measured, hardware=hardware)
 
     @classmethod
     def unmeasured(cls, cell: Cell, status: str, reason: str, *, hardware: str) -> "Row":
         """Of a cell that was not measured, and why."""
-        return cls(cell, status, _one_line(reason), {}, hardware)
+        return cls(**asdict(cell), status=status, reason=_one_line(reason), hardware=hardware)
+
+    @property
+    def cell(self) -> Cell:
+        """The cell alone."""
+        return Cell(**{item.name: getattr(self, item.name) for item in fields(Cell)})
 
     @property
     def is_whole(self) -> bool:
@@ -62,40 +74,23 @@ class Row:
         return self.status != "failed"
 
 
+MEASURED = tuple(item.name for item in fields(Row) if item.default is None)
+ROWS = CsvFormat(Row, real=".8g", most=1e300, ints="whole")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _one_line(text: object) -> str | None:
     return " ".join(str(text).split())[:_MOST_LETTERS] or None if text is not None else None
 
 
-def rows_csv(rows: Iterable[Row]) -> str:
-    """The rows as CSV text, figures to eight digits."""
-    return write_table(COLUMNS, (_cells(row) for row in rows))
-
-
-def _cells(row: Row) -> list[object]:
-    about = {"status": row.status, "reason": row.reason, "hardware": row.hardware}
-    values = {**asdict(row.cell), **about, **row.measured}
-    return [f"{value:.8g}" if isinstance(value := values.get(name), float) else value for name in COLUMNS]
-
-
 def read_rows(path: Path) -> list[Row]:
     """The rows of a file; none where it is not there. Raises RecordError where it cannot be read."""
-    if not path.is_file():
-        return []
-    lines = read_dicts(path, COLUMNS)
-    try:
-        return [_row(line) for line in lines]
-    except (TypeError, ValueError) as error:
-        raise RecordError(f"{path}: {error}") from error
-
-
-def _row(line: Mapping[str, str | None]) -> Row:
-    known = {name: value for name, value in line.items() if value is not None}
-    settings = {n: (known[n] if n in _TEXTS else int(known[n])) if n in known else None for n in ("grid", *SETTINGS)}
-    measured = {name: float(known[name]) for name in MEASURED if name in known}
-    return Row(Cell(**settings), known.get("status", ""), line["reason"], measured, known.get("hardware", ""))  # type: ignore[arg-type]
+    return ROWS.read(path) if path.is_file() else []
 
 
 def load_rows(path: Path) -> "pd.DataFrame":
-    """The file with typed columns. Raises RecordError."""
-    kinds = {name: "text" if name in _TEXTS else "real" if name in MEASURED else "whole" for name in COLUMNS}
-    return read_frame(path, kinds, needed=COLUMNS)[list(COLUMNS)]
+    """The file with typed columns, and no others. Raises RecordError."""
+    return ROWS.frame(path)[list(ROWS.columns)]

@@ -4,20 +4,20 @@ How a process is run and ended is in child.py; what is measured is its own affai
 """
 
 import json
-import os
 import shlex
-import signal
+import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ragbench.files.toml_tables import StudyError
 from ragbench.files.unwritten import kept_elsewhere, naming
 from ragbench.files.whole_file import append_to
 from ragbench.measure.point import Surroundings, now_utc
 from ragbench.measure.sweep import locked
-from ragbench.processes.child import argv_of, hear
+from ragbench.processes.child import Child, ChildError
 from ragbench.results.paths import RetrievalPaths
 from ragbench.results.records import copy_text, write_atomic, write_manifest
 from ragbench.retrieval.cells import Cell
@@ -25,23 +25,11 @@ from ragbench.retrieval.jobs import Job
 from ragbench.retrieval.messages import read_message
 from ragbench.retrieval.plan import Plan
 from ragbench.retrieval.roofline import Rates, rates_csv
-from ragbench.retrieval.rows import Row, rows_csv
+from ragbench.retrieval.rows import ROWS, Row
 from ragbench.retrieval.study import Study
+from ragbench.terminal import Status
 
 RATES_TIMEOUT_S = 600.0
-
-
-class Told(Protocol):
-    """Who is told how a run goes."""
-
-    def job_begins(self, number: int, job: Job) -> None:
-        """The job, counted from 1."""
-
-    def doing(self, text: str) -> None:
-        """What the process says it does now."""
-
-    def job_ends(self, job: Job, rows: Sequence[Row]) -> None:
-        """A row for each of its cells."""
 
 
 async def measure_rates(study: Study, paths: RetrievalPaths, *, threads: int) -> list[Rates]:
@@ -57,35 +45,32 @@ async def measure_rates(study: Study, paths: RetrievalPaths, *, threads: int) ->
         except ValueError as error:
             faults.append(str(error))
 
-    argv = [*argv_of(study.command), "--rates", "--threads", str(study.threads or threads)]
+    argv = [*_argv(study), "--rates", "--threads", str(study.threads or threads)]
     with locked(paths):
-        began = _log(paths, f"rates: {study.command}")
-        try:
-            code = await hear(argv, log=paths.log, timeout_s=RATES_TIMEOUT_S, on_line=on_line)
-            why = f"exited with status {code}" if code else ""
-        except TimeoutError:
-            why = f"not done after {RATES_TIMEOUT_S:g} s"
-        if why or not found:
-            told = why or next(iter(faults), "no rates")
-            raise StudyError([f"{shlex.join(argv)}: {told}; {paths.log} ends: {_last_line(paths.log, began) or '-'}"])
+        _log(paths, f"rates: {study.command}")
+        child = Child("its process", argv, log=paths.log, on_line=on_line)
+        end = await _end(child, RATES_TIMEOUT_S, limit="the most for all rates")
+        if end or not found:
+            told = end or next(iter(faults), "no rates")
+            raise StudyError([f"{child.command}: {told}; {paths.log} ends: {child.last_line() or '-'}"])
         write_atomic(paths.roofline, rates_csv(found))
     return found
 
 
 async def run(
-    study: Study, study_file: Path, paths: RetrievalPaths, *, plan: Plan, around: Surroundings, told: Told
+    study: Study, study_file: Path, paths: RetrievalPaths, *, plan: Plan, around: Surroundings, status: Status
 ) -> list[Row]:
     """Measure every job of `plan`; -> a row per cell of the study that has one. Cancelled, it keeps the whole jobs."""
     rows = {row.cell: row for row in plan.rows}
-    argv, started_at = argv_of(study.command), now_utc()
+    argv, started_at = _argv(study), now_utc()
     with locked(paths):
         if plan.jobs:
             paths.manifest.unlink(missing_ok=True)
         copy_text(study_file, paths.study_toml)
         _write(paths, plan, rows)
-        for number, job in enumerate(plan.jobs, start=1):
-            told.job_begins(number, job)
-            found = await _run_job(job, argv, paths, hardware=plan.hardware, doing=told.doing)
+        for job in plan.jobs:
+            status.begin(str(job))
+            found = await _run_job(job, argv, paths, hardware=plan.hardware, doing=status.doing)
             rows |= {row.cell: row for row in found}
             try:
                 _write(paths, plan, rows)
@@ -94,9 +79,10 @@ async def run(
                 def elsewhere(folder: Path, rows: dict[Cell, Row] = rows) -> None:
                     _write(RetrievalPaths(folder), plan, rows)
 
-                told_lines = kept_elsewhere(error, elsewhere, what=str(job), into=paths.root)
-                raise StudyError(told_lines) from error
-            told.job_ends(job, found)
+                raise StudyError(kept_elsewhere(error, elsewhere, what=str(job), into=paths.root)) from error
+            for reason, count in Counter(row.reason for row in found if row.status == "failed").items():
+                status.note(f"{count} of {job} failed: {reason}")
+            status.done()
         if plan.jobs and all(cell in rows for cell in plan.cells):
             write_manifest(paths.manifest, _manifest(study, rows, around, started_at=started_at))
     return [rows[cell] for cell in plan.cells if cell in rows]
@@ -107,16 +93,13 @@ async def _run_job(
 ) -> list[Row]:
     """A row for each cell of the job: as told, or `failed` with the reason."""
     heard = _Heard(job, hardware, doing)
-    began = _log(paths, str(job))
+    _log(paths, str(job))
     with tempfile.TemporaryDirectory(prefix="ragbench-job-") as folder:
         file = Path(folder) / "job.json"
         file.write_text(json.dumps(job.as_dict()), encoding="utf-8")
-        try:
-            code = await hear([*argv, str(file)], log=paths.log, timeout_s=job.timeout_s, on_line=heard.line)
-            end = _ended(code)
-        except TimeoutError:
-            end = f"not done after {job.timeout_s:g} s (job_timeout_s, and budget_s for each of {len(job.cells)} cells)"
-    last = _last_line(paths.log, began)
+        child = Child("its process", [*argv, str(file)], log=paths.log, on_line=heard.line)
+        end = await _end(child, job.timeout_s, limit=f"job_timeout_s, and budget_s for each of {len(job.cells)} cells")
+    last = child.last_line()
     for fault in heard.faults:
         _log(paths, fault)
     told = end or next(iter(heard.faults), "ended without a row for this cell")
@@ -158,33 +141,33 @@ class _Heard:
         ]
 
 
-def _ended(code: int) -> str:
-    """How a process ended, where that was not well."""
-    if code == 0:
-        return ""
-    return f"exited with status {code}" if code > 0 else f"was killed by {signal.Signals(-code).name}"
+def _argv(study: Study) -> list[str]:
+    """The words of its command; "python" is the one that runs this."""
+    words = shlex.split(study.command)
+    return [sys.executable, *words[1:]] if words[0] == "python" else words
 
 
-def _log(paths: RetrievalPaths, line: str) -> int:
-    """Add a line to log.txt; -> where the file ends then."""
+async def _end(child: Child, timeout_s: float, *, limit: str) -> str:
+    """Run it to its end; -> how it ended, where that was not well."""
+    try:
+        async with child:
+            await child.done(timeout_s, limit=limit)
+    except ChildError as error:
+        return error.reason
+    return ""
+
+
+def _log(paths: RetrievalPaths, line: str) -> None:
+    """Add a line to log.txt."""
     with naming(paths.log), append_to(paths.log) as log:
         log.write(f"[ragbench] {line}\n".encode(errors="backslashreplace"))
-        return log.tell()
-
-
-def _last_line(log: Path, began: int) -> str:
-    """The last line with anything on it that was written since `began`."""
-    with log.open("rb") as file:
-        file.seek(max(began, os.fstat(file.fileno()).st_size - 4000))
-        lines = file.read().decode(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else ""
 
 
 def _write(paths: RetrievalPaths, plan: Plan, rows: dict[Cell, Row]) -> None:
     """Both files; others.csv first where rows go there, so that they are never in neither."""
     if plan.others:
-        write_atomic(paths.others, rows_csv(plan.others))
-    write_atomic(paths.summary, rows_csv(rows[cell] for cell in plan.cells if cell in rows))
+        write_atomic(paths.others, ROWS.text(plan.others))
+    write_atomic(paths.summary, ROWS.text(rows[cell] for cell in plan.cells if cell in rows))
     if not plan.others:
         paths.others.unlink(missing_ok=True)
 

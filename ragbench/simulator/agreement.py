@@ -1,11 +1,11 @@
 """How far simulated loads lie from measured ones: relative errors of p50 and p95. Simulates nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
-from ragbench.files.csv_table import write_table
+from ragbench.files.csv_format import CsvFormat
 from ragbench.results.records import Row
 from ragbench.statistics.columns import Columns, Floats, Window
 
@@ -59,6 +59,9 @@ class Agreement:
     def agrees_in_sample(self) -> bool:
         """Whether both are within the margin where the fit had seen the load."""
         return _is_within(self.in_sample_p50_off) and _is_within(self.in_sample_p95_off)
+
+
+AGREEMENT = CsvFormat(Agreement, real=".6g")
 
 
 def _is_within(off: float | None) -> bool:
@@ -132,18 +135,6 @@ def _of_finite(values_s: Floats, percent: float) -> float:
 
 def _off(simulated_s: float | None, measured_s: float | None) -> float | None:
     return None if simulated_s is None or measured_s is None else simulated_s / measured_s - 1
-
-
-COLUMNS = tuple(item.name for item in fields(Agreement))
-
-
-def agreement_csv(agreements: Sequence[Agreement]) -> str:
-    """The table as CSV text."""
-    return write_table(COLUMNS, ([_cell(getattr(one, name)) for name in COLUMNS] for one in agreements))
-
-
-def _cell(value: object) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def told(agreements: Sequence[Agreement]) -> str:

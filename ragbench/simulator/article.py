@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ragbench.report.notebook import as_words
 from ragbench.results.folder import locate
 from ragbench.results.paths import SHIPPED_STUDIES, StudyPaths
-from ragbench.simulator.agreement import COLUMNS, told
+from ragbench.simulator.agreement import AGREEMENT, told
 from ragbench.simulator.figure import timeline_figure
 from ragbench.simulator.fitting import choose, fits
 from ragbench.simulator.replay import Replayed, replay
@@ -26,7 +26,7 @@ class Twin:
     @property
     def table(self) -> pd.DataFrame:
         """One row per load, columns as in agreement.csv."""
-        return pd.DataFrame([asdict(one) for one in self.replayed.agreements], columns=list(COLUMNS))
+        return pd.DataFrame([asdict(one) for one in self.replayed.agreements], columns=list(AGREEMENT.columns))
 
     @property
     def finding(self) -> Markdown:

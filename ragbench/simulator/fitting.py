@@ -7,7 +7,7 @@ from typing import Any
 from ragbench.files.csv_table import RecordError
 from ragbench.machine.mixing import code_of, machine_of
 from ragbench.results.paths import StudyPaths
-from ragbench.results.records import Row, read_manifests, read_rows
+from ragbench.results.records import REQUESTS, Row, read_manifests
 from ragbench.simulator.batches import Batch, batches_of
 from ragbench.simulator.designs import DESIGNS
 from ragbench.simulator.service_times import FitError, ServiceTimes
@@ -160,7 +160,7 @@ def _measured(paths: StudyPaths, manifest: Manifest) -> Measured:
     path = paths.point(point["name"]).requests
     if not path.is_file():
         raise FitError("its requests were not kept")
-    rows = read_rows(path)
+    rows = REQUESTS.read(path)
     if not rows:
         raise FitError("no request was scheduled")
     return Measured(manifest, rows, batches_of(rows))

@@ -8,6 +8,7 @@ from math import ceil
 from random import Random
 
 from policies.admission import smoothed
+from policies.lifecycle import Event, State, after
 from policies.routing import Load, RoutingPolicy
 from policies.scaling import Fleet as Snapshot
 from policies.scaling import ScalingPolicy
@@ -24,7 +25,7 @@ class Replica:
 
     name: str
     server: Server
-    state: str = "starting"
+    state: State = "starting"
     outstanding: int = 0
     rate_rps: float | None = None
 
@@ -87,7 +88,7 @@ class Fleet:
     def kill(self, count: int) -> None:
         """Let the oldest `count` ready replicas die, with what they hold."""
         for replica in self._ready[:count]:
-            self._leave(replica, "dead")
+            self._leave(replica, "end")
             replica.server.die()
 
     def _forward(self, visit: Visit, over: Callable[[Visit, str], None], tried: tuple[Replica, ...]) -> None:
@@ -140,7 +141,7 @@ class Fleet:
         newest = [replica for replica in alive if replica.state == "starting"][::-1]
         newest += [replica for replica in alive if replica.state == "ready"][::-1]
         for replica in newest[: max(0, len(alive) - count)]:
-            self._leave(replica, "draining")
+            self._leave(replica, "drain")
 
     def _begin(self) -> Replica:
         replica = Replica(str(next(self._numbers)), self._make_server())
@@ -149,11 +150,11 @@ class Fleet:
 
     def _serve(self, replica: Replica) -> None:
         if replica.state == "starting":
-            replica.state = "ready"
+            replica.state = after(replica.state, "get_ready")
             self._ready.append(replica)
 
-    def _leave(self, replica: Replica, state: str) -> None:
-        replica.state = state
+    def _leave(self, replica: Replica, event: Event) -> None:
+        replica.state = after(replica.state, event)
         self._ready = [other for other in self._ready if other is not replica]
 
     def _arrival_rps(self, now: float) -> float:

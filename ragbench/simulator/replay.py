@@ -5,16 +5,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ragbench.results.metrics import METRICS
 from ragbench.results.paths import StudyPaths
-from ragbench.results.records import (
-    ReplicaCount,
-    Row,
-    replicas_csv,
-    requests_csv,
-    summary_csv,
-    write_atomic,
-    write_manifest,
-)
+from ragbench.results.records import REPLICAS, REQUESTS, ReplicaCount, Row, summary_csv, write_atomic, write_manifest
 from ragbench.results.slo import Slo
 from ragbench.simulator.agreement import Agreement, Pair, agree, latencies
 from ragbench.simulator.batches import Batch
@@ -30,7 +23,6 @@ __all__ = ["Replayed", "replay", "simulated"]
 
 _SEEDS = range(1, 11)  # of a point's simulations, on one schedule: the first is written, all count for the agreement
 _KEPT = ("point", "slo", "seed", "schedule_sha256", "hardware", "server_info")  # of the measured manifest
-_ORIGIN = ("hardware", "hostname", "code")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +150,10 @@ def _write(
         source="simulated",
     )
     files = out.point(point["name"])
-    write_atomic(files.requests, requests_csv(rows))
+    write_atomic(files.requests, REQUESTS.text(rows))
     if counts:
-        write_atomic(files.replicas, replicas_csv(counts))
-    key = ("point", "configuration", "design", "arrival", "offered_rps", "concurrency", "seed")
-    row = {name: before.get(name) for name in key} | asdict(found) | {name: before.get(name) for name in _ORIGIN}
+        write_atomic(files.replicas, REPLICAS.text(counts))
+    row = {name: before.get(name) for name in METRICS} | asdict(found)
     kept = {name: manifest[name] for name in _KEPT if name in manifest}
     fitted = {"fitted_to": study, "left_out_rps": point["offered_rps"] if is_left_out else None}
     twin = kept | fitted | {"summary": row}

@@ -1,15 +1,16 @@
 """What a scenario leaves behind: its figures, its seconds, its rows, its picture. Runs nothing."""
 
-from dataclasses import asdict, astuple, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from ragbench.files.csv_table import write_table
-from ragbench.results.records import requests_csv, write_atomic
+from ragbench.files.csv_format import CsvFormat
+from ragbench.results.records import REQUESTS, write_atomic
 from ragbench.simulator.figure import draw_timeline
 from ragbench.simulator.scenario import Moment, Scenario, Told, timeline
 
+TIMELINE = CsvFormat(Moment, real=".6g")
 MOST_ROWS = 50_000  # in requests.csv; beyond it, every k-th request
 
 
@@ -36,13 +37,8 @@ def write(told: Told, scenario: Scenario, folder: Path) -> list[Path]:
     """requests.csv (a sample where there are many), timeline.csv and timeline.png. -> their paths."""
     every = -(-len(told.rows) // MOST_ROWS) or 1
     moments = timeline(told)
-    write_atomic(folder / "requests.csv", requests_csv(told.rows[::every]))
-    write_atomic(folder / "timeline.csv", _csv(moments))
+    write_atomic(folder / "requests.csv", REQUESTS.text(told.rows[::every]))
+    write_atomic(folder / "timeline.csv", TIMELINE.text(moments))
     note = f"requests.csv holds one request in {every}" if every > 1 else ""
     draw_timeline([asdict(moment) for moment in moments], folder / "timeline.png", title=scenario.title, note=note)
     return [folder / name for name in ("requests.csv", "timeline.csv", "timeline.png")]
-
-
-def _csv(moments: list[Moment]) -> str:
-    names = [item.name for item in fields(Moment)]
-    return write_table(names, ([f"{value:.6g}" for value in astuple(moment)] for moment in moments))

@@ -9,15 +9,16 @@ from dataclasses import asdict
 from typing import Any
 
 from ragbench.files.csv_table import RecordError
+from ragbench.results.metrics import METRICS
 from ragbench.results.paths import PointPaths, StudyPaths
 from ragbench.results.records import (
+    DECISIONS,
+    REPLICAS,
+    REQUESTS,
+    STARTS,
+    TELEMETRY,
     Scaling,
     read_manifests,
-    read_replicas,
-    read_rows,
-    read_scaling,
-    read_starts,
-    read_telemetry,
     summary_csv,
     write_atomic,
     write_manifest,
@@ -25,9 +26,6 @@ from ragbench.results.records import (
 from ragbench.results.slo import Slo
 from ragbench.statistics.summary import Summary, summarise
 from ragbench.study.arrivals import ArrivalError, step_up_s
-
-# Of the summary row: what names the point and its machine, which no row of requests.csv can tell.
-_KEPT = ("point", "configuration", "design", "arrival", "offered_rps", "concurrency", "seed")
 
 
 def recompute(
@@ -64,26 +62,26 @@ def _again(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, same_an
     wild = [name for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)]
     if wild:
         raise RecordError(f"{paths.requests}: its rows give no finite {wild[0]}")
-    row = {name: before.get(name) for name in _KEPT} | figures
-    machine = {name: before.get(name) for name in ("hardware", "hostname", "code")}
+    # What names the point and its machine no row of requests.csv can tell.
+    row = {name: before.get(name) for name in METRICS} | figures
     judged_by = {"slo": asked.as_dict() if asked else None, "same_answers": alike}
-    return manifest | judged_by | {"summary": row | machine}
+    return manifest | judged_by | {"summary": row}
 
 
 def _summary(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, *, same_answers: bool) -> Summary:
     point, before = manifest["point"], manifest["summary"]
     return summarise(
-        read_rows(paths.requests),
+        REQUESTS.read(paths.requests),
         offered_rps=point["offered_rps"],
         concurrency=point.get("concurrency"),
         duration_s=point.get("duration_s"),
-        replicas=read_replicas(paths.replicas) if paths.replicas.is_file() else (),
+        replicas=REPLICAS.read(paths.replicas) if paths.replicas.is_file() else (),
         scaling=Scaling(
-            tuple(read_scaling(paths.scaling)) if paths.scaling.is_file() else (),
-            tuple(read_starts(paths.starts)) if paths.starts.is_file() else (),
+            tuple(DECISIONS.read(paths.scaling)) if paths.scaling.is_file() else (),
+            tuple(STARTS.read(paths.starts)) if paths.starts.is_file() else (),
         ),
         step_up_s=_step_up_s(point, paths),
-        telemetry=read_telemetry(paths.telemetry) if paths.telemetry.is_file() else (),
+        telemetry=TELEMETRY.read(paths.telemetry) if paths.telemetry.is_file() else (),
         slo=slo,
         # Why a server died is in no row; the same reason comes out where the rows do tell.
         failure=before.get("verdict_reason") if before.get("verdict") == "failed" else None,

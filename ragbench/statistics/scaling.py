@@ -4,29 +4,10 @@ Which moment is the step up of a load is decided in arrivals.py.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from ragbench.results.records import Decision, ReplicaCount, Scaling
-
-
-def scaling_figures(
-    counts: Sequence[ReplicaCount], scaling: Scaling, *, duration_s: float, good: int, step_up_s: float | None
-) -> dict[str, Any]:
-    """The columns of summary.csv that speak of scaling. None where there is nothing to say.
-
-    `good`: requests answered within the SLO; `step_up_s`: when the offered rate stepped up, where it did.
-    """
-    paid = replica_seconds(counts, duration_s=duration_s)
-    return {
-        "replica_seconds": paid,
-        "replica_s_per_1000_good": None if paid is None or not good else 1000 * paid / good,
-        "reaction_s": None if step_up_s is None else reaction_s(scaling.decisions, since_s=step_up_s),
-        "capacity_s": None if step_up_s is None else capacity_s(counts, since_s=step_up_s),
-        "cold_start_s": float(np.mean([start.start_s for start in scaling.starts])) if scaling.starts else None,
-        "reversals_per_min": reversals_per_min(scaling.decisions, duration_s=duration_s),
-    }
+from ragbench.results.records import Decision, ReplicaCount, Start
 
 
 def replica_seconds(counts: Sequence[ReplicaCount], *, duration_s: float) -> float | None:
@@ -37,20 +18,29 @@ def replica_seconds(counts: Sequence[ReplicaCount], *, duration_s: float) -> flo
     return float(np.sum(np.diff(edges) * [count.ready + count.starting + count.draining for count in counts]))
 
 
-def reaction_s(decisions: Sequence[Decision], *, since_s: float) -> float | None:
+def reaction_s(decisions: Sequence[Decision], *, since_s: float | None) -> float | None:
     """From `since_s` to the first decision at or after it that asked for more replicas than there were."""
+    if since_s is None:
+        return None
     return next((one.t_s - since_s for one in decisions if one.t_s >= since_s and _change(one) > 0), None)
 
 
-def capacity_s(counts: Sequence[ReplicaCount], *, since_s: float) -> float | None:
+def capacity_s(counts: Sequence[ReplicaCount], *, since_s: float | None) -> float | None:
     """From `since_s` to when as many replicas were ready as ever in the point; None where they were so before alone.
 
     0 where they were so at that very moment: a count holds until the next.
     """
+    if since_s is None:
+        return None
     most = max((count.ready for count in counts), default=0)
     if [count.ready for count in counts if count.t_s <= since_s][-1:] == [most]:
         return 0.0
     return next((count.t_s - since_s for count in counts if count.t_s >= since_s and count.ready == most), None)
+
+
+def cold_start_s(starts: Sequence[Start]) -> float | None:
+    """Mean time from being started to ready."""
+    return float(np.mean([start.start_s for start in starts])) if starts else None
 
 
 def reversals_per_min(decisions: Sequence[Decision], *, duration_s: float) -> float | None:

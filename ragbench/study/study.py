@@ -30,7 +30,7 @@ from ragbench.files.values import (
     Text,
     Truth,
 )
-from ragbench.results.records import SUMMARY_FRONT, SUMMARY_REST
+from ragbench.results.metrics import METRICS
 from ragbench.results.slo import LIMITS, Slo
 from ragbench.study.address import ca_file_mistakes, url_mistakes
 from ragbench.study.arrivals import Span, parse_arrival
@@ -40,7 +40,7 @@ Value = str | int | float | bool
 
 _SETTING = re.compile(r"[a-z][a-z0-9_]*")
 # The harness asks for any free port, and a settings column must not hide a measured one.
-_RESERVED_SETTINGS = frozenset({"port", *SUMMARY_FRONT, *SUMMARY_REST})
+_RESERVED_SETTINGS = frozenset({"port", *METRICS})
 _MOST_REQUESTS = 5_000_000
 _MOST_PROCESSES = 64
 

@@ -4,16 +4,17 @@ A thread shares Python's lock with the event loop: while it computes between two
 while somebody is answered it does not compute. A process has its own, and costs a copy of each question and answer.
 """
 
-import asyncio
 import itertools
 import logging
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from servers import exits
+from servers.backend import Backend, Chunk, Done, Event, Failure, Loaded
+from servers.backend.job import Job
+from servers.engine.loop import Submit
 from servers.engine.progress import Progress
 from servers.errors import (
     BadRequest,
@@ -25,28 +26,15 @@ from servers.errors import (
     UpstreamFailed,
 )
 from servers.rag.build import build
-from servers.rag.failed import Failed
 from servers.rag.fakes import Slowed, Stub
-from servers.rag.pipeline import Answered, Ask, Pipeline
+from servers.rag.pipeline import Answered, Ask
+from servers.rag.stepping import PipelineBackend
 from servers.settings import Settings
 from servers.tasks import Background
 
-__all__ = [
-    "Engine",
-    "EngineDied",
-    "Loaded",
-    "Outcome",
-    "Tickets",
-    "about",
-    "gone",
-    "load_pipeline",
-    "told",
-]
+__all__ = ["Engine", "EngineDied", "Jobs", "load_backend", "trial_question"]
 
 log = logging.getLogger(__name__)
-
-Outcome = Answered | RequestError
-"""What became of one question."""
 
 
 class EngineDied(RuntimeError):
@@ -55,35 +43,17 @@ class EngineDied(RuntimeError):
     status = exits.ENGINE_ENDED
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What the server must know of the pipeline to check questions and to tell of itself.
-
-    `document_chars`: of a document, in the mean; `positions`: the most tokens of a prompt, None where it is not known.
-    """
-
-    corpus_size: int
-    model_name: str
-    joins: bool
-    info: dict[str, Any]
-    document_chars: int = 0
-    positions: int | None = None
-
-
 class Engine(Protocol):
-    """One pipeline and whoever runs it."""
+    """One backend and whoever runs it."""
 
     async def load(self, settings: Settings, background: Background) -> Loaded:
-        """Build the pipeline. Raises ModelError. Should the engine end before it is stopped, `background` fails."""
+        """Build the backend. Raises ModelError. Should the engine end before it is stopped, `background` fails."""
 
-    def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Outcome]]:
-        """The answers, in order, of a run that is under way or next when this returns. Cancelled, it is given up.
+    def submit(self, asks: Sequence[Ask], *, stream: bool = False) -> list[Job[Answered]]:
+        """Jobs of one batch, which is under way or next when this returns; with `stream`, their chunks are wanted.
 
-        At the place of a question that failed stands its RequestError. Raises Unavailable where the engine has ended.
+        A job raises the RequestError of its own failure, or Unavailable where the engine has ended.
         """
-
-    def drop(self, run: asyncio.Future[Sequence[Outcome]], place: int) -> None:
-        """Nobody waits for the answer at that place of a run any more: it may stay empty."""
 
     @property
     def progress(self) -> Progress:
@@ -93,74 +63,85 @@ class Engine(Protocol):
         """Give up what runs and waits."""
 
 
-class Tickets:
-    """Futures of engine calls by their number, and the engine's progress with them."""
+class Jobs:
+    """Jobs that the engine has not ended, by number, and its progress with them."""
 
     def __init__(self) -> None:
         self.progress = Progress(hang_s=math.inf)
+        self.has_ended = False
         self._numbers = itertools.count()
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._running: dict[int, Job[Any]] = {}
 
-    def issue(self) -> tuple[int, asyncio.Future[Any]]:
-        """A ticket, and what waits for the answer to it; cancelled, it is forgotten."""
-        ticket, answer = next(self._numbers), asyncio.get_running_loop().create_future()
-        self._waiting[ticket] = answer
-        self.progress.given(ticket, time.monotonic())
-        answer.add_done_callback(lambda answer: self._waiting.pop(ticket, None) if answer.cancelled() else None)
-        return ticket, answer
+    def issue(
+        self, asks: Sequence[Ask], cancel: Callable[[int], None], *, stream: bool
+    ) -> tuple[Submit, list[Job[Answered]]]:
+        """The message to the engine, and the jobs that it makes; they have failed where the engine has ended."""
+        jobs: list[Job[Answered]] = [Job(next(self._numbers), cancel, stream=stream) for _ in asks]
+        now = time.monotonic()
+        for job in jobs:
+            self._running[job.number] = job
+            self.progress.given(job.number, now)
+        if self.has_ended:
+            self.fail(jobs, Unavailable("the engine has ended", retry_after_s=1))
+        return Submit(jobs[0].number, asks, stream), jobs
 
-    def of(self, answer: asyncio.Future[Any]) -> int | None:
-        """The ticket of an answer that is still to come. There are never many."""
-        return next((ticket for ticket, future in self._waiting.items() if future is answer), None)
+    def hear(self, events: Sequence[Event]) -> None:
+        """Hand what the engine says to those who wait."""
+        now = time.monotonic()
+        for event in events:
+            if isinstance(event, Chunk):
+                if (job := self._running.get(event.job)) is not None:
+                    job.came(event)
+            else:
+                self._end(event.job, event.result if isinstance(event, Done) else _error(event.failure), now)
 
-    def settle(self, ticket: int, answer: Any) -> None:
-        """Hand an answer to who waits for it, if anyone still does."""
-        self.progress.ended(ticket, time.monotonic())
-        future = self._waiting.pop(ticket, None)
-        if future is None or future.done():
-            return
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
+    def stepped(self, allowed_s: float) -> None:
+        """The engine makes progress; its next step may take so long."""
+        self.progress.stepped(time.monotonic(), allowed_s)
 
-    def fail(self) -> None:
-        """The engine has ended: tell all who wait."""
-        for ticket in list(self._waiting):
-            future = self._waiting[ticket]
-            self.settle(ticket, EngineEnded("the engine has ended", retry_after_s=1))
-            if not future.cancelled():
-                future.exception()  # seen, should nobody wait any more
+    def fail(self, jobs: Sequence[Job[Answered]], error: Exception) -> None:
+        """End these jobs with an error."""
+        now = time.monotonic()
+        for job in jobs:
+            self._end(job.number, error, now)
 
+    def end(self) -> None:
+        """The engine has ended, and all its jobs with it."""
+        self.has_ended = True
+        self.fail(list(self._running.values()), EngineEnded("the engine has ended", retry_after_s=1))
 
-def gone() -> Unavailable:
-    """For who comes when the engine has ended: another server may answer."""
-    return Unavailable("the engine has ended", retry_after_s=1)
-
-
-def told(answers: Sequence[Answered | Failed]) -> list[Outcome]:
-    """The answers as those who wait get them."""
-    return [_error(answer) if isinstance(answer, Failed) else answer for answer in answers]
+    def _end(self, number: int, outcome: Answered | Exception | None, now: float) -> None:
+        self.progress.ended(number, now)
+        if (job := self._running.pop(number, None)) is not None:
+            job.end(outcome)
 
 
-def _error(failed: Failed) -> RequestError:
-    match failed.kind:
+def _error(failure: Failure) -> RequestError | None:
+    """As those who wait get it; None where nobody does."""
+    match failure.kind:
         case "invalid":
-            return BadRequest(failed.text)
+            return BadRequest(failure.text)
         case "busy":
-            return UpstreamBusy(failed.text, retry_after_s=failed.retry_after_s)
+            return UpstreamBusy(failure.text, retry_after_s=failure.retry_after_s)
         case "upstream":
-            return UpstreamFailed(failed.text)
+            return UpstreamFailed(failure.text)
         case "internal":
-            return QuestionFailed(failed.text)
+            return QuestionFailed(failure.text)
+        case "cancelled":
+            return None
 
 
-def load_pipeline(settings: Settings) -> Pipeline | Slowed | Stub:
+def trial_question(max_new_tokens: int) -> Ask:
+    """A question that every backend can answer: asked to warm up, and to test an engine that fails."""
+    return Ask("Which animals can hover in the air?", k=2, max_new_tokens=max_new_tokens)
+
+
+def load_backend(settings: Settings) -> Backend[Ask]:
     """Build it, and say so in the log. Raises ModelError."""
     log.info("loading profile %s", settings.profile)
-    pipeline = _stub(settings) if settings.profile == "stub" else build(settings)
-    log.info("loaded %s", pipeline.info())
-    return pipeline if settings.slowdown == 1 else Slowed(pipeline, settings.slowdown)
+    backend = _stub(settings) if settings.profile == "stub" else PipelineBackend(build(settings))
+    log.info("loaded %s", backend.loaded().info)
+    return backend if settings.slowdown == 1 else Slowed(backend, settings.slowdown)
 
 
 def _stub(settings: Settings) -> Stub:
@@ -171,16 +152,4 @@ def _stub(settings: Settings) -> Stub:
         settings.stub_poison,
         ends=settings.stub_poison_effect == "ends",
         fails_after_s=fails_after_s,
-    )
-
-
-def about(pipeline: Pipeline | Slowed | Stub) -> Loaded:
-    """What is told of it to the server."""
-    return Loaded(
-        pipeline.corpus_size,
-        pipeline.model_name,
-        pipeline.joins,
-        pipeline.info(),
-        pipeline.document_chars,
-        pipeline.positions,
     )

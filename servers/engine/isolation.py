@@ -1,110 +1,65 @@
-"""A run that fails is run again one question at a time, so that a question which cannot be answered fails alone.
+"""What a backend that raises costs: one request's failure where one is to blame, or the engine.
 
-Decides when an engine can answer nothing any more; ends no process.
+Decides when an engine can answer nothing any more; runs nothing by itself and ends no process.
 """
 
 import logging
-from collections.abc import Callable, Collection, Sequence
-from functools import partial
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from servers.rag.failed import Failed
-from servers.rag.pipeline import Answered, Ask
-from servers.rag.steps import Steps
+from servers.backend import Failure
 
-__all__ = ["EngineUnfit", "Isolation", "Runs", "trial_question"]
+__all__ = ["EngineUnfit", "failed", "one_by_one"]
 
 log = logging.getLogger(__name__)
-_FAILURES = 3  # in a row, of questions alone, before the engine is tested
+_FAILURES = 3  # in a row, of requests alone, before the engine is tested
 T = TypeVar("T")
-_INTERNAL = Failed("internal", "internal error")
+_INTERNAL = Failure("internal", "internal error")
 
 
 class EngineUnfit(RuntimeError):
     """The engine fails whatever it is asked, and must be replaced; the message says what it failed with."""
 
 
-class Runs(Protocol):
-    """What can be run again: a pipeline."""
-
-    def run(self, asks: Sequence[Ask], left: Callable[[], Collection[int]], steps: Steps) -> list[Answered | Failed]:
-        """Answers in order."""
-
-
-def trial_question(max_new_tokens: int) -> Ask:
-    """A question that every pipeline can answer: asked to warm up, and to test an engine that fails."""
-    return Ask("Which animals can hover in the air?", k=2, max_new_tokens=max_new_tokens)
+def failed(error: Exception, size: int) -> None:
+    """Log a step over so many jobs that raised. Raises EngineUnfit where its process cannot run anything any more."""
+    log.error("a run of %d failed; its questions are run one by one", size, exc_info=error)
+    if _is_fatal(error):
+        raise EngineUnfit(_text(error)) from error
 
 
-class Isolation:
-    """Runs of one pipeline. A run that raises costs no more than its own questions are to blame for.
+def one_by_one(calls: Iterable[Callable[[], T]], trial: Callable[[], object]) -> list[T | Failure]:
+    """What each call returns, which works for one request; a Failure where it raises. Raises EngineUnfit.
 
-    No question is called a failure before another one was answered: of its neighbours, or else one of our own.
+    No request is called a failure before another one was answered: one of the calls, or `trial`, which works for a
+    request of our own.
     """
-
-    def __init__(self, pipeline: Runs, steps: Steps, *, max_new_tokens: int) -> None:
-        self._pipeline = pipeline
-        self._steps = steps
-        self._trial = trial_question(max_new_tokens)
-
-    def run(self, asks: Sequence[Ask], left: Callable[[], Collection[int]]) -> list[Answered | Failed]:
-        """Answers in order. Raises EngineUnfit."""
+    outcomes: list[T | Failure] = []
+    in_doubt = 0
+    for call in calls:
         try:
-            return self._pipeline.run(asks, left, self._steps)
+            outcomes.append(call())
+            in_doubt = 0
         except Exception as error:
-            self.failed(error, len(asks))
-        return self.one_by_one(asks, left)
-
-    def failed(self, error: Exception, size: int) -> None:
-        """Log a run that raised. Raises EngineUnfit where its process cannot run anything any more."""
-        log.error("a run of %d failed; its questions are run one by one", size, exc_info=error)
-        if _is_fatal(error):
-            raise EngineUnfit(_text(error)) from error
-
-    def one_by_one(self, asks: Sequence[Ask], left: Callable[[], Collection[int]] = tuple) -> list[Answered | Failed]:
-        """The answers to questions of a run that failed, each from a run of its own. Raises EngineUnfit."""
-        return self.each([partial(self._alone, ask, partial(_only, place, left)) for place, ask in enumerate(asks)])
-
-    def each(self, calls: Sequence[Callable[[], T]], *, own: Callable[[Ask], object] | None = None) -> list[T | Failed]:
-        """What each call returns, which works for one question; a failure where it raises. Raises EngineUnfit.
-
-        `own` does the same with a question of our own; a whole run unless given.
-        """
-        own = own or self._alone
-        outcomes: list[T | Failed] = []
-        in_doubt = 0
-        for call in calls:
-            try:
-                outcomes.append(call())
-                in_doubt = 0
-            except Exception as error:
-                log.warning("a question failed alone, too: %s", _text(error))
-                if _is_fatal(error):
-                    raise EngineUnfit(_text(error)) from error
-                outcomes.append(_INTERNAL)
-                in_doubt += 1
-            if in_doubt == _FAILURES:
-                self._try(own)
-                in_doubt = 0
-        if in_doubt == len(calls) > 0:
-            self._try(own)
-        return outcomes
-
-    def _alone(self, ask: Ask, left: Callable[[], Collection[int]] = tuple) -> Answered | Failed:
-        [answer] = self._pipeline.run([ask], left, self._steps)
-        return answer
-
-    def _try(self, own: Callable[[Ask], object]) -> None:
-        """Is it the questions, or the engine?"""
-        try:
-            own(self._trial)
-        except Exception as error:
-            raise EngineUnfit(f"{_text(error)}, for a question of our own too") from error
+            log.warning("a question failed alone, too: %s", _text(error))
+            if _is_fatal(error):
+                raise EngineUnfit(_text(error)) from error
+            outcomes.append(_INTERNAL)
+            in_doubt += 1
+        if in_doubt == _FAILURES:
+            _try(trial)
+            in_doubt = 0
+    if in_doubt == len(outcomes) > 0:
+        _try(trial)
+    return outcomes
 
 
-def _only(place: int, left: Callable[[], Collection[int]]) -> Collection[int]:
-    """Who has left, in a run of the question at that place alone."""
-    return (0,) if place in left() else ()
+def _try(trial: Callable[[], object]) -> None:
+    """Is it the requests, or the engine?"""
+    try:
+        trial()
+    except Exception as error:
+        raise EngineUnfit(f"{_text(error)}, for a question of our own too") from error
 
 
 def _is_fatal(error: BaseException) -> bool:

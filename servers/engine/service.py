@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from servers.engine import Engine, Loaded, Outcome
-from servers.engine.isolation import trial_question
+from servers.backend import Loaded
+from servers.backend.job import Job
+from servers.engine import Engine, trial_question
 from servers.engine.process import EngineProcess
 from servers.engine.thread import EngineThread
-from servers.errors import BadRequest, RequestError, UpstreamBusy
+from servers.errors import BadRequest, Unavailable, UpstreamBusy
 from servers.rag.build import check_names
 from servers.rag.models import ModelError
 from servers.rag.pipeline import Answered, Ask
@@ -56,8 +57,9 @@ class RagService:
     async def _warm_up(self, asks: Sequence[Ask]) -> None:
         """Run them; where a model server is busy, again when it wants us to. Raises ModelError."""
         while True:
-            answers = await self.run(asks)
-            error = next((answer for answer in answers if isinstance(answer, RequestError)), None)
+            jobs = [job.done for job in self.submit(asks)]
+            answers = await asyncio.gather(*jobs, return_exceptions=True)
+            error = next((answer for answer in answers if isinstance(answer, Exception)), None)
             if error is None:
                 return
             if not isinstance(error, UpstreamBusy):
@@ -115,19 +117,17 @@ class RagService:
         return max(1, self.tokens(ask) // self.tokens(trial_question(self._settings.max_new_tokens)))
 
     @property
-    def joins(self) -> bool:
+    def is_continuous(self) -> bool:
         """Whether questions may enter the pipeline while others are in it."""
-        return self._loaded.joins
+        return self._loaded.is_continuous
 
-    def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Outcome]]:
-        """What became of each, in order; the run is under way, or next, when this returns."""
-        running = self._engine.run(asks)
-        running.add_done_callback(_observe)
-        return running
-
-    def drop(self, run: asyncio.Future[Sequence[Outcome]], place: int) -> None:
-        """Nobody waits for the answer at that place of a run any more."""
-        self._engine.drop(run, place)
+    def submit(self, asks: Sequence[Ask]) -> list[Job[Answered]]:
+        """Jobs of one batch, which is under way, or next, when this returns."""
+        jobs = self._engine.submit(asks)
+        observe = _Observer()
+        for job in jobs:
+            job.done.add_done_callback(observe)
+        return jobs
 
     @property
     def model_name(self) -> str:
@@ -145,12 +145,21 @@ class RagService:
         return self._about
 
 
-def _observe(running: asyncio.Future[Sequence[Outcome]]) -> None:
-    if running.cancelled() or running.exception() is not None:
-        return
-    outcomes = running.result()
-    for error in (each for each in outcomes if isinstance(each, RequestError)):
-        metrics.FAILED_QUESTIONS.labels(type(error).__name__).inc()
-    answered = next((each for each in outcomes if isinstance(each, Answered)), None)
-    for stage, seconds in () if answered is None else answered.stage_s.items():
-        metrics.STAGE_SECONDS.labels(stage).observe(seconds)
+class _Observer:
+    """Counts the failures of a batch, and observes its stages once."""
+
+    def __init__(self) -> None:
+        self._has_observed = False
+
+    def __call__(self, done: "asyncio.Future[Answered]") -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if isinstance(error, Unavailable):  # all of the batch, whose engine has ended
+            return
+        if error is not None:
+            metrics.FAILED_QUESTIONS.labels(type(error).__name__).inc()
+        elif not self._has_observed:
+            self._has_observed = True
+            for stage, seconds in done.result().stage_s.items():
+                metrics.STAGE_SECONDS.labels(stage).observe(seconds)

@@ -1,20 +1,22 @@
-"""The pipeline on a thread of the server."""
+"""The backend on a thread of the server."""
 
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
+from typing import Any
 
-from servers.engine import EngineDied, Loaded, Outcome, Tickets, about, gone, load_pipeline, told
+from servers.backend import Loaded
+from servers.backend.job import Job
+from servers.backend.steps import Steps
+from servers.engine import EngineDied, Jobs, load_backend, trial_question
 from servers.engine.isolation import EngineUnfit
-from servers.engine.loop import Inbox, work
+from servers.engine.loop import Cancel, Inbox, work
 from servers.engine.progress import Progress
-from servers.rag.pipeline import Ask
-from servers.rag.steps import Steps
+from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings
 from servers.tasks import Background
 
@@ -28,20 +30,18 @@ class EngineThread:
 
     def __init__(self) -> None:
         self._inbox: Inbox = SimpleQueue()
-        self._tickets = Tickets()
-        self._has_ended = False
+        self._jobs = Jobs()
 
     @property
     def progress(self) -> Progress:
-        """See Engine."""
-        return self._tickets.progress
+        """Of the thread."""
+        return self._jobs.progress
 
     async def load(self, settings: Settings, background: Background) -> Loaded:
         """`build` imports torch on the thread, so that the port answers /health meanwhile."""
         loop = asyncio.get_running_loop()
-        ticket, loaded = self._tickets.issue()
+        loaded: asyncio.Future[Loaded] = loop.create_future()
         ended: asyncio.Future[None] = loop.create_future()
-        limits = settings.time_limits
 
         def call(what: Callable[..., object], *given: object) -> None:
             with suppress(RuntimeError):  # the loop has ended: nobody waits
@@ -49,58 +49,49 @@ class EngineThread:
 
         def run() -> None:
             try:
-                pipeline = load_pipeline(settings)
+                backend = load_backend(settings)
             except Exception as error:
-                call(self._tickets.settle, ticket, error)
+                call(_settle, loaded, error)
                 return
-            call(self._tickets.settle, ticket, about(pipeline))
-            report = partial(call, self._stepped)
-            steps = Steps(report, hang_s=limits.hang_s, most_s=limits.request_timeout_s)
+            call(_settle, loaded, backend.loaded())
+            limits = settings.time_limits
+            steps = Steps(partial(call, self._jobs.stepped), hang_s=limits.hang_s, most_s=limits.request_timeout_s)
+            trial = trial_question(settings.max_new_tokens)
             try:
-                work(
-                    pipeline,
-                    self._inbox,
-                    lambda ticket, answers: call(self._tickets.settle, ticket, told(answers)),
-                    steps=steps,
-                    max_new_tokens=settings.max_new_tokens,
-                )
+                work(backend, self._inbox, partial(call, self._jobs.hear), steps=steps, trial=trial)
             except Exception as error:  # the thread's edge
                 log.critical("the engine ends: %s", error, exc_info=None if isinstance(error, EngineUnfit) else error)
-                call(self._end, ended, EngineDied(f"the engine ended: {error}"))
+                call(self._jobs.end)
+                call(_settle, ended, EngineDied(f"the engine ended: {error}"))
 
         background.start(_raised_by(ended), name="engine")
         threading.Thread(target=run, name="engine", daemon=True).start()
-        answer: Loaded = await loaded
-        self._tickets.progress.hang_s = limits.hang_s
+        answer = await loaded
+        self._jobs.progress.hang_s = settings.time_limits.hang_s
         return answer
 
-    def run(self, asks: Sequence[Ask]) -> asyncio.Future[Sequence[Outcome]]:
-        """See Engine."""
-        ticket, answer = self._tickets.issue()
-        if self._has_ended:
-            self._tickets.settle(ticket, gone())
-            return answer
-        self._inbox.put((ticket, asks))
-        answer.add_done_callback(lambda answer: self._inbox.put((ticket, None)) if answer.cancelled() else None)
-        return answer
-
-    def drop(self, run: asyncio.Future[Sequence[Outcome]], place: int) -> None:
-        """See Engine."""
-        if (ticket := self._tickets.of(run)) is not None:
-            self._inbox.put((ticket, place))
+    def submit(self, asks: Sequence[Ask], *, stream: bool = False) -> list[Job[Answered]]:
+        """Into the thread's inbox."""
+        message, jobs = self._jobs.issue(asks, self._cancel, stream=stream)
+        if not self._jobs.has_ended:
+            self._inbox.put(message)
+        return jobs
 
     async def stop(self) -> None:
-        """End the thread after the run that it is in, which cannot be interrupted and is not waited for."""
+        """End the thread after the step that it is in, which cannot be interrupted and is not waited for."""
         self._inbox.put(None)
 
-    def _stepped(self, allowed_s: float) -> None:
-        self._tickets.progress.stepped(time.monotonic(), allowed_s)
+    def _cancel(self, job: int) -> None:
+        self._inbox.put(Cancel(job))
 
-    def _end(self, ended: asyncio.Future[None], error: EngineDied) -> None:
-        self._has_ended = True
-        self._tickets.fail()
-        if not ended.done():
-            ended.set_exception(error)
+
+def _settle(future: "asyncio.Future[Any]", outcome: Any) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
 
 
 async def _raised_by(ended: asyncio.Future[None]) -> None:

@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from policies import scaling
-from servers.fleet.balancer import Balancer
-from servers.fleet.processes import Fleet
-from servers.fleet.replica import Roster
+from servers.fleet import FleetBackend
 from servers.telemetry import metrics
 
 __all__ = ["Autoscaler", "Decided"]
@@ -34,18 +32,14 @@ class Autoscaler:
 
     def __init__(
         self,
-        roster: Roster,
-        fleet: Fleet,
-        balancer: Balancer,
+        fleet: FleetBackend,
         policy: scaling.ScalingPolicy,
         *,
         every_s: float,
         name: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._roster = roster
         self._fleet = fleet
-        self._balancer = balancer
         self._policy = policy
         self._every_s = every_s
         self._name = name
@@ -58,10 +52,10 @@ class Autoscaler:
         while True:
             try:
                 async with asyncio.timeout(self._every_s):
-                    await self._balancer.wanted.wait()
+                    await self._fleet.wanted.wait()
             except TimeoutError:
                 pass
-            self._balancer.wanted.clear()
+            self._fleet.wanted.clear()
             try:
                 self.decide(self._clock())
             except Exception:
@@ -69,7 +63,7 @@ class Autoscaler:
 
     def decide(self, now: float) -> None:
         """Look, ask, resize."""
-        seen = self._look(now)
+        seen = self._fleet.snapshot(now).seen
         target = self._policy.target(seen, now)
         self._decided.append(Decided(self._number, now, seen, target))
         self._number += 1
@@ -86,6 +80,7 @@ class Autoscaler:
         `window_s`: how far back the rate and the queue wait that a decision saw reach.
         """
         now = self._clock()
+        snapshot = self._fleet.snapshot(now)
         decisions = [
             {
                 "number": one.number,
@@ -96,17 +91,5 @@ class Autoscaler:
             }
             for one in self._decided
         ]
-        starts = [{"age_s": now - ready_s, "start_s": start_s} for ready_s, start_s in self._fleet.starts]
-        window_s = self._balancer.traffic.window_s
-        return {"policy": self._name, "window_s": window_s, "decisions": decisions, "starts": starts}
-
-    def _look(self, now: float) -> scaling.Fleet:
-        ready, starting = self._roster.own("ready"), self._roster.own("starting")
-        traffic = self._balancer.traffic
-        return scaling.Fleet(
-            ready=len(ready),
-            starting=len(starting),
-            outstanding=self._balancer.waiting + sum(replica.load(now).outstanding for replica in ready),
-            queue_wait_p95_s=traffic.queue_wait_p95_s(now),
-            arrival_rps=traffic.arrival_rps(now),
-        )
+        starts = [{"age_s": now - ready_s, "start_s": start_s} for ready_s, start_s in snapshot.starts]
+        return {"policy": self._name, "window_s": snapshot.window_s, "decisions": decisions, "starts": starts}

@@ -22,6 +22,7 @@ from servers.fleet.connector import ReplicaConnector
 from servers.fleet.replica import Replica, Roster
 from servers.fleet.reply import Reply, TryFailed, check, in_parts, passed_on, read_bounded, read_start
 from servers.fleet.traffic import Traffic, queue_s
+from servers.http.endpoints import INFO, READY
 from servers.http.headers import LOAD, TIMEOUT, read_load
 from servers.telemetry import metrics, tracing
 
@@ -108,7 +109,7 @@ class Balancer:
         self._turn += 1
         return candidates[index]
 
-    async def forward(self, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
+    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
         """Ask replicas until one answers, each at most once. A question has no side effect, so it may be asked again.
 
         Raises Unavailable when none is left to ask, QueueFull when those that are left are full, too many wait already
@@ -134,7 +135,9 @@ class Balancer:
             try:
                 with tracing.try_span(replica=replica.name, attempt=len(tried)):
                     async with self._apart(replica, is_suspect=ends >= _SUSPECT, deadline_s=deadline_s):
-                        return await self._try(replica, body, {**headers, **tracing.headers()}, deadline_s=deadline_s)
+                        return await self._try(
+                            replica, path, body, {**headers, **tracing.headers()}, deadline_s=deadline_s
+                        )
             except TryFailed as failure:
                 has_answered |= failure.is_answer
                 ends += failure.is_end
@@ -165,11 +168,11 @@ class Balancer:
             metrics.EJECTIONS.labels("unreachable" if is_unreachable else "failures").inc()
             log.warning("replica %s is left alone for a while: %s", replica.name, reason)
         if is_unreachable and replica.registered and replica.state == "ready":
-            self._roster.move(replica, "dead")
+            self._roster.move(replica, "end")
 
     def unregister(self, replica: Replica) -> None:
         """Give it no more requests. What it has may take until its deadline: nobody asks for signs of progress."""
-        self._roster.move(replica, "draining")
+        self._roster.move(replica, "drain")
         self._roster.remove(replica)
         replica.progressed(self._clock(), try_timeout_s=math.inf)
 
@@ -185,7 +188,7 @@ class Balancer:
         """Whether a server at that address says that it may be routed to; None where we could not ask."""
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
-            async with self.session.get(f"{url}/ready", timeout=timeout, allow_redirects=False) as answer:
+            async with self.session.get(url + READY.path, timeout=timeout, allow_redirects=False) as answer:
                 return answer.status == 200
         except aiohttp.ClientConnectorError as error:
             return None if error.errno in _OUT_OF_FILES else False
@@ -195,7 +198,7 @@ class Balancer:
     async def info(self, url: str) -> dict[str, object]:
         """A replica's `GET /info`; nothing where it does not answer."""
         timeout = aiohttp.ClientTimeout(total=10.0)
-        asking = self.session.get(f"{url}/info", headers=self._key, timeout=timeout, allow_redirects=False)
+        asking = self.session.get(url + INFO.path, headers=self._key, timeout=timeout, allow_redirects=False)
         try:
             async with asking as answer:
                 told = json.loads(await read_bounded(answer, _INFO_BYTES)) if answer.status == 200 else {}
@@ -280,7 +283,9 @@ class Balancer:
                 raise
             raise Unavailable("no replica is left to ask", retry_after_s=1) from None
 
-    async def _try(self, replica: Replica, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
+    async def _try(
+        self, replica: Replica, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float
+    ) -> Reply:
         """One try at one replica. Raises TryFailed where another one may be asked."""
         sent_s = self._clock()
         left_s = deadline_s - sent_s
@@ -295,7 +300,7 @@ class Balancer:
             try:
                 async with asyncio.timeout(limit_s) as limit:
                     with replica.trying(limit, deadline_s=deadline_s):
-                        url = f"{replica.url}/rag"
+                        url = replica.url + path
                         posted = self.session.post(url, data=body, headers=asking, allow_redirects=False)
                         answer = await stack.enter_async_context(posted)
                         if (told := read_load(answer.headers.get(LOAD))) is not None:

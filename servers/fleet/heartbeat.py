@@ -24,7 +24,7 @@ class Heartbeat:
     progress, and gives the tries at it more time. One that drains is watched too: it holds requests.
 
     With the second miss it gets no more requests. When it hangs, those it has are asked of others; our own is ended and
-    replaced (`Fleet`), and a registered one is dead until it answers again.
+    replaced (`ReplicaProcesses`), and a registered one is dead until it answers again.
     """
 
     roster: Roster
@@ -62,7 +62,7 @@ class Heartbeat:
             return  # it is we who are short of descriptors, or of time
         if replica.state == "dead" and replica.registered and is_ready:
             replica.fault, replica.missed = None, 0
-            self.roster.move(replica, "ready")
+            self.roster.move(replica, "return")
         if replica.state == "dead":
             return
         if is_ready or replica.heard_s > asked_s:
@@ -79,7 +79,7 @@ class Heartbeat:
         replica.fault = "hung"
         if not replica.registered:
             replica.stop.set()
-        self.roster.move(replica, "dead")
+        self.roster.move(replica, "end")
 
     def _is_well(self, replica: Replica) -> None:
         replica.missed = 0

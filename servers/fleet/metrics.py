@@ -12,6 +12,7 @@ from prometheus_client.samples import Sample
 from servers.fleet.connector import ReplicaConnector
 from servers.fleet.replica import Roster
 from servers.fleet.reply import read_bounded
+from servers.http.endpoints import METRICS
 from servers.telemetry.metrics import OVER_REPLICAS
 
 __all__ = ["Families", "ReplicaMetrics", "counted", "parsed", "started_s", "text", "total"]
@@ -100,7 +101,7 @@ class ReplicaMetrics:
 async def _fetch(session: aiohttp.ClientSession, url: str) -> Families | None:
     """A replica's metrics; None where it gives none that can be read."""
     try:
-        async with session.get(f"{url}/metrics", allow_redirects=False) as answer:
+        async with session.get(url + METRICS.path, allow_redirects=False) as answer:
             return parsed((await read_bounded(answer, _MOST_BYTES)).decode()) if answer.status == 200 else None
     except (aiohttp.ClientError, TimeoutError, ValueError):
         return None

@@ -20,7 +20,7 @@ from servers.settings import ENV_PREFIX
 from servers.tasks import Background, unless
 from servers.telemetry import metrics
 
-__all__ = ["Fleet", "FleetError", "Start"]
+__all__ = ["FleetError", "ReplicaProcesses", "Start"]
 
 log = logging.getLogger(__name__)
 _MAX_BACKOFF_S = 30.0
@@ -54,7 +54,7 @@ class Start:
     longest_s: float = 60.0
 
 
-class Fleet:
+class ReplicaProcesses:
     """Keeps replicas running, each in a process group of its own.
 
     A replica holds the other end of a pipe on its stdin, so that it stops even if this process is killed.
@@ -101,7 +101,7 @@ class Fleet:
         surplus = dispensable[: max(0, len(alive) - count)]
         for replica in surplus:
             replica.stop.set()
-            self._roster.move(replica, "draining")
+            self._roster.move(replica, "drain")
         return missing > 0 or bool(surplus)
 
     async def stop(self) -> None:
@@ -109,7 +109,8 @@ class Fleet:
         self._is_stopping.set()
         for replica in self._lives:
             replica.stop.set()
-            self._roster.move(replica, "draining")
+            if replica.state != "dead":
+                self._roster.move(replica, "drain")
         while self._lives:
             await asyncio.wait(self._lives.values())
 
@@ -156,7 +157,7 @@ class Fleet:
             metrics.REPLICA_ENDS.labels(replica.fault or how).inc()
             log.info("replica on port %d is gone (%s)", port, replica.fault or how)
             del self._ports[replica]
-            self._roster.move(replica, "dead")
+            self._roster.move(replica, "end")
             self._roster.remove(replica)
 
     async def _spawn(self, replica: Replica, port: int, further: Sequence[str]) -> asyncio.subprocess.Process:
@@ -218,7 +219,7 @@ class Fleet:
         if replica.stop.is_set():
             is_loop = is_short and replica.fault is not None
             return "stopped", f"{replica.fault} {lived_s:.0f} s after it was ready" if is_loop else None
-        self._roster.move(replica, "dead")
+        self._roster.move(replica, "end")
         status = await status_of(process)
         how, problem = "died", f"died with status {status}"
         if status == exits.ENGINE_ENDED:
@@ -233,7 +234,7 @@ class Fleet:
         self.starts.append((now, now - begun_s))
         metrics.REPLICA_START_SECONDS.observe(now - begun_s)
         replica.health.since_s = now
-        self._roster.move(replica, "draining" if replica.stop.is_set() else "ready")
+        self._roster.move(replica, "get_ready")
         log.info("replica %s (pid %s) is ready", replica.name, replica.pid)
 
     def _failed(self, problem: str) -> None:

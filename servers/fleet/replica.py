@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from policies.admission import smoothed
 from policies.health import Health, HealthRules
+from policies.lifecycle import STATES, Event, State, after
 from policies.routing import Load
 from servers.telemetry import metrics
 
-__all__ = ["Replica", "ReplicaState", "Roster"]
+__all__ = ["Replica", "Roster"]
 
-ReplicaState = Literal["starting", "ready", "draining", "dead"]
 _TOLD_S = 1.0  # how long what a replica said of its load is believed
 _MEASURED_S = 10.0  # how long its measured rate is: a slow one that gets no requests is tried again after that
 
@@ -31,7 +31,7 @@ class Replica:
     registered: bool = False
     pid: int | None = None
     gpu: str | None = None
-    state: ReplicaState = "starting"
+    state: State = "starting"
     outstanding: int = 0
     rate_rps: float | None = None
     health: Health = field(default_factory=Health)
@@ -147,12 +147,12 @@ class Roster:
         self._replicas.remove(replica)
         self._count()
 
-    def move(self, replica: Replica, state: ReplicaState) -> None:
-        """Change a replica's state."""
-        replica.state = state
-        if state == "dead":
+    def move(self, replica: Replica, event: Event) -> None:
+        """Change a replica's state. Raises IllegalTransition."""
+        replica.state = after(replica.state, event, is_ours=not replica.registered)
+        if replica.state == "dead":
             replica.lost()
-        elif state == "ready":
+        elif replica.state == "ready":
             replica.gone.clear()
         self._count()
 
@@ -160,15 +160,15 @@ class Roster:
         """The replica at that address."""
         return next((replica for replica in self._replicas if replica.url == url), None)
 
-    def in_state(self, *states: ReplicaState) -> list[Replica]:
+    def in_state(self, *states: State) -> list[Replica]:
         """The replicas in one of these states, oldest first."""
         return [replica for replica in self._replicas if replica.state in states]
 
-    def own(self, *states: ReplicaState) -> list[Replica]:
+    def own(self, *states: State) -> list[Replica]:
         """Those of them that the fleet itself started."""
         return [replica for replica in self.in_state(*states) if not replica.registered]
 
     def _count(self) -> None:
-        for state in ("starting", "ready", "draining", "dead"):
+        for state in STATES:
             metrics.REPLICAS.labels(state).set(sum(replica.state == state for replica in self._replicas))
         self.changed.set()

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import socket
 import time
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -19,12 +21,15 @@ from servers.http.app import State, add_handler
 from servers.http.auth import bears, is_local, is_trusted
 from servers.http.deduplication import Duplicates, of_request
 from servers.http.disconnect import or_hang_up
+from servers.http.endpoints import ASSIGN, RAG, REGISTER, REPLICAS, TASKS, UNREGISTER
 from servers.http.headers import time_limit_s
 from servers.http.middleware import REQUEST_ID
 
-__all__ = ["add_proxy_route", "add_routes", "may_look"]
+__all__ = ["Forward", "add_proxy_routes", "add_routes", "may_look"]
 
 log = logging.getLogger(__name__)
+Forward = Callable[..., Coroutine[Any, Any, Reply]]
+"""Of path, body and headers, with `deadline_s`: the answer of a replica."""
 _PASSED_ON = ("Content-Type", "traceparent", "tracestate")
 _REMEMBERED_BYTES = 65_536
 
@@ -46,17 +51,17 @@ def add_routes(
 ) -> None:
     """`GET /replicas`, `GET /assign`, `POST /register`, `POST /unregister`."""
 
-    @app.get("/replicas")
+    @app.get(REPLICAS.path)
     async def replicas(request: Request) -> dict[str, list[dict[str, Any]]]:
         may_look(request)
         return {"replicas": [replica.describe() for replica in roster]}
 
-    @app.get("/assign")
+    @app.get(ASSIGN.path)
     async def assign(request: Request) -> dict[str, str]:
         may_look(request)
-        return {"backend": f"{balancer.choose().url}/rag"}
+        return {"backend": balancer.choose().url + RAG.path}
 
-    @app.post("/register")
+    @app.post(REGISTER.path)
     async def register(asked: Asked, request: Request) -> dict[str, Any]:
         authorise(request, admin_token)
         address = parsed(asked.url)
@@ -75,10 +80,10 @@ def add_routes(
             replica = Replica(url, registered=True, state="ready")
             roster.add(replica)
         elif replica.registered:
-            roster.move(replica, "ready")
+            roster.move(replica, "return")
         return replica.describe()
 
-    @app.post("/unregister")
+    @app.post(UNREGISTER.path)
     async def unregister(asked: Asked, request: Request) -> dict[str, Any]:
         authorise(request, admin_token)
         replica = roster.find(str(parsed(asked.url)))
@@ -124,12 +129,20 @@ async def _resolved(address: Address) -> set[str]:
     return {str(where[0]) for *_, where in found}
 
 
-def add_proxy_route(app: FastAPI, state: State, balancer: Balancer, *, request_timeout_s: float) -> None:
-    """The body goes through unread: the replica validates it. The request keeps its id and what is left of its time."""
+def add_proxy_routes(app: FastAPI, state: State, forward: Forward, *, request_timeout_s: float) -> None:
+    """Every task, passed on: the body goes through unread, for the replica validates it.
+
+    The request keeps its id and what is left of its time.
+    """
     state.passes_on = True
+    for endpoint in TASKS:
+        add_handler(app, state, endpoint, _passed_on(state, partial(forward, endpoint.path), request_timeout_s))
+
+
+def _passed_on(state: State, forward: Forward, request_timeout_s: float) -> Callable[[Request], Awaitable[Response]]:
     known: Duplicates[Reply] = Duplicates(size=_size, keep=_is_small_answer)
 
-    async def rag(request: Request) -> Response:
+    async def answer(request: Request) -> Response:
         state.require_ready()
         limit_s = time_limit_s(request.headers, request_timeout_s)
         deadline_s = time.monotonic() + limit_s
@@ -139,16 +152,16 @@ def add_proxy_route(app: FastAPI, state: State, balancer: Balancer, *, request_t
         if REQUEST_ID in request.headers:
             asking = known.once(
                 of_request(request.state.request_id, body),
-                lambda: balancer.forward(body, headers, deadline_s=deadline_s),
+                lambda: forward(body, headers, deadline_s=deadline_s),
             )
         else:
-            asking = balancer.forward(body, headers, deadline_s=deadline_s)
+            asking = forward(body, headers, deadline_s=deadline_s)
         reply = await or_hang_up(request, asking, timeout_s=limit_s)
         if isinstance(reply.body, bytes):
             return Response(reply.body, reply.status, reply.headers)
         return StreamingResponse(reply.body, reply.status, reply.headers)
 
-    add_handler(app, state, rag)
+    return answer
 
 
 def _is_small_answer(reply: Reply) -> bool:

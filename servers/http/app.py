@@ -4,14 +4,14 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,10 +20,11 @@ from servers.errors import SCOPE, QuestionFailed, RequestError, Unavailable, Ups
 from servers.http.auth import host_check, is_trusted
 from servers.http.deduplication import Duplicates, of_request
 from servers.http.disconnect import or_hang_up
+from servers.http.endpoints import ENDPOINTS, HEALTH, INFO, METRICS, READY, Endpoint
 from servers.http.headers import LOAD, time_limit_s
 from servers.http.middleware import REQUEST_ID, Envelope
 from servers.http.openapi import describe
-from servers.http.wire import Answer, Question, Served
+from servers.http.wire import Served
 from servers.settings import Settings
 from servers.tasks import Background
 from servers.telemetry import metrics, tracing
@@ -33,7 +34,7 @@ __all__ = [
     "Measured",
     "State",
     "add_handler",
-    "add_rag_route",
+    "add_task",
     "create_app",
 ]
 
@@ -49,7 +50,7 @@ class State:
     """Where a server is in its life; `serve.py` moves it on.
 
     `load` tells a balancer how much there is to do, and `hangs` whether nothing comes of it; one that `passes_on`
-    requests has its replicas speak for themselves. `rag` answers `POST /rag`.
+    requests has its replicas speak for themselves. `answers` has who answers each task, by path.
     """
 
     ready: bool = False
@@ -58,7 +59,7 @@ class State:
     load: Callable[[], str] | None = None
     hangs: Callable[[], bool] | None = None
     passes_on: bool = False
-    rag: ASGIApp | None = None
+    answers: dict[str, ASGIApp] = field(default_factory=dict)
 
     def require_ready(self) -> None:
         """Raise Unavailable unless requests may be served."""
@@ -108,50 +109,52 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> A
     """The application round a design: `/health`, `/ready`, `/info`, `/metrics`, the envelope and the error answers."""
     app = FastAPI(title=f"ragbench {name}", redoc_url=None)
 
-    @app.get("/health")
+    @app.get(HEALTH.path)
     async def health() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/ready")
+    @app.get(READY.path)
     async def ready() -> dict[str, str]:
         state.require_ready()
         if state.hangs is not None and state.hangs():
             raise Unavailable("the pipeline hangs", retry_after_s=1)
         return {"status": "ready"}
 
-    @app.get("/info")
+    @app.get(INFO.path)
     async def info(request: Request) -> dict[str, Any]:
         told = {"design": name, "replica": state.replica, "settings": settings.public(), **design.info()}
         return told if is_trusted(request) else {key: told[key] for key in _TOLD_TO_ALL if key in told}
 
-    @app.get("/metrics", response_class=PlainTextResponse)
+    @app.get(METRICS.path, response_class=PlainTextResponse)
     async def prometheus() -> Response:
         text = await design.exposition() if isinstance(design, Measured) else generate_latest()
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     design.mount(app, state)
-    describe(app, settings, question=Question, answer=Answer)
+    describe(app, settings, answered=[ENDPOINTS[path] for path in state.answers])
     app.add_exception_handler(RequestError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     enveloped = Envelope(
         app,
-        rag=state.rag,
+        answers=state.answers,
         max_body_bytes=settings.max_body_bytes,
         describe=state.headers,
         access_log=settings.access_log,
         keys=settings.keys(),
         checks=host_check(settings.host, settings.hosts),
     )
-    return enveloped if settings.otlp_endpoint is None else tracing.Traced(enveloped)
+    return enveloped if settings.otlp_endpoint is None else tracing.Traced(enveloped, paths=frozenset(state.answers))
 
 
-def add_handler(app: FastAPI, state: State, handler: Callable[[Request], Awaitable[Response]]) -> None:
-    """Have `handler` answer `POST /rag`, past FastAPI: its layers cost more than the rest of the exchange.
+def add_handler(
+    app: FastAPI, state: State, endpoint: Endpoint, handler: Callable[[Request], Awaitable[Response]]
+) -> None:
+    """Have `handler` answer, past FastAPI: its layers cost more than the rest of the exchange.
 
     FastAPI has the route too, for other methods' 405; it is described in openapi.py.
     """
 
-    async def rag(scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
         try:
             response = await handler(request)
@@ -163,28 +166,31 @@ def add_handler(app: FastAPI, state: State, handler: Callable[[Request], Awaitab
             response = JSONResponse({"detail": error.detail}, error.status_code)
         await response(scope, receive, send)
 
-    state.rag = rag
-    app.router.routes.insert(0, Route("/rag", handler, methods=["POST"]))
+    state.answers[endpoint.path] = answer
+    app.router.routes.insert(0, Route(endpoint.path, handler, methods=[endpoint.method]))
 
 
-def add_rag_route(
+def add_task(
     app: FastAPI,
     state: State,
-    answer: Callable[[Question, float], Coroutine[Any, Any, Served]],
+    endpoint: Endpoint,
+    answer: Callable[[Any, float], Coroutine[Any, Any, Served]],
     *,
     request_timeout_s: float,
 ) -> None:
-    """`POST /rag`: validate, answer within the time limit, describe the stages in the headers.
+    """Validate, answer within the time limit, describe the stages in the headers.
 
     `answer` is given the question and its deadline on the monotonic clock.
     """
     known: Duplicates[Served] = Duplicates(size=_size)
+    model = endpoint.question
+    assert model is not None, "a task has a question"
 
-    async def rag(request: Request) -> Response:
+    async def answered(request: Request) -> Response:
         state.require_ready()
         limit_s = time_limit_s(request.headers, request_timeout_s)
         body = await request.body()
-        question = _question(body)
+        question = _read(model, body)
         deadline_s = time.monotonic() + limit_s
         if REQUEST_ID in request.headers:
             answering = known.once(of_request(request.state.request_id, body), lambda: answer(question, deadline_s))
@@ -195,12 +201,12 @@ def add_rag_route(
         tracing.stages(served.stage_s)
         return Response(served.answer.model_dump_json(), media_type="application/json", headers=_described(served))
 
-    add_handler(app, state, rag)
+    add_handler(app, state, endpoint, answered)
 
 
-def _question(body: bytes) -> Question:
+def _read(model: type[BaseModel], body: bytes) -> BaseModel:
     try:
-        return Question.model_validate_json(body)
+        return model.model_validate_json(body)
     except ValidationError as error:
         raise RequestValidationError([{**part, "loc": ("body", *part["loc"])} for part in error.errors()]) from None
 

@@ -15,17 +15,15 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servers.http.auth import HostCheck, bears
+from servers.http.endpoints import ENDPOINTS, Endpoint
 from servers.telemetry import logs, metrics
 
-__all__ = ["OPEN", "REQUEST_ID", "Envelope"]
-
-OPEN = ("/health", "/ready")
-"""Routes that are asked without a key: by whoever watches the server."""
+__all__ = ["REQUEST_ID", "Envelope"]
 
 REQUEST_ID = "X-Request-Id"
 log = logging.getLogger(__name__)
 _MAX_ID_LENGTH = 128
-_ABOUT_REQUESTS = ("/rag", "/ready")
+_NONE = Endpoint("")  # any path that there is not
 
 
 def _all_well(_: Mapping[bytes, bytes]) -> None:
@@ -42,19 +40,19 @@ class Envelope:
         self,
         app: ASGIApp,
         *,
-        rag: ASGIApp | None = None,
+        answers: Mapping[str, ASGIApp] | None = None,
         max_body_bytes: int,
         describe: Callable[[], Mapping[str, str]] = dict,
         access_log: bool = False,
         keys: Sequence[str] = (),
         checks: tuple[HostCheck, HostCheck] = (_all_well, _all_well),
     ) -> None:
-        """`rag` answers `POST /rag` in place of `app`; `describe`: further headers of every answer about requests.
+        """`answers` has who answers a task, by path, in place of `app`; `checks` are those of Host and of Origin.
 
-        `checks` are those of Host and of Origin.
+        `describe`: further headers of answers of tasks and about readiness.
         """
         self._app = app
-        self._rag = rag
+        self._answers = answers or {}
         self._describe = describe
         self._keys = keys
         self._about_host, self._about_origin = checks
@@ -71,16 +69,18 @@ class Envelope:
         scope.setdefault("state", {}).update(request_id=request_id, has_key=bool(self._keys))
         logs.request_id.set(request_id)
         path = scope["path"]
-        send, has_begun = _describing(send, request_id, path=path, describe=self._describe, access_log=self._access_log)
-        refusal = self._refusal(scope, headers)
+        endpoint = ENDPOINTS.get(path, _NONE)
+        send, has_begun = _describing(send, request_id, endpoint, describe=self._describe, access_log=self._access_log)
+        refusal = self._refusal(scope, headers, is_open=endpoint.is_open)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
         if scope["method"] == "HEAD":  # the answer to a GET, of which uvicorn sends the headers alone
             scope = {**scope, "method": "GET"}
         try:
-            rag = self._rag if path == "/rag" and scope["method"] == "POST" else None
-            await (rag or self._app)(scope, self._counting(receive), send)
+            is_asked = scope["method"] == endpoint.method
+            answer = self._answers.get(path, self._app) if is_asked else self._app
+            await answer(scope, self._counting(receive), send)
         except ClientDisconnect:
             log.debug("request %s: the client hung up before its body was whole", request_id)
         except Exception:
@@ -90,15 +90,15 @@ class Envelope:
                 raise  # half an answer is out: uvicorn ends the connection, which tells the client
             await JSONResponse({"detail": "internal error"}, status_code=500)(scope, receive, send)
 
-    def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes]) -> ASGIApp | None:
+    def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes], *, is_open: bool) -> ASGIApp | None:
         """The answer to a request that is not passed on."""
         path = scope["path"]
         if len(headers) != len(scope["headers"]) and sum(name == b"host" for name, _ in scope["headers"]) > 1:
             return _problem(400, "there must be one Host")
-        wrong = self._about_host(headers) or (None if path in OPEN else self._about_origin(headers))
+        wrong = self._about_host(headers) or (None if is_open else self._about_origin(headers))
         if wrong is not None:
             return _problem(403, wrong)
-        if self._keys and path not in OPEN and not bears(_text(headers, b"authorization"), self._keys):
+        if self._keys and not is_open and not bears(_text(headers, b"authorization"), self._keys):
             return _problem(401, "a bearer key is needed here", {"WWW-Authenticate": "Bearer"})
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self._max_body_bytes:
@@ -139,9 +139,9 @@ def _echoed(request_id: str) -> str:
 
 
 def _describing(
-    send: Send, request_id: str, *, path: str, describe: Callable[[], Mapping[str, str]], access_log: bool
+    send: Send, request_id: str, endpoint: Endpoint, *, describe: Callable[[], Mapping[str, str]], access_log: bool
 ) -> tuple[Send, Callable[[], bool]]:
-    """Add the request id and what `describe` says to the headers; count, time and, if asked, log answers of `/rag`."""
+    """Add the request id and what `describe` says to the headers; count, time and, if asked, log answers of tasks."""
     started_s = time.monotonic()
     begun = False
 
@@ -151,9 +151,9 @@ def _describing(
             begun = True
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID] = request_id
-            if path in _ABOUT_REQUESTS:
+            if endpoint.says_load:
                 headers.update(describe())
-            if path == "/rag":
+            if endpoint.task is not None:
                 metrics.REQUESTS.labels(str(message["status"])).inc()
                 seconds = time.monotonic() - started_s
                 metrics.REQUEST_SECONDS.observe(seconds)

@@ -1,13 +1,14 @@
-"""What `/openapi.json` says beyond what FastAPI finds out: `POST /rag`, every error and its form. Serves nothing."""
+"""What `/openapi.json` says beyond what FastAPI finds out: tasks, every error and its form. Serves nothing."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from servers.errors import SCOPE, DeadlinePassed, Forbidden, QuestionFailed, QueueFull, Unavailable, UpstreamFailed
-from servers.http.middleware import OPEN
+from servers.errors import SCOPE, DeadlinePassed, QuestionFailed, QueueFull, Unavailable, UpstreamFailed
+from servers.http.endpoints import ENDPOINTS, Endpoint
 from servers.settings import Settings
 
 __all__ = ["Problem", "describe"]
@@ -34,18 +35,18 @@ class Problem(BaseModel):
     detail: str | list[Fault]
 
 
-def describe(app: FastAPI, settings: Settings, *, question: type[BaseModel], answer: type[BaseModel]) -> None:
-    """Complete the schema. `POST /rag` is described here for every design: FastAPI knows nothing of its body."""
+def describe(app: FastAPI, settings: Settings, *, answered: Sequence[Endpoint]) -> None:
+    """Complete the schema. Tasks are described here for every design: FastAPI knows nothing of their bodies."""
     made = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = made()
-            schema["components"] = {"schemas": _components(schema, settings, question, answer)}
-            schema["paths"]["/rag"] = {"post": _rag(question.__name__, answer.__name__)}
+            schema["components"] = {"schemas": _components(schema, settings, answered)}
+            schema["paths"] |= {one.path: {one.method.lower(): _task(one)} for one in answered}
             for path, methods in schema["paths"].items():
                 for operation in methods.values():
-                    _complete(operation, path, has_key=settings.api_key is not None)
+                    _complete(operation, ENDPOINTS[path], has_key=settings.api_key is not None)
             if settings.api_key is not None:
                 schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         assert app.openapi_schema is not None, "FastAPI keeps what it made"
@@ -54,40 +55,37 @@ def describe(app: FastAPI, settings: Settings, *, question: type[BaseModel], ans
     app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI's documentation has it
 
 
-def _components(
-    schema: dict[str, Any], settings: Settings, question: type[BaseModel], answer: type[BaseModel]
-) -> dict[str, Any]:
-    _, defined = models_json_schema(
-        [(question, "validation"), (answer, "serialization"), (Problem, "serialization")],
-        ref_template="#/components/schemas/{model}",
-    )
-    asked = defined["$defs"][question.__name__]["properties"]
-    asked["k"]["maximum"] = settings.max_k
-    asked["max_new_tokens"]["anyOf"][0]["maximum"] = settings.max_new_tokens
+def _components(schema: dict[str, Any], settings: Settings, answered: Sequence[Endpoint]) -> dict[str, Any]:
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(Problem, "serialization")]
+    models += [(one.question, "validation") for one in answered if one.question is not None]
+    models += [(one.answer, "serialization") for one in answered if one.answer is not None]
+    _, defined = models_json_schema(models, ref_template="#/components/schemas/{model}")
+    for one in answered:
+        asked = defined["$defs"][_name(one.question)]["properties"]
+        if "k" in asked:
+            asked["k"]["maximum"] = settings.max_k
+        asked["max_new_tokens"]["anyOf"][0]["maximum"] = settings.max_new_tokens
     own = schema.get("components", {}).get("schemas", {})
     return {name: model for name, model in own.items() if "ValidationError" not in name} | defined["$defs"]
 
 
-def _rag(question: str, answer: str) -> dict[str, Any]:
-    told = _answer("The answer", answer) | {
+def _task(endpoint: Endpoint) -> dict[str, Any]:
+    told = _answer("The answer", _name(endpoint.answer)) | {
         "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()}
     }
     kinds = (QueueFull, QuestionFailed, UpstreamFailed, Unavailable, DeadlinePassed)
     errors = {str(kind.status): _error(kind.__doc__ or "") for kind in kinds}
-    asked = {"required": True, "content": {"application/json": {"schema": _model(question)}}}
-    return {"summary": "Rag", "requestBody": asked, "responses": {"200": told, **errors}}
+    asked = {"required": True, "content": {"application/json": {"schema": _model(_name(endpoint.question))}}}
+    return {"summary": str(endpoint.task).capitalize(), "requestBody": asked, "responses": {"200": told, **errors}}
 
 
-def _complete(operation: dict[str, Any], path: str, *, has_key: bool) -> None:
+def _complete(operation: dict[str, Any], endpoint: Endpoint, *, has_key: bool) -> None:
     """Add the errors that several routes share, each in the form in which it is sent."""
     errors = {"400": "The request names more than one Host", "403": "Host is not this server's, or Origin another site"}
     if "requestBody" in operation:
         errors |= {"413": "The body is too large", "422": "The body asks amiss; the text names the field"}
-    if path in ("/ready", "/assign"):
-        errors["503"] = Unavailable.__doc__ or ""
-    if path in ("/register", "/unregister"):
-        errors |= {"400": "The body is not even text, or Host is there twice", "403": Forbidden.__doc__ or ""}
-    if has_key and path not in OPEN:
+    errors |= {str(status): text for status, text in endpoint.errors.items()}
+    if has_key and not endpoint.is_open:
         errors["401"] = "The key is missing or wrong"
         operation["security"] = [{"key": []}]
     operation["responses"] |= {status: _error(text) for status, text in errors.items()}
@@ -100,6 +98,11 @@ def _complete(operation: dict[str, Any], path: str, *, has_key: bool) -> None:
             operation["responses"][status].setdefault("headers", {})[SCOPE] = scope
     if "401" in errors:
         operation["responses"]["401"]["headers"] = {"WWW-Authenticate": _header("string", "Bearer")}
+
+
+def _name(model: type[BaseModel] | None) -> str:
+    assert model is not None, "a task has a question and an answer"
+    return model.__name__
 
 
 def _error(text: str) -> dict[str, Any]:

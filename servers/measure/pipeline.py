@@ -17,12 +17,13 @@ from statistics import median
 
 from pydantic import Field, PositiveInt
 
-from servers.engine import load_pipeline
+from servers.backend import Failure, run
+from servers.engine import load_backend
 from servers.rag.build import check_names
 from servers.rag.corpus import facts
-from servers.rag.failed import Failed
 from servers.rag.models import ModelError
-from servers.rag.pipeline import STAGES, Answered, Ask, Pipeline
+from servers.rag.pipeline import STAGES, Answered, Ask
+from servers.rag.stepping import PipelineBackend
 from servers.settings import Settings, SettingsError, load
 
 __all__ = ["LimitSettings", "Run", "main"]
@@ -62,27 +63,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = load(LimitSettings, sys.argv[1:] if argv is None else argv, prog="python -m servers.limit")
         check_names(settings)
         logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-        pipeline = load_pipeline(settings)
+        backend = load_backend(settings)
     except (SettingsError, ValueError, ModelError) as error:
         print(f"limit: {error}", file=sys.stderr)
         return 1 if isinstance(error, ModelError) else 2
-    if not isinstance(pipeline, Pipeline):
+    if not isinstance(backend, PipelineBackend):
         print(f"limit: --profile {settings.profile} has no stages to time", file=sys.stderr)
         return 2
     questions = _questions(settings)
-    runs = timed(pipeline, settings, questions)
-    floors = _floors(pipeline, settings, questions)
+    runs = timed(backend, settings, questions)
+    floors = _floors(backend, settings, questions)
     _print_table(runs, floors)
     if settings.out is not None:
         _keep(settings.out, runs, floors)
     return 0
 
 
-def timed(pipeline: Pipeline, settings: LimitSettings, questions: Sequence[Ask]) -> list[Run]:
+def timed(backend: PipelineBackend, settings: LimitSettings, questions: Sequence[Ask]) -> list[Run]:
     """Each batch size once to warm up, then in turns, so that a drift of the machine meets all alike."""
     rng = Random(settings.seed)
     for size in settings.batch_sizes:
-        pipeline.run(rng.choices(questions, k=size))
+        run(backend, rng.choices(questions, k=size))
     runs: list[Run] = []
     sizes, until_s = len(settings.batch_sizes), time.monotonic() + settings.duration_s * len(settings.batch_sizes)
     while len(runs) < _FEWEST * sizes or time.monotonic() < until_s:
@@ -91,17 +92,17 @@ def timed(pipeline: Pipeline, settings: LimitSettings, questions: Sequence[Ask])
         for size in settings.batch_sizes:
             asks = rng.choices(questions, k=size)
             began_s = time.perf_counter()
-            answers = pipeline.run(asks)
+            answers = run(backend, asks)
             runs.append(Run(size, _stages(answers), time.perf_counter() - began_s))
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
     return runs
 
 
-def _stages(answers: Sequence[Answered | Failed]) -> dict[str, float]:
+def _stages(answers: Sequence[Answered | Failure]) -> dict[str, float]:
     """The seconds of each stage of a run. Raises ModelError where it failed."""
     first = answers[0]
-    if isinstance(first, Failed):
+    if isinstance(first, Failure):
         raise ModelError(first.text)
     return first.stage_s
 
@@ -112,11 +113,11 @@ def _questions(settings: LimitSettings) -> list[Ask]:
     return [Ask(question.query, 2, settings.max_new_tokens) for question in asked]
 
 
-def _floors(pipeline: Pipeline, settings: LimitSettings, questions: Sequence[Ask]) -> dict[int, dict[str, float]]:
+def _floors(backend: PipelineBackend, settings: LimitSettings, questions: Sequence[Ask]) -> dict[int, dict[str, float]]:
     """By batch size and stage, the least that this machine could take, in seconds; prints the machine's rates."""
     from servers.measure.roofline import Floors  # noqa: PLC0415  imports torch
 
-    floors = Floors(pipeline)
+    floors = Floors(backend)
     print(floors.told(), flush=True)
     rng = Random(settings.seed)
     return {size: floors.of(rng.choices(questions, k=size)) for size in settings.batch_sizes}

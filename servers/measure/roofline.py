@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from servers.rag.pipeline import Ask, Pipeline
+from servers.backend import run
+from servers.rag.pipeline import Ask
 from servers.rag.retrieval import ON_GPU
+from servers.rag.stepping import PipelineBackend
 
 __all__ = ["Floors", "Pass", "Rates", "counted"]
 
@@ -101,8 +103,9 @@ def counted(model: Any) -> Iterator[list[Pass]]:
 class Floors:
     """The least time of each stage of a pipeline on this machine."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
+    def __init__(self, backend: PipelineBackend) -> None:
+        self._backend = backend
+        pipeline = self._pipeline = backend.pipeline
         embedder, about = pipeline.embedder.module, pipeline.about
         weight = next(embedder.parameters())
         self._rates = Rates(weight.device.type, weight.dtype)
@@ -121,11 +124,11 @@ class Floors:
     def of(self, asks: Sequence[Ask]) -> dict[str, float]:
         """Seconds by stage for these questions; 0 for a generator that runs elsewhere."""
         with counted(self._pipeline.embedder.module) as embedding:
-            found = self._pipeline.find(asks)
+            self._pipeline.find(asks)
         generate_s = 0.0
         if self._generator is not None:
             with counted(self._generator) as generating:
-                self._pipeline.answer(found)
+                run(self._backend, asks)
             generate_s = self._rates.floor_s(generating)
         rows, width = self._pipeline.index.shape
         searching = Pass(2.0 * len(asks) * rows * width, 4 * rows * width)

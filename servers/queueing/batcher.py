@@ -6,8 +6,8 @@ Decides nothing: when to close is `policies/batching.py`, whom to refuse is `pol
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -15,11 +15,14 @@ from policies.admission import Admission, Refused, smoothed
 from policies.batching import BatchPolicy, Close, Queue, Wait
 from policies.pace import Pace
 from policies.returning import Returning
-from servers.errors import QueueFull, Unavailable
-from servers.queueing.line import Line
+from servers.backend.job import Job
+from servers.errors import QueueFull, RequestError, Unavailable
+from servers.queueing import Line
+from servers.queueing.batch import Batch, Done, Item, fail
+from servers.queueing.line import LocalLine
 from servers.telemetry import metrics
 
-__all__ = ["Batcher", "Done"]
+__all__ = ["Batcher"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -29,84 +32,44 @@ _SEEN = 512  # requests whose length a policy is shown
 _POLICY_FAILURES = 3  # in a row, before the batcher ends
 
 
-@dataclass(frozen=True, slots=True)
-class Done(Generic[R]):
-    """One request's result, and what its batch was like."""
-
-    result: R
-    queue_s: float
-    batch_size: int
-    close_reason: str
-
-
-@dataclass(slots=True, eq=False)
-class _Item(Generic[T, R]):
-    request: T
-    arrived_s: float
-    deadline_s: float
-    work: int = 1
-    tokens: int | None = None
-    passed_over_s: float | None = None
-    done: asyncio.Future[Done[R]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-
-@dataclass(slots=True, eq=False)
-class _Batch(Generic[T, R]):
-    items: list[_Item[T, R]]
-    reason: str
-    size: int
-    taken_s: float
-
-    @property
-    def work(self) -> int:
-        """How many usual requests it stands for."""
-        return sum(item.work for item in self.items)
-
-
 class Batcher(Generic[T, R]):
-    """A bounded queue in front of `run`, which takes a list of requests and returns as many results in order.
+    """A bounded queue in front of `submit`, which takes a list of requests and returns a job for each.
 
-    An exception among the results is that request's alone.
+    What one job raises is its request's alone.
 
     While a batch runs, the next may already be handed over if it is full: nobody who comes later could be in it, and
-    the pipeline need not wait for us between the two. A pipeline whose requests come and go one by one (`joins`) is
-    handed each by itself, `max_batch_size` at a time.
+    the pipeline need not wait for us between the two. A pipeline that `is_continuous`, whose requests come and go one
+    by one, is handed each by itself, `max_batch_size` at a time.
     """
 
     def __init__(  # noqa: PLR0913  each is another part of the pipeline or of the rules
         self,
-        run: Callable[[list[T]], Awaitable[Sequence[R | Exception]]],
+        submit: Callable[[list[T]], Sequence[Job[R]]],
         *,
         policy: BatchPolicy,
         admission: Admission,
         max_batch_size: int,
         request_timeout_s: float,
-        joins: bool = False,
+        is_continuous: bool = False,
         tokens: Callable[[T], int] | None = None,
         work: Callable[[T], int] = lambda request: 1,
-        drop: Callable[[asyncio.Future[Any], int], None] = lambda running, place: None,
+        line: Line[Item[T, R]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`drop` tells a run whom nobody waits for.
-
-        `tokens`: how long a request is, for policies that go by that; `work`: how many usual ones it stands for, for
-        admission.
-        """
-        self._run = run
-        self._drop = drop
+        """`tokens`: how long a request is, for policies; `work`: how many usual ones it stands for, for admission."""
+        self._submit = submit
         self._policy = policy
         self._admission = admission
         self._max_batch_size = max_batch_size
         self._request_timeout_s = request_timeout_s
-        self._joins = joins
+        self._is_continuous = is_continuous
         self._tokens = tokens
         self._work = work
         self._clock = clock
-        self._queue: Line[_Item[T, R]] = Line()
+        self._line = LocalLine[Item[T, R]]() if line is None else line
         self._policy_failures = 0
         self._fault: Exception | None = None
-        self._taken: list[_Batch[T, R]] = []
-        self._stirred = asyncio.Event()
+        self._taken: list[Batch[T, R]] = []
         self._returning = Returning()
         self._last_batch: int | None = None
         self._last_run_s = 0.0
@@ -116,13 +79,13 @@ class Batcher(Generic[T, R]):
     @property
     def outstanding(self) -> int:
         """Requests that are here and not answered."""
-        return len(self._queue) + sum(len(batch.items) for batch in self._taken)
+        return len(self._line) + sum(len(batch.items) for batch in self._taken)
 
     @property
     def waiting(self) -> int:
         """Usual requests that those in the queue stand for, and those of a batch that was handed over early."""
-        ahead = 0 if self._joins else sum(batch.work for batch in self._taken[1:])
-        return self._queue.work + ahead
+        ahead = 0 if self._is_continuous else sum(batch.work for batch in self._taken[1:])
+        return self._line.work + ahead
 
     def running_s(self, now: float) -> float:
         """How long the run under way takes already; 0 where there is none."""
@@ -133,7 +96,7 @@ class Batcher(Generic[T, R]):
     def predicted_s(self, now: float, work: int = 1) -> float | None:
         """Until one who came now, with so much `work`, would be answered; None before the first run."""
         ahead = self.waiting + work - 1
-        if self._joins:
+        if self._is_continuous:
             return (ahead + 1) / self._rate_rps if self._rate_rps else None
         rest_s = 0.0
         if self._taken:
@@ -153,18 +116,17 @@ class Batcher(Generic[T, R]):
             metrics.SHED.labels(verdict.reason).inc()
             raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
         length = self._tokens(request) if self._tokens is not None else None
-        item = _Item[T, R](request, arrived_s=now, deadline_s=deadline_s, work=work, tokens=length)
+        item = Item[T, R](request, arrived_s=now, deadline_s=deadline_s, work=work, tokens=length)
         item.done.add_done_callback(partial(self._leave_queue, item))
-        self._queue.put(item)
+        self._line.put(item)
         self._returning.arrived(now)
-        metrics.QUEUE_DEPTH.set(len(self._queue))
-        self._stirred.set()
+        metrics.QUEUE_DEPTH.set(len(self._line))
         return await item.done
 
     def fail(self, error: Exception) -> None:
         """End `serve` with this error."""
         self._fault = error
-        self._stirred.set()
+        self._line.stir()
 
     async def serve(self) -> None:
         """Run batches until cancelled; then whoever still waits is answered 503. Raises what a policy keeps raising."""
@@ -173,33 +135,29 @@ class Batcher(Generic[T, R]):
                 while True:
                     for batch in self._dealt(await self._next_batch()):
                         self._taken.append(batch)
-                        running = asyncio.ensure_future(self._run([item.request for item in batch.items]))
-                        for place, item in enumerate(batch.items):
-                            item.done.add_done_callback(partial(self._dropped, batch, running, place))
-                        runs.create_task(self._finish(batch, running))
+                        jobs = self._submit([item.request for item in batch.items])
+                        for item, job in zip(batch.items, jobs, strict=True):
+                            item.done.add_done_callback(partial(_give_up, job))
+                        runs.create_task(self._finish(batch, jobs))
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
             stopping = Unavailable("the server is stopping", retry_after_s=1)
             for batch in self._taken:
-                _fail(batch.items, stopping)
+                fail(batch.items, stopping)
             self._fail_waiting(stopping)
 
-    async def _next_batch(self) -> _Batch[T, R]:
+    async def _next_batch(self) -> Batch[T, R]:
         while True:
-            self._stirred.clear()
             if self._fault is not None:
                 raise self._fault
             decision = self._decision()
             if isinstance(decision, Close):
                 items = self._picked(decision)
-                metrics.QUEUE_DEPTH.set(len(self._queue))
-                return _Batch(items, decision.reason, len(items), self._clock())
+                metrics.QUEUE_DEPTH.set(len(self._line))
+                return Batch(items, decision.reason, len(items), self._clock())
             delay_s = None if decision.until_s is None else decision.until_s - self._clock()
-            try:
-                async with asyncio.timeout(delay_s):
-                    await self._stirred.wait()
-            except TimeoutError:
+            if not await self._line.wait(delay_s):
                 # The policy named this moment: ask it again, with those in the queue whose bytes have come by now.
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
@@ -207,16 +165,16 @@ class Batcher(Generic[T, R]):
     def _decision(self) -> Close | Wait:
         """What the policy says, where the pipeline could take a batch."""
         running = len(self._taken)
-        room = self._max_batch_size - running if self._joins else self._max_batch_size
-        is_early = running > 0 and not self._joins
-        if room <= 0 or (is_early and (running > 1 or len(self._queue) < self._max_batch_size)):
+        room = self._max_batch_size - running if self._is_continuous else self._max_batch_size
+        is_early = running > 0 and not self._is_continuous
+        if room <= 0 or (is_early and (running > 1 or len(self._line) < self._max_batch_size)):
             return Wait(None)
         try:
             decision = self._policy.decide(self._view(), self._clock())
             if isinstance(decision, Close):
-                decision.check(len(self._queue))
+                decision.check(len(self._line))
         except Exception as error:
-            log.exception("the batch policy failed; so do the %d requests that wait", len(self._queue))
+            log.exception("the batch policy failed; so do the %d requests that wait", len(self._line))
             self._fail_waiting(error)
             self._policy_failures += 1
             if self._policy_failures == _POLICY_FAILURES:
@@ -231,58 +189,60 @@ class Batcher(Generic[T, R]):
             return decision
         return replace(decision, count=room, picked=None if decision.picked is None else decision.picked[:room])
 
-    def _picked(self, decision: Close) -> list[_Item[T, R]]:
+    def _picked(self, decision: Close) -> list[Item[T, R]]:
         """Take the batch out of the queue, and note whom it passed over."""
         if decision.picked is None:
-            return self._queue.take(decision.count)
-        oldest = self._queue.first(decision.count)
+            return self._line.take(decision.count)
+        oldest = self._line.first(decision.count)
         for place in set(range(decision.count)) - set(decision.picked):
             if oldest[place].passed_over_s is None:
                 oldest[place].passed_over_s = self._clock()
-        return self._queue.pick(decision.picked)
+        return self._line.pick(decision.picked)
 
-    def _dealt(self, batch: _Batch[T, R]) -> list[_Batch[T, R]]:
-        """The batch as the pipeline takes it; with `joins` each request's `size` is how many run with it."""
-        if not self._joins:
+    def _dealt(self, batch: Batch[T, R]) -> list[Batch[T, R]]:
+        """The batch as the pipeline takes it; where it is continuous, each request's `size` is how many run with it."""
+        if not self._is_continuous:
             return [batch]
         before = len(self._taken)
-        return [_Batch([item], batch.reason, before + n, batch.taken_s) for n, item in enumerate(batch.items, start=1)]
+        return [Batch([item], batch.reason, before + n, batch.taken_s) for n, item in enumerate(batch.items, start=1)]
 
-    async def _finish(self, batch: _Batch[T, R], running: asyncio.Future[Sequence[R | Exception]]) -> None:
-        """Wait for the run and answer. A failed batch fails its own requests and nothing else."""
-        try:
-            results = await running
-            assert len(results) == len(batch.items), f"{len(results)} results for {len(batch.items)} requests"
-        except asyncio.CancelledError:
-            working = asyncio.current_task()
-            if working is None or working.cancelling():
-                raise
-            self._leave(batch)  # the run was given up, as nobody waits for it
-        except Unavailable as error:  # the engine has ended, and says why itself
-            log.warning("a batch of %d was not run: %s", len(batch.items), error)
-            self._failed(batch, error)
-        except Exception as error:
-            log.exception("a batch of %d failed", len(batch.items))
-            self._failed(batch, error)
-        else:
-            started_s = self._ended(batch)
-            for item, result in zip(batch.items, results, strict=True):
-                if item.done.done():
-                    continue
-                if isinstance(result, Exception):
-                    item.done.set_exception(result)
-                else:
-                    item.done.set_result(Done(result, started_s - item.arrived_s, batch.size, batch.reason))
+    async def _finish(self, batch: Batch[T, R], jobs: Sequence[Job[R]]) -> None:
+        """Wait for the jobs and answer. What fails all of them is no single request's."""
+        ended = [job.done for job in jobs]
+        await asyncio.wait(ended)
+        outcomes: list[R | BaseException | None] = [
+            None if done.cancelled() else done.exception() or done.result() for done in ended
+        ]
+        known = [outcome for outcome in outcomes if outcome is not None]
+        if not known:  # given up, as nobody waits for any
+            self._leave(batch)
+            return
+        fault = known[0] if all(isinstance(each, Exception) and not _is_its_own(each) for each in known) else None
+        if isinstance(fault, Unavailable):  # the engine has ended, and says why itself
+            log.warning("a batch of %d was not run: %s", len(batch.items), fault)
+        elif isinstance(fault, Exception):
+            log.error("a batch of %d failed", len(batch.items), exc_info=fault)
+        if isinstance(fault, Exception):
+            self._failed(batch, fault)
+            return
+        started_s = self._ended(batch)
+        for item, outcome in zip(batch.items, outcomes, strict=True):
+            if item.done.done() or outcome is None:
+                continue
+            if isinstance(outcome, BaseException):
+                item.done.set_exception(outcome)
+            else:
+                item.done.set_result(Done(outcome, started_s - item.arrived_s, batch.size, batch.reason))
 
-    def _failed(self, batch: _Batch[T, R], error: Exception) -> None:
+    def _failed(self, batch: Batch[T, R], error: Exception) -> None:
         self._returning.ended(self._clock(), 0)
         self._leave(batch)
-        _fail(batch.items, error)
+        fail(batch.items, error)
 
-    def _ended(self, batch: _Batch[T, R]) -> float:
+    def _ended(self, batch: Batch[T, R]) -> float:
         """Note it, and wake the policy before those who will be answered. -> when the batch started."""
         now, before_s = self._clock(), self._returning.ended_s
-        started_s = batch.taken_s if before_s is None or self._joins else max(batch.taken_s, before_s)
+        started_s = batch.taken_s if before_s is None or self._is_continuous else max(batch.taken_s, before_s)
         self._returning.ended(now, batch.size)
         self._last_batch = batch.size
         self._last_run_s = now - started_s
@@ -294,58 +254,48 @@ class Batcher(Generic[T, R]):
         self._leave(batch)
         return started_s
 
-    def _leave(self, batch: _Batch[T, R]) -> None:
+    def _leave(self, batch: Batch[T, R]) -> None:
         self._taken.remove(batch)
-        self._stirred.set()
+        self._line.acknowledge(batch.items)
+        self._line.stir()
 
     def _fail_waiting(self, error: Exception) -> None:
-        _fail(self._queue.clear(), error)
+        fail(self._line.clear(), error)
 
     def _view(self) -> Queue:
         """The policy's picture. Nobody need wait for others where those can join later."""
-        if not self._queue:
+        if not self._line:
             return Queue(waiting=0, oldest_s=0.0, newest_s=0.0, last_batch=self._last_batch)
-        oldest, newest = self._queue.ends()
-        known = self._queue.first(_SEEN) if self._tokens is not None else []
+        oldest, newest = self._line.ends()
+        known = self._line.first(_SEEN) if self._tokens is not None else []
         return Queue(
-            waiting=len(self._queue),
+            waiting=len(self._line),
             oldest_s=oldest.arrived_s,
             newest_s=newest.arrived_s,
             last_batch=self._last_batch,
-            earliest_deadline_s=self._queue.earliest_deadline_s(),
+            earliest_deadline_s=self._line.earliest_deadline_s(),
             tokens=[item.tokens or 1 for item in known],
             last_run_s=self._last_run_s,
             passed_over_s=[item.passed_over_s for item in known],
             ended_s=self._returning.ended_s,
             since_last=self._returning.since_last,
-            returning=0.0 if self._joins else self._returning.share,
+            returning=0.0 if self._is_continuous else self._returning.share,
         )
 
-    def _leave_queue(self, item: _Item[T, R], done: asyncio.Future[Done[R]]) -> None:
+    def _leave_queue(self, item: Item[T, R], done: asyncio.Future[Done[R]]) -> None:
         """Forget one whose client gave up or whose time ran out: it must not cost compute."""
-        if done.cancelled() and self._queue.leave(item):
+        if done.cancelled() and self._line.leave(item):
             metrics.EXPIRED.labels("queue").inc()
-            metrics.QUEUE_DEPTH.set(len(self._queue))
-            self._stirred.set()
+            metrics.QUEUE_DEPTH.set(len(self._line))
 
-    def _dropped(
-        self,
-        batch: _Batch[T, R],
-        running: asyncio.Future[Sequence[R | Exception]],
-        place: int,
-        done: asyncio.Future[Done[R]],
-    ) -> None:
-        """One whom nobody waits for any more leaves the run, or, with the last of them, ends it."""
-        if not done.cancelled() or running.done():
-            return
+
+def _give_up(job: Job[Any], done: "asyncio.Future[Any]") -> None:
+    """Nobody waits for this request any more."""
+    if done.cancelled() and not job.done.done():
         metrics.EXPIRED.labels("run").inc()
-        if all(item.done.done() for item in batch.items):
-            running.cancel()
-        else:
-            self._drop(running, place)
+        job.cancel()
 
 
-def _fail(items: Iterable[_Item[T, R]], error: BaseException) -> None:
-    for item in items:
-        if not item.done.done():
-            item.done.set_exception(error)
+def _is_its_own(error: Exception) -> bool:
+    """Whether it is the failure of one request, and not of the engine."""
+    return isinstance(error, RequestError) and not isinstance(error, Unavailable)

@@ -1,45 +1,33 @@
-"""Who waits, in order of arrival, and the earliest of their deadlines. Each step costs the same however many wait."""
+"""The line of one process, with the earliest of all deadlines at hand."""
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from itertools import count, islice
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
-__all__ = ["Line", "Waiter"]
+from servers.queueing import Waiter
 
-
-class Waiter(Protocol):
-    """Hashable by identity. `deadline_s` is on a monotonic clock."""
-
-    @property
-    def deadline_s(self) -> float:
-        """When nobody waits for the answer any more."""
-
-    @property
-    def work(self) -> int:
-        """How many usual requests it stands for."""
+__all__ = ["LocalLine"]
 
 
 W = TypeVar("W", bound=Waiter)
 
 
-class Line(Generic[W]):
-    """A queue that anybody may leave from any place."""
+class LocalLine(Generic[W]):
+    """In memory; what is lost with the process is asked again by its clients."""
 
     def __init__(self) -> None:
         self.work = 0  # of all who wait
         self._waiters: OrderedDict[W, None] = OrderedDict()
         self._deadlines: list[tuple[float, int, W]] = []  # a heap; those who have left are dropped later
         self._numbers = count()
+        self._stirred = asyncio.Event()
 
     def __len__(self) -> int:
         """How many wait."""
         return len(self._waiters)
-
-    def __iter__(self) -> Iterator[W]:
-        """Oldest first."""
-        return iter(self._waiters)
 
     def put(self, waiter: W) -> None:
         """At the end."""
@@ -49,14 +37,29 @@ class Line(Generic[W]):
             self._deadlines = [known for known in self._deadlines if known[2] in self._waiters]
             heapify(self._deadlines)
         heappush(self._deadlines, (waiter.deadline_s, next(self._numbers), waiter))
+        self.stir()
 
     def leave(self, waiter: W) -> bool:
-        """Out of the line. -> whether it was in it."""
-        if waiter not in self._waiters:
+        """From any place."""
+        if not self._remove(waiter):
             return False
-        del self._waiters[waiter]
-        self.work -= waiter.work
+        self.stir()
         return True
+
+    async def wait(self, timeout_s: float | None) -> bool:
+        """Wake at the first change."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._stirred.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._stirred.clear()
+        return True
+
+    def stir(self) -> None:
+        """Wake whoever waits."""
+        self._stirred.set()
 
     def take(self, most: int) -> list[W]:
         """Out of the line: the oldest, at most so many."""
@@ -69,8 +72,11 @@ class Line(Generic[W]):
         waiters = list(islice(self._waiters, max(places) + 1))
         picked = [waiters[place] for place in places]
         for waiter in picked:
-            self.leave(waiter)
+            self._remove(waiter)
         return picked
+
+    def acknowledge(self, waiters: Sequence[W]) -> None:
+        """Nothing is kept of those who were taken."""
 
     def first(self, most: int) -> list[W]:
         """The oldest, who stay."""
@@ -93,3 +99,10 @@ class Line(Generic[W]):
         self._deadlines.clear()
         self.work = 0
         return waiters
+
+    def _remove(self, waiter: W) -> bool:
+        if waiter not in self._waiters:
+            return False
+        del self._waiters[waiter]
+        self.work -= waiter.work
+        return True

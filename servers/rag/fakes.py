@@ -1,29 +1,27 @@
-"""Pipelines for studies: one that only takes its time, and one that makes another slower. Neither runs a model."""
+"""Backends for studies: one that only takes its time, and one that makes another slower. Neither runs a model."""
 
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from servers.rag.failed import Failed
+from servers.backend import Backend, Done, Event, Loaded
+from servers.backend.steps import UNREPORTED, Steps
 from servers.rag.pipeline import Answered, Ask, Hit
-from servers.rag.steps import UNREPORTED, Steps
-
-if TYPE_CHECKING:
-    from servers.rag.pipeline import Pipeline
 
 __all__ = ["Slowed", "Stub"]
 
 _CRASHED = 139  # as a shell tells of a segmentation fault
+_HITS = (Hit("0", "a document", 1.0),)
 
 
 @dataclass(frozen=True, slots=True)
 class Stub:
     """A batch of n takes `batch_s` + n `item_s`, asleep; each question is its own answer.
 
-    With faults to order: a run with the text `poison` in a question fails, or `ends` its process as a crash in a
-    library does, and every run fails `fails_after_s`.
+    With faults to order: a batch with the text `poison` in a question fails, or `ends` its process as a crash in a
+    library does, and every batch fails `fails_after_s`.
     """
 
     batch_s: float = 0.0002
@@ -31,71 +29,72 @@ class Stub:
     poison: str | None = None
     ends: bool = False
     fails_after_s: float = float("inf")
-    corpus_size: int = 10_000
-    model_name: str = "stub"
-    joins: Literal[False] = False
-    document_chars: int = 10
-    positions: None = None
+    is_continuous: bool = False
     _made_s: float = field(default_factory=time.monotonic)
+    _batch: dict[int, Ask] = field(default_factory=dict)
 
-    def info(self) -> dict[str, Any]:
+    def loaded(self) -> Loaded:
         """As of a pipeline."""
-        corpus = {"name": "none", "size": self.corpus_size, "checksum": "0" * 16}
-        return {"corpus": corpus, "profile": "stub", "batch_s": self.batch_s, "item_s": self.item_s, "device": "cpu"}
+        corpus = {"name": "none", "size": 10_000, "checksum": "0" * 16}
+        info = {"corpus": corpus, "profile": "stub", "batch_s": self.batch_s, "item_s": self.item_s, "device": "cpu"}
+        return Loaded(10_000, "stub", self.is_continuous, info, document_chars=10)
 
-    def run(
-        self, asks: Sequence[Ask], left: Callable[[], Collection[int]] = tuple, steps: Steps = UNREPORTED
-    ) -> list[Answered | Failed]:
-        """The questions back; those that have `left` before the run take no time of it."""
-        length_s = self.batch_s + self.item_s * (len(asks) - len(left()))
+    def submit(self, jobs: Sequence[int], requests: Sequence[Ask], steps: Steps = UNREPORTED) -> None:
+        """They make the next batch."""
+        del steps
+        self._batch.update(zip(jobs, requests, strict=True))
+
+    def cancel(self, job: int) -> None:
+        """It takes no time of the batch."""
+        self._batch.pop(job, None)
+
+    def step(self, steps: Steps = UNREPORTED) -> list[Event]:
+        """The whole batch."""
+        if not self._batch:
+            return []
+        length_s = self.batch_s + self.item_s * len(self._batch)
         steps.sleep(length_s)
         if time.monotonic() - self._made_s > self.fails_after_s:
             raise RuntimeError("a fault to order: every run fails")
-        if self.poison is not None and any(self.poison in ask.query for ask in asks):
+        if self.poison is not None and any(self.poison in ask.query for ask in self._batch.values()):
             if self.ends:
                 os._exit(_CRASHED)
             raise RuntimeError("a fault to order: one of the questions is poisoned")
-        hit = (Hit("0", "a document", 1.0),)
-        return [Answered(ask.query, ask.query, hit, 1, 1, {"generate": length_s}) for ask in asks]
+        events: list[Event] = [
+            Done(job, Answered(ask.query, ask.query, _HITS, 1, 1, {"generate": length_s}))
+            for job, ask in self._batch.items()
+        ]
+        self._batch.clear()
+        return events
+
+    def reset(self) -> None:
+        """Forget the batch."""
+        self._batch.clear()
 
 
-@dataclass(frozen=True, slots=True)
 class Slowed:
-    """Another pipeline, each of whose runs takes `times` as long; asleep for what it adds."""
+    """Another backend, each of whose steps takes `times` as long; asleep for what it adds."""
 
-    pipeline: "Pipeline | Stub"
-    times: float
-    joins: Literal[False] = False
+    def __init__(self, backend: Backend[Any], times: float) -> None:
+        self._backend = backend
+        self._times = times
+        self.is_continuous = backend.is_continuous
+        self.loaded = backend.loaded
+        self.cancel = backend.cancel
+        self.reset = backend.reset
 
-    @property
-    def corpus_size(self) -> int:
-        """As of the pipeline."""
-        return self.pipeline.corpus_size
-
-    @property
-    def document_chars(self) -> int:
-        """As of the pipeline."""
-        return self.pipeline.document_chars
-
-    @property
-    def positions(self) -> int | None:
-        """As of the pipeline."""
-        return self.pipeline.positions
-
-    @property
-    def model_name(self) -> str:
-        """As of the pipeline."""
-        return self.pipeline.model_name
-
-    def info(self) -> dict[str, Any]:
-        """As of the pipeline."""
-        return self.pipeline.info()
-
-    def run(
-        self, asks: Sequence[Ask], left: Callable[[], Collection[int]] = tuple, steps: Steps = UNREPORTED
-    ) -> list[Answered | Failed]:
-        """As of the pipeline, later; the stages' own times are told as they were."""
+    def submit(self, jobs: Sequence[int], requests: Sequence[Any], steps: Steps = UNREPORTED) -> None:
+        """As of the backend, later."""
         started_s = time.perf_counter()
-        answers = self.pipeline.run(asks, left, steps)
-        steps.sleep((self.times - 1) * (time.perf_counter() - started_s))
-        return answers
+        self._backend.submit(jobs, requests, steps)
+        self._sleep(started_s, steps)
+
+    def step(self, steps: Steps = UNREPORTED) -> list[Event]:
+        """As of the backend, later; the stages' own times are told as they were."""
+        started_s = time.perf_counter()
+        events = self._backend.step(steps)
+        self._sleep(started_s, steps)
+        return events
+
+    def _sleep(self, started_s: float, steps: Steps) -> None:
+        steps.sleep((self._times - 1) * (time.perf_counter() - started_s))

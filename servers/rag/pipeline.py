@@ -1,20 +1,21 @@
-"""Embed, retrieve, prompt, generate for a list of questions, with the seconds of each stage. No HTTP, no queue.
+"""Embed, retrieve and prompt for a list of questions, with the seconds of each stage. No HTTP, no queue.
+
+What is generated of the prompts, and when, is in stepping.py.
 
 What goes in and out are named tuples: they cross to the engine's process and back, without their fields' names.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from servers.rag.failed import Failed
-from servers.rag.generation import Generated, generate
+from servers.backend.steps import UNREPORTED, Steps
+from servers.rag.generation import Generated
 from servers.rag.room import fitted
-from servers.rag.steps import UNREPORTED, Steps
 
 if TYPE_CHECKING:
     from servers.rag.corpus import Corpus
@@ -74,10 +75,8 @@ class Found:
     hits: tuple[Hit, ...]
     stage_s: dict[str, float]
 
-    def answered(self, made: Generated | Failed, generate_s: float) -> Answered | Failed:
-        """With the answer that was generated, if one was."""
-        if isinstance(made, Failed):
-            return made
+    def answered(self, made: Generated, generate_s: float) -> Answered:
+        """With the answer that was generated."""
         stage_s = {**self.stage_s, "generate": generate_s}
         return Answered(self.ask.query, made.text, self.hits, made.prompt_tokens, made.completion_tokens, stage_s)
 
@@ -94,48 +93,12 @@ class Pipeline:
     model_name: str
     about: dict[str, Any]
 
-    @property
-    def corpus_size(self) -> int:
-        """Number of documents."""
-        return len(self.corpus)
-
-    @property
-    def document_chars(self) -> int:
-        """Characters of a document, in the mean."""
-        return sum(map(len, self.corpus.texts)) // len(self.corpus)
-
-    @property
-    def positions(self) -> int | None:
-        """The most tokens of a prompt and its answer; None where another server decides that."""
-        return None if self.generator.window is None else self.generator.window.positions
-
     def info(self) -> dict[str, Any]:
         """What is loaded, as JSON values."""
         return {
             "corpus": {"name": self.corpus.name, "size": len(self.corpus), "checksum": self.corpus.checksum},
             **self.about,
         }
-
-    @property
-    def joins(self) -> bool:
-        """Whether questions may enter while others are being answered (`Flow`), or only when all have been (`run`)."""
-        return self.generator.joins
-
-    def run(
-        self, asks: Sequence[Ask], left: Callable[[], Collection[int]] = tuple, steps: Steps = UNREPORTED
-    ) -> list[Answered | Failed]:
-        """Answers in order. `left` tells, whenever it is asked, at which places nobody waits any more."""
-        return self.answer(self.find(asks, steps), left, steps)
-
-    def answer(
-        self, found: Sequence[Found], left: Callable[[], Collection[int]] = tuple, steps: Steps = UNREPORTED
-    ) -> list[Answered | Failed]:
-        """Answers in order, each to its own question from its own documents."""
-        timed: dict[str, float] = {}
-        with _timed(timed, "generate"):
-            prompts, limits = self._prompts(found, steps), [one.ask.max_new_tokens for one in found]
-            made = generate(self.generator, prompts, limits, left, steps)
-        return [one.answered(answer, timed["generate"]) for one, answer in zip(found, made, strict=True)]
 
     def find(self, asks: Sequence[Ask], steps: Steps = UNREPORTED) -> list[Found]:
         """Each question's documents, in order. The batch is searched for its largest k; rows are cut.
@@ -152,16 +115,7 @@ class Pipeline:
             hits = [self._hits(ask, ids[row], scores[row]) for row, ask in enumerate(asks)]
         return [Found(ask, each, stage_s) for ask, each in zip(asks, hits, strict=True)]
 
-    def submit(self, found: Sequence[Found], steps: Steps = UNREPORTED) -> list[int]:
-        """Have the generator take their prompts in. -> its job numbers."""
-        return self.generator.submit(self._prompts(found, steps), [one.ask.max_new_tokens for one in found])
-
-    def _hits(self, ask: Ask, ids: np.ndarray, scores: np.ndarray) -> tuple[Hit, ...]:
-        """Those that were found: an approximate search may find fewer than k."""
-        pairs = zip(ids[: ask.k].tolist(), scores[: ask.k].tolist(), strict=True)
-        return tuple(Hit(self.corpus.ids[row], self.corpus.texts[row], score) for row, score in pairs if row >= 0)
-
-    def _prompts(self, found: Sequence[Found], steps: Steps) -> list[str]:
+    def prompts(self, found: Sequence[Found], steps: Steps = UNREPORTED) -> list[str]:
         """One prompt each; where it would not fit the model, the lowest ranked documents are left out of it."""
         asked = [(one.ask.query, [hit.text for hit in one.hits]) for one in found]
         window = self.generator.window
@@ -170,6 +124,11 @@ class Pipeline:
         rooms = [window.positions - one.ask.max_new_tokens for one in found]
         with steps.step("tokenise", sum(len(text) for _, texts in asked for text in texts)):
             return fitted(self.prompt, asked, rooms, window.lengths)
+
+    def _hits(self, ask: Ask, ids: np.ndarray, scores: np.ndarray) -> tuple[Hit, ...]:
+        """Those that were found: an approximate search may find fewer than k."""
+        pairs = zip(ids[: ask.k].tolist(), scores[: ask.k].tolist(), strict=True)
+        return tuple(Hit(self.corpus.ids[row], self.corpus.texts[row], score) for row, score in pairs if row >= 0)
 
 
 @contextmanager

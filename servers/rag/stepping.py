@@ -1,111 +1,85 @@
-"""Questions that enter and leave a pipeline one by one, between two steps of its generator. No HTTP, no queue."""
+"""The pipeline as a backend: questions enter it, and leave it, between two steps of its generator."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from servers.rag.failed import Failed
-from servers.rag.generation import reported_step
-from servers.rag.pipeline import Answered, Ask, Found, Pipeline
-from servers.rag.steps import UNREPORTED, Steps
+from servers.backend import Chunk, Done, Event, Failed, Loaded
+from servers.backend.steps import UNREPORTED, Steps
+from servers.rag.generation import Generated, reported_step
+from servers.rag.pipeline import Ask, Found, Pipeline
 
-__all__ = ["Flow"]
-
-Outcome = list[Answered | Failed]
+__all__ = ["PipelineBackend"]
 
 
-@dataclass(slots=True)
-class _Party:
-    """Questions that are answered together, by the places of those that still run."""
-
-    found: list[Found]
+@dataclass(frozen=True, slots=True)
+class _Running:
+    found: Found
     began_s: float
-    answers: dict[int, Answered | Failed] = field(default_factory=dict)
 
 
-class Flow:
-    """One pipeline whose generator takes prompts in while others run."""
+class PipelineBackend:
+    """Answers of a generator that is not continuous are given when all of its batch are there.
 
-    def __init__(self, pipeline: Pipeline, steps: Steps = UNREPORTED) -> None:
-        self._pipeline = pipeline
-        self._steps = steps
-        self._coming: list[tuple[int, Sequence[Ask]]] = []
-        self._parties: dict[int, _Party] = {}
-        self._seats: dict[int, tuple[int, int]] = {}  # job -> ticket, place
+    Each request of a batch was in it for as long as all of it took, and its `stage_s` says so.
+    """
 
-    @property
-    def is_running(self) -> bool:
-        """Whether a step would do anything."""
-        return bool(self._coming or self._parties)
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.is_continuous = pipeline.generator.is_continuous
+        self._running: dict[int, _Running] = {}
+        self._ended: list[tuple[_Running, Done[Generated]]] = []
 
-    def add(self, ticket: int, asks: Sequence[Ask]) -> None:
-        """Take questions in with the next step; they are answered together, under this ticket."""
-        self._coming.append((ticket, asks))
+    def loaded(self) -> Loaded:
+        """What the server must know of the pipeline."""
+        pipeline, window = self.pipeline, self.pipeline.generator.window
+        return Loaded(
+            corpus_size=len(pipeline.corpus),
+            model_name=pipeline.model_name,
+            is_continuous=self.is_continuous,
+            info=pipeline.info(),
+            document_chars=sum(map(len, pipeline.corpus.texts)) // len(pipeline.corpus),
+            positions=None if window is None else window.positions,
+        )
 
-    def cancel(self, ticket: int) -> bool:
-        """Forget them; those that have been answered or were never there are no mistake. -> whether they were here."""
-        before = len(self._coming)
-        self._coming = [(other, asks) for other, asks in self._coming if other != ticket]
-        if self._parties.pop(ticket, None) is None:
-            return len(self._coming) < before
-        for job in [job for job, (other, _) in self._seats.items() if other == ticket]:
-            self._pipeline.generator.cancel(job)
-            del self._seats[job]
-        return True
-
-    def step(self) -> list[tuple[int, Outcome]]:
-        """One step of generation for all. -> who is answered.
-
-        What it raises leaves them in no known state: they are to be `emptied`, and asked again one by one.
-        """
-        pieces = reported_step(self._pipeline.generator, self._steps)
-        over: list[tuple[int, Outcome]] = []
-        for piece in pieces:
-            if piece.done is None or piece.job not in self._seats:
-                continue
-            ticket, place = self._seats.pop(piece.job)
-            party = self._parties[ticket]
-            generate_s = time.perf_counter() - party.began_s
-            party.answers[place] = party.found[place].answered(piece.done, generate_s)
-            if len(party.answers) == len(party.found):
-                del self._parties[ticket]
-                over.append((ticket, [party.answers[place] for place in range(len(party.found))]))
-        return over
-
-    def emptied(self) -> list[tuple[int, list[Ask]]]:
-        """Forget all that run, whatever a failed step has left of them. -> their questions by ticket."""
-        running = [(ticket, [one.ask for one in party.found]) for ticket, party in self._parties.items()]
-        self._pipeline.generator.reset()
-        self._parties, self._seats = {}, {}
-        return running
-
-    def came(self) -> list[tuple[int, Sequence[Ask]]]:
-        """Forget those who came and were not taken in. -> their questions by ticket."""
-        coming, self._coming = self._coming, []
-        return coming
-
-    def find(self, ask: Ask) -> None:
-        """Embed and retrieve for a question that nobody asked. Those that run are not touched."""
-        self._pipeline.find([ask], self._steps)
-
-    def begin_with(self, ticket: int, asks: Sequence[Ask]) -> None:
-        """Take in these alone, or, where that raises, not."""
-        self._coming = [(ticket, asks)]
-        try:
-            self.begin()
-        finally:
-            self._coming = []
-
-    def begin(self) -> None:
-        """Embed and retrieve for those who came, and have the generator take them in. Touches none that runs."""
-        if not self._coming:
-            return
-        found = self._pipeline.find([ask for _, asks in self._coming for ask in asks], self._steps)
+    def submit(self, jobs: Sequence[int], requests: Sequence[Ask], steps: Steps = UNREPORTED) -> None:
+        """Embed and retrieve for these, and have the generator take their prompts in."""
+        found = self.pipeline.find(requests, steps)
         began_s = time.perf_counter()
-        jobs = iter(self._pipeline.submit(found, self._steps))
-        rest = iter(found)
-        for ticket, asks in self._coming:
-            party = _Party([next(rest) for _ in asks], began_s)
-            self._parties[ticket] = party
-            self._seats |= {next(jobs): (ticket, place) for place in range(len(asks))}
-        self._coming = []
+        prompts = self.pipeline.prompts(found, steps)
+        self.pipeline.generator.submit(jobs, prompts, [one.max_new_tokens for one in requests])
+        self._running |= {job: _Running(one, began_s) for job, one in zip(jobs, found, strict=True)}
+
+    def cancel(self, job: int) -> None:
+        """Take it out of the batch with the next step."""
+        if self._running.pop(job, None) is not None:
+            self.pipeline.generator.cancel(job)
+
+    def step(self, steps: Steps = UNREPORTED) -> list[Event]:
+        """One token for each that runs."""
+        events: list[Event] = []
+        for event in reported_step(self.pipeline.generator, steps) if self._running else ():
+            if event.job not in self._running:
+                continue
+            if isinstance(event, Chunk):
+                events.append(event)
+                continue
+            running = self._running.pop(event.job)
+            if isinstance(event, Failed):
+                events.append(event)
+            else:
+                self._ended.append((running, event))
+        if self.is_continuous or not self._running:
+            now_s = time.perf_counter()
+            events += (
+                Done(done.job, running.found.answered(done.result, now_s - running.began_s))
+                for running, done in self._ended
+            )
+            self._ended.clear()
+        return events
+
+    def reset(self) -> None:
+        """Forget all that run."""
+        self._running.clear()
+        self._ended.clear()
+        self.pipeline.generator.reset()

@@ -36,11 +36,11 @@ class Spans:
         self._tracer = self._provider.get_tracer("ragbench")
         self._propagator = TraceContextTextMapPropagator()
 
-    def request(self, headers: Mapping[str, str]) -> AbstractContextManager[Span]:
+    def request(self, method: str, route: str, headers: Mapping[str, str]) -> AbstractContextManager[Span]:
         """The span of an exchange, continuing the trace of these headers."""
         parent = self._propagator.extract(headers)
-        asked = {"http.request.method": "POST", "http.route": "/rag"}
-        return self._tracer.start_as_current_span("POST /rag", parent, SpanKind.SERVER, asked)
+        asked = {"http.request.method": method, "http.route": route}
+        return self._tracer.start_as_current_span(f"{method} {route}", parent, SpanKind.SERVER, asked)
 
     def answered(self, span: Span, *, status: int, request_id: str | None) -> None:
         """What became of it."""

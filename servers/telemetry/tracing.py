@@ -4,7 +4,7 @@ Without --otlp-endpoint nothing of OpenTelemetry is imported, and every function
 the trace headers of a request on in any case (routes.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -59,18 +59,19 @@ def stages(stage_s: Mapping[str, float]) -> None:
 
 
 class Traced:
-    """Wraps an ASGI application: a span round every exchange on /rag. Only for a server that is configured."""
+    """Wraps an ASGI application: a span round every exchange on `paths`. Only for a server that is configured."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, paths: Collection[str]) -> None:
         self._app = app
+        self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One exchange."""
         spans = _exporting.get("to")
-        if spans is None or scope["type"] != "http" or scope["path"] != "/rag":
+        if spans is None or scope["type"] != "http" or scope["path"] not in self._paths:
             await self._app(scope, receive, send)
             return
-        with spans.request(Headers(scope=scope)) as span:
+        with spans.request(scope["method"], scope["path"], Headers(scope=scope)) as span:
 
             async def described(message: Message) -> None:
                 if message["type"] == "http.response.start":

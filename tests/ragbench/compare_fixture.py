@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ragbench.results.records import Row, requests_csv, summary_csv
+from ragbench.results.records import REQUESTS, Row, summary_csv
 from ragbench.results.slo import Slo
 from ragbench.statistics.summary import summarise
 
@@ -60,7 +60,7 @@ def write_runs(
                     manifest["hardware"] = {"hostname": hosts.get(seed)}
                     manifest["summary"] |= {"verdict": verdicts.get((design, seed), manifest["summary"]["verdict"])}
                     (folder / point).mkdir(parents=True)
-                    (folder / point / "requests.csv").write_text(requests_csv(rows))
+                    (folder / point / "requests.csv").write_text(REQUESTS.text(rows))
                     (folder / point / "manifest.json").write_text(json.dumps(manifest))
                     manifests.append(manifest)
     (folder / "summary.csv").write_text(summary_csv(manifests))

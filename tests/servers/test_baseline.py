@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from servers.backend.job import Job
 from servers.baseline import Baseline
 from servers.http.wire import Question
+from servers.rag.pipeline import Answered
 from servers.settings import Settings
 from tests import virtual
+from tests.servers.jobs import submitting
 
 
 class Slow:
@@ -16,40 +19,40 @@ class Slow:
 
     def __init__(self) -> None:
         self.running = 0
-        self.dropped: list[int] = []
 
     def check(self, question: Question) -> Question:
         return question
 
-    def run(self, asks: list[Question]) -> asyncio.Future[list[Question]]:
-        return asyncio.ensure_future(self._run(asks))
+    model_name = "slow"
 
-    async def _run(self, asks: list[Question]) -> list[Question]:
+    def submit(self, asks: list[Question]) -> list[Job[Any]]:
+        return submitting(self._run, goes_on=True)(asks)
+
+    async def _run(self, asks: list[Question]) -> list[Answered]:
         self.running += 1
         assert self.running == 1, "two runs at once"
         await asyncio.sleep(1.0)
         self.running -= 1
-        return asks
+        return [Answered(ask.query, "", (), 1, 1, {}) for ask in asks]
 
     def work(self, question: Question) -> int:
         return question.k - 1
 
-    def drop(self, run: asyncio.Future[list[Question]], place: int) -> None:
-        self.dropped.append(place)
 
-    def served(self, answered: Question, *, queue_s: float, batch_size: int) -> tuple[str, float]:
-        return answered.query, queue_s
+async def answer(design: Baseline, query: str) -> tuple[str, float]:
+    served = await design.answer(Question(query=query), 60.0)
+    return served.answer.query, served.stage_s["queue"]
 
 
 @pytest.mark.parametrize("when", ["at once", "later"])
 def test_a_run_that_raises_releases_the_turn(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     class Failing(Slow):
-        def run(self, asks: list[Question]) -> asyncio.Future[list[Question]]:
+        def submit(self, asks: list[Question]) -> list[Job[Any]]:
             if asks[0].query == "first" and when == "at once":
                 raise ValueError("cannot be sent")
-            return super().run(asks)
+            return super().submit(asks)
 
-        async def _run(self, asks: list[Question]) -> list[Question]:
+        async def _run(self, asks: list[Question]) -> list[Answered]:
             if asks[0].query == "first":
                 raise ValueError("fails")
             return await super()._run(asks)
@@ -59,8 +62,8 @@ def test_a_run_that_raises_releases_the_turn(monkeypatch: pytest.MonkeyPatch, wh
         monkeypatch.setattr(design, "_rag", Failing())
         monkeypatch.setattr("servers.baseline.time.monotonic", virtual.now)
         with pytest.raises(ValueError, match=r"cannot be sent|fails"):
-            await design.answer(Question(query="first"), 60.0)
-        return await design.answer(Question(query="second"), 60.0)
+            await answer(design, "first")
+        return await answer(design, "second")
 
     assert virtual.run(scenario()) == ("second", 0.0)
 
@@ -70,9 +73,9 @@ def test_who_gives_up_leaves_the_lock_to_the_run_that_goes_on(monkeypatch: pytes
         design = Baseline(Settings())
         monkeypatch.setattr(design, "_rag", Slow())
         monkeypatch.setattr("servers.baseline.time.monotonic", virtual.now)
-        first = asyncio.create_task(design.answer(Question(query="first"), 60.0))
+        first = asyncio.create_task(answer(design, "first"))
         await asyncio.sleep(0.25)
-        second = asyncio.create_task(design.answer(Question(query="second"), 60.0))
+        second = asyncio.create_task(answer(design, "second"))
         await asyncio.sleep(0.25)
         first.cancel()
         return await second

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from servers.rag.corpus import facts, squad
+from servers.rag.corpus import facts
 from servers.rag.corpus.text_checks import too_long, unwritable
 from servers.rag.models import ModelError
 
@@ -109,6 +109,8 @@ def _check(name: str, body: str, where: str, *, max_chars: int | None) -> None:
 
 def from_squad(wanted: _Wanted) -> Corpus:
     """The contexts of a SQuAD file, or of the hub data set where no file is given."""
+    from servers.rag.corpus import squad  # noqa: PLC0415  a command too, which would be there twice
+
     read = squad.read(wanted.path, wanted.size, max_chars=wanted.max_chars)
     return Corpus("squad", tuple(passage.id for passage in read), tuple(passage.text for passage in read))
 

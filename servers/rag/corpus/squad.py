@@ -189,7 +189,7 @@ def sample(asked: Sequence[Question], count: int | None, seed: int) -> list[Ques
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the questions of a SQuAD file as JSON lines, for `questions` under [workload] of a study."""
-    parser = argparse.ArgumentParser(prog="python -m servers.rag.corpus.squad", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m servers.rag.squad", description=main.__doc__)
     parser.add_argument("file", type=Path, help="SQuAD v1.1 JSON, or the hub data set's Parquet file")
     parser.add_argument("--size", type=int, help="the first so many contexts, as --corpus-size (all)")
     parser.add_argument("--count", type=int, help="questions, in random order (all, in the file's order)")

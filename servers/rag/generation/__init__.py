@@ -1,16 +1,16 @@
-"""Prompts to answers: one backend a file, one contract.
+"""Prompts to answers: one generator a file, one contract.
 
 Prompts are submitted, and `step` moves all that run by one token: so a caller may stream what it gets, cancel what
-nobody waits for, and submit more in between. `generate` is the loop for those who want whole answers.
+nobody waits for, and submit more in between.
 """
 
 import importlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
-from servers.rag.failed import Failed
-from servers.rag.steps import UNREPORTED, Steps
+from servers.backend import Event
+from servers.backend.steps import Steps
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from servers.rag.models import Profile
     from servers.settings import Settings
 
-__all__ = ["BACKENDS", "Generated", "Generator", "Piece", "Window", "build", "generate", "reported_step"]
+__all__ = ["BACKENDS", "Generated", "Generator", "Window", "build", "reported_step"]
 
 BACKENDS = {name: f"servers.rag.generation.{name}" for name in ("static", "continuous", "openai")}
 
@@ -33,19 +33,6 @@ class Generated:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """What a step made of one job: its next token, and the whole answer with the last one, or why there is none.
-
-    `token` is its number in the vocabulary, or its text where only another server knows the numbers, and None where the
-    step did nothing but end the job.
-    """
-
-    job: int
-    token: int | str | None
-    done: Generated | Failed | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Window:
     """`positions`: the most tokens of a prompt and its answer together; `lengths`: the tokens of each text."""
 
@@ -57,7 +44,7 @@ class Generator(Protocol):
     """A language model that completes prompts. Called from one thread."""
 
     @property
-    def joins(self) -> bool:
+    def is_continuous(self) -> bool:
         """Whether what is submitted while others run starts with the next step, or waits until they have ended."""
 
     @property
@@ -68,49 +55,23 @@ class Generator(Protocol):
     def reading(self) -> int:
         """The most tokens of prompts, padding counted, that the next step reads; 0 where it reads none."""
 
-    def submit(self, prompts: Sequence[str], max_new_tokens: Sequence[int]) -> list[int]:
-        """Take prompts in, each with the most tokens its answer may have (>= 1). -> their job numbers."""
+    def submit(self, jobs: Sequence[int], prompts: Sequence[str], max_new_tokens: Sequence[int]) -> None:
+        """Take prompts in under these numbers, each with the most tokens its answer may have (>= 1)."""
 
     def cancel(self, job: int) -> None:
         """Forget a job; one that has ended or was never there is no mistake."""
 
-    def step(self) -> list[Piece]:
-        """Move what runs by one token; nothing where nothing runs. What it raises is no single job's fault."""
+    def step(self) -> list[Event]:
+        """Move what runs by one token; nothing where nothing runs. What it raises is no single job's fault.
+
+        The result of a Done is Generated.
+        """
 
     def reset(self) -> None:
         """Forget every job, whatever state a step that raised left them in."""
 
 
-def generate(
-    generator: Generator,
-    prompts: Sequence[str],
-    max_new_tokens: Sequence[int],
-    left: Callable[[], Collection[int]] = tuple,
-    steps: Steps = UNREPORTED,
-) -> list[Generated | Failed]:
-    """One answer a prompt, in order, each of at most its own number of tokens.
-
-    `left` tells between two steps at which places nobody waits any more: their answers are empty.
-    """
-    try:
-        jobs = generator.submit(prompts, max_new_tokens)
-        answers: dict[int, Generated | Failed] = {}
-        while True:
-            for place in left():
-                if jobs[place] not in answers:
-                    generator.cancel(jobs[place])
-                    answers[jobs[place]] = Generated("", 0, 0)
-            if len(answers) == len(jobs):
-                break
-            pieces = reported_step(generator, steps)
-            answers |= {piece.job: piece.done for piece in pieces if piece.done is not None and piece.job in jobs}
-    except BaseException:
-        generator.reset()
-        raise
-    return [answers[job] for job in jobs]
-
-
-def reported_step(generator: Generator, steps: Steps) -> list[Piece]:
+def reported_step(generator: Generator, steps: Steps) -> list[Event]:
     """One step. One that reads prompts takes the longer the more they are; others take much the same for any number."""
     reading = generator.reading
     with steps.step("prefill", reading) if reading else steps.step("decode"):

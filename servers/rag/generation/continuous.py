@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from servers.rag.generation import Piece
+from servers.backend import Event
 from servers.rag.generation.decoder import load_decoder
 from servers.rag.generation.rows import joined
 from servers.rag.generation.static import StaticGenerator
@@ -22,30 +22,30 @@ __all__ = ["ContinuousGenerator", "build"]
 
 
 class ContinuousGenerator(StaticGenerator):
-    """See Generator."""
+    """New prompts join between two steps."""
 
-    joins = True
+    is_continuous = True
 
     @property
     def reading(self) -> int:
-        """See Generator."""
+        """Of those who would join."""
         return self._most_read()
 
     @torch.inference_mode()
-    def step(self) -> list[Piece]:
+    def step(self) -> list[Event]:
         """One token for each row that runs, and the first one of each that joins."""
-        pieces: list[Piece] = []
+        events: list[Event] = []
         if self._running is not None:
             before = len(self._running.jobs)
-            pieces, self._running = self._decoder.advance(self._running)
+            events, self._running = self._decoder.advance(self._running)
             if self._running is not None and len(self._running.jobs) < before:
                 self._running.trimmed()
         if self._waiting and (coming := self._next()):
             first, fresh = self._decoder.advance(self._decoder.rows(coming))
-            pieces += first
+            events += first
             if fresh is not None:
                 self._running = fresh if self._running is None else joined(self._running, fresh)
-        return pieces
+        return events
 
 
 def build(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> ContinuousGenerator:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from servers.rag.generation import Generated, Piece, Window
+from servers.backend import Chunk, Done, Event
+from servers.rag.generation import Generated, Window
 from servers.rag.generation.rows import Job, Rows
 from servers.rag.models import TINY, ModelError, loading, shipped
 
@@ -53,8 +54,8 @@ class Decoder:
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         return Rows(jobs, padded, mask, positions, DynamicCache(config=self.model.config))
 
-    def advance(self, rows: Rows) -> tuple[list[Piece], Rows | None]:
-        """One token for each row. -> the pieces, and the rows that go on."""
+    def advance(self, rows: Rows) -> tuple[list[Event], Rows | None]:
+        """One token for each row. -> the events, and the rows that go on."""
         output = self.model(
             input_ids=rows.ids,
             attention_mask=rows.mask,
@@ -64,18 +65,20 @@ class Decoder:
             logits_to_keep=1,
         )
         chosen = self._choose(output.logits[:, -1])
-        pieces, going_on = [], []
+        events: list[Event] = []
+        going_on = []
         for row, (job, token) in enumerate(zip(rows.jobs, chosen.tolist(), strict=True)):
             if job.is_cancelled:
                 continue
             is_end = token == self.end
             if not is_end:
                 job.made.append(token)
-            is_over = is_end or len(job.made) >= job.limit
-            pieces.append(Piece(job.number, None if is_end else token, self._generated(job) if is_over else None))
-            if not is_over:
+                events.append(Chunk(job.number, (token,)))
+            if is_end or len(job.made) >= job.limit:
+                events.append(Done(job.number, self._generated(job)))
+            else:
                 going_on.append(row)
-        return pieces, rows.after(chosen, going_on)
+        return events, rows.after(chosen, going_on)
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each. They are kept until the next prompts, which most likely are among them."""

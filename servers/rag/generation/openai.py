@@ -4,7 +4,6 @@ Source: https://platform.openai.com/docs/api-reference/completions, with `stream
 """
 
 import asyncio
-import itertools
 import json
 import logging
 import os
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from servers.rag.failed import Failed
-from servers.rag.generation import Generated, Piece
+from servers.backend import Chunk, Done, Event, Failed, Failure
+from servers.rag.generation import Generated
 from servers.rag.models import ModelError
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class OpenAIGenerator:
     step waits a moment for the first piece and no longer, so that others can join meanwhile.
     """
 
-    joins = True
+    is_continuous = True
     window = None
     reading = 0
 
@@ -56,8 +55,7 @@ class OpenAIGenerator:
         self._sampling = {"temperature": temperature, "seed": seed}
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self._numbers = itertools.count()
-        self._came: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+        self._came: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
@@ -73,17 +71,15 @@ class OpenAIGenerator:
             self.close()
             raise
 
-    def submit(self, prompts: Sequence[str], max_new_tokens: Sequence[int]) -> list[int]:
-        """See Generator."""
-        jobs = [next(self._numbers) for _ in prompts]
+    def submit(self, jobs: Sequence[int], prompts: Sequence[str], max_new_tokens: Sequence[int]) -> None:
+        """A request each, sent at once."""
         self._wait(self._started(list(zip(jobs, prompts, max_new_tokens, strict=True))))
-        return jobs
 
     def cancel(self, job: int) -> None:
         """Close its connection, at which the other server stops computing for it."""
         self._wait(self._stopped([job]))
 
-    def step(self) -> list[Piece]:
+    def step(self) -> list[Event]:
         """All that has come."""
         come = []
         with suppress(queue.Empty):
@@ -93,8 +89,10 @@ class OpenAIGenerator:
         return come
 
     def reset(self) -> None:
-        """Close every connection."""
+        """Close every connection, and forget what has come."""
         self._wait(self._stopped(list(self._running)))
+        while not self._came.empty():
+            self._came.get()
 
     def close(self) -> None:
         """Give up what runs and end the thread."""
@@ -140,18 +138,19 @@ class OpenAIGenerator:
             await asyncio.wait(tasks)
 
     async def _complete(self, job: int, prompt: str, limit: int) -> None:
-        """One request, a piece for each part of its answer, and at its end the whole answer or why there is none."""
+        """One request, a chunk for each part of its answer, and at its end the whole answer or why there is none."""
+        event: Event
         try:
-            made: Generated | Failed = await self._generated(job, prompt, limit)
+            event = Done(job, await self._generated(job, prompt, limit))
         except _RefusedError as refused:
-            made = refused.failed
+            event = Failed(job, refused.failure)
         except (aiohttp.ClientError, TimeoutError) as error:
-            made = _failed("the model server cannot be reached or broke off", error)
+            event = Failed(job, _failure("the model server cannot be reached or broke off", error))
         except Exception as error:
-            made = _failed("the model server's answer cannot be read", error)
+            event = Failed(job, _failure("the model server's answer cannot be read", error))
         finally:
             self._running.pop(job, None)
-        self._came.put(Piece(job, None, made))
+        self._came.put(event)
 
     async def _generated(self, job: int, prompt: str, limit: int) -> Generated:
         """The whole answer. Raises _RefusedError, or whatever the connection or the parsing raises."""
@@ -162,15 +161,15 @@ class OpenAIGenerator:
                 continue
             if part.get("error"):
                 log.warning("%s: an error in a stream: %s", self._url, json.dumps(part)[:500])
-                raise _RefusedError(Failed("upstream", "the model server failed in the middle of its answer"))
+                raise _RefusedError(Failure("upstream", "the model server failed in the middle of its answer"))
             usage = part.get("usage") or usage
             choices = part.get("choices") or ()
             has_ended |= any(choice.get("finish_reason") for choice in choices)
             if more := "".join(choice.get("text") or "" for choice in choices):
                 text += more
-                self._came.put(Piece(job, more))
+                self._came.put(Chunk(job, (), more))
         if not has_ended:
-            raise _RefusedError(Failed("upstream", "the model server's answer ended before it was whole"))
+            raise _RefusedError(Failure("upstream", "the model server's answer ended before it was whole"))
         counted = usage if isinstance(usage, dict) else {}
         return Generated(
             _paired(text).strip(), _tokens(counted, "prompt_tokens"), _tokens(counted, "completion_tokens")
@@ -198,22 +197,22 @@ class OpenAIGenerator:
 
 
 class _RefusedError(Exception):
-    """The model server gave no answer; `failed` is what the client is told."""
+    """The model server gave no answer; `failure` is what the client is told."""
 
-    def __init__(self, failed: Failed) -> None:
-        super().__init__(failed.text)
-        self.failed = failed
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
 
 
-async def _refusal(url: str, response: aiohttp.ClientResponse) -> Failed:
+async def _refusal(url: str, response: aiohttp.ClientResponse) -> Failure:
     """What an answer other than 200 means for who asked us: our key and our model's name are not his fault."""
     said = (await response.content.read(4096)).decode(errors="replace")
     if response.status in _INVALID:
-        return Failed("invalid", f"the model server refused the prompt: {_message(said)}")
+        return Failure("invalid", f"the model server refused the prompt: {_message(said)}")
     if response.status == _BUSY:
-        return Failed("busy", "the model server is too busy", _retry_after_s(response.headers.get("Retry-After")))
+        return Failure("busy", "the model server is too busy", _retry_after_s(response.headers.get("Retry-After")))
     log.warning("%s: HTTP %d: %s", url, response.status, said[:500])
-    return Failed("upstream", f"the model server failed with HTTP {response.status}")
+    return Failure("upstream", f"the model server failed with HTTP {response.status}")
 
 
 def _message(said: str) -> str:
@@ -240,9 +239,9 @@ def _tokens(usage: dict[str, Any], name: str) -> int | None:
     return count if isinstance(count, int) and 0 <= count < _MOST_TOKENS else None
 
 
-def _failed(text: str, error: Exception) -> Failed:
+def _failure(text: str, error: Exception) -> Failure:
     log.warning("%s: %s", text, error or type(error).__name__)
-    return Failed("upstream", text)
+    return Failure("upstream", text)
 
 
 def build(settings: "Settings", profile: "Profile", *, device: str, dtype: "torch.dtype") -> OpenAIGenerator:

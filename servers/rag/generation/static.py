@@ -3,14 +3,14 @@
 Rows that have ended leave the batch, so the last long answer does not pay for the short ones.
 """
 
-import itertools
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from servers.rag.generation import Piece, Window
+from servers.backend import Event
+from servers.rag.generation import Window
 from servers.rag.generation.decoder import Decoder, load_decoder
 from servers.rag.generation.rows import Job, Rows
 
@@ -24,16 +24,15 @@ log = logging.getLogger(__name__)
 
 
 class StaticGenerator:
-    """See Generator."""
+    """One batch at a time."""
 
-    joins = False
+    is_continuous = False
 
     def __init__(self, decoder: Decoder, *, max_prompt_tokens: int | None = None) -> None:
         """`max_prompt_tokens` bounds a batch's prompts with their padding; what is beyond it waits."""
         self._decoder = decoder
         self._max_prompt_tokens = max_prompt_tokens
         self._has_told = False
-        self._numbers = itertools.count()
         self._waiting: list[Job] = []
         self._running: Rows | None = None
 
@@ -44,20 +43,18 @@ class StaticGenerator:
 
     @property
     def window(self) -> Window:
-        """See Generator."""
+        """The model's positions."""
         return self._decoder.window
 
     @property
     def reading(self) -> int:
-        """See Generator."""
+        """Of the next batch, where none runs."""
         return 0 if self._running is not None else self._most_read()
 
-    def submit(self, prompts: Sequence[str], max_new_tokens: Sequence[int]) -> list[int]:
-        """See Generator."""
+    def submit(self, jobs: Sequence[int], prompts: Sequence[str], max_new_tokens: Sequence[int]) -> None:
+        """Tokenised at once; they run with the next batch."""
         tokens = self._decoder.prompts(prompts, max_new_tokens)
-        jobs = [Job(next(self._numbers), ids, limit) for ids, limit in zip(tokens, max_new_tokens, strict=True)]
-        self._waiting += jobs
-        return [job.number for job in jobs]
+        self._waiting += [Job(*one) for one in zip(jobs, tokens, max_new_tokens, strict=True)]
 
     def cancel(self, job: int) -> None:
         """Forget a job; one that runs leaves the batch with the next step."""
@@ -70,14 +67,14 @@ class StaticGenerator:
         self._waiting, self._running = [], None
 
     @torch.inference_mode()
-    def step(self) -> list[Piece]:
+    def step(self) -> list[Event]:
         """One token for each row of the batch that runs, or of one made of all that wait."""
         if self._running is None and self._waiting:
             self._running = self._decoder.rows(self._next())
         if self._running is None:
             return []
-        pieces, self._running = self._decoder.advance(self._running)
-        return pieces
+        events, self._running = self._decoder.advance(self._running)
+        return events
 
     def _next(self) -> list[Job]:
         """Take of the waiting, in order, those that may be read beside what runs; if nothing does, at least one."""

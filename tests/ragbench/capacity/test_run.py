@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from ragbench.capacity.run import Plan, Searcher, Watching, first_points, load_of
+from ragbench.capacity.run import Plan, Searcher, first_points, load_of
 from ragbench.capacity.search import Found
-from ragbench.capacity.table import Outcome, capacity_csv
+from ragbench.capacity.table import CAPACITY, Outcome, capacity_csv
 from ragbench.files.toml_tables import StudyError
 from ragbench.measure.point import look_around
+from ragbench.measure.progress import Progress
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import Row, load_summary
 from ragbench.results.slo import Slo
@@ -146,7 +147,7 @@ async def test_a_rate_that_the_client_missed_is_tried_again(tmp_path, monkeypatc
     plan = Plan(SLO, "ideal", start_rps=50, most_loads=1)
     questions = load_questions(study.workload.questions)
     (first,) = first_points(study, plan)
-    searcher, told = Searcher(plan, StudyPaths(tmp_path), questions, around=look_around(), watching=Watching()), []
+    searcher, told = Searcher(plan, StudyPaths(tmp_path), questions, around=look_around(), progress=Progress()), []
 
     async def measured(point, running):
         told.append(verdicts[len(told)])
@@ -203,7 +204,8 @@ def test_a_signal_stops_it_whole(tmp_path):
     run = background("capacity", study, "--results", tmp_path / "r", *slow)
     assert run.stderr is not None
     assert run.stderr.readline().startswith("1 design, up to 30 loads of 2 s each")
-    assert run.stderr.readline().startswith("a at 20/s: ")
+    assert run.stderr.readline() == "[1] a-ideal-20rps-seed1\n"
+    assert run.stderr.readline().startswith("[1] a at 20/s: ")
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=20)
     assert run.returncode == 130
@@ -220,17 +222,17 @@ async def test_a_whole_load_needs_no_server(tmp_path):
     plan = Plan(Slo({"latency_s": 5.0}), "ideal", duration_s=0.3, start_rps=20, most_loads=1)
     questions = load_questions(study.workload.questions)
     (first,) = first_points(study, plan)
-    searcher = Searcher(plan, paths, questions, around=look_around(), watching=Watching())
+    searcher = Searcher(plan, paths, questions, around=look_around(), progress=Progress())
     await searcher.search(first)
     manifest = paths.point("a-ideal-20rps-seed1").manifest
     # Whatever else ran here: it lies there as measured soundly.
     manifest.write_text(re.sub('"(contaminated|client_limited)"', '"valid"', manifest.read_text()))
 
-    class Refusing(Watching):
+    class Refusing(Progress):
         def starting(self, design):
             raise AssertionError("a server was started")
 
-    again = await Searcher(plan, paths, questions, around=look_around(), watching=Refusing()).search(first)
+    again = await Searcher(plan, paths, questions, around=look_around(), progress=Refusing()).search(first)
     assert again.found.low_rps == 20
 
 
@@ -251,16 +253,17 @@ def test_the_known_capacity_is_found_from_end_to_end(call, tmp_path):
     else:
         assert 1.05 * float(row["high_rps"]) >= 100
     assert float(row["bias"]) == 0.15
-    assert [line.split(" at ")[1].split("/s")[0] for line in err.splitlines()[1:3]] == ["40", "80"]
+    assert re.findall(r"\] \S+ at (\d+)/s: ", err)[:2] == ["40", "80"]
     assert "known" in out
     summary = load_summary(tmp_path / "known-capacity" / "summary.csv")
     assert set(summary["design"]) == {"known"}
     assert (tmp_path / "known-capacity" / "figures" / "capacity.png").is_file()
 
 
-def test_the_table_keeps_what_it_has_of_others():
+def test_the_table_keeps_what_it_has_of_others(tmp_path):
     def rows(text):
-        return list(csv.DictReader(text.splitlines()))
+        (tmp_path / "capacity.csv").write_text(text)
+        return CAPACITY.read(tmp_path / "capacity.csv")
 
     def text(design, capacity_rps, before=()):
         outcome = Outcome(
@@ -269,9 +272,12 @@ def test_the_table_keeps_what_it_has_of_others():
         return capacity_csv([outcome], arrival="poisson", slo=SLO, load_s=60, bias=0.01, before=before)
 
     both = text("two", 20.0, before=rows(text("one", 10.0)))
-    again = rows(text("one", 15.0, before=rows(both)))
-    assert {row["configuration"]: row["capacity_rps"] for row in again} == {"one": "15", "two": "20"}
-    assert len(again) == 2
+    again = text("one", 15.0, before=rows(both))
+    assert [line.split(",")[:1] + line.split(",")[4:7] for line in again.splitlines()[1:]] == [
+        ["two", "20", "20", "40"],
+        ["one", "15", "15", "30"],
+    ]
+    assert {row.configuration: row.capacity_rps for row in rows(again)} == {"one": 15, "two": 20}
 
 
 @pytest.mark.parametrize("same_answers", [True, False])
@@ -283,7 +289,7 @@ async def test_a_search_knows_one_text_for_all_from_loads_too_short_to_tell(tmp_
     plan = Plan(SLO, "ideal", duration_s=1.0, start_rps=8, most_loads=12)
     (first,) = first_points(study, plan)
     questions, numbers = load_questions(study.workload.questions), iter(range(1000))
-    searcher = Searcher(plan, StudyPaths(tmp_path), questions, around=look_around(), watching=Watching())
+    searcher = Searcher(plan, StudyPaths(tmp_path), questions, around=look_around(), progress=Progress())
 
     async def measured(point, running):
         answered = [replace(row, question=f"q{next(numbers)}", result="sorry") for row in rows(rate=8, served=100)[:8]]

@@ -101,7 +101,7 @@ def test_other_settings_than_those_measured_are_refused(call: Call, tmp_path: Pa
     [
         ("mark = 1", LOAD, "settings of a: max_batch_size is needed"),
         ("max_batch_size = 4", 'arrivals = ["ideal"]\nrates = [5]\nrequests = 9', "[load]: wanted concurrency alone"),
-        ("max_batch_size = 13", LOAD, "ended with status 1: no pipeline here"),
+        ("max_batch_size = 13", LOAD, "the bare pipeline exited with code 1; its log ends:\n    no pipeline here"),
     ],
 )
 def test_a_mistake_is_one_line(call: Call, tmp_path: Path, settings: str, load: str, line: str) -> None:
@@ -114,7 +114,8 @@ def test_a_mistake_is_one_line(call: Call, tmp_path: Path, settings: str, load: 
 def test_a_bare_command_that_is_not_there_is_one_line(call: Call, tmp_path: Path) -> None:
     code, out, err = call(study(tmp_path), "--results", tmp_path / "results", bare="no-such-command")
     assert (code, out) == (2, "")
-    assert "--bare: there is no command 'no-such-command' here or on PATH" in err
+    assert "--bare: cannot start: no-such-command --port 0" in err
+    assert "there is no command 'no-such-command' here or on PATH" in err
     assert "Traceback" not in err
 
 

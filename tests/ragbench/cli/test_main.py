@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from ragbench.results.records import load_requests, load_summary
+from ragbench.results.records import REQUESTS, load_summary
 from tests.ragbench.running import background, fakes_alive, ragbench, write_questions, write_study
 
 ONE = '[designs.a]\ncommand = "FAKE"\n'
@@ -246,7 +246,7 @@ def test_load_prints_the_table_and_writes_the_rows(call, tmp_path, elsewhere):
     )
     assert "completed" in out
     assert " 40 " in out
-    assert len(load_requests(tmp_path / "out" / "service-poisson-200rps-seed1" / "requests.csv")) == 40
+    assert len(REQUESTS.frame(tmp_path / "out" / "service-poisson-200rps-seed1" / "requests.csv")) == 40
     assert code == (1 if "client_limited" in err else 0)
 
 
@@ -257,7 +257,7 @@ def test_a_closed_loop_from_two_processes_with_an_slo(call, tmp_path, elsewhere)
     )
     assert code == (1 if "client_limited" in err else 0), err
     folder = tmp_path / "out" / "service-closed-3users-seed1"
-    rows = load_requests(folder / "requests.csv")
+    rows = REQUESTS.frame(folder / "requests.csv")
     assert len(rows) == 40
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["point"]["concurrency"] == 3
@@ -396,7 +396,7 @@ def test_a_stall_shows_in_the_open_loop_and_hides_from_the_closed_one(tmp_path):
         _, err = run.communicate(timeout=40)
         assert run.returncode == 0, err
     latencies = [
-        load_requests(tmp_path / name / point / "requests.csv")["latency_s"]
+        REQUESTS.frame(tmp_path / name / point / "requests.csv")["latency_s"]
         for name, point in (("open", "a-ideal-50rps-seed1"), ("closed", "a-closed-2users-seed1"))
     ]
     assert len(latencies[0]) == 200

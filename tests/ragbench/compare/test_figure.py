@@ -7,7 +7,7 @@ from ragbench.capacity.figure import capacity, load_capacity, save_capacity
 from ragbench.compare.cells import Comparison, compare
 from ragbench.compare.figure import differences
 from ragbench.compare.pairs import make_pairs
-from ragbench.compare.sides import METRICS, parse_side
+from ragbench.compare.sides import COMPARED, parse_side
 from ragbench.plots import load_study, rendered
 from ragbench.results.records import RecordError
 from tests.ragbench.compare_fixture import write_runs
@@ -28,7 +28,7 @@ def marks(axes, gid):
 def test_every_cell_is_a_mark_with_its_interval(folder):
     comparison = compare(make_pairs(parse_side(f"{folder}:one"), parse_side(f"{folder}:two")))
     figure = differences(comparison)
-    assert [axes.get_title() for axes in figure.axes] == list(METRICS)
+    assert [axes.get_title() for axes in figure.axes] == list(COMPARED)
     p50 = figure.axes[0]
     cells = [cell for cell in comparison.cells if cell.metric == "latency_p50_s"]
     drawn = sorted(float(line.get_ydata()[0]) for gid in ("shown", "not shown") for line in marks(p50, gid))

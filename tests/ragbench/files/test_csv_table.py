@@ -6,18 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragbench.files.csv_table import RecordError, foreign_lines, parse_table, read_frame, read_table, write_table
-from ragbench.results.records import (
-    STATUSES,
-    SUMMARY_FRONT,
-    SUMMARY_REST,
-    Row,
-    load_requests,
-    load_summary,
-    read_rows,
-    requests_csv,
-    summary_csv,
-    write_atomic,
-)
+from ragbench.results.metrics import METRICS
+from ragbench.results.records import REQUESTS, STATUSES, Row, load_summary, summary_csv, write_atomic
 
 ROOT = Path(__file__).parents[3]
 ANY_TEXT = st.text(st.characters(), max_size=20)  # lone surrogates, NUL, carriage returns: all there is
@@ -55,9 +45,9 @@ def test_rows_of_requests_come_back_both_ways(tmp_path_factory, rows):
         Row(number, question, 0.5, status=status, result=result, error=error)
         for number, (question, status, result, error) in enumerate(rows)
     ]
-    write_atomic(path, requests_csv(written))
-    assert read_rows(path) == written
-    frame = load_requests(path)
+    write_atomic(path, REQUESTS.text(written))
+    assert REQUESTS.read(path) == written
+    frame = REQUESTS.frame(path)
     for column in ("question", "status", "result", "error"):
         found = [value if isinstance(value, str) else None for value in frame[column]]
         assert found == [getattr(row, column) for row in written]
@@ -72,15 +62,15 @@ def test_rows_of_a_summary_come_back_whatever_seed_and_texts(tmp_path_factory, s
     row = key | counts | {"point": "p", "configuration": design, "verdict": "valid", "verdict_reason": reason}
     write_atomic(path, summary_csv([{"point": {**key, "settings": {"mark": design}}, "summary": row}]))
     (found,) = load_summary(path).to_dict("records")
-    assert {*SUMMARY_FRONT, *SUMMARY_REST} <= found.keys()
+    assert METRICS.keys() <= found.keys()
     assert (found["seed"], found["design"], found["verdict_reason"]) == (seed, design, reason)
 
 
 def test_an_answer_longer_than_csv_allows_by_itself_can_be_read(tmp_path):
     row = Row(0, "q", 0.0, status="ok", result="long " * 40_000)
-    path = kept(tmp_path, requests_csv([row]))
-    assert read_rows(path) == [row]
-    assert load_requests(path)["result"][0] == row.result
+    path = kept(tmp_path, REQUESTS.text([row]))
+    assert REQUESTS.read(path) == [row]
+    assert REQUESTS.frame(path)["result"][0] == row.result
 
 
 def test_files_of_other_forms_are_one_line(tmp_path):

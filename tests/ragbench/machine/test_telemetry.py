@@ -13,7 +13,7 @@ from ragbench.machine import telemetry
 from ragbench.machine.cgroup import Counters, Quota
 from ragbench.machine.nvml import Gpus
 from ragbench.machine.telemetry import Account, Meter, busy_s, harmful, throttling, watch
-from ragbench.results.records import Sample, load_summary, load_telemetry
+from ragbench.results.records import TELEMETRY, Sample, load_summary
 from tests.ragbench.running import ragbench, write_study
 
 BURN = "import time\nwhile time.process_time() < {s}: pass\n"
@@ -230,7 +230,7 @@ def test_a_study_keeps_the_telemetry_of_its_points(tmp_path):
     )
     done = ragbench("run", study, "--results", tmp_path / "results", "--no-report")
     (path,) = tmp_path.rglob("telemetry.csv")
-    samples = load_telemetry(path)
+    samples = TELEMETRY.frame(path)
     assert done.returncode in (0, 1), done.stderr
     assert samples.t_s.iloc[0] == pytest.approx(0.5, abs=0.3)
     assert samples.t_s.is_monotonic_increasing

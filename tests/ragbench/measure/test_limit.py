@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ragbench.files.toml_tables import StudyError
-from ragbench.measure.limit import Turn, bare_argv, bare_rps, limit_csv, medians
+from ragbench.measure.limit import LIMIT, Turn, bare_argv, bare_rps, medians
 from ragbench.study.points import Configuration
 
 
@@ -37,6 +37,6 @@ def test_medians_of_both_make_the_ratio() -> None:
 
 
 def test_the_file_has_a_row_a_turn() -> None:
-    assert limit_csv([turn(1, 100.0, 90.0)]) == (
+    assert LIMIT.text([turn(1, 100.0, 90.0)]) == (
         "configuration,max_batch_size,users,seed,bare_rps,served_rps,ratio\ntiny,32,64,1,100.00,90.00,0.9000\n"
     )

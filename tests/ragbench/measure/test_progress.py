@@ -1,9 +1,7 @@
 import io
 import tomllib
 
-import pytest
-
-from ragbench.measure.progress import Progress, expected_s, minutes, told
+from ragbench.measure.progress import Progress, expected_s, told
 from ragbench.results.records import Row
 from ragbench.study.points import expand
 from ragbench.study.study_file import parse_study
@@ -21,14 +19,6 @@ SUMMARY = {
     "requests": 60,
     "completed": 58,
 }
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (126, "2 min 06 s"), (12_000, "3 h 20 min")],
-)
-def test_minutes(seconds, text):
-    assert minutes(seconds) == text
 
 
 def test_expected_time_counts_loads_warmups_and_starts():
@@ -51,6 +41,7 @@ def show(*, terminal):
         progress.point_begins(first)
         progress.row(Row(0, "q", 0.0, status="ok"))
         progress.row(Row(1, "q", 0.0, status="timeout"))
+        progress._bar.refresh()  # as it does twice a second
         progress.point_ends(first, SUMMARY)
     return text.getvalue()
 
@@ -59,16 +50,15 @@ def test_lines_where_there_is_no_terminal():
     text = show(terminal=False)
     assert "\x1b" not in text
     assert text.splitlines() == [
-        f"[1/2] {POINTS[0].name} (1 min 07 s left)",
+        f"[1/2] {POINTS[0].name} | 1 min 07 s left",
         f"[1/2] {POINTS[0].name}: {told(SUMMARY)}",
     ]
 
 
 def test_a_live_bar_on_a_terminal():
     text = show(terminal=True)
-    assert f"{POINTS[0].name} |" in text
-    assert "ok/s, 1 errors |" in text
-    assert "0/2" in text
+    assert f"[1/2] {POINTS[0].name} | 1 min 07 s left" in text
+    assert f"[1/2] {POINTS[0].name}: {told(SUMMARY)}\n" in text
 
 
 def test_time_left_shrinks_with_the_points_done():
@@ -78,3 +68,11 @@ def test_time_left_shrinks_with_the_points_done():
     assert progress.left_s() < before
     progress.point_ends(POINTS[1], SUMMARY)
     assert progress.left_s() == 0
+
+
+def test_a_search_does_not_know_its_points():
+    text = io.StringIO()
+    progress = Progress(console=Terminal(file=text, width=200))
+    progress.point_begins(POINTS[0])
+    progress.done("carried")
+    assert text.getvalue().splitlines() == [f"[1] {POINTS[0].name}", "[1] carried"]

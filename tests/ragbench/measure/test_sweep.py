@@ -12,17 +12,17 @@ from ragbench.files.toml_tables import StudyError
 from ragbench.measure.point import look_around
 from ragbench.measure.progress import Progress
 from ragbench.measure.sweep import make_plan, run
+from ragbench.results.metrics import SCALING
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import (
-    SCALING_COLUMNS,
+    DECISIONS,
+    REQUESTS,
+    STARTS,
+    TELEMETRY,
     Sample,
-    load_requests,
     load_summary,
-    load_telemetry,
     read_manifest,
     read_manifests,
-    read_scaling,
-    read_starts,
     write_manifest,
 )
 from ragbench.study.study_file import load_study
@@ -65,7 +65,7 @@ async def test_telemetry_runs_beside_the_load_and_knows_the_server(tmp_path, wat
         assert server
         assert -0.1 < began_s < 0.5
     for point in plan.points:
-        samples = load_telemetry(paths.point(point.name).telemetry)
+        samples = TELEMETRY.frame(paths.point(point.name).telemetry)
         assert samples["client_cpu_cores"].tolist() == [0.25, 0.5]
         assert 0.145 <= samples["t_s"].iloc[1] < 10  # 30 requests at 200/s
     assert len({tuple(sorted(p.pid for p in server)) for server, _ in watched}) == 2
@@ -79,7 +79,7 @@ async def test_a_point_is_written_whole(tmp_path, watched):
     assert sorted(file.name for file in point.folder.iterdir()) == [
         *("manifest.json", "replicas.csv", "requests.csv", "schedule.csv", "server.log", "telemetry.csv")
     ]
-    rows = load_requests(point.requests)
+    rows = REQUESTS.frame(point.requests)
     assert rows["status"].tolist() == ["ok"] * 30
     assert rows["exact_match"].tolist() == rows["f1"].tolist() == [1.0] * 30
     assert rows["recall_at_k"].tolist() == [1.0] * 30
@@ -121,16 +121,16 @@ async def test_a_fleet_that_tells_its_decisions_has_them_on_the_clock_of_the_loa
     designs = '[designs.a]\ncommand = "FAKE --replicas --scaling"\n[designs.b]\ncommand = "FAKE --scaling"\n'
     paths, _ = await sweep(write_study(tmp_path, designs, load=load))
     point = paths.point("a-step-100rps-seed1")
-    (decision,) = read_scaling(point.scaling)  # the other was made before the point began
+    (decision,) = DECISIONS.read(point.scaling)  # the other was made before the point began
     assert 0.3 - 0.1 < decision.t_s < 10
     assert (decision.target, decision.reason) == (2, "queue wait")
-    assert [start.start_s for start in read_starts(point.starts)] == [2.5]
+    assert [start.start_s for start in STARTS.read(point.starts)] == [2.5]
     assert not paths.point("b-step-100rps-seed1").scaling.exists()  # no fleet: never asked
     summary = load_summary(paths.summary).set_index("design")
     assert summary.loc["a", "replica_seconds"] == pytest.approx(0.9)  # three in all, for 0.3 s
     assert summary.loc["a", "reaction_s"] == pytest.approx(decision.t_s - 0.33 * 0.3, abs=1e-5)
     assert summary.loc["a", "cold_start_s"] == 2.5
-    assert summary.loc["b", list(SCALING_COLUMNS)].isna().all()
+    assert summary.loc["b", [metric.name for metric in SCALING]].isna().all()
 
 
 async def test_all_designs_get_the_same_load(tmp_path):
@@ -147,7 +147,7 @@ async def test_a_closed_loop_is_a_point_like_any_other(tmp_path):
     paths, plan = await sweep(path)
     assert sorted(point.name for point in plan.points) == ["a-closed-2users-seed1", "a-ideal-200rps-seed1"]
     point = paths.point("a-closed-2users-seed1")
-    rows = load_requests(point.requests)
+    rows = REQUESTS.frame(point.requests)
     assert rows["status"].tolist() == ["ok"] * 30
     manifest = json.loads(point.manifest.read_text())
     assert (manifest["point"]["arrival"], manifest["point"]["concurrency"]) == ("closed", 2)
@@ -161,7 +161,7 @@ async def test_a_closed_loop_is_a_point_like_any_other(tmp_path):
 async def test_a_closed_loop_on_a_server_that_never_comes_fails(tmp_path):
     designs = '[designs.a]\ncommand = "FAKE --mode dies-at-start"\n'
     paths, _ = await sweep(write_study(tmp_path, designs, load="concurrency = [3]\nduration_s = 1.0"))
-    rows = load_requests(paths.point("a-closed-3users-seed1").requests)
+    rows = REQUESTS.frame(paths.point("a-closed-3users-seed1").requests)
     assert rows["status"].tolist() == ["unsent"] * 3
     assert load_summary(paths.summary)["verdict"].tolist() == ["failed"]
 
@@ -170,7 +170,7 @@ async def test_a_load_from_two_processes_has_the_same_rows(tmp_path):
     load = 'arrivals = ["poisson"]\nrates = [200]\nrequests = 40\nprocesses = 2'
     paths, _ = await sweep(write_study(tmp_path, ONE, load=load))
     point = paths.point("a-poisson-200rps-seed1")
-    rows = load_requests(point.requests)
+    rows = REQUESTS.frame(point.requests)
     assert rows["status"].tolist() == ["ok"] * 40
     due = [line.split(",")[1] for line in point.schedule.read_text().splitlines()[1:]]
     assert rows["due_s"].tolist() == [float(due_s) for due_s in due]
@@ -181,7 +181,7 @@ async def test_a_load_from_two_processes_has_the_same_rows(tmp_path):
 async def test_the_server_is_told_the_deadline(tmp_path, processes):
     load = f'arrivals = ["ideal"]\nrates = [100]\nrequests = 10\ndeadline_s = 1.5\nprocesses = {processes}'
     paths, _ = await sweep(write_study(tmp_path, ONE, load=load))
-    assert load_requests(paths.point("a-ideal-100rps-seed1").requests)["replica"].tolist() == ["fake 1.5"] * 10
+    assert REQUESTS.frame(paths.point("a-ideal-100rps-seed1").requests)["replica"].tolist() == ["fake 1.5"] * 10
 
 
 async def test_the_trace_of_a_point_is_in_its_manifest(tmp_path):
@@ -244,7 +244,7 @@ async def test_broken_designs_fail_and_the_rest_goes_on(tmp_path):
     assert summary.loc["dead", "verdict_reason"].startswith("the server exited with code 1 before its ready line")
     assert "no command 'no-such-command'" in summary.loc["absent", "verdict_reason"]
     assert "nothing answers at http://127.0.0.1:9" in summary.loc["nowhere", "verdict_reason"]
-    assert load_requests(paths.point("dead-ideal-200rps-seed1").requests)["status"].tolist() == ["unsent"] * 30
+    assert REQUESTS.frame(paths.point("dead-ideal-200rps-seed1").requests)["status"].tolist() == ["unsent"] * 30
     assert "no model here" in paths.point("dead-ideal-200rps-seed1").log.read_text()
     assert paths.point("absent-ideal-200rps-seed1").log.read_text() == ""
 
@@ -253,7 +253,7 @@ async def test_a_server_that_dies_in_a_load_fails_that_point_and_is_started_agai
     load = 'arrivals = ["ideal"]\nrates = [100, 200]\nrequests = 60'
     paths, plan = await sweep(write_study(tmp_path, '[designs.a]\ncommand = "FAKE --mode dies-mid-load"\n', load=load))
     for point in plan.points:
-        rows = load_requests(paths.point(point.name).requests)
+        rows = REQUESTS.frame(paths.point(point.name).requests)
         assert len(rows) == 60
         assert set(rows["status"]) <= {"ok", "connection_error", "reset", "unsent"}
         assert {"ok", "unsent"} < set(rows["status"])
@@ -276,7 +276,7 @@ async def test_a_server_that_dies_in_a_load_fails_that_point_and_is_started_agai
 async def test_odd_services_are_measured_all_the_same(tmp_path, mode, status, reason):
     load = 'arrivals = ["ideal"]\nrates = [100]\nrequests = 5\ntimeout_s = 0.3\nready_timeout_s = 2.0'
     paths, _ = await sweep(write_study(tmp_path, f'[designs.a]\ncommand = "FAKE --mode {mode}"\n', load=load))
-    rows = load_requests(paths.point("a-ideal-100rps-seed1").requests)
+    rows = REQUESTS.frame(paths.point("a-ideal-100rps-seed1").requests)
     assert rows["status"].tolist() == [status] * 5
     assert reason in read_manifests(paths.root)[0]["summary"]["verdict_reason"]
     if mode == "bare":
@@ -305,7 +305,7 @@ async def test_a_point_without_its_manifest_is_measured_again(tmp_path):
     (partial.folder / "left.over").write_text("")
     _, plan = await sweep(path)
     assert len(plan.points) == 1
-    assert len(load_requests(point.requests)) == 30
+    assert len(REQUESTS.frame(point.requests)) == 30
     assert not (point.folder / "left.over").exists()
 
 
@@ -339,7 +339,7 @@ async def test_changed_points_wait_for_the_word(tmp_path):
     assert plan.changed == {"a-ideal-200rps-seed1": "requests 30 -> 31"}
     assert plan.points == []
     await sweep(path, redo="changed")
-    assert len(load_requests(paths.point("a-ideal-200rps-seed1").requests)) == 31
+    assert len(REQUESTS.frame(paths.point("a-ideal-200rps-seed1").requests)) == 31
     assert make_plan(load_study(path), paths).changed == {}
 
 
@@ -396,7 +396,7 @@ async def test_a_service_that_runs_elsewhere_is_measured_and_left_alone(tmp_path
 async def test_the_backlog_of_one_point_is_drained_before_the_next(tmp_path):
     load = 'arrivals = ["ideal"]\nrates = [100, 200]\nrequests = 20\ntimeout_s = 0.2'
     paths, plan = await sweep(write_study(tmp_path, '[designs.a]\ncommand = "FAKE --service-s 0.04"\n', load=load))
-    first, second = (load_requests(paths.point(point.name).requests)["status"].tolist() for point in plan.points)
+    first, second = (REQUESTS.frame(paths.point(point.name).requests)["status"].tolist() for point in plan.points)
     assert first[-1] == "timeout"  # work was left behind
     assert second[0] == "ok"
 

@@ -16,7 +16,7 @@ from ragbench.plots.replicas import changes, in_flight, queue_wait_p95
 from ragbench.plots.stages import shares
 from ragbench.plots.style import arrivals_told
 from ragbench.results.folder import Study, locate
-from ragbench.results.records import Decision, scaling_csv
+from ragbench.results.records import DECISIONS, Decision
 from tests.ragbench.results_fixture import HARDWARE, write_study
 
 ODD = {
@@ -446,7 +446,7 @@ def stepping(tmp_path):
     folder = write_study(tmp_path / "it", designs={"scaled": [{}]}, **load)
     told = [decided(0.5, 1, 1, "hold"), decided(2.5, 1, 3, "queue wait"), decided(3.5, 3, 2, "outstanding per replica")]
     (point,) = folder.glob("scaled-step*")
-    (point / "scaling.csv").write_text(scaling_csv(told))
+    (point / "scaling.csv").write_text(DECISIONS.text(told))
     return folder
 
 
@@ -465,7 +465,7 @@ def test_the_queue_wait_is_of_this_point_and_never_of_the_one_before(stepping):
     """The autoscaler saw a wait of 99 s, left by the load before; no answer of this point waited a second."""
     (point,) = stepping.glob("scaled-step*")
     old = [Decision(t_s, 1, 0, 9, 99.0, 20.0, 1, "hold") for t_s in (0.5, 2.5)]
-    (point / "scaling.csv").write_text(scaling_csv(old))
+    (point / "scaling.csv").write_text(DECISIONS.text(old))
     study = plots.load_study(stepping)
     drawn = [wait_s for _, wait_s in _marks(plots.FIGURES["replicas"](study).axes[2], "queue wait")]
     assert len(drawn) == 80
@@ -485,7 +485,7 @@ def test_without_rows_the_queue_wait_is_what_the_autoscaler_saw_of_this_point(st
     (point,) = stepping.glob("scaled-step*")
     (point / "requests.csv").unlink()
     seen = [Decision(0.5, 1, 0, 9, None, None, 1, "hold"), Decision(3.5, 1, 0, 9, 0.35, 20.0, 1, "hold")]
-    (point / "scaling.csv").write_text(scaling_csv(seen))
+    (point / "scaling.csv").write_text(DECISIONS.text(seen))
     figure = plots.FIGURES["replicas"](plots.load_study(stepping))
     assert [axes.get_ylabel() for axes in figure.axes] == ["replicas\n(processes)", "queue_wait_p95_s\n(seconds)"]
     assert [wait_s for _, wait_s in _marks(figure.axes[1], "queue wait") if not np.isnan(wait_s)] == [0.35]
@@ -503,7 +503,7 @@ def test_without_decisions_and_rows_there_are_only_replicas(stepping):
 def test_rare_reasons_share_a_mark(stepping):
     (point,) = stepping.glob("scaled-step*")
     told = [decided(float(i), 1, 2, f"reason {min(i, 9) if i > 5 else 0}") for i in range(10)]
-    (point / "scaling.csv").write_text(scaling_csv(told))
+    (point / "scaling.csv").write_text(DECISIONS.text(told))
     legend = _legend(plots.FIGURES["replicas"](plots.load_study(stepping)))
     assert legend.count("up: ") == 4
     assert "up: reason 0" in legend

@@ -207,7 +207,7 @@ def test_a_second_signal_does_not_stop_the_cleaning_up() -> None:
 
 STUCK = """
 import asyncio, signal, sys, time
-from ragbench import interrupts
+from ragbench.processes import interrupts
 interrupts.ORDERLY_S, interrupts.LAST_S = 0.2, 0.5
 async def work():
     thread = asyncio.to_thread(time.sleep, 60)

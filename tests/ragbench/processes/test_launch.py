@@ -9,7 +9,8 @@ import aiohttp
 import psutil
 import pytest
 
-from ragbench.processes.launch import LaunchError, ready_address, start
+from ragbench.processes.child import ChildError
+from ragbench.processes.launch import ready_address, start
 from tests.ragbench.running import FAKE, ROOT, fake, fakes_alive
 
 
@@ -73,19 +74,19 @@ async def test_the_log_holds_both_streams_and_is_handed_out_in_parts(log):
 
 async def test_environment_and_directory_are_the_callers(log, monkeypatch):
     monkeypatch.setenv("RAG_TEST_MARK", "seen")
-    with pytest.raises(LaunchError):
+    with pytest.raises(ChildError):
         await start(["sh", "-c", 'echo "$RAG_TEST_MARK" "$PWD"'], log=log, ready_timeout_s=20)
     assert log.read_text() == f"seen {Path.cwd()}\n"
 
 
 async def test_signals_are_as_in_a_shell(log):
     """Python ignores SIGPIPE; a server must not inherit that."""
-    with pytest.raises(LaunchError, match="was killed by SIGPIPE"):
+    with pytest.raises(ChildError, match="was killed by SIGPIPE"):
         await start(["sh", "-c", "kill -PIPE $$; echo still here"], log=log, ready_timeout_s=20)
 
 
 async def test_one_that_dies_at_the_start(log):
-    with pytest.raises(LaunchError) as caught:
+    with pytest.raises(ChildError) as caught:
         await start(fake("dies-at-start"), log=log, ready_timeout_s=20)
     assert caught.value.reason.startswith("the server exited with code 1 before its ready line: ")
     assert "\n" not in caught.value.reason
@@ -94,7 +95,7 @@ async def test_one_that_dies_at_the_start(log):
 
 async def test_one_that_never_gets_ready(log):
     with pytest.raises(
-        LaunchError, match=r"(?s)no ready line within 1\.5 s .*fake starts in mode never-ready"
+        ChildError, match=r"(?s)no ready line within 1\.5 s .*fake starts in mode never-ready"
     ) as caught:
         await start(fake("never-ready", "--mark", str(log)), log=log, ready_timeout_s=1.5)
     assert "ready_timeout_s" in caught.value.reason
@@ -103,7 +104,7 @@ async def test_one_that_never_gets_ready(log):
 
 async def test_a_command_that_does_not_exist(log):
     log.write_text("of the server before")
-    with pytest.raises(LaunchError, match="there is no command 'no-such-server' here or on PATH"):
+    with pytest.raises(ChildError, match="there is no command 'no-such-server' here or on PATH"):
         await start(["no-such-server"], log=log, ready_timeout_s=1)
     assert log.read_text() == ""
 

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
+from ragbench.capacity.figure import capacity, load_capacity
 from ragbench.files.csv_table import RecordError
 from ragbench.measure.limit import bare_rps
-from ragbench.capacity.figure import capacity, load_capacity
 from ragbench.results.folder import load_study
 from tests.ragbench.damage import (
     CELLS,

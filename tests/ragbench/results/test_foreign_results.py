@@ -6,10 +6,10 @@ import os
 import pytest
 
 from ragbench.files.csv_table import RecordError
+from ragbench.measure.sweep import locked
 from ragbench.processes.launch import start
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import read_manifest, write_atomic
-from ragbench.measure.sweep import locked
 from tests.ragbench.results_fixture import write_study
 from tests.ragbench.running import fake
 

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from ragbench import plots
-from ragbench.report import page
 from ragbench.files.csv_table import RecordError, read_frame, read_table, write_table
+from ragbench.report import page
 from ragbench.results.records import load_summary, read_manifest, write_atomic
 from tests.ragbench.results_fixture import write_study
 

@@ -6,7 +6,27 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ragbench.results.records import (Decision, NEWER_SUMMARY_COLUMNS, REQUEST_COLUMNS, RecordError, ReplicaCount, Row, STATUSES, Sample, Start, load_replicas, load_requests, load_scaling, load_summary, load_telemetry, read_manifest, read_manifests, read_replicas, read_rows, read_scaling, read_starts, read_telemetry, replicas_csv, requests_csv, scaling_csv, starts_csv, summary_csv, telemetry_csv, write_atomic, write_manifest,)
+from ragbench.results.metrics import NEWER_COLUMNS
+from ragbench.results.records import (
+    DECISIONS,
+    REPLICAS,
+    REQUESTS,
+    STARTS,
+    STATUSES,
+    TELEMETRY,
+    Decision,
+    RecordError,
+    ReplicaCount,
+    Row,
+    Sample,
+    Start,
+    load_summary,
+    read_manifest,
+    read_manifests,
+    summary_csv,
+    write_atomic,
+    write_manifest,
+)
 from tests.ragbench.results_fixture import SUMMARY_HEADER_TAIL
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -47,14 +67,14 @@ def manifest(design, rate, *, users=None, **settings):
 
 
 def test_columns_of_requests_are_those_agreed():
-    assert ",".join(REQUEST_COLUMNS) == HEADER
+    assert ",".join(REQUESTS.columns) == HEADER
 
 
 def test_a_row_as_text():
     row = Row(
         0, "q1", 1 / 3, 0.3340004, 0.5, 1 / 6, 0.000667, "ok", 200, batch_size=7, exact_match=1.0, result='a,"b"\n'
     )
-    assert requests_csv([row]).splitlines()[1:] == [
+    assert REQUESTS.text([row]).splitlines()[1:] == [
         '0,q1,0.333333333,0.334,0.5,0.166667,0.000667,ok,200,,,,,7,,,,,1,,,"a,""b""',
         '",',
     ]
@@ -65,8 +85,8 @@ def test_requests_come_back_typed(tmp_path):
         Row(0, "q1", 0.0, 0.001, 0.02, 0.02, 0.001, "ok", 200, queue_s=0.01, result="null", replica="8000"),
         Row(1, "q2", 0.5, error="\0odd \ud800 text", result="NA"),
     ]
-    write_atomic(tmp_path / "r.csv", requests_csv(rows))
-    frame = load_requests(tmp_path / "r.csv")
+    write_atomic(tmp_path / "r.csv", REQUESTS.text(rows))
+    frame = REQUESTS.frame(tmp_path / "r.csv")
     assert list(frame.columns) == HEADER.split(",")
     assert frame["request"].tolist() == [0, 1]
     assert frame["result"].tolist() == ["null", "NA"]
@@ -76,9 +96,9 @@ def test_requests_come_back_typed(tmp_path):
 
 
 def test_replica_counts_come_back(tmp_path):
-    write_atomic(tmp_path / "r.csv", replicas_csv([ReplicaCount(0.0, 2, 1, 0), ReplicaCount(0.5, 3, 0, 0)]))
+    write_atomic(tmp_path / "r.csv", REPLICAS.text([ReplicaCount(0.0, 2, 1, 0), ReplicaCount(0.5, 3, 0, 0)]))
     assert (tmp_path / "r.csv").read_text() == "t_s,ready,starting,draining\n0,2,1,0\n0.5,3,0,0\n"
-    assert load_replicas(tmp_path / "r.csv")["ready"].max() == 3
+    assert REPLICAS.frame(tmp_path / "r.csv")["ready"].max() == 3
 
 
 def test_the_summary_holds_the_settings_of_all_designs_in_a_steady_order(tmp_path):
@@ -125,26 +145,26 @@ def test_rows_counts_and_samples_come_back_as_they_were_written(tmp_path):
     decisions = [Decision(0.5, 1, 0, 9, 0.25, 20.5, 2, "queue wait"), Decision(1.0, 1, 1, 9, 0.0, 20.5, 2, "hold")]
     starts = [Start(1.5, 2.25)]
     samples = [Sample(1.0, client_cpu_cores=0.25, gpu_power_w=70.5), Sample(2.0)]
-    write_atomic(tmp_path / "r.csv", requests_csv(rows))
-    write_atomic(tmp_path / "c.csv", replicas_csv(counts))
-    write_atomic(tmp_path / "t.csv", telemetry_csv(samples))
-    write_atomic(tmp_path / "d.csv", scaling_csv(decisions))
-    write_atomic(tmp_path / "s.csv", starts_csv(starts))
-    assert read_scaling(tmp_path / "d.csv") == decisions
-    assert read_starts(tmp_path / "s.csv") == starts
-    assert load_scaling(tmp_path / "d.csv")["reason"].tolist() == ["queue wait", "hold"]
-    assert read_rows(tmp_path / "r.csv") == rows
-    assert read_replicas(tmp_path / "c.csv") == counts
-    assert read_telemetry(tmp_path / "t.csv") == samples
+    write_atomic(tmp_path / "r.csv", REQUESTS.text(rows))
+    write_atomic(tmp_path / "c.csv", REPLICAS.text(counts))
+    write_atomic(tmp_path / "t.csv", TELEMETRY.text(samples))
+    write_atomic(tmp_path / "d.csv", DECISIONS.text(decisions))
+    write_atomic(tmp_path / "s.csv", STARTS.text(starts))
+    assert DECISIONS.read(tmp_path / "d.csv") == decisions
+    assert STARTS.read(tmp_path / "s.csv") == starts
+    assert DECISIONS.frame(tmp_path / "d.csv")["reason"].tolist() == ["queue wait", "hold"]
+    assert REQUESTS.read(tmp_path / "r.csv") == rows
+    assert REPLICAS.read(tmp_path / "c.csv") == counts
+    assert TELEMETRY.read(tmp_path / "t.csv") == samples
     assert (tmp_path / "t.csv").read_text().splitlines() == [TELEMETRY_HEADER, "1,0.25,,,,,,,70.5,,", "2,,,,,,,,,,"]
-    assert load_telemetry(tmp_path / "t.csv")["gpu_power_w"].tolist()[0] == 70.5
+    assert TELEMETRY.frame(tmp_path / "t.csv")["gpu_power_w"].tolist()[0] == 70.5
 
 
 def test_a_cell_that_cannot_be_read_is_named_with_its_line(tmp_path):
     path = tmp_path / "r.csv"
-    path.write_text(requests_csv([Row(0, "q", 0.0), Row(1, "q", 1.0)]).replace("1.000000000", "later"))
+    path.write_text(REQUESTS.text([Row(0, "q", 0.0), Row(1, "q", 1.0)]).replace("1.000000000", "later"))
     with pytest.raises(RecordError, match=r"r\.csv, line 3: could not convert string to float: 'later'"):
-        read_rows(path)
+        REQUESTS.read(path)
 
 
 def test_statuses_are_a_closed_set():
@@ -156,12 +176,12 @@ def test_statuses_are_a_closed_set():
 def test_requests_of_before_f1_was_measured_can_be_read(tmp_path):
     path = tmp_path / "r.csv"
     row = Row(0, "q", 0.5, status="ok", exact_match=1.0, f1=0.75, recall_at_k=0.5, result="said")
-    write_atomic(path, requests_csv([row]))
-    assert read_rows(path) == [row]
-    assert load_requests(path)["f1"].tolist() == [0.75]
+    write_atomic(path, REQUESTS.text([row]))
+    assert REQUESTS.read(path) == [row]
+    assert REQUESTS.frame(path)["f1"].tolist() == [0.75]
     pd.read_csv(path).drop(columns="f1").to_csv(path, index=False)
-    assert read_rows(path) == [replace(row, f1=None)]
-    assert load_requests(path)["f1"].isna().all()
+    assert REQUESTS.read(path) == [replace(row, f1=None)]
+    assert REQUESTS.frame(path)["f1"].isna().all()
 
 
 def test_a_summary_of_before_f1_and_scaling_were_measured_can_be_read(tmp_path):
@@ -170,9 +190,9 @@ def test_a_summary_of_before_f1_and_scaling_were_measured_can_be_read(tmp_path):
     write_atomic(tmp_path / "s.csv", summary_csv([row]))
     (told,) = load_summary(tmp_path / "s.csv")[["f1", "replica_seconds", "reaction_s"]].to_numpy().tolist()
     assert told == [0.25, 3.5, 0.5]
-    older = pd.read_csv(tmp_path / "s.csv").drop(columns=list(NEWER_SUMMARY_COLUMNS))
+    older = pd.read_csv(tmp_path / "s.csv").drop(columns=list(NEWER_COLUMNS))
     older.to_csv(tmp_path / "s.csv", index=False)
-    assert load_summary(tmp_path / "s.csv")[list(NEWER_SUMMARY_COLUMNS)].isna().all(axis=None)
+    assert load_summary(tmp_path / "s.csv")[list(NEWER_COLUMNS)].isna().all(axis=None)
     older.drop(columns="replicas").to_csv(tmp_path / "s.csv", index=False)
     with pytest.raises(RecordError, match=r"lacks the columns replicas$"):
         load_summary(tmp_path / "s.csv")
@@ -188,7 +208,7 @@ def test_committed_summaries_can_be_read(path):
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*/*/requests.csv"))[:3], ids=lambda path: path.parent.name)
 def test_committed_requests_can_be_read(path):
-    assert len(read_rows(path)) == len(load_requests(path)) > 0
+    assert len(REQUESTS.read(path)) == len(REQUESTS.frame(path)) > 0
 
 
 def test_small_settings_keep_their_value():
@@ -203,12 +223,12 @@ def test_missing_columns_are_named(tmp_path):
     path = tmp_path / "requests.csv"
     path.write_text(HEADER.replace("due_s,", "").replace(",error", "") + "\n")
     with pytest.raises(RecordError, match="lacks the columns due_s, error"):
-        load_requests(path)
+        REQUESTS.frame(path)
     with pytest.raises(RecordError, match="there is no"):
-        load_requests(tmp_path / "absent.csv")
-    path.write_text(requests_csv([Row(0, "q", 0.0)]).replace("0.000000000", "soon"))
+        REQUESTS.frame(tmp_path / "absent.csv")
+    path.write_text(REQUESTS.text([Row(0, "q", 0.0)]).replace("0.000000000", "soon"))
     with pytest.raises(RecordError, match="cell of the wrong type"):
-        load_requests(path)
+        REQUESTS.frame(path)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

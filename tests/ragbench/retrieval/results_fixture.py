@@ -6,7 +6,7 @@ from pathlib import Path
 from ragbench.results.paths import RetrievalPaths
 from ragbench.retrieval.cells import cells_of
 from ragbench.retrieval.roofline import Rates, rates_csv
-from ragbench.retrieval.rows import Row, rows_csv
+from ragbench.retrieval.rows import ROWS, Row
 from ragbench.retrieval.study_file import load_study
 from tests.ragbench.fakes.retrieval import GB_PER_S, GFLOP_PER_S, figures
 
@@ -56,6 +56,6 @@ def write_results(folder: Path, study: str = SMALL, *, devices: tuple[str, ...] 
         for device, rate in GFLOP_PER_S.items()
         if device in devices
     ]
-    paths.summary.write_text(rows_csv(rows))
+    paths.summary.write_text(ROWS.text(rows))
     paths.roofline.write_text(rates_csv(rates))
     return folder

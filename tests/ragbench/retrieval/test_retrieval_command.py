@@ -49,7 +49,7 @@ def test_a_study_is_measured_and_told(retrieval, tmp_path):
     assert out.startswith("roofline, cpu (made-up cpu, threads 2): copy 20.0 GB/s; product, GFLOP/s: float32 100\n")
     assert err.splitlines()[:2] == [
         "[1/3] exact: search, uniform, n 40, d 8, ip: 4 cells",
-        "    measuring ip",
+        "[1/3] exact: search, uniform, n 40, d 8, ip: 4 cells | measuring ip",
     ]
     assert "exact: task search, data uniform, n 40, d 8, k 10, index flat" in out
     assert statuses(tmp_path) == {metric: ["ok"] * 4 for metric in ("ip", "l2", "l1")}
@@ -97,7 +97,7 @@ def test_only_new_cells_are_measured_and_dropped_ones_come_back(retrieval, tmp_p
 @pytest.mark.parametrize(
     ("mode", "failed", "reason"),
     [
-        ("dies", 3, "exited with status 1: no memory here"),
+        ("dies", 3, "its process exited with code 1: no memory here"),
         ("garbage", 1, "a line on stdout that is neither progress nor a row: 'Loading 100%': log of l2"),
         ("fails", 1, "a bug in two lines"),
     ],
@@ -125,7 +125,8 @@ def test_a_job_that_takes_too_long_is_ended_and_told(retrieval, tmp_path):
     head = "job_timeout_s = 1.0\nbudget_s = 0.5"
     code, _, err = retrieval(write_study(tmp_path, "deaf --at l2", grids=grids, head=head))
     assert code == 1
-    assert "failed: not done after 1.5 s (job_timeout_s, and budget_s for each of 1 cells): log of l2" in err
+    limit = "job_timeout_s, and budget_s for each of 1 cells"
+    assert f"failed: its process was not done after 1.5 s ({limit}): log of l2" in err
     assert statuses(tmp_path) == {"ip": ["ok"], "l2": ["failed"], "l1": ["ok"]}
     assert alive(tmp_path) == []
 

@@ -5,7 +5,7 @@ import pytest
 from ragbench.results.records import RecordError
 from ragbench.retrieval.cells import cells_of
 from ragbench.retrieval.roofline import Rates, load_rates, rates_csv, read_rates
-from ragbench.retrieval.rows import COLUMNS, Row, load_rows, read_rows, rows_csv
+from ragbench.retrieval.rows import ROWS, Row, load_rows, read_rows
 from ragbench.retrieval.study import Grid, Study
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -24,7 +24,7 @@ TOLD = {"status": "ok", "reason": None, "search_s": 0.00012345678, "bytes_moved"
 
 
 def test_the_columns_are_those_agreed_on():
-    assert ",".join(COLUMNS) == (
+    assert ",".join(ROWS.columns) == (
         "grid,task,data,metric,n,d,k,batch,backend,index,device,dtype,nlist,nprobe,m,rerank,ef_search,storage,"
         "memory_mib,clusters,iterations,threads,seed,status,reason,repeats,build_s,search_s,search_min_s,search_max_s,"
         "queries_per_s,bytes_moved,flops,floor_s,of_roofline,recall_at_k,max_relative_error,index_mib,peak_mib,inertia,"
@@ -38,7 +38,7 @@ def test_rows_are_read_as_they_were_written(tmp_path):
         Row.unmeasured(TRAINING, "failed", 'died, it said: "no"\nmemory', hardware="a machine"),
     ]
     path = tmp_path / "summary.csv"
-    path.write_text(rows_csv(rows))
+    path.write_text(ROWS.text(rows))
     assert read_rows(path) == rows
     assert rows[1].reason == 'died, it said: "no" memory'
     table = load_rows(path)
@@ -60,7 +60,10 @@ def test_what_is_no_row_is_refused(told):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("grid,task\n", "lacks the columns data, metric"), (rows_csv([]).rstrip() + "\na,search,u,ip,x\n", "summary.csv")],
+    [
+        ("grid,task\n", "lacks the columns data, metric"),
+        (ROWS.text([]).rstrip() + "\na,search,u,ip,x\n", "summary.csv"),
+    ],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path, text, told):
     path = tmp_path / "summary.csv"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ragbench.results.records import requests_csv, summary_csv
+from ragbench.results.records import REQUESTS, summary_csv
 from ragbench.simulator.run import run
 from ragbench.statistics.summary import summarise
 from tests.ragbench.simulator.known import BATCHED, FLEET, requests
@@ -47,6 +47,6 @@ def _point(folder, design, rate, seed, times, duration_s):
     manifest |= {"hardware": {"hostname": "here"}, "code_sha256": "c0de" * 16}
     manifest |= {"summary": summary | {"hardware": "a laptop"}}
     (folder / name).mkdir(parents=True)
-    (folder / name / "requests.csv").write_text(requests_csv(rows))
+    (folder / name / "requests.csv").write_text(REQUESTS.text(rows))
     (folder / name / "manifest.json").write_text(json.dumps(manifest))
     return manifest

@@ -12,6 +12,7 @@ from servers.errors import QueueFull
 from servers.queueing.batcher import Batcher
 from tests import virtual
 from tests.ragbench.simulator.known import BATCHED, line, requests
+from tests.servers.jobs import submitting
 
 A_S, B_S = 0.005, 0.002
 LULL = {"lull_s": 0.0015, "deadline_margin_s": 0.0}
@@ -40,7 +41,7 @@ async def real(due_s, policy, max_queue):
         return batch
 
     batcher = Batcher(
-        work,
+        submitting(work),
         policy=policy,
         admission=Admission(max_queue),
         max_batch_size=policy.max_batch_size,

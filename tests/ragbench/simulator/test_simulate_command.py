@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from ragbench.__main__ import main
-from ragbench.results.records import load_requests, load_summary
+from ragbench.results.records import REQUESTS, load_summary
 from ragbench.simulator.figure import timeline_figure, twin
 from tests.ragbench.results_fixture import write_study
 from tests.ragbench.simulator.known import Noisy
@@ -65,8 +65,8 @@ def test_a_known_study_is_found_again(replayed, folder):
     summary = load_summary(twin_folder / "summary.csv")
     assert set(summary["source"]) == {"simulated"}
     assert summary["point"].tolist() == load_summary(folder / "summary.csv")["point"].tolist()
-    rows = load_requests(twin_folder / "scaled-poisson-60rps-seed1" / "requests.csv")
-    known = load_requests(folder / "scaled-poisson-60rps-seed1" / "requests.csv")
+    rows = REQUESTS.frame(twin_folder / "scaled-poisson-60rps-seed1" / "requests.csv")
+    known = REQUESTS.frame(folder / "scaled-poisson-60rps-seed1" / "requests.csv")
     assert rows["due_s"].tolist() == known["due_s"].tolist()
 
 

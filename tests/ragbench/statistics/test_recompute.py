@@ -8,17 +8,17 @@ from ragbench.cli import report
 from ragbench.files.toml_tables import StudyError
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import (
+    DECISIONS,
+    REPLICAS,
+    REQUESTS,
+    STARTS,
+    TELEMETRY,
     Decision,
     RecordError,
     ReplicaCount,
     Sample,
     Start,
     load_summary,
-    replicas_csv,
-    requests_csv,
-    scaling_csv,
-    starts_csv,
-    telemetry_csv,
     write_atomic,
     write_manifest,
 )
@@ -34,7 +34,7 @@ def write_old(root, rate_rps, *, verdict="valid", reason="sent on time", **setti
     name = f"old-ideal-{rate_rps}rps-seed1"
     paths = StudyPaths(root).point(name)
     due = np.arange(100) / rate_rps
-    write_atomic(paths.requests, requests_csv(rows_of(due, due + 0.1)))
+    write_atomic(paths.requests, REQUESTS.text(rows_of(due, due + 0.1)))
     key = {"arrival": "ideal", "offered_rps": rate_rps, "seed": 1}
     point = {
         "name": name,
@@ -91,10 +91,10 @@ def test_another_slo_can_be_asked_and_the_points_own_comes_back(tmp_path):
 
 def test_replicas_and_telemetry_are_read_where_they_are(tmp_path):
     paths = write_old(tmp_path, 20.0)
-    write_atomic(paths.replicas, replicas_csv([ReplicaCount(0.0, 3, 0, 0)]))
-    write_atomic(paths.telemetry, telemetry_csv([Sample(2.0, 0.1, other_cpu_cores=1.5)]))
-    write_atomic(paths.scaling, scaling_csv([Decision(4.0, 3, 0, 9, 0.1, 20.0, 4, "queue wait")]))
-    write_atomic(paths.starts, starts_csv([Start(4.5, 0.5)]))
+    write_atomic(paths.replicas, REPLICAS.text([ReplicaCount(0.0, 3, 0, 0)]))
+    write_atomic(paths.telemetry, TELEMETRY.text([Sample(2.0, 0.1, other_cpu_cores=1.5)]))
+    write_atomic(paths.scaling, DECISIONS.text([Decision(4.0, 3, 0, 9, 0.1, 20.0, 4, "queue wait")]))
+    write_atomic(paths.starts, STARTS.text([Start(4.5, 0.5)]))
     manifest = json.loads(paths.manifest.read_text())
     manifest["point"]["arrival"] = manifest["summary"]["arrival"] = "step:up=0.5"
     write_manifest(paths.manifest, manifest)

@@ -2,8 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragbench.results.records import Decision, ReplicaCount, Scaling, Start
-from ragbench.statistics.scaling import capacity_s, reaction_s, replica_seconds, reversals_per_min, scaling_figures
+from ragbench.results.metrics import SCALING, names
+from ragbench.results.records import Decision, ReplicaCount, Row, Scaling, Start
+from ragbench.statistics.scaling import capacity_s, reaction_s, replica_seconds, reversals_per_min
+from ragbench.statistics.summary import summarise
 
 COUNTS = [
     ReplicaCount(0.0, 1, 0, 0),
@@ -15,6 +17,13 @@ COUNTS = [
 
 def decided(t_s, size, target):
     return Decision(t_s, size, 0, 5, 0.1, 20.0, target, "why")
+
+
+def figures(counts, scaling, *, good, step_up_s):
+    """Those of a fleet, of 10 s in which `good` requests were answered."""
+    rows = [Row(i, "q", i / good, i / good, i / good + 0.1, 0.1, 0.0, "ok", 200) for i in range(good)]
+    found = summarise(rows, offered_rps=1.0, duration_s=10.0, replicas=counts, scaling=scaling, step_up_s=step_up_s)
+    return {name: getattr(found, name) for name in names(SCALING)}
 
 
 def test_replica_seconds_count_every_state_to_the_end_of_the_load():
@@ -64,7 +73,7 @@ def test_reversals_are_turns_among_the_changes(targets, turns):
 
 def test_the_figures_of_a_fleet_that_scaled():
     scaling = Scaling((decided(1.0, 1, 1), decided(2.0, 1, 3)), (Start(4.0, 2.0), Start(5.0, 3.0)))
-    assert scaling_figures(COUNTS, scaling, duration_s=10.0, good=130, step_up_s=1.5) == {
+    assert figures(COUNTS, scaling, good=130, step_up_s=1.5) == {
         "replica_seconds": 26.0,
         "replica_s_per_1000_good": pytest.approx(200.0),
         "reaction_s": 0.5,
@@ -75,7 +84,7 @@ def test_the_figures_of_a_fleet_that_scaled():
 
 
 def test_where_there_is_nothing_to_say_nothing_is_said():
-    assert set(scaling_figures([], Scaling(), duration_s=10.0, good=5, step_up_s=3.0).values()) == {None}
-    steady = scaling_figures(COUNTS, Scaling((decided(1.0, 1, 2),)), duration_s=10.0, good=0, step_up_s=None)
+    assert set(figures([], Scaling(), good=5, step_up_s=3.0).values()) == {None}
+    steady = figures(COUNTS, Scaling((decided(1.0, 1, 2),)), good=0, step_up_s=None)
     known = {name for name, value in steady.items() if value is not None}
     assert known == {"replica_seconds", "reversals_per_min"}

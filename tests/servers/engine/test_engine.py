@@ -16,7 +16,8 @@ import httpx
 import psutil
 import pytest
 
-from servers.engine import Engine, EngineDied, Loaded, messages
+from servers.backend import Chunk, Done, Loaded
+from servers.engine import Engine, EngineDied, messages
 from servers.engine.messages import HEAD
 from servers.engine.service import ENGINES
 from servers.errors import EngineEnded, QuestionFailed, Unavailable
@@ -40,6 +41,11 @@ async def loaded(name: str, folder: Path, backend: str = "static") -> AsyncItera
             await engine.stop()
 
 
+async def outcomes_of(engine: Engine, asks: list[Ask]) -> list[Any]:
+    """What became of each question of one batch."""
+    return await asyncio.gather(*(job.done for job in engine.submit(asks)), return_exceptions=True)
+
+
 def engine_of(server: int) -> psutil.Process:
     """The engine process of a server."""
     (child,) = [child for child in psutil.Process(server).children() if "servers.engine.process" in child.cmdline()]
@@ -50,7 +56,9 @@ async def test_both_give_the_same_answers_in_the_order_asked_for(tmp_path: Path)
     told = {}
     for name in ENGINES:
         async with loaded(name, tmp_path) as engine:
-            whole, *single = await asyncio.gather(engine.run(ASKS), *(engine.run([ask]) for ask in ASKS))
+            whole, *single = await asyncio.gather(
+                outcomes_of(engine, ASKS), *(outcomes_of(engine, [ask]) for ask in ASKS)
+            )
         assert [answer.result for answer in whole] == ["bees", "spiders", "beavers"]
         assert [answers[0].result for answers in single] == ["bees", "spiders", "beavers"]
         told[name] = [(answer.query, answer.result, answer.documents, answer.completion_tokens) for answer in whole]
@@ -60,11 +68,12 @@ async def test_both_give_the_same_answers_in_the_order_asked_for(tmp_path: Path)
 @pytest.mark.parametrize("name", ENGINES)
 async def test_questions_join_one_by_one_and_leave_as_they_are_answered(name: str, tmp_path: Path) -> None:
     async with loaded(name, tmp_path, "continuous") as engine:
-        given_up = engine.run(ASKS[:2])
-        answered = [engine.run([ask]) for ask in ASKS]
+        given_up = engine.submit(ASKS[:2])
+        answered = [engine.submit([ask])[0].done for ask in ASKS]
         await asyncio.sleep(0)
-        given_up.cancel()
-        answers = [answer for [answer] in await asyncio.gather(*answered)]
+        for job in given_up:
+            job.cancel()
+        answers = await asyncio.gather(*answered)
         assert [answer.result for answer in answers] == ["bees", "spiders", "beavers"]
         assert all(set(answer.stage_s) == {"embed", "retrieve", "generate"} for answer in answers)
 
@@ -72,11 +81,42 @@ async def test_questions_join_one_by_one_and_leave_as_they_are_answered(name: st
 @pytest.mark.parametrize("name", ENGINES)
 async def test_a_run_that_is_given_up_mixes_nothing_up(name: str, tmp_path: Path) -> None:
     async with loaded(name, tmp_path) as engine:
-        given_up = engine.run(ASKS[:1])
+        [given_up] = engine.submit(ASKS[:1])
         await asyncio.sleep(0)
         given_up.cancel()
-        [answer] = await engine.run(ASKS[1:2])
+        [answer] = await outcomes_of(engine, ASKS[1:2])
         assert answer.result == "spiders"
+
+
+@pytest.mark.parametrize("backend", ["static", "continuous"])
+@pytest.mark.parametrize("name", ENGINES)
+async def test_a_job_yields_its_chunks_where_they_are_wanted_and_its_answer(
+    name: str, backend: str, tmp_path: Path
+) -> None:
+    async with loaded(name, tmp_path, backend) as engine:
+        streamed, _ = engine.submit(ASKS[:2], stream=True)
+        [whole] = engine.submit(ASKS[:1])
+        *chunks, done = [event async for event in streamed.events()]
+        assert isinstance(done, Done)
+        assert done.result.result == "bees"
+        assert all(isinstance(chunk, Chunk) for chunk in chunks)
+        assert sum(len(chunk.ids) for chunk in chunks if isinstance(chunk, Chunk)) == done.result.completion_tokens
+        [alone] = [event async for event in whole.events()]
+        assert isinstance(alone, Done)
+        assert alone.result.result == "bees"
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_who_leaves_a_stream_cancels_its_job(name: str, tmp_path: Path) -> None:
+    async with loaded(name, tmp_path, "continuous") as engine:
+        [job] = engine.submit(ASKS[:1], stream=True)
+        events = job.events()
+        await anext(events)
+        await events.aclose()
+        [answer] = await outcomes_of(engine, ASKS[1:2])
+        assert answer.result == "spiders"
+        assert job.done.done(), "the engine has ended it"
+        assert engine.progress.stalled_s(time.monotonic() + 9.0) == 0.0
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -116,13 +156,13 @@ async def test_an_engine_does_not_outlive_a_server_that_is_killed(tmp_path: Path
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize(("rest", "status"), [(b"\0\0\0\x09half", 0), (HEAD.pack(1, 1, 99) + b"?", 70)])
+@pytest.mark.parametrize(("rest", "status"), [(b"\0\0\0\x09half", 0), (HEAD.pack(1, 99) + b"?", 70)])
 def test_an_engine_ends_where_its_server_breaks_off_or_cannot_be_read(rest: bytes, status: int) -> None:
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "servers.engine.process", str(theirs.fileno())]
     with ours, theirs, subprocess.Popen(command, pass_fds=[theirs.fileno()]) as engine:
         theirs.close()
-        ours.sendall(messages.orders(0, Settings(profile="stub")) + rest)
+        ours.sendall(messages.orders(Settings(profile="stub")) + rest)
         ours.shutdown(socket.SHUT_WR)
         try:
             assert engine.wait(60) == status
@@ -133,7 +173,7 @@ def test_an_engine_ends_where_its_server_breaks_off_or_cannot_be_read(rest: byte
 async def test_the_stub_takes_its_time_and_gives_questions_back(tmp_path: Path) -> None:
     async with stub("thread") as (engine, about):
         started_s = time.perf_counter()
-        answers = await engine.run(ASKS)
+        answers = await outcomes_of(engine, ASKS)
         assert time.perf_counter() - started_s >= 0.0002 + 3 * 0.00002
         assert [answer.result for answer in answers] == [ask.query for ask in ASKS]
         assert about.model_name == "stub"
@@ -154,7 +194,7 @@ async def test_a_poisoned_question_fails_alone_a_hundred_times_in_a_row(name: st
     poison = Ask("poison", 2, 8)
     async with stub(name, stub_poison="poison") as (engine, _):
         for _ in range(100):
-            one, bad, other = await engine.run([ASKS[0], poison, ASKS[1]])
+            one, bad, other = await outcomes_of(engine, [ASKS[0], poison, ASKS[1]])
             assert (one.query, type(bad), other.query) == (ASKS[0].query, QuestionFailed, ASKS[1].query)
         assert not engine.progress.hangs(time.monotonic() + 1000.0), "it has nothing to do"
 
@@ -166,7 +206,7 @@ async def test_an_engine_that_fails_whatever_it_is_asked_ends_and_says_so(name: 
     async def ask_until_it_ends() -> None:
         async with stub(name, stub_fault="engine", stub_fault_after_s=0.0) as (engine, _):
             while True:
-                outcomes.extend(await asyncio.gather(engine.run(ASKS), return_exceptions=True))
+                outcomes.extend(await outcomes_of(engine, ASKS))
 
     with pytest.raises(EngineDied, match=r"ended with status 70|fault to order: every run fails"):
         await ask_until_it_ends()
@@ -180,11 +220,11 @@ async def test_who_asks_an_engine_that_has_ended_is_told_at_once(name: str) -> N
     async def ask_before_and_after_its_end() -> None:
         async with stub(name, stub_fault="engine", stub_fault_after_s=0.0) as (engine, _):
             try:
-                await asyncio.gather(engine.run(ASKS), return_exceptions=True)
+                await outcomes_of(engine, ASKS)
                 await asyncio.Event().wait()
             finally:
                 async with asyncio.timeout(30):
-                    asked.extend(await asyncio.gather(engine.run(ASKS), return_exceptions=True))
+                    asked.extend(await outcomes_of(engine, ASKS[:1]))
 
     with pytest.raises(EngineDied):
         await ask_before_and_after_its_end()
@@ -196,18 +236,19 @@ async def test_a_stopped_engine_hangs_though_nobody_waits_and_goes_on_when_it_is
         pid = engine._child.pid
         os.kill(pid, signal.SIGSTOP)
         try:
-            engine.run(ASKS).cancel()
+            for job in engine.submit(ASKS):
+                job.cancel()
             now = time.monotonic()
             assert (engine.progress.hangs(now), engine.progress.hangs(now + 0.3)) == (False, True)
         finally:
             os.kill(pid, signal.SIGCONT)
-        await engine.run(ASKS)
+        await outcomes_of(engine, ASKS)
         assert engine.progress.stalled_s(time.monotonic() + 9.0) == 0.0
 
 
 async def test_a_run_of_many_steps_never_hangs_however_long_it_takes() -> None:
     async with stub("process", stub_batch_s=1.5, hang_s=0.6) as (engine, _):
-        running = engine.run(ASKS)
+        running = asyncio.gather(*(job.done for job in engine.submit(ASKS)))
         stalled_s = []
         while not running.done():
             await asyncio.sleep(0.05)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from servers.backend.steps import Steps
 from servers.engine.progress import Progress
-from servers.rag.steps import Steps
 
 
 def test_an_engine_without_work_never_hangs_and_one_with_work_does_from_its_last_sign_on() -> None:

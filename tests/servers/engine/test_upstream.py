@@ -12,10 +12,10 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from servers.engine import Outcome, service
-from servers.engine.isolation import trial_question
-from servers.errors import UpstreamBusy, UpstreamFailed
-from servers.rag.failed import Failed
+from servers.backend import Failure
+from servers.backend.job import Job
+from servers.engine import service, trial_question
+from servers.errors import RequestError, UpstreamBusy, UpstreamFailed
 from servers.rag.generation import Generated
 from servers.rag.models import ModelError
 from servers.rag.pipeline import Answered, Ask
@@ -25,7 +25,7 @@ from tests.servers.rag.test_openai import ENDS, REFUSALS, Words, question
 from tests.servers.running import running
 
 ODD = {asked: end for asked, (_, end) in (REFUSALS | ENDS).items()}
-REFUSED = {asked: end for asked, end in ODD.items() if isinstance(end, Failed)}
+REFUSED = {asked: end for asked, end in ODD.items() if isinstance(end, Failure)}
 HONEST = {asked: Generated(asked, 2, 2) for asked in ("fine words", "more words", "last words")}
 ERRORS = {"invalid": (422, None, None), "busy": (429, "7", "request"), "upstream": (502, None, "request")}
 """Status, Retry-After and X-Error-Scope of each kind of failure."""
@@ -89,8 +89,8 @@ def told(answer: httpx.Response) -> tuple[object, ...]:
     return answer.status_code, body["detail"], headers.get("Retry-After"), headers.get("X-Error-Scope")
 
 
-def wanted(end: Generated | Failed) -> tuple[object, ...]:
-    if isinstance(end, Failed):
+def wanted(end: Generated | Failure) -> tuple[object, ...]:
+    if isinstance(end, Failure):
         status, retry_after, scope = ERRORS[end.kind]
         return status, end.text, retry_after, scope
     usage = {"prompt_tokens": end.prompt_tokens, "completion_tokens": end.completion_tokens}
@@ -128,18 +128,20 @@ async def test_no_failure_of_the_model_server_costs_a_replica_its_place_or_a_sec
     assert len({answer.headers["X-Replica"] for answer in honest}) == 2
 
 
-def warm_up_s(*outcomes: Outcome) -> float:
+def warm_up_s(*outcomes: Answered | RequestError) -> float:
     """Virtual time that a warm-up takes whose runs come to these."""
     runs = iter(outcomes)
     rag = service.RagService(Settings(profile="stub"))
 
-    def run(asks: Sequence[Ask]) -> asyncio.Future[Sequence[Outcome]]:
-        answers: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
-        answers.set_result([next(runs)] * len(asks))
-        return answers
+    def submit(asks: Sequence[Ask]) -> list[Job[Answered]]:
+        outcome = next(runs)
+        jobs: list[Job[Answered]] = [Job(number, lambda number: None) for number in range(len(asks))]
+        for job in jobs:
+            job.end(outcome)
+        return jobs
 
     async def scenario() -> float:
-        rag._engine = SimpleNamespace(run=run)
+        rag._engine = SimpleNamespace(submit=submit)
         await rag._warm_up([trial_question(1)] * 2)
         return virtual.now()
 

@@ -1,27 +1,26 @@
-"""The autoscaler's shell: what it tells the policy, what it does with the answer, and what it keeps."""
+"""The autoscaler's shell: what it does with a policy's answer and what it keeps; and what a fleet shows it."""
 
 import asyncio
-from collections import deque
 from typing import Any, cast
 
 import pytest
 
 from policies import scaling
+from policies.health import HealthRules
+from policies.routing import round_robin
+from servers.fleet import Snapshot
 from servers.fleet.autoscaler import Autoscaler
-from servers.fleet.balancer import Balancer
-from servers.fleet.processes import Fleet
-from servers.fleet.replica import Replica, Roster
-from servers.fleet.traffic import Traffic
+from servers.fleet.balancer import Tries
+from servers.fleet.local import LocalFleet
+from servers.fleet.processes import Start
+from servers.fleet.replica import Replica
 
 
 class Party:
-    """Stands for fleet, balancer and policy at once."""
+    """Stands for fleet and policy at once."""
 
     def __init__(self) -> None:
-        self.traffic = Traffic()
-        self.waiting = 0
         self.wanted = asyncio.Event()
-        self.starts = deque([(8.0, 2.5)])
         self.seen: list[scaling.Fleet] = []
         self.sizes: list[int] = []
         self.wish = 2
@@ -31,6 +30,9 @@ class Party:
         if self.wish < 0:
             raise RuntimeError("a broken policy")
         return scaling.Target(self.wish, "a test")
+
+    def snapshot(self, now: float) -> Snapshot:
+        return Snapshot([], scaling.Fleet(2, 1, 9, 0.5, 0.2), 5.0, [(8.0, 2.5)])
 
     def resize(self, count: int) -> bool:
         self.sizes.append(count)
@@ -44,32 +46,30 @@ def party() -> Party:
 
 @pytest.fixture
 def autoscaler(party: Party) -> Autoscaler:
-    roster, any_party = Roster(), cast(Any, party)
+    any_party = cast(Any, party)
+    return Autoscaler(any_party, any_party, every_s=0.01, name="it", clock=lambda: 10.0)
+
+
+def test_a_fleet_shows_what_waits_what_we_sent_and_what_others_sent() -> None:
+    start = Start(["none"], host="127.0.0.1", base_port=8000, ready_timeout_s=1.0, drain_s=1.0)
+    tries = Tries(1.0, 10)
+    fleet = LocalFleet(start, round_robin, rules=HealthRules(), tries=tries, heartbeat_s=1.0, clock=lambda: 10.0)
     for state in ("ready", "ready", "starting", "draining"):
-        roster.add(Replica(f"http://{len(list(roster))}", state=state))
-    first, second, *_ = roster
+        fleet.roster.add(Replica(f"http://{len(list(fleet.roster))}", state=state))
+    first, second, *_ = fleet.roster
     first.outstanding = 3
     second.told(9.5, 4, None)
-    return Autoscaler(
-        roster,
-        cast(Fleet, any_party),
-        cast(Balancer, any_party),
-        any_party,
-        every_s=0.01,
-        name="it",
-        clock=lambda: 10.0,
-    )
-
-
-async def test_the_policy_sees_what_waits_what_we_sent_and_what_others_sent(
-    party: Party, autoscaler: Autoscaler
-) -> None:
-    party.waiting = 2
-    party.traffic.arrived(10.0)
-    autoscaler.decide(10.0)
-    [seen] = party.seen
+    fleet.balancer.waiting = 2
+    fleet.balancer.traffic.arrived(10.0)
+    shown = fleet.snapshot(10.0)
+    seen = shown.seen
     assert (seen.ready, seen.starting, seen.outstanding, seen.arrival_rps) == (2, 1, 2 + 3 + 4, 0.2)
-    assert party.sizes == [2]
+    assert [replica["state"] for replica in shown.replicas] == ["ready", "ready", "starting", "draining"]
+
+
+async def test_the_fleet_gets_the_size_that_the_policy_wants(party: Party, autoscaler: Autoscaler) -> None:
+    autoscaler.decide(10.0)
+    assert (len(party.seen), party.sizes) == (1, [2])
 
 
 async def test_every_decision_is_kept_with_its_inputs(party: Party, autoscaler: Autoscaler) -> None:

@@ -151,7 +151,7 @@ async def balanced(clock: Clock) -> AsyncIterator[tuple[Balancer, Roster]]:
 
 
 async def ask(balancer: Balancer, body: bytes = b"", *, deadline_s: float = LONG) -> Reply:
-    return await balancer.forward(body, {"X-Request-Id": "1"}, deadline_s=deadline_s)
+    return await balancer.forward("/rag", body, {"X-Request-Id": "1"}, deadline_s=deadline_s)
 
 
 async def test_passes_body_status_and_known_headers(
@@ -296,7 +296,7 @@ async def test_a_request_outlives_the_only_replica(start: Start, balanced: tuple
     while not dying.outstanding:
         await asyncio.sleep(0)
     await asyncio.sleep(0.05)  # on its way
-    roster.move(dying, "dead")
+    roster.move(dying, "end")
     roster.remove(dying)
     roster.add(await start("good"))
     assert (await waiting).body == b'{"result": "good", "body": ""}'
@@ -462,7 +462,7 @@ async def test_one_that_is_out_and_fails_its_trial_rests_again_however_many_are_
     replicas = [Replica(f"http://127.0.0.1:{port}") for port in (1, 2, 3)]
     for replica in replicas:
         roster.add(replica)
-        roster.move(replica, "ready")
+        roster.move(replica, "get_ready")
     for replica in replicas[:2] * 2:
         balancer.failed(replica, is_unreachable=False, is_silent=True, reason="it says nothing")
     clock.now += RULES.ejection_s

@@ -100,7 +100,7 @@ async def balanced() -> AsyncIterator[tuple[Balancer, Roster]]:
 
 async def ask(balancer: Balancer) -> Reply:
     deadline_s = asyncio.get_running_loop().time() + 60.0
-    return await balancer.forward(b"", {"X-Request-Id": "1"}, deadline_s=deadline_s)
+    return await balancer.forward("/rag", b"", {"X-Request-Id": "1"}, deadline_s=deadline_s)
 
 
 @pytest.mark.parametrize("kind", ODD)

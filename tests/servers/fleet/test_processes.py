@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from servers.addresses import free_port
-from servers.fleet.processes import Fleet, FleetError, Start
+from servers.fleet.processes import FleetError, ReplicaProcesses, Start
 from servers.fleet.replica import Replica, Roster
 from servers.tasks import Background
 
@@ -29,9 +29,9 @@ def start_of(mode: str, *, base_port: int = 18_000, **changes: Any) -> Start:
 
 
 @asynccontextmanager
-async def fleet_of(mode: str, **changes: Any) -> AsyncIterator[tuple[Fleet, Roster]]:
+async def fleet_of(mode: str, **changes: Any) -> AsyncIterator[tuple[ReplicaProcesses, Roster]]:
     roster = Roster()
-    fleet = Fleet(roster, start_of(mode, **changes))
+    fleet = ReplicaProcesses(roster, start_of(mode, **changes))
     async with Background() as background:
         fleet.open(background)
         try:
@@ -92,7 +92,7 @@ async def test_a_killed_replica_leaves_the_roster_and_is_replaced_on_the_next_re
 async def test_one_that_dies_soon_after_an_ejection_has_lived_since_it_was_ready() -> None:
     now = 0.0
     roster = Roster()
-    fleet = Fleet(roster, start_of("good"), clock=lambda: now)
+    fleet = ReplicaProcesses(roster, start_of("good"), clock=lambda: now)
     async with Background() as background:
         fleet.open(background)
         try:
@@ -144,7 +144,7 @@ async def test_one_that_hangs_while_it_drains_is_not_waited_for() -> None:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(until(roster, lambda: newest not in roster), 0.3)
             newest.fault = "hung"
-            roster.move(newest, "dead")
+            roster.move(newest, "end")
             await until(roster, lambda: newest not in roster)
 
 
@@ -180,7 +180,7 @@ async def test_two_fleets_on_the_same_ports_both_come_up() -> None:
 async def test_replicas_that_keep_dying_are_started_ever_more_slowly() -> None:
     now = 0.0
     roster = Roster()
-    fleet = Fleet(roster, start_of("broken"), clock=lambda: now)
+    fleet = ReplicaProcesses(roster, start_of("broken"), clock=lambda: now)
     starts = []
     async with Background() as background:
         fleet.open(background)
@@ -247,7 +247,7 @@ async def test_one_that_hangs_is_killed_without_being_asked(tmp_path: Path) -> N
         assert replica.pid is not None
         os.kill(replica.pid, signal.SIGSTOP)
         replica.fault = "hung"
-        roster.move(replica, "dead")
+        roster.move(replica, "end")
         replica.stop.set()
         await until(roster, lambda: not list(roster))
         assert not is_alive(replica.pid)

@@ -6,7 +6,7 @@ from servers.fleet.replica import Replica, Roster
 
 
 async def test_tries_end_when_their_replica_is_lost_even_those_that_expire_at_that_moment() -> None:
-    replica = Replica("http://127.0.0.1:1", state="ready")
+    replica = Replica("http://127.0.0.1:1", registered=True, state="ready")
     roster = Roster()
     roster.add(replica)
     loop = asyncio.get_running_loop()
@@ -22,7 +22,7 @@ async def test_tries_end_when_their_replica_is_lost_even_those_that_expire_at_th
 
     tries = [asyncio.create_task(attempt(limit_s)) for limit_s in (1000.0, 0.0)]
     await asyncio.sleep(0)
-    loop.call_soon(roster.move, replica, "dead")  # in the same turn of the loop as the second one's end
+    loop.call_soon(roster.move, replica, "end")  # in the same turn of the loop as the second one's end
     assert await asyncio.wait_for(asyncio.gather(*tries), 10) == ["gone", "gone"]
-    roster.move(replica, "ready")
+    roster.move(replica, "return")
     assert not replica.gone.is_set()

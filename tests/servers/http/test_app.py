@@ -9,7 +9,8 @@ import pytest
 from fastapi import FastAPI
 
 from servers.errors import BadRequest, QuestionFailed, QueueFull, RequestError, Unavailable, UpstreamFailed
-from servers.http.app import State, add_rag_route, create_app
+from servers.http.app import State, add_task, create_app
+from servers.http.endpoints import RAG
 from servers.http.wire import Answer, Document, Question, Served, Usage
 from servers.settings import Settings
 from servers.tasks import Background
@@ -30,7 +31,7 @@ class Echo:
         return {"device": "none"}
 
     def mount(self, app: FastAPI, state: State) -> None:
-        add_rag_route(app, state, self.answer, request_timeout_s=0.05)
+        add_task(app, state, RAG, self.answer, request_timeout_s=0.05)
 
     async def answer(self, question: Question, deadline_s: float) -> Served:
         errors: dict[str, Callable[[], Exception]] = {
@@ -276,7 +277,7 @@ async def test_a_client_that_hangs_up_cancels_its_answer(state: State) -> None:
             raise Unavailable("not reached")
 
         def mount(self, app: FastAPI, state: State) -> None:
-            add_rag_route(app, state, self.answer, request_timeout_s=20)
+            add_task(app, state, RAG, self.answer, request_timeout_s=20)
 
     app = create_app("slow", Settings(), Slow([]), state)
     messages = [{"type": "http.request", "body": b'{"query": "x"}', "more_body": False}, {"type": "http.disconnect"}]

@@ -99,7 +99,7 @@ import servers.engine
 def fail(settings):
     raise KeyError("a bug")
 
-servers.engine.load_pipeline = fail
+servers.engine.load_backend = fail
 sys.argv[1:] = "batched --port 0 --stop-with-parent --engine thread --profile stub".split()
 runpy.run_module("servers", run_name="__main__", alter_sys=True)
 """

@@ -11,8 +11,11 @@ import pytest
 from policies.admission import Admission
 from policies.batching import Close, LateBinding, Queue, SizeOrAge, Wait
 from servers.errors import QueueFull, Unavailable
-from servers.queueing.batcher import Batcher, Done
+from servers.queueing.batch import Done
+from servers.queueing.batcher import Batcher
 from tests import virtual
+from tests.servers import jobs
+from tests.servers.jobs import submitting
 
 SERVICE_S = 0.1
 
@@ -38,7 +41,7 @@ class Pipeline:
 def make(pipeline: Pipeline, **options: Any) -> Batcher[int, int]:
     """A batcher of at most four, unless told otherwise."""
     usual = {"policy": LateBinding(4, 0.5, 0.01), "admission": Admission(100), "max_batch_size": 4}
-    return Batcher(pipeline.run, request_timeout_s=60.0, clock=virtual.now, **(usual | options))
+    return Batcher(submitting(pipeline.run), request_timeout_s=60.0, clock=virtual.now, **(usual | options))
 
 
 async def serve(pipeline: Pipeline, arrivals: dict[int, float], **options: Any) -> list[Any]:
@@ -93,7 +96,7 @@ def test_where_requests_join_each_runs_by_itself_as_soon_as_a_slot_is_free() -> 
             return numbers
 
     engine = Engine()
-    results = virtual.run(serve(engine, {9: 0.0, 1: 0.02, 2: 0.03, 3: 0.04}, joins=True, max_batch_size=2))
+    results = virtual.run(serve(engine, {9: 0.0, 1: 0.02, 2: 0.03, 3: 0.04}, is_continuous=True, max_batch_size=2))
     assert engine.batches == [[9], [1], [2], [3]]
     assert [round(done.queue_s, 6) for done in results] == [0.0, 0.0, 0.09, 0.28]
     assert [done.batch_size for done in results] == [1, 2, 2, 2]
@@ -112,7 +115,7 @@ def test_where_requests_join_one_that_is_given_up_frees_its_slot() -> None:
             return numbers
 
     async def scenario() -> Done[int]:
-        batcher = make(Engine(), max_batch_size=1, joins=True)
+        batcher = make(Engine(), max_batch_size=1, is_continuous=True)
         serving = asyncio.create_task(batcher.serve())
         long = asyncio.create_task(batcher.submit(50))
         short = asyncio.create_task(batcher.submit(1))
@@ -335,35 +338,21 @@ def test_an_idle_batcher_sleeps_until_something_arrives() -> None:
 
 
 def test_who_leaves_a_run_is_told_to_it_and_the_last_ends_it() -> None:
-    async def scenario() -> tuple[list[int], bool]:
-        pipeline, dropped = Pipeline(), []
-        runs: list[asyncio.Future[Sequence[int]]] = []
-
-        def run(numbers: list[int]) -> asyncio.Future[Sequence[int]]:
-            runs.append(asyncio.ensure_future(pipeline.run(numbers)))
-            return runs[-1]
-
-        batcher = Batcher(
-            run,
-            policy=SizeOrAge(3, 0.5),
-            admission=Admission(100),
-            max_batch_size=3,
-            request_timeout_s=60.0,
-            drop=lambda run, place: dropped.append(place),
-            clock=virtual.now,
-        )
+    async def scenario() -> list[int]:
+        jobs.cancelled.clear()
+        batcher = make(Pipeline(), policy=SizeOrAge(3, 0.5), max_batch_size=3)
         serving = asyncio.create_task(batcher.serve())
         asking = [asyncio.create_task(batcher.submit(number)) for number in range(3)]
         for leaver in (1, 2, 0):
             await asyncio.sleep(0.01)
             asking[leaver].cancel()
         await asyncio.sleep(0.01)
-        assert batcher.outstanding == 0
+        assert batcher.outstanding == 0, "the run has ended"
         serving.cancel()
         await asyncio.wait({serving, *asking})
-        return dropped, runs[0].cancelled()
+        return jobs.cancelled
 
-    assert virtual.run(scenario()) == ([1, 2], True)
+    assert virtual.run(scenario()) == [1, 2, 0]
 
 
 def test_a_request_that_cannot_be_in_time_is_refused_and_one_of_the_next_batch_is_not() -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servers.queueing.line import Line
+from servers.queueing.line import LocalLine
+from tests import virtual
 
 
 @dataclass(eq=False)
@@ -25,7 +26,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_it_is_a_list_that_knows_its_earliest_deadline(steps: list[tuple[str, int, float]]) -> None:
-    line: Line[Waiter] = Line()
+    line: LocalLine[Waiter] = LocalLine()
     expected: list[Waiter] = []
     for number, (what, place, deadline_s) in enumerate(steps):
         if what == "put":
@@ -43,7 +44,7 @@ def test_it_is_a_list_that_knows_its_earliest_deadline(steps: list[tuple[str, in
             places = [place, 0] if place else [0]
             assert line.pick(places) == [expected[each] for each in places]
             expected = [waiter for each, waiter in enumerate(expected) if each not in places]
-        assert list(line) == expected
+        assert line.first(len(line)) == expected
         assert line.work == sum(waiter.work for waiter in expected)
         assert line.first(3) == expected[:3]
         if expected:
@@ -54,10 +55,24 @@ def test_it_is_a_list_that_knows_its_earliest_deadline(steps: list[tuple[str, in
 
 
 def test_those_who_have_left_are_not_kept() -> None:
-    line: Line[Waiter] = Line()
+    line: LocalLine[Waiter] = LocalLine()
     line.put(Waiter(0, 0.0))
     for number in range(1, 10_000):
         waiter = Waiter(number, float(number))
         line.put(waiter)
         line.leave(waiter)
     assert len(line._deadlines) < 100
+
+
+def test_whoever_waits_wakes_at_the_first_change_and_at_no_older_one() -> None:
+    async def scenario() -> list[bool]:
+        line: LocalLine[Waiter] = LocalLine()
+        waiter = Waiter(1, 5.0)
+        changes = [lambda: line.put(waiter), lambda: line.leave(waiter), line.stir]
+        seen = []
+        for change in changes:
+            change()
+            seen += [await line.wait(1.0), await line.wait(0.1)]
+        return [*seen, line.leave(waiter)]
+
+    assert virtual.run(scenario()) == [True, False, True, False, True, False, False]

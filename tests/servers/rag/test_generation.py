@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from servers.rag.generation import Piece, generate
+from servers.backend import Chunk, Done, Event
+from servers.backend.steps import Steps
 from servers.rag.generation.continuous import ContinuousGenerator
 from servers.rag.generation.decoder import Decoder
 from servers.rag.generation.static import StaticGenerator
 from servers.rag.models import TINY
 from servers.rag.prompts import short
-from servers.rag.steps import Steps
+from tests.servers.rag.generating import chunked, ends, generate, submit
 
 LIMIT = 12
 
@@ -83,24 +84,26 @@ def test_each_row_ends_at_its_own_limit_and_leaves_the_batch(generator: Any, wid
     assert widths == [4, 3, 3, 2, 2]
 
 
-def test_pieces_are_the_answer_token_by_token(generator: Any, tokenizer: Any) -> None:
+def test_chunks_are_the_answer_token_by_token(generator: Any, tokenizer: Any) -> None:
     generator._decoder.end = -1
-    first, second = generator.submit(prompts(2), [3, 2])
+    first, second = submit(generator, prompts(2), [3, 2])
     steps = [generator.step() for _ in range(3)]
-    assert [[piece.job for piece in pieces] for pieces in steps] == [[first, second], [first, second], [first]]
-    tokens = [piece.token for pieces in steps for piece in pieces if piece.job == first]
-    done = steps[2][0].done
+    assert [chunked(events) for events in steps] == [[first, second], [first, second], [first]]
+    chunks = [event for events in steps for event in events if isinstance(event, Chunk)]
+    tokens = [token for chunk in chunks if chunk.job == first for token in chunk.ids]
+    assert isinstance(steps[2][-1], Done)
+    done = steps[2][-1].result
     assert (tokenizer.decode(tokens, skip_special_tokens=True).strip(), done.completion_tokens) == (done.text, 3)
     assert generator.step() == []
 
 
 def test_what_is_submitted_meanwhile_makes_the_next_batch(generator: Any, widths: list[int]) -> None:
     generator._decoder.end = -1
-    generator.submit(prompts(2), [3, 3])
+    submit(generator, prompts(2), [3, 3])
     generator.step()
-    [late] = generator.submit(prompts(1), [2])
-    pieces = [piece for _ in range(4) for piece in generator.step()]
-    assert [piece.job for piece in pieces][-2:] == [late, late]
+    [late] = submit(generator, prompts(1), [2])
+    events = [event for _ in range(4) for event in generator.step()]
+    assert chunked(events)[-2:] == [late, late]
     assert widths == [2, 2, 2, 1, 1]
 
 
@@ -117,11 +120,11 @@ def test_who_joins_or_leaves_changes_nobody_s_answer(
     jobs: list[int] = []
     answers, wanted, given_up = {}, {}, set()
 
-    def step() -> list[Piece]:
-        pieces = joining.step()
-        assert not {piece.job for piece in pieces} & given_up
-        answers.update({piece.job: piece.done for piece in pieces if piece.done is not None})
-        return pieces
+    def step() -> list[Event]:
+        events: list[Event] = joining.step()
+        assert not {event.job for event in events} & given_up
+        answers.update(ends(events))
+        return events
 
     for which, limit, steps, gives_up in asked:
         for _ in range(steps):
@@ -129,7 +132,7 @@ def test_who_joins_or_leaves_changes_nobody_s_answer(
         if gives_up and jobs and jobs[-1] not in answers:
             joining.cancel(jobs[-1])
             given_up.add(jobs[-1])
-        jobs += joining.submit([texts[which]], [limit])
+        jobs += submit(joining, [texts[which]], [limit])
         wanted[jobs[-1]] = generate(generator, [texts[which]], [limit])[0]
     while step():
         pass
@@ -138,17 +141,17 @@ def test_who_joins_or_leaves_changes_nobody_s_answer(
 
 def test_what_is_submitted_meanwhile_joins_with_the_next_step(joining: Any, widths: list[int]) -> None:
     joining._decoder.end = -1
-    joining.submit(prompts(2), [4, 4])
+    first, second = submit(joining, prompts(2), [4, 4])
     joining.step()
-    [late] = joining.submit(prompts(1), [2])
-    steps = [[piece.job for piece in joining.step()] for _ in range(3)]
-    assert steps == [[0, 1, late], [0, 1, late], [0, 1]]
+    [late] = submit(joining, prompts(1), [2])
+    steps = [chunked(joining.step()) for _ in range(3)]
+    assert steps == [[first, second, late], [first, second, late], [first, second]]
     assert widths == [2, 2, 1, 3, 2]
 
 
 def test_columns_that_nobody_looks_at_are_dropped(joining: Any) -> None:
     joining._decoder.end = -1
-    joining.submit(sorted(prompts(12), key=len)[::11], [9, 2])
+    submit(joining, sorted(prompts(12), key=len)[::11], [9, 2])
     widest = []
     for _ in range(4):
         joining.step()
@@ -160,17 +163,17 @@ def test_a_cancelled_job_is_not_heard_of_again_and_changes_no_other(generator: A
     generator._decoder.end = -1
     alone = generate(generator, prompts(3)[2:], [4])
     del widths[:]
-    gone, waiting = generator.submit(prompts(1), [9]), None
-    _, kept = generator.submit(prompts(3)[1:], [9, 4])
+    gone, waiting = submit(generator, prompts(1), [9]), None
+    _, kept = submit(generator, prompts(3)[1:], [9, 4])
     generator.cancel(kept - 1)
     generator.step()
-    waiting = generator.submit(prompts(1), [2])
+    waiting = submit(generator, prompts(1), [2])
     generator.cancel(gone[0])
     generator.cancel(waiting[0])
-    generator.cancel(12345)
-    pieces = [piece for _ in range(6) for piece in generator.step()]
-    assert {piece.job for piece in pieces} == {kept}
-    assert pieces[-1].done == alone[0]
+    generator.cancel(-5)
+    events = [event for _ in range(6) for event in generator.step()]
+    assert {event.job for event in events} == {kept}
+    assert events[-1] == Done(kept, alone[0])
     assert widths == [2, 2, 1, 1]
 
 
@@ -200,8 +203,8 @@ def test_those_that_run_count_among_the_tokens_that_are_allowed(model: Any, toke
     decoder.end = -1
     joining: Any = ContinuousGenerator(decoder, max_prompt_tokens=50)
     long, short_one = "heron " * 6, "heron "
-    first, second = joining.submit([long, short_one], [3, 2])
-    steps = [[piece.job for piece in joining.step()] for _ in range(5)]
+    first, second = submit(joining, [long, short_one], [3, 2])
+    steps = [chunked(joining.step()) for _ in range(5)]
     assert steps == [[first], [first], [first, second], [second], []]
 
 

@@ -9,30 +9,31 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from servers.rag.failed import Failed
-from servers.rag.generation import Generated, Piece, generate
+from servers.backend import Chunk, Done, Event, Failure
+from servers.rag.generation import Generated
 from servers.rag.generation.openai import OpenAIGenerator
 from servers.rag.models import ModelError
+from tests.servers.rag.generating import ends, generate, submit
 
 REFUSALS = {
-    "bad": (400, Failed("invalid", "the model server refused the prompt: the prompt is too long")),
-    "too large": (413, Failed("invalid", "the model server refused the prompt: the prompt is too long")),
-    "odd": (422, Failed("invalid", "the model server refused the prompt: the prompt is too long")),
-    "half": (400, Failed("invalid", "the model server refused the prompt: \N{REPLACEMENT CHARACTER}")),
-    "busy": (429, Failed("busy", "the model server is too busy", 7)),
-    "locked": (401, Failed("upstream", "the model server failed with HTTP 401")),
-    "forbidden": (403, Failed("upstream", "the model server failed with HTTP 403")),
-    "unknown": (404, Failed("upstream", "the model server failed with HTTP 404")),
-    "broken": (503, Failed("upstream", "the model server failed with HTTP 503")),
+    "bad": (400, Failure("invalid", "the model server refused the prompt: the prompt is too long")),
+    "too large": (413, Failure("invalid", "the model server refused the prompt: the prompt is too long")),
+    "odd": (422, Failure("invalid", "the model server refused the prompt: the prompt is too long")),
+    "half": (400, Failure("invalid", "the model server refused the prompt: \N{REPLACEMENT CHARACTER}")),
+    "busy": (429, Failure("busy", "the model server is too busy", 7)),
+    "locked": (401, Failure("upstream", "the model server failed with HTTP 401")),
+    "forbidden": (403, Failure("upstream", "the model server failed with HTTP 403")),
+    "unknown": (404, Failure("upstream", "the model server failed with HTTP 404")),
+    "broken": (503, Failure("upstream", "the model server failed with HTTP 503")),
 }
 """Prompts that are refused, with which status, and what becomes of them."""
 
-_MIDDLE = Failed("upstream", "the model server failed in the middle of its answer")
-ENDS: dict[str, tuple[bytes, Failed | Generated]] = {
+_MIDDLE = Failure("upstream", "the model server failed in the middle of its answer")
+ENDS: dict[str, tuple[bytes, Failure | Generated]] = {
     "an event": (b'event: error\ndata: {"message": "out of memory"}\n\n', _MIDDLE),
     "an error": (b'data: {"error": {"message": "out of memory"}}\n\ndata: [DONE]\n\n', _MIDDLE),
-    "cut off": (b"", Failed("upstream", "the model server's answer ended before it was whole")),
-    "no json": (b"data: {\n\n", Failed("upstream", "the model server's answer cannot be read")),
+    "cut off": (b"", Failure("upstream", "the model server's answer ended before it was whole")),
+    "no json": (b"data: {\n\n", Failure("upstream", "the model server's answer cannot be read")),
     "no usage": (b"data: [DONE]\n\n", Generated("no usage", None, None)),
     "halves": (
         b'data: {"choices": [{"text": "\\ud83d"}]}\n\n'
@@ -135,9 +136,9 @@ def generator(served: tuple[Words, str]) -> Iterator[OpenAIGenerator]:
     made.close()
 
 
-def come(generator: OpenAIGenerator) -> list[Piece]:
+def come(generator: OpenAIGenerator) -> list[Event]:
     """What the first step gives that gives anything."""
-    return next(pieces for pieces in iter(generator.step, None) if pieces)
+    return next(events for events in iter(generator.step, None) if events)
 
 
 def test_answers_come_in_order_and_the_request_says_how(generator: OpenAIGenerator, served: tuple[Words, str]) -> None:
@@ -151,20 +152,20 @@ def test_answers_come_in_order_and_the_request_says_how(generator: OpenAIGenerat
     assert served[0].headers == ["Bearer sesame"] * 2
 
 
-def test_pieces_come_as_they_are_said_and_others_join_meanwhile(generator: OpenAIGenerator) -> None:
-    [slow] = generator.submit(["slow"], [9])
-    assert [(piece.job, piece.token) for piece in come(generator)] == [(slow, " slow")]
-    [quick] = generator.submit(["quick words"], [9])
-    pieces = []
-    while not any(piece.done for piece in pieces):
-        pieces += generator.step()
-    assert {piece.job for piece in pieces} == {quick}
-    assert [piece.token for piece in pieces] == [" quick", " words", None]
+def test_chunks_come_as_they_are_said_and_others_join_meanwhile(generator: OpenAIGenerator) -> None:
+    [slow] = submit(generator, ["slow"], [9])
+    assert come(generator) == [Chunk(slow, (), " slow")]
+    [quick] = submit(generator, ["quick words"], [9])
+    events: list[Event] = []
+    while not any(isinstance(event, Done) for event in events):
+        events += generator.step()
+    answer = Done(quick, Generated("quick words", 2, 2))
+    assert events == [Chunk(quick, (), " quick"), Chunk(quick, (), " words"), answer]
     generator.cancel(slow)
 
 
 def test_a_cancelled_request_is_hung_up_on(generator: OpenAIGenerator, served: tuple[Words, str]) -> None:
-    [job] = generator.submit(["slow"], [9])
+    [job] = submit(generator, ["slow"], [9])
     come(generator)
     generator.cancel(job)
     generator.cancel(job)
@@ -181,11 +182,15 @@ def test_what_the_other_server_refuses_or_breaks_off_is_that_prompt_s_failure(ge
 
 
 def test_what_is_left_of_jobs_that_were_reset_is_no_later_prompt_s_answer(generator: OpenAIGenerator) -> None:
-    generator.submit(["old words"], [9])
+    generator.submit([7], ["old words"], [9])
     while generator._running:
         generator._wait(asyncio.sleep(0))
     generator.reset()
-    assert generate(generator, ["newer words"], [9]) == [Generated("newer words", 2, 2)]
+    generator.submit([7], ["newer words"], [9])
+    ended: dict[int, Any] = {}
+    while not ended:
+        ended = ends(generator.step())
+    assert ended == {7: Generated("newer words", 2, 2)}
 
 
 def test_where_nobody_answers_or_the_model_is_unknown_one_line_says_so(served: tuple[Words, str]) -> None:

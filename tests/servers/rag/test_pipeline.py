@@ -3,21 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from servers.backend import Done, Event, run
 from servers.batched import BatchedSettings
 from servers.rag import models
 from servers.rag.build import _dtype, build, check_names
 from servers.rag.corpus import Corpus
 from servers.rag.embedding import Embedder
-from servers.rag.generation import Generated, Piece, Window
+from servers.rag.generation import Generated, Window
 from servers.rag.models import PROFILES, ModelError, Profile
 from servers.rag.pipeline import Ask, NotFinite, Pipeline
 from servers.rag.prompts import PROMPTS
 from servers.rag.retrieval import BACKENDS
 from servers.rag.retrieval import build as build_index
+from servers.rag.stepping import PipelineBackend
 from servers.settings import Settings
 
 
@@ -31,7 +34,7 @@ class FirstLetter:
 class Counter:
     """Answers with the number of lines of the prompt; takes prompts of at most `most` characters."""
 
-    joins = False
+    is_continuous = False
     reading = 0
 
     def __init__(self, most: int) -> None:
@@ -42,17 +45,21 @@ class Counter:
     def window(self) -> Window:
         return Window(self.most + 5, lambda texts: [len(text) for text in texts])
 
-    def submit(self, prompts: Sequence[str], max_new_tokens: Sequence[int]) -> list[int]:
+    def submit(self, jobs: Sequence[int], prompts: Sequence[str], max_new_tokens: Sequence[int]) -> None:
         self.limits = list(max_new_tokens)
-        self.prompts = list(prompts)
-        return list(range(len(prompts)))
+        self.prompts = dict(zip(jobs, prompts, strict=True))
 
     def cancel(self, job: int) -> None:
         raise AssertionError("nobody gives up here")
 
-    def step(self) -> list[Piece]:
-        made = [Generated(f"{prompt.count(chr(10)) - 1} documents", len(prompt), 2) for prompt in self.prompts]
-        return [Piece(job, None, done) for job, done in reversed(list(enumerate(made)))]
+    def reset(self) -> None:
+        self.prompts = {}
+
+    def step(self) -> list[Event]:
+        return [
+            Done(job, Generated(f"{prompt.count(chr(10)) - 1} documents", len(prompt), 2))
+            for job, prompt in reversed(self.prompts.items())
+        ]
 
 
 def pipeline(generator: Counter) -> Pipeline:
@@ -63,9 +70,13 @@ def pipeline(generator: Counter) -> Pipeline:
     return Pipeline(embedder, index, corpus, PROMPTS["short"], generator, "counter", {})
 
 
+def answered(whole: Pipeline, asks: Sequence[Ask]) -> list[Any]:
+    return run(PipelineBackend(whole), asks)
+
+
 def test_each_request_gets_its_own_k_and_limit_in_order() -> None:
     generator = Counter(most=10_000)
-    answers = pipeline(generator).run([Ask("c?", 1, 5), Ask("a?", 3, 2), Ask("h?", 8, 9)])
+    answers = answered(pipeline(generator), [Ask("c?", 1, 5), Ask("a?", 3, 2), Ask("h?", 8, 9)])
     assert [answer.query for answer in answers] == ["c?", "a?", "h?"]
     assert [answer.documents[0].id for answer in answers] == ["C", "A", "H"]
     assert [len(answer.documents) for answer in answers] == [1, 3, 8]
@@ -87,20 +98,20 @@ class Breaking(FirstLetter):
 def test_an_embedding_that_is_not_finite_fails_and_names_its_questions() -> None:
     whole = replace(pipeline(Counter(most=10_000)), embedder=Embedder(Breaking(), PROFILES["tiny"]))
     with pytest.raises(NotFinite, match=r"NaN or infinity in the embedding of question 1, 3 of 4") as broken:
-        whole.run([Ask("a?", 1, 5), Ask("b?", 1, 5), Ask("c?", 1, 5), Ask("i?", 1, 5)])
+        answered(whole, [Ask("a?", 1, 5), Ask("b?", 1, 5), Ask("c?", 1, 5), Ask("i?", 1, 5)])
     assert broken.value.places == (1, 3)
-    [answer] = whole.run([Ask("c?", 1, 5)])
+    [answer] = answered(whole, [Ask("c?", 1, 5)])
     assert answer.documents[0].id == "C"
 
 
 def test_a_prompt_that_does_not_fit_loses_its_last_documents_but_the_answer_lists_them() -> None:
-    [answer] = pipeline(Counter(most=90)).run([Ask("c?", 8, 5)])
+    [answer] = answered(pipeline(Counter(most=90)), [Ask("c?", 8, 5)])
     assert answer.result == "5 documents"
     assert len(answer.documents) == 8
 
 
 def test_a_question_that_never_fits_is_asked_without_documents() -> None:
-    [answer] = pipeline(Counter(most=5)).run([Ask("c?", 8, 5)])
+    [answer] = answered(pipeline(Counter(most=5)), [Ask("c?", 8, 5)])
     assert answer.result == "0 documents"
 
 
@@ -108,7 +119,7 @@ def test_the_tiny_profile_answers_the_classic_question(tmp_path: Path) -> None:
     for retriever in BACKENDS:
         whole = build(Settings(corpus_size=200, retriever=retriever, cache_dir=tmp_path))
         asks = [Ask("Which animals can hover in the air?", 2, 8), Ask("Which animals can spin webs?", 50, 8)]
-        hover, spin = whole.run(asks)
+        hover, spin = answered(whole, asks)
         assert (hover.result, len(spin.documents)) == ("hummingbirds", 50)
         assert "spiders" in spin.documents[0].text
         assert hover.completion_tokens >= 1
@@ -117,7 +128,7 @@ def test_the_tiny_profile_answers_the_classic_question(tmp_path: Path) -> None:
 def test_an_approximate_index_answers_with_the_documents_that_it_found(tmp_path: Path) -> None:
     settings = Settings(corpus_size=200, cache_dir=tmp_path, index="ivf", metric="cosine", nlist=40, nprobe=1)
     whole = build(settings)
-    [hover] = whole.run([Ask("Which animals can hover in the air?", 50, 8)])
+    [hover] = answered(whole, [Ask("Which animals can hover in the air?", 50, 8)])
     assert hover.result == "hummingbirds"
     assert 1 <= len(hover.documents) < 50
     assert hover.documents[0].score >= hover.documents[-1].score
@@ -142,7 +153,7 @@ def test_a_local_checkpoint_is_used_where_one_is_named(tmp_path: Path) -> None:
     named = Settings(
         corpus_size=100, cache_dir=tmp_path, embedder=str(folder / "embedder"), generator=str(folder / "reader")
     )
-    [answer] = build(named).run([Ask("Which animals can make honey?", 1, 8)])
+    [answer] = answered(build(named), [Ask("Which animals can make honey?", 1, 8)])
     assert answer.result == "bees"
     with pytest.raises(ModelError, match=r"that folder does not hold a model .*--weights dummy"):
         build(Settings(corpus_size=30, cache_dir=tmp_path, generator=str(tmp_path)))
@@ -166,7 +177,7 @@ def test_dummy_weights_run_any_profile_to_its_full_length(monkeypatch: pytest.Mo
         shrunk = Profile(name, full.embedder, full.generator, full.prompt, full.query_prefix, embedder, generator)
         monkeypatch.setitem(PROFILES, name, shrunk)
         made = build(BatchedSettings(profile=name, weights="dummy", corpus_size=30, cache_dir=tmp_path))
-        answers = made.run([Ask("one?", 2, 6), Ask("a longer question, surely?", 3, 4)])
+        answers = answered(made, [Ask("one?", 2, 6), Ask("a longer question, surely?", 3, 4)])
         assert [answer.completion_tokens for answer in answers] == [6, 4]
         assert made.model_name == f"{name} (dummy weights)"
 
@@ -185,7 +196,7 @@ def test_a_gpu_that_only_emulates_bfloat16_gets_float32(
 def test_sampling_is_repeatable_by_its_seed(tmp_path: Path) -> None:
     def sampled(seed: int) -> list[str]:
         made = build(Settings(corpus_size=100, cache_dir=tmp_path, temperature=3.0, seed=seed))
-        return [answer.result for answer in made.run([Ask("Which animals can make honey?", 1, 8)] * 6)]
+        return [answer.result for answer in answered(made, [Ask("Which animals can make honey?", 1, 8)] * 6)]
 
     assert sampled(1) == sampled(1) != sampled(2)
 

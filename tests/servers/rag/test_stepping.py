@@ -1,139 +1,107 @@
-"""Questions that come and go one by one, and one of them fails: alone, at whichever step it does."""
+"""The pipeline as a backend: when answers are given, and what they say of their stages."""
 
 from collections.abc import Sequence
-from queue import SimpleQueue
 from typing import Any
-from weakref import ref
 
-import pytest
-
-from servers.engine import isolation
-from servers.engine.isolation import EngineUnfit
-from servers.engine.loop import Inbox, work
-from servers.rag.failed import Failed
-from servers.rag.generation import Generated, Piece
+from servers.backend import Chunk, Done, Event, Failed, Failure
+from servers.backend.steps import UNREPORTED, Steps
+from servers.rag.generation import Generated
 from servers.rag.pipeline import Answered, Ask, Found
-from servers.rag.steps import UNREPORTED, Steps
+from servers.rag.stepping import PipelineBackend
 
-FAILED = Failed("internal", "internal error")
-
-
-class Activations:
-    """What a step has in memory."""
+BUSY = Failure("busy", "come back", 3)
 
 
 class Words:
-    """A generator of one word a step; the word `bad` raises, in whichever step it comes."""
+    """A generator of one word a step; `busy` is refused in its own step."""
 
-    joins = True
     reading = 0
+    window = None
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_continuous: bool) -> None:
+        self.is_continuous = is_continuous
         self.running: dict[int, list[str]] = {}
-        self.numbers = iter(range(1000))
-        self.held: list[ref[Activations]] = []
 
-    def submit(self, prompts: Sequence[str], limits: Sequence[int]) -> list[int]:
-        jobs = [next(self.numbers) for _ in prompts]
+    def submit(self, jobs: Sequence[int], prompts: Sequence[str], limits: Sequence[int]) -> None:
         self.running |= {job: prompt.split() for job, prompt in zip(jobs, prompts, strict=True)}
-        return jobs
 
     def cancel(self, job: int) -> None:
-        self.running.pop(job, None)
+        del self.running[job]
 
     def reset(self) -> None:
         self.running = {}
 
-    def step(self) -> list[Piece]:
-        if any(words[0] == "bad" for words in self.running.values()):
-            activations = Activations()
-            self.held.append(ref(activations))
-            raise ValueError("bad")
-        pieces = []
+    def step(self) -> list[Event]:
+        events: list[Event] = [Chunk(99, (0,)), Done(99, Generated("of another life", 1, 1))]
         for job, words in list(self.running.items()):
             word = words.pop(0)
-            pieces.append(Piece(job, word, None if words else Generated(word, 1, 1)))
+            events.append(Failed(job, BUSY) if word == "busy" else Chunk(job, (), word))
+            if not words and word != "busy":
+                events.append(Done(job, Generated(word, 1, 1)))
             if not words:
                 del self.running[job]
-        return pieces
+        return events
 
 
 class Pipeline:
-    """Finds nothing; the query `unfindable` raises, and so does everything once it is `broken`."""
+    """Finds nothing."""
 
-    joins = True
-
-    def __init__(self) -> None:
-        self.generator = Words()
-        self.broken = False
-        self.is_memory_free: list[bool] = []
+    def __init__(self, *, is_continuous: bool) -> None:
+        self.generator = Words(is_continuous=is_continuous)
 
     def find(self, asks: Sequence[Ask], steps: Steps = UNREPORTED) -> list[Found]:
-        if self.broken or any(ask.query == "unfindable" for ask in asks):
-            raise ValueError("cannot be found")
-        return [Found(ask, (), {}) for ask in asks]
+        return [Found(ask, (), {"embed": 0.5}) for ask in asks]
 
-    def submit(self, found: Sequence[Found], steps: Steps = UNREPORTED) -> list[int]:
-        return self.generator.submit([one.ask.query for one in found], [1] * len(found))
-
-    def run(self, asks: Sequence[Ask], left: Any = tuple, steps: Steps = UNREPORTED) -> list[Answered | Failed]:
-        [found] = self.find(asks)
-        assert not self.generator.running, "nobody else's"
-        self.is_memory_free.append(all(held() is None for held in self.generator.held))
-        self.submit([found])
-        try:
-            while True:
-                for piece in self.generator.step():
-                    if piece.done is not None:
-                        return [found.answered(piece.done, 0.0)]
-        except ValueError:
-            self.generator.reset()
-            raise
+    def prompts(self, found: Sequence[Found], steps: Steps = UNREPORTED) -> list[str]:
+        return [one.ask.query for one in found]
 
 
-def worked(queries: Sequence[str], pipeline: Pipeline) -> dict[int, str | Failed]:
-    """The last words said to each, by ticket."""
-    inbox: Inbox = SimpleQueue()
-    for ticket, query in enumerate(queries):
-        inbox.put((ticket, [Ask(query, 1, 1)]))
-    told: dict[int, str | Failed] = {}
-
-    def reply(ticket: int, answers: Sequence[Answered | Failed]) -> None:
-        assert ticket not in told, "answered twice"
-        [answer] = answers
-        told[ticket] = answer if isinstance(answer, Failed) else answer.result
-        if len(told) == len(queries):
-            inbox.put(None)
-
-    work(pipeline, inbox, reply, steps=UNREPORTED, max_new_tokens=1)  # type: ignore[arg-type]
-    return told
+def backend(*queries: str, is_continuous: bool) -> tuple[PipelineBackend, Any]:
+    pipeline: Any = Pipeline(is_continuous=is_continuous)
+    made = PipelineBackend(pipeline)
+    made.submit(range(len(queries)), [Ask(query, 1, 9) for query in queries])
+    return made, pipeline.generator
 
 
-@pytest.mark.parametrize("poison", ["bad at once", "late and bad", "unfindable"])
-def test_it_fails_alone_and_the_others_end_as_they_would(poison: str) -> None:
-    queries = ["one two three", poison, "four five"]
-    assert worked(queries, Pipeline()) == {0: "three", 1: FAILED, 2: "five"}
+def ended(events: Sequence[Event]) -> dict[int, Answered | Failure]:
+    done = {event.job: event.result for event in events if isinstance(event, Done)}
+    return done | {event.job: event.failure for event in events if isinstance(event, Failed)}
 
 
-def test_what_a_failed_step_held_in_memory_is_free_before_its_questions_run_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(isolation.log, "disabled", True)  # the records that pytest keeps hold the traceback
-    pipeline = Pipeline()
-    worked(["one two three", "late and bad"], pipeline)
-    assert pipeline.is_memory_free == [True, True]
+def test_answers_of_a_batch_come_when_all_are_there_and_were_in_it_for_as_long() -> None:
+    made, _ = backend("a b c", "d", is_continuous=False)
+    first, second, third = (ended(made.step()) for _ in range(3))
+    assert (first, second) == ({}, {})
+    assert {job: answer.result for job, answer in third.items()} == {0: "c", 1: "d"}  # type: ignore[union-attr]
+    assert third[0].stage_s == third[1].stage_s  # type: ignore[union-attr]
+    assert set(third[0].stage_s) == {"embed", "generate"}  # type: ignore[union-attr]
 
 
-def test_one_that_is_not_taken_in_is_not_tried_again_with_those_who_come_later() -> None:
-    assert worked(["one two", "unfindable"], Pipeline()) == {0: "two", 1: FAILED}
+def test_answers_of_a_continuous_one_come_each_by_itself() -> None:
+    made, _ = backend("a b c", "d", is_continuous=True)
+    first, second, third = (ended(made.step()) for _ in range(3))
+    assert [set(step) for step in (first, second, third)] == [{1}, set(), {0}]
+    assert first[1].stage_s["generate"] < third[0].stage_s["generate"]  # type: ignore[union-attr]
 
 
-def test_two_poisoned_ones_and_nobody_else_cost_a_question_of_our_own() -> None:
-    assert worked(["unfindable", "bad"], Pipeline()) == {0: FAILED, 1: FAILED}
+def test_a_batch_whose_last_job_is_cancelled_gives_the_answers_of_the_others() -> None:
+    made, generator = backend("a b c", "d", is_continuous=False)
+    assert ended(made.step()) == {}
+    made.cancel(0)
+    made.cancel(0)
+    assert set(ended(made.step())) == {1}
+    assert generator.running == {}
+    assert made.step() == []
 
 
-def test_an_engine_that_takes_nobody_in_any_more_is_unfit() -> None:
-    pipeline = Pipeline()
-    pipeline.broken = True
-    with pytest.raises(EngineUnfit, match="cannot be found, for a question of our own too"):
-        worked(["one", "two"], pipeline)
+def test_a_refusal_is_its_own_and_comes_at_once() -> None:
+    made, _ = backend("a b", "busy", is_continuous=False)
+    assert ended(made.step()) == {1: BUSY}
+    assert set(ended(made.step())) == {0}
+
+
+def test_chunks_are_those_of_its_own_jobs_and_of_none_that_was_reset() -> None:
+    made, _ = backend("a b", is_continuous=True)
+    assert [event for event in made.step() if isinstance(event, Chunk)] == [Chunk(0, (), "a")]
+    made.reset()
+    assert made.step() == []

@@ -189,7 +189,9 @@ def test_the_hubs_rows_give_the_same_as_the_json(small: Path, tmp_path: Path, mo
 
 
 def test_without_a_file_and_without_the_hub_one_line_says_what_to_do(tmp_path: Path) -> None:
-    done = run("-c", "from servers.rag import squad; squad.read(None, 10)", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    done = run(
+        "-c", "from servers.rag.corpus import squad; squad.read(None, 10)", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path)
+    )
     line = done.stderr.splitlines()[-1]
     assert "plain_text/validation-00000-of-00001.parquet of the data set rajpurkar/squad" in line
     assert f"cache {tmp_path}/hub" in line
@@ -198,7 +200,7 @@ def test_without_a_file_and_without_the_hub_one_line_says_what_to_do(tmp_path: P
 
 
 def test_the_command_ends_with_one_line_and_a_status(tmp_path: Path, small: Path) -> None:
-    nowhere = run("-m", "servers.rag.corpus.squad", str(tmp_path / "nowhere.json"))
+    nowhere = run("-m", "servers.rag.squad", str(tmp_path / "nowhere.json"))
     assert (nowhere.returncode, nowhere.stdout) == (1, "")
     assert nowhere.stderr == f"squad: corpus file {tmp_path}/nowhere.json: No such file or directory\n"
 

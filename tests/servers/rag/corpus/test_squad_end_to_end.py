@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ragbench.__main__ import main
-from ragbench.results.records import load_requests, load_summary
+from ragbench.results.records import REQUESTS, load_summary
 from servers.rag.corpus import squad
 from tests.servers.rag.corpus.squad_fixture import write_squad
 
@@ -36,5 +36,5 @@ def test_a_study_over_a_squad_file_has_recall_exact_match_and_f1(
     # Measured: 1.0, 0.98, 0.98; the reader misses 1 of the 60 facts.
     assert point["recall_at_k"] >= 0.98
     assert 0.9 <= point["exact_match"] <= point["f1"] <= 1
-    rows = load_requests(tmp_path / "results" / "squad" / point["point"] / "requests.csv")
+    rows = REQUESTS.frame(tmp_path / "results" / "squad" / point["point"] / "requests.csv")
     assert rows["f1"].mean() == pytest.approx(point["f1"], abs=1e-6)

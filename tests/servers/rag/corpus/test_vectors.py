@@ -127,7 +127,7 @@ def test_a_run_that_failed_when_all_was_computed_computes_nothing_more(
 KILLED = """
 import os, sys
 from pathlib import Path
-import servers.rag.vectors as vectors
+import servers.rag.corpus.vectors as vectors
 import tests.servers.rag.test_vectors as test
 class Killed(test.Counting):
     def documents(self, texts):

@@ -16,7 +16,7 @@ _KEPT = 16  # of these, so that one which was stopped, or the first on a GPU, ha
 
 
 class Steps:
-    """The steps of one pipeline's runs: a call of the embedder, a search, a step of the generator.
+    """The steps of one backend: a call of the embedder, a search, a step of the generator.
 
     `report` is given the seconds that the next step may take, or 0.0 where a step has ended and nothing is announced.
     """

@@ -1,0 +1,58 @@
+"""A request on its way through an engine, as the event loop of the server sees it. Runs nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Generic, TypeVar
+
+from servers.backend import Chunk, Done
+
+__all__ = ["Job"]
+
+R = TypeVar("R")
+
+
+class Job(Generic[R]):
+    """`done` holds the result, or raises why there is none, once the engine has ended the job; cancelled jobs too."""
+
+    def __init__(self, number: int, cancel: Callable[[int], None], *, stream: bool = False) -> None:
+        self.number = number
+        self.done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._cancel = cancel
+        self._chunks: asyncio.Queue[Chunk | None] | None = asyncio.Queue() if stream else None
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more: the engine ends it when it can, which cancels `done`."""
+        if not self.done.done():
+            self._cancel(self.number)
+
+    async def events(self) -> AsyncIterator[Chunk | Done[R]]:
+        """Chunks as they come, of a job that streams, and then Done. Raises what `done` raises.
+
+        Who leaves before the end cancels the job.
+        """
+        try:
+            if self._chunks is not None:
+                while (chunk := await self._chunks.get()) is not None:
+                    yield chunk
+            yield Done(self.number, await asyncio.shield(self.done))
+        finally:
+            self.cancel()
+
+    def came(self, chunk: Chunk) -> None:
+        """The engine has made a chunk."""
+        if self._chunks is not None:
+            self._chunks.put_nowait(chunk)
+
+    def end(self, outcome: R | Exception | None) -> None:
+        """The engine has ended the job: with a result, with why there is none, or, for None, as it was cancelled."""
+        if self._chunks is not None:
+            self._chunks.put_nowait(None)
+        if self.done.done():
+            return
+        if outcome is None:
+            self.done.cancel()
+        elif isinstance(outcome, Exception):
+            self.done.set_exception(outcome)
+            self.done.exception()  # seen, should nobody wait any more
+        else:
+            self.done.set_result(outcome)

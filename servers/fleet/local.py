@@ -1,0 +1,90 @@
+"""A fleet of processes on this machine: what keeps them, asks them and watches over them, put together."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from policies import scaling
+from policies.health import HealthRules
+from policies.routing import RoutingPolicy
+from servers.fleet import Snapshot
+from servers.fleet.balancer import Balancer, Tries
+from servers.fleet.heartbeat import Heartbeat
+from servers.fleet.metrics import ReplicaMetrics
+from servers.fleet.processes import ReplicaProcesses, Start
+from servers.fleet.replica import Roster
+from servers.fleet.reply import Reply
+from servers.tasks import Background
+
+__all__ = ["LocalFleet"]
+
+
+class LocalFleet:
+    """Replicas that were registered count as replicas to ask, and not as replicas to resize."""
+
+    def __init__(
+        self,
+        start: Start,
+        route: RoutingPolicy,
+        *,
+        rules: HealthRules,
+        tries: Tries,
+        heartbeat_s: float,
+        api_key: str | None = None,
+        seed: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.roster = Roster(rules)
+        self.balancer = Balancer(self.roster, route, tries=tries, api_key=api_key, seed=seed, clock=clock)
+        self.wanted = self.balancer.wanted
+        self._processes = ReplicaProcesses(self.roster, start, clock=clock)
+        self._metrics = ReplicaMetrics(self.roster, api_key=api_key)
+        self._heartbeat = Heartbeat(self.roster, self.balancer, heartbeat_s, clock=clock)
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self, count: int, background: Background) -> None:
+        """Processes whose tasks belong to `background`."""
+        await self.balancer.open()
+        self._processes.open(background)
+        await self._processes.start(count)
+        self._watching = background.keep(self._heartbeat.run(), name="heartbeat")
+
+    def resize(self, count: int) -> bool:
+        """Of our own processes."""
+        return self._processes.resize(count)
+
+    def snapshot(self, now: float) -> Snapshot:
+        """Outstanding are the requests that wait for a first replica, and those at ours, whoever sent them."""
+        ready, starting = self.roster.own("ready"), self.roster.own("starting")
+        traffic = self.balancer.traffic
+        seen = scaling.Fleet(
+            ready=len(ready),
+            starting=len(starting),
+            outstanding=self.balancer.waiting + sum(replica.load(now).outstanding for replica in ready),
+            queue_wait_p95_s=traffic.queue_wait_p95_s(now),
+            arrival_rps=traffic.arrival_rps(now),
+        )
+        replicas = [replica.describe() for replica in self.roster]
+        return Snapshot(replicas, seen, traffic.window_s, tuple(self._processes.starts))
+
+    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
+        """By way of the balancer."""
+        return await self.balancer.forward(path, body, headers, deadline_s=deadline_s)
+
+    async def about(self) -> dict[str, Any]:
+        """What `GET /info` of one ready replica says; nothing where none is ready."""
+        for replica in self.roster.own("ready")[:1]:
+            return await self.balancer.info(replica.url)
+        return {}
+
+    async def exposition(self, own: str) -> str:
+        """This process's metrics with what the replicas add to them."""
+        return await self._metrics.added_to(own)
+
+    async def stop(self) -> None:
+        """Stop watching, then the processes, then the connections to them."""
+        if self._watching is not None:
+            self._watching.cancel()
+        await self._processes.stop()
+        await self.balancer.close()
