@@ -44,9 +44,9 @@ def _filled(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    for i, value in enumerate(values):
-        if value in values[:i]:
-            raise ValueError(f"{value!r} is there twice")
+    twice = [repr(value) for i, value in enumerate(values) if value in values[:i]]
+    if twice:
+        raise ValueError(f"{', '.join(twice)} {'is' if len(twice) == 1 else 'are'} there twice")
     return values
 
 
