@@ -18,7 +18,8 @@ from ragbench.files.toml_tables import StudyError
 from ragbench.load.descriptors import allow_files
 from ragbench.machine.mixing import strangers
 from ragbench.machine.telemetry import throttling
-from ragbench.measure.point import Surroundings, measure, schedule_of, write_point
+from ragbench.measure.point import Surroundings, measure, schedule_of
+from ragbench.measure.point_folder import write_point
 from ragbench.measure.progress import Progress
 from ragbench.processes.child import HURRIED_GRACE_S, ChildError
 from ragbench.processes.launch import Remote, Service, start

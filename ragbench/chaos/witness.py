@@ -13,10 +13,11 @@ from errno import ECONNREFUSED
 import numpy as np
 
 from ragbench.chaos.exchange import Exchange
-from ragbench.load.client import Answer, Client, Clock, Prepared, connect
+from ragbench.load.answer import Answer
+from ragbench.load.client import Client, Clock, Prepared, connect
+from ragbench.load.target import Target
 from ragbench.results.records import Row
 from ragbench.study.schedule import Request
-from ragbench.study.study import Workload
 
 _REFUSED = os.strerror(ECONNREFUSED)
 _TRY_AGAIN_S = 0.05
@@ -105,6 +106,6 @@ class Witness:
 async def witness(url: str, manner: Manner, rng: np.random.Generator) -> AsyncIterator[Witness]:
     """A witness connected to the service at `url`."""
     made = Witness(manner, rng)
-    async with connect(url, workload=Workload(), timeout_s=manner.timeout_s, on_answer=made.keep) as client:
+    async with connect(Target(url, manner.timeout_s), on_answer=made.keep) as client:
         made.client = client
         yield made

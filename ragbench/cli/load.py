@@ -11,7 +11,8 @@ from ragbench.files.toml_tables import StudyError
 from ragbench.files.whole_file import refuse_links
 from ragbench.load.descriptors import allow_files
 from ragbench.machine.telemetry import throttling
-from ragbench.measure.point import Measurement, measure, write_point
+from ragbench.measure.point import Measurement, measure
+from ragbench.measure.point_folder import write_point
 from ragbench.measure.progress import Progress
 from ragbench.processes.interrupts import run_until_done
 from ragbench.processes.launch import Remote

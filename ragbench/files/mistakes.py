@@ -41,7 +41,6 @@ _LINES = {  # pydantic's type of an error -> our line
     "value_error": "{name}: {error}",
     _UNKNOWN: "has an unknown key {name!r}; {hint}valid: {valid}",
 }
-_ON_ONE_LINE = ("settings", "slo")  # tables that a study holds as values
 _OF_A_KEY = "[key]"  # pydantic's place of a table's name, behind the name
 
 
@@ -52,7 +51,10 @@ def checked(kind: type[T], tables: Table) -> T:
     error about what was taken out is no mistake of the file.
     """
     adapter = TypeAdapter(kind)
-    rest: Any = deepcopy(tables)
+    try:
+        rest: Any = deepcopy(tables)
+    except RecursionError:
+        raise StudyError(["it holds tables in tables, more than can be read"]) from None
     gone: set[Place] = set()
     lines: list[str] = []
     while True:
@@ -62,7 +64,7 @@ def checked(kind: type[T], tables: Table) -> T:
             found = [each for each in error.errors(include_url=False) if not _concerned(each) & gone]
             lines += [_line(each, kind, rest) for each in found]
             for place in sorted({place for each in found for place in _concerned(each)}, reverse=True):
-                gone |= _take_out(rest, place)
+                gone |= {place} | _take_out(rest, place)
             if found:
                 continue
         if lines:
@@ -87,21 +89,19 @@ def _concerned(error: ErrorDetails) -> set[Place]:
     return {(*error["loc"][:-1], key) for key in keys} if keys else {error["loc"]}
 
 
-def _take_out(tables: Any, at: Place) -> set[Place]:
+def _take_out(box: Any, at: Place) -> set[Place]:
     """Take out what stands at a place, and a list that has nothing left. -> the places where nothing stands now."""
-    boxes = [tables]
-    for part in at[:-1]:
-        inner = _inside(boxes[-1], part)
-        if not isinstance(inner, dict | list):  # a single value where a list may stand
-            break
-        boxes.append(inner)
-    depth = len(boxes)
-    _pop(boxes[-1], at[depth - 1])
-    if boxes[-1]:
-        return {at, at[:depth]}
-    if isinstance(boxes[-1], list):
-        _pop(boxes[-2], at[depth - 2])
-    return {at, at[:depth], at[: depth - 1]}
+    part, *rest = at
+    inner = _inside(box, part)
+    if not rest or not isinstance(inner, dict | list):  # the latter: a single value where a list may stand
+        _pop(box, part)
+        return {(part,)}
+    gone = {(part, *place) for place in _take_out(inner, tuple(rest))}
+    if inner:
+        return gone
+    if isinstance(inner, list):
+        _pop(box, part)
+    return {*gone, (part,)}
 
 
 def _inside(box: Any, part: str | int) -> Any:
@@ -117,7 +117,7 @@ def _pop(box: Any, part: str | int) -> None:
 
 def _line(error: ErrorDetails, kind: type, tables: Table) -> str:
     at = error["loc"]
-    length = _length_of_table(at, is_table=error["type"] == "dataclass_type")
+    length, inner = _table_at(kind, at if error["type"] == "dataclass_type" else at[:-1])
     table, name = ".".join(map(str, at[:length])), _name(at[length:])
     values = {
         "name": name,
@@ -127,21 +127,23 @@ def _line(error: ErrorDetails, kind: type, tables: Table) -> str:
         **error.get("ctx", {}),
     }
     if error["type"] == _UNKNOWN:
-        known = [item.name for item in fields(_kind_at(kind, at[:-1]))]
+        known = [item.name for item in fields(inner)]
         values |= {"hint": _hint(name, known), "valid": ", ".join(known)}
         table = table or "the file"
     text = _LINES.get(error["type"], "{name}: {msg}").format(**values).strip()
     return f"[{table}] {text}" if length else f"{table} {text}".strip()
 
 
-def _length_of_table(at: Place, *, is_table: bool) -> int:
-    """How much of a place is the table that it lies in; the rest is the key, whose value may be a table of its own."""
-    if is_table and not isinstance(at[-1], int):
-        return len(at)
-    for i, part in enumerate(at[:-1]):
-        if part in _ON_ONE_LINE or isinstance(at[i + 1], int):
-            return i
-    return len(at) - 1
+def _table_at(kind: Any, at: Place) -> tuple[int, Any]:
+    """How much of a place a file writes as the name of a table, and the dataclass of the innermost table there."""
+    length, inner = 0, kind
+    for i, part in enumerate(at, start=1):
+        kind = (
+            get_type_hints(kind)[str(part)] if is_dataclass(kind) else next(filter(is_dataclass, get_args(kind)), None)
+        )
+        inner = kind if is_dataclass(kind) else inner
+        length = i if is_dataclass(kind) and isinstance(part, str) else length
+    return length, inner
 
 
 def _name(parts: Place) -> str:
@@ -155,13 +157,6 @@ def _name(parts: Place) -> str:
 def _is_item(at: Place, tables: Table) -> bool:
     """Whether a place is one of a list, and not a single value where a list may stand."""
     return isinstance(at[-1], int) and isinstance(reduce(_inside, at[:-1], tables), list)
-
-
-def _kind_at(kind: Any, at: Place) -> Any:
-    """The dataclass of the table at a place."""
-    for part in at:
-        kind = get_type_hints(kind)[str(part)] if is_dataclass(kind) else next(filter(is_dataclass, get_args(kind)))
-    return kind
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

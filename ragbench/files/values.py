@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from ragbench.files.mistakes import sentence
 
-TABLE = ConfigDict(extra="forbid", use_attribute_docstrings=True, defer_build=True)  # of every table
+TABLE = ConfigDict(extra="forbid", use_attribute_docstrings=True)  # of every table
 
 Text = Annotated[str, Strict()]
 Whole = Annotated[int, Strict()]
@@ -44,9 +44,9 @@ def _filled(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    for i, value in enumerate(values):
-        if value in values[:i]:
-            raise ValueError(f"{value!r} is there twice")
+    twice = [repr(value) for i, value in enumerate(values) if value in values[:i]]
+    if twice:
+        raise ValueError(f"{', '.join(twice)} {'is' if len(twice) == 1 else 'are'} there twice")
     return values
 
 

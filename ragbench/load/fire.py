@@ -1,6 +1,6 @@
 """Fire a load. Open loop: each request leaves when it is due, whatever became of those before it. Closed: by turns.
 
-What is due when is decided in schedule.py, what an answer means in client.py, which process sends what in senders.py.
+What is due when is decided in schedule.py, what an answer means in wires/, which process sends what in senders.py.
 """
 
 import asyncio

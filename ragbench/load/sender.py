@@ -15,10 +15,10 @@ import msgspec
 
 from ragbench.load.client import ServiceError, connect
 from ragbench.load.fire import fire
+from ragbench.load.target import Target
 from ragbench.processes.loop import loop_factory
 from ragbench.results.records import REQUESTS, Row
 from ragbench.study.schedule import Request, Turns
-from ragbench.study.study import Workload
 
 READY = b'"ready"\n'
 DONE = b'"done"\n'
@@ -31,12 +31,8 @@ _COLUMNS = REQUESTS.columns
 class Job:
     """What a sender is to do."""
 
-    url: str
-    workload: Workload
-    timeout_s: float
+    target: Target
     share: tuple[Request, ...] | Turns
-    deadline_s: float | None = None
-    ca_file: str | None = None
 
 
 def job_line(job: Job) -> bytes:
@@ -82,10 +78,7 @@ async def run(job: Job) -> None:
         told.write(b"".join(held))
         held.clear()
 
-    service = connect(
-        job.url, workload=job.workload, timeout_s=job.timeout_s, deadline_s=job.deadline_s, ca_file=job.ca_file
-    )
-    async with service as client:
+    async with connect(job.target) as client:
         with suppress(ServiceError):  # then the rows will say so
             await client.check()
         for row in await fire(job.share, client, origin=origin, ended=stopped(), on_row=tell):

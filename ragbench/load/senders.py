@@ -15,11 +15,11 @@ from pathlib import Path
 from ragbench.load import sender
 from ragbench.load.fire import OnRow, Origin
 from ragbench.load.sender import Job, job_line, read_row
+from ragbench.load.target import Target
 from ragbench.processes.child import Child
 from ragbench.results.paths import PACKAGE
 from ragbench.results.records import Row
 from ragbench.study.schedule import Request, Turns
-from ragbench.study.study import Workload
 
 READY_S = 60.0
 _LEAD_S = 0.1  # from setting the origin to the first due time: all must have read it by then
@@ -32,14 +32,10 @@ async def soon_for_all() -> float:
     return asyncio.get_running_loop().time() + _LEAD_S
 
 
-async def fire_from(  # noqa: PLR0913  what a client takes, and what a load takes
+async def fire_from(
     shares: Sequence[tuple[Request, ...] | Turns],
+    target: Target,
     *,
-    url: str,
-    workload: Workload,
-    timeout_s: float,
-    deadline_s: float | None = None,
-    ca_file: str | None = None,
     origin: Origin = soon_for_all,
     ended: Awaitable[None] | None = None,
     on_row: OnRow | None = None,
@@ -53,7 +49,7 @@ async def fire_from(  # noqa: PLR0913  what a client takes, and what a load take
                 one = _Sender(f"sender {number} of {len(shares)}", share, log=log, on_row=on_row)
                 await one.child.start()
                 senders.append(one)
-                one.child.write(job_line(Job(url, workload, timeout_s, share, deadline_s, ca_file)))
+                one.child.write(job_line(Job(target, share)))
             async with asyncio.TaskGroup() as tasks:
                 hearing = [tasks.create_task(one.over()) for one in senders]
                 begun = asyncio.Event()
@@ -63,7 +59,7 @@ async def fire_from(  # noqa: PLR0913  what a client takes, and what a load take
                 for one in senders:
                     one.child.write(f"{origin_s!r}\n".encode())
                 begun.set()
-                await asyncio.wait(hearing, timeout=_longest_s(shares, timeout_s))
+                await asyncio.wait(hearing, timeout=_longest_s(shares, target.timeout_s))
                 for one in senders:
                     one.kill(f"had not ended {_OVERTIME_S:g} s after its last request was over")
                 if stopping is not None:

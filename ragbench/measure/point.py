@@ -1,14 +1,10 @@
-"""Measure one point on a service that runs, and write it so that it is either whole or absent.
-
-Starting services and the order of points are decided in sweep.py.
-"""
+"""Measure one point on a service that runs. Its folder is written in point_folder.py; sweep.py starts services."""
 
 import itertools
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,39 +13,24 @@ from typing import Any
 import psutil
 
 from ragbench.files.toml_tables import StudyError
-from ragbench.files.unwritten import kept_elsewhere
 from ragbench.load.client import Client, Clock, connect
 from ragbench.load.fire import OnRow, Watcher, Work, beside, fire, soon, watch_replicas
 from ragbench.load.senders import fire_from, soon_for_all
+from ragbench.load.target import Target
 from ragbench.load.warmup import warm_up
 from ragbench.machine import telemetry
-from ragbench.machine.checkout import SHOWN, code_sha256
+from ragbench.machine.checkout import code_sha256
 from ragbench.machine.git import Origin, code_origin, study_origin
 from ragbench.machine.hardware import Hardware, slurm, this_machine, usable_cores, versions
 from ragbench.processes.family import family
 from ragbench.processes.launch import Server, Service
 from ragbench.processes.listener import listener
-from ragbench.processes.priority import may_be_served_first
-from ragbench.results.paths import StudyPaths
-from ragbench.results.records import (
-    DECISIONS,
-    NOTHING_TOLD,
-    REPLICAS,
-    REQUESTS,
-    STARTS,
-    TELEMETRY,
-    ReplicaCount,
-    Row,
-    Sample,
-    Scaling,
-    write_atomic,
-    write_manifest,
-)
+from ragbench.results.records import NOTHING_TOLD, ReplicaCount, Row, Sample, Scaling
 from ragbench.statistics.summary import Summary, summarise
-from ragbench.study.arrivals import CLOSED, ArrivalError, parse_arrival, step_up_s
+from ragbench.study.arrivals import ArrivalError, step_up_s
 from ragbench.study.points import Point
 from ragbench.study.questions import QuestionSet
-from ragbench.study.schedule import Request, Turns, make_schedule, schedule_csv, sha256, shares
+from ragbench.study.schedule import Request, Turns, make_schedule, shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +138,7 @@ async def measure(
     counts: list[ReplicaCount] = []
     samples: list[Sample] = []
     clocks: list[Clock] = []
-    waits = point.load
-    async with connect(
-        service.url,
-        workload=point.workload,
-        timeout_s=waits.timeout_s,
-        deadline_s=waits.deadline_s,
-        ca_file=point.configuration.ca_file,
-    ) as client:
+    async with connect(_target(point, service)) as client:
         info = await client.info()
         unready = await warm_up(client, point, service, questions)
         if unready is not None:
@@ -179,6 +153,17 @@ async def measure(
         scaling = await client.scaling(clocks[0]) if counts and clocks else NOTHING_TOLD
     schedule = _as_sent(rows, load) if isinstance(load, Turns) else load
     return Measurement(point, schedule, rows, counts, info, started_at, service.failure(), samples, caches, scaling)
+
+
+def _target(point: Point, service: Service) -> Target:
+    return Target(
+        service.url,
+        point.load.timeout_s,
+        k=point.workload.k,
+        max_new_tokens=point.workload.max_new_tokens,
+        deadline_s=point.load.deadline_s,
+        ca_file=point.configuration.ca_file,
+    )
 
 
 async def _keep(clocks: list[Clock], clock: Clock) -> None:
@@ -196,11 +181,7 @@ def _work(
     return partial(
         fire_from,
         load.shares(n) if isinstance(load, Turns) else shares(load, of=n),
-        url=client.url,
-        workload=point.workload,
-        timeout_s=point.load.timeout_s,
-        deadline_s=point.load.deadline_s,
-        ca_file=point.configuration.ca_file,
+        client.target,
         ended=service.ended(),
         on_row=on_row,
     )
@@ -244,99 +225,6 @@ def unmeasured(
         load = tuple(Request(number, 0.0, question) for number, question in first)
     rows = [Row(r.number, r.question.id, r.due_s, error="the load was not fired") for r in load]
     return Measurement(point, load, rows, (), server_info, now_utc(), failure)
-
-
-def write_point(
-    measurement: Measurement, paths: StudyPaths, *, log: str, questions: QuestionSet, around: Surroundings
-) -> dict[str, Any]:
-    """Put the point's folder together under a hidden name, manifest last, and rename it into place. -> the manifest.
-
-    Where that fails, as on a full disk, the point is kept elsewhere: raises StudyError, which says where.
-    """
-
-    def write(there: StudyPaths) -> dict[str, Any]:
-        return _put_together(measurement, there, log=log, questions=questions, around=around)
-
-    name = measurement.point.name
-    try:
-        return write(paths)
-    except OSError as error:
-        shutil.rmtree(paths.partial(name).folder, ignore_errors=True)
-        told = kept_elsewhere(error, lambda folder: write(StudyPaths(folder)), what=name, into=paths.root)
-        raise StudyError(told) from error
-
-
-def _put_together(
-    measurement: Measurement, paths: StudyPaths, *, log: str, questions: QuestionSet, around: Surroundings
-) -> dict[str, Any]:
-    point = measurement.point
-    aside = paths.partial(point.name)
-    shutil.rmtree(aside.folder, ignore_errors=True)
-    schedule = schedule_csv(measurement.schedule)
-    write_atomic(aside.schedule, schedule)
-    write_atomic(aside.requests, REQUESTS.text(measurement.rows))
-    if measurement.replicas:
-        write_atomic(aside.replicas, REPLICAS.text(measurement.replicas))
-    if measurement.scaling.decisions:
-        write_atomic(aside.scaling, DECISIONS.text(measurement.scaling.decisions))
-    if measurement.scaling.starts:
-        write_atomic(aside.starts, STARTS.text(measurement.scaling.starts))
-    if measurement.telemetry:
-        write_atomic(aside.telemetry, TELEMETRY.text(measurement.telemetry))
-    write_atomic(aside.log, log)
-    manifest = {
-        "point": point.as_dict(),
-        "seed": point.seed,
-        "slo": None if point.slo is None else point.slo.as_dict(),  # by which the summary below judges,
-        "same_answers": point.workload.same_answers,  # and whether one text for all questions is no fault
-        "schedule_sha256": sha256(schedule),
-        "trace": trace_of(point),
-        "questions_sha256": questions.sha256,
-        "git_commit": around.git_commit,
-        "git_dirty": around.git_dirty,
-        "code_sha256": around.code,
-        "study_git_commit": around.study_git_commit,
-        "study_git_dirty": around.study_git_dirty,
-        "versions": around.versions,
-        "hardware": around.hardware.as_dict(),
-        "slurm": around.slurm,
-        "client_goes_first": may_be_served_first(),
-        "server_info": measurement.server_info,
-        "caches": measurement.caches,
-        "started_at": measurement.started_at,
-        "summary": summary_row(measurement, around),
-    }
-    write_manifest(aside.manifest, manifest)
-    final = paths.point(point.name).folder
-    shutil.rmtree(final, ignore_errors=True)
-    os.rename(aside.folder, final)
-    return manifest
-
-
-def summary_row(measurement: Measurement, around: Surroundings) -> dict[str, Any]:
-    """The point's row of summary.csv, without the settings columns."""
-    point = measurement.point
-    return {
-        "point": point.name,
-        "configuration": point.configuration.name,
-        "design": point.configuration.design,
-        "arrival": point.arrival,
-        "offered_rps": point.offered_rps,
-        "concurrency": point.concurrency,
-        "seed": point.seed,
-        **asdict(measurement.summary),
-        "hardware": str(around.hardware),
-        "hostname": around.hardware.hostname,
-        "code": around.code[:SHOWN],
-    }
-
-
-def trace_of(point: Point) -> dict[str, Any] | None:
-    """Which trace the point replays and by what its times are multiplied; None where it replays none."""
-    trace = None if point.arrival == CLOSED else parse_arrival(point.arrival).trace
-    if trace is None or point.offered_rps is None:
-        return None
-    return {"sha256": trace.sha256, "arrivals": len(trace.offsets_s), "scale": trace.scale(point.offered_rps)}
 
 
 def now_utc() -> str:

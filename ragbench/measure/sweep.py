@@ -14,7 +14,8 @@ from typing import Any, Literal
 from ragbench.files.toml_tables import StudyError
 from ragbench.files.whole_file import append_to, refuse_links
 from ragbench.machine.telemetry import throttling
-from ragbench.measure.point import Measurement, Surroundings, measure, schedule_of, trace_of, unmeasured, write_point
+from ragbench.measure.point import Measurement, Surroundings, measure, schedule_of, unmeasured
+from ragbench.measure.point_folder import trace_of, write_point
 from ragbench.measure.progress import Progress
 from ragbench.processes.child import HURRIED_GRACE_S, ChildError
 from ragbench.processes.launch import Remote, Service, start

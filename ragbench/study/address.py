@@ -21,10 +21,10 @@ class Address:
     query: str = ""
 
     @classmethod
-    def of(cls, url: str) -> "Address":
-        """The address in a URL that has no mistakes; it may name the endpoint /rag itself."""
+    def of(cls, url: str, *, endpoint: str) -> "Address":
+        """The address in a URL that has no mistakes; it may name the endpoint, as in /rag, itself."""
         parts = urlsplit(url)
-        path = parts.path.rstrip("/").removesuffix("/rag")
+        path = parts.path.rstrip("/").removesuffix(endpoint)
         return cls(urlunsplit((parts.scheme, parts.netloc, path, "", "")), parts.query)
 
     def at(self, path: str) -> str:

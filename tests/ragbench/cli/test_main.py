@@ -222,7 +222,7 @@ def test_mistakes_are_lines_and_code_2(tmp_path):
         (("load", "--url", "http://x", "--requests", "5", "--rate", "5", "--slo", "p95=1"), "--slo: unknown slo 'p95'"),
         (
             ("load", "--url", "http://x", "--requests", "5", "--rate", "5", "--processes", "0"),
-            "processes must be from 1",
+            "processes must be >= 1, got 0",
         ),
         (
             ("load", "--url", "http://x", "--requests", "5", "--rate", "5", "--arrival", "trace:path=absent.csv"),

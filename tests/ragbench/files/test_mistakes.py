@@ -59,6 +59,7 @@ class Whole:
         ({"words": [5]}, ["words: each must be text, got 5"]),
         ({"words": ["x", "x", 5]}, ["words: each must be text, got 5", "words: 'x' is there twice"]),
         ({"rates": [1, 1.0]}, ["rates: 1.0 is there twice"]),
+        ({"rates": [1, 2, 1, 2]}, ["rates: 1.0, 2.0 are there twice"]),
         ({"parts": 5}, ["parts must be a table, got 5"]),
         ({"parts": {"a": 5}}, ["[parts.a] must be a table, got 5"]),
         ({"parts": {"a": {}}}, ["[parts.a] least is needed"]),
@@ -85,3 +86,11 @@ def test_good_tables_are_left_as_they_are():
     with pytest.raises(StudyError):
         checked(Whole, bad := {"rates": ["x", 1]})
     assert (tables["sizes"], bad) == (5, {"rates": ["x", 1]})
+
+
+def test_tables_nested_too_deep_are_one_line():
+    deep = {}
+    for _ in range(5000):
+        deep = {"parts": deep}
+    with pytest.raises(StudyError, match="more than can be read"):
+        checked(Whole, deep)

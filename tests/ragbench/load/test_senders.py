@@ -4,12 +4,12 @@ import pytest
 
 from ragbench.load.sender import Job, job_line, read_job, read_row, row_line
 from ragbench.load.senders import fire_from
+from ragbench.load.target import Target
 from ragbench.processes.descendants import descendants
 from ragbench.results.records import Row
 from ragbench.study.arrivals import Span
 from ragbench.study.questions import Question
 from ragbench.study.schedule import Request, Turns, make_schedule, shares
-from ragbench.study.study import Workload
 
 QUESTIONS = tuple(Question(f"q{i}", f"Say w{i}?", (f"w{i}",)) for i in range(40))
 
@@ -20,7 +20,7 @@ def schedule(rate=100.0, **span):
 
 async def send(url, parts, **others):
     async with asyncio.timeout(60):
-        return await fire_from(parts, url=url, workload=Workload(), timeout_s=5.0, **others)
+        return await fire_from(parts, Target(url, 5.0), **others)
 
 
 def senders():
@@ -46,9 +46,9 @@ def test_a_job_survives_the_way(text):
     question = Question(f"q{text}", f"Say {text}?", (text,))
     share = (Request(0, 0.1 + 0.2, question), Request(1, 1.0, question, 8))
     for each in (share, Turns(3, Span(duration_s=2.5), seed=2**70, questions=(question,))):
-        line = job_line(Job("http://x", Workload(), 1.0, each))
-        assert line.count(b"\n") == 1
-        assert read_job(line) == Job("http://x", Workload(), 1.0, each)
+        job = Job(Target("http://x", 1.0, max_new_tokens=8, deadline_s=0.5), each)
+        assert job_line(job).count(b"\n") == 1
+        assert read_job(job_line(job)) == job
 
 
 async def test_two_processes_send_one_schedule(elsewhere):

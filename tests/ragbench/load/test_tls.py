@@ -8,9 +8,9 @@ import pytest
 from aiohttp import web
 
 from ragbench.load.client import ServiceError, connect
+from ragbench.load.target import Target
 from ragbench.study.questions import Question
 from ragbench.study.schedule import Request
-from ragbench.study.study import Workload
 from tests.needs import need
 from tests.ragbench.running import ragbench, write_questions
 
@@ -59,7 +59,7 @@ async def answer(request):
 
 async def asked(url, ca_file=None):
     """Why the service cannot be asked, and the row of a request."""
-    async with connect(url, workload=Workload(), timeout_s=5.0, ca_file=ca_file and str(ca_file)) as client:
+    async with connect(Target(url, 5.0, ca_file=ca_file and str(ca_file))) as client:
         row = await client.ask(client.prepare(Request(1, 0.0, Question("q", "Why?"))), lambda: 0.0)
         try:
             await client.check()

@@ -64,7 +64,7 @@ def test_urls_that_cannot_be_asked_are_one_line_each(url, reason):
     ],
 )
 def test_a_query_stays_behind_every_path(url, asked):
-    assert Address.of(url).at("/info") == asked
+    assert Address.of(url, endpoint="/rag").at("/info") == asked
 
 
 URLS = """

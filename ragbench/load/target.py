@@ -1,0 +1,26 @@
+"""What a load is sent to, and how: one value, made once and passed down."""
+
+import ssl
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A service, the wire that it speaks, and what each request wants of it.
+
+    `timeout_s` counts from when a request was due. `deadline_s` is told the service with each request, as the longest
+    its answer is of use. `ca_file` (PEM) is trusted instead of the authorities that the system knows. `k`: documents.
+    """
+
+    url: str
+    timeout_s: float
+    wire: str = "rag"
+    k: int = 2
+    max_new_tokens: int | None = None
+    deadline_s: float | None = None
+    ca_file: str | None = None
+
+    @property
+    def trust(self) -> ssl.SSLContext | bool:
+        """What aiohttp checks a certificate by."""
+        return True if self.ca_file is None else ssl.create_default_context(cafile=self.ca_file)

@@ -1,0 +1,26 @@
+"""Wires: what a service speaks. Each is a file of this folder and a line of WIRES; the client knows none of them."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ragbench.load.answer import Answer
+from ragbench.load.target import Target
+from ragbench.load.wires import rag
+from ragbench.study.questions import Question
+from ragbench.study.schedule import Request
+
+
+class Wire(Protocol):
+    """How a question becomes the body of a POST, and an answer the fields of a row. A module is one."""
+
+    path: str
+    """What is behind the service's address."""
+
+    def body(self, request: Request, target: Target) -> bytes:
+        """The JSON to send."""
+
+    def read(self, answer: Answer, question: Question) -> dict[str, Any]:
+        """The fields of a row that a 200 decides: `status` ok or bad_answer, and what is known of the answer."""
+
+
+WIRES: Mapping[str, Wire] = {"rag": rag}

@@ -1,0 +1,111 @@
+"""A point's folder: put together aside and renamed into place, so that it is either whole or absent."""
+
+import os
+import shutil
+from dataclasses import asdict
+from typing import Any
+
+from ragbench.files.toml_tables import StudyError
+from ragbench.files.unwritten import kept_elsewhere
+from ragbench.machine.checkout import SHOWN
+from ragbench.measure.point import Measurement, Surroundings
+from ragbench.processes.priority import may_be_served_first
+from ragbench.results.paths import StudyPaths
+from ragbench.results.records import DECISIONS, REPLICAS, REQUESTS, STARTS, TELEMETRY, write_atomic, write_manifest
+from ragbench.study.arrivals import CLOSED, parse_arrival
+from ragbench.study.points import Point
+from ragbench.study.questions import QuestionSet
+from ragbench.study.schedule import schedule_csv, sha256
+
+
+def write_point(
+    measurement: Measurement, paths: StudyPaths, *, log: str, questions: QuestionSet, around: Surroundings
+) -> dict[str, Any]:
+    """Put the point's folder together under a hidden name, manifest last, and rename it into place. -> the manifest.
+
+    Where that fails, as on a full disk, the point is kept elsewhere: raises StudyError, which says where.
+    """
+
+    def write(there: StudyPaths) -> dict[str, Any]:
+        return _put_together(measurement, there, log=log, questions=questions, around=around)
+
+    name = measurement.point.name
+    try:
+        return write(paths)
+    except OSError as error:
+        shutil.rmtree(paths.partial(name).folder, ignore_errors=True)
+        told = kept_elsewhere(error, lambda folder: write(StudyPaths(folder)), what=name, into=paths.root)
+        raise StudyError(told) from error
+
+
+def _put_together(
+    measurement: Measurement, paths: StudyPaths, *, log: str, questions: QuestionSet, around: Surroundings
+) -> dict[str, Any]:
+    point = measurement.point
+    aside = paths.partial(point.name)
+    shutil.rmtree(aside.folder, ignore_errors=True)
+    schedule = schedule_csv(measurement.schedule)
+    write_atomic(aside.schedule, schedule)
+    write_atomic(aside.requests, REQUESTS.text(measurement.rows))
+    if measurement.replicas:
+        write_atomic(aside.replicas, REPLICAS.text(measurement.replicas))
+    if measurement.scaling.decisions:
+        write_atomic(aside.scaling, DECISIONS.text(measurement.scaling.decisions))
+    if measurement.scaling.starts:
+        write_atomic(aside.starts, STARTS.text(measurement.scaling.starts))
+    if measurement.telemetry:
+        write_atomic(aside.telemetry, TELEMETRY.text(measurement.telemetry))
+    write_atomic(aside.log, log)
+    manifest = {
+        "point": point.as_dict(),
+        "seed": point.seed,
+        "slo": None if point.slo is None else point.slo.as_dict(),  # by which the summary below judges,
+        "same_answers": point.workload.same_answers,  # and whether one text for all questions is no fault
+        "schedule_sha256": sha256(schedule),
+        "trace": trace_of(point),
+        "questions_sha256": questions.sha256,
+        "git_commit": around.git_commit,
+        "git_dirty": around.git_dirty,
+        "code_sha256": around.code,
+        "study_git_commit": around.study_git_commit,
+        "study_git_dirty": around.study_git_dirty,
+        "versions": around.versions,
+        "hardware": around.hardware.as_dict(),
+        "slurm": around.slurm,
+        "client_goes_first": may_be_served_first(),
+        "server_info": measurement.server_info,
+        "caches": measurement.caches,
+        "started_at": measurement.started_at,
+        "summary": summary_row(measurement, around),
+    }
+    write_manifest(aside.manifest, manifest)
+    final = paths.point(point.name).folder
+    shutil.rmtree(final, ignore_errors=True)
+    os.rename(aside.folder, final)
+    return manifest
+
+
+def summary_row(measurement: Measurement, around: Surroundings) -> dict[str, Any]:
+    """The point's row of summary.csv, without the settings columns."""
+    point = measurement.point
+    return {
+        "point": point.name,
+        "configuration": point.configuration.name,
+        "design": point.configuration.design,
+        "arrival": point.arrival,
+        "offered_rps": point.offered_rps,
+        "concurrency": point.concurrency,
+        "seed": point.seed,
+        **asdict(measurement.summary),
+        "hardware": str(around.hardware),
+        "hostname": around.hardware.hostname,
+        "code": around.code[:SHOWN],
+    }
+
+
+def trace_of(point: Point) -> dict[str, Any] | None:
+    """Which trace the point replays and by what its times are multiplied; None where it replays none."""
+    trace = None if point.arrival == CLOSED else parse_arrival(point.arrival).trace
+    if trace is None or point.offered_rps is None:
+        return None
+    return {"sha256": trace.sha256, "arrivals": len(trace.offsets_s), "scale": trace.scale(point.offered_rps)}
