@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Batch", "Done", "Item", "fail"]
+from servers.errors import RequestError, Unavailable
+
+__all__ = ["Batch", "Done", "Item", "fail", "is_its_own"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -54,3 +56,8 @@ def fail(items: Iterable[Item[Any, Any]], error: BaseException) -> None:
     for item in items:
         if not item.done.done():
             item.done.set_exception(error)
+
+
+def is_its_own(error: Exception) -> bool:
+    """Whether it is the failure of one request, and not of the engine."""
+    return isinstance(error, RequestError) and not isinstance(error, Unavailable)

@@ -16,9 +16,9 @@ from policies.batching import BatchPolicy, Close, Queue, Wait
 from policies.pace import Pace
 from policies.returning import Returning
 from servers.backend.job import Job
-from servers.errors import QueueFull, RequestError, Unavailable
+from servers.errors import QueueFull, Unavailable
 from servers.queueing import Line
-from servers.queueing.batch import Batch, Done, Item, fail
+from servers.queueing.batch import Batch, Done, Item, fail, is_its_own
 from servers.queueing.line import LocalLine
 from servers.telemetry import metrics
 
@@ -217,7 +217,7 @@ class Batcher(Generic[T, R]):
         if not known:  # given up, as nobody waits for any
             self._leave(batch)
             return
-        fault = known[0] if all(isinstance(each, Exception) and not _is_its_own(each) for each in known) else None
+        fault = known[0] if all(isinstance(each, Exception) and not is_its_own(each) for each in known) else None
         if isinstance(fault, Unavailable):  # the engine has ended, and says why itself
             log.warning("a batch of %d was not run: %s", len(batch.items), fault)
         elif isinstance(fault, Exception):
@@ -294,8 +294,3 @@ def _give_up(job: Job[Any], done: "asyncio.Future[Any]") -> None:
     if done.cancelled() and not job.done.done():
         metrics.EXPIRED.labels("run").inc()
         job.cancel()
-
-
-def _is_its_own(error: Exception) -> bool:
-    """Whether it is the failure of one request, and not of the engine."""
-    return isinstance(error, RequestError) and not isinstance(error, Unavailable)
