@@ -8,7 +8,8 @@ from aiohttp import web
 from ragbench.chaos.fleet import _fetch
 from ragbench.load.body import MOST_ANSWER, MOST_TOLD
 from ragbench.processes.log_file import read_log
-from tests.ragbench.load.test_client import ask, serving, told
+from tests.ragbench.load.test_client import ask, serving
+from tests.ragbench.load.wires.test_rag import told
 
 pytestmark = pytest.mark.attack
 PIECE = b" " * (1 << 16)
@@ -73,7 +74,7 @@ async def test_what_a_service_tells_of_itself_without_end_is_not_known(path):
 async def test_metrics_without_end_are_not_known():
     endless = Endless(headers={"Content-Type": "text/plain"})
     async with serving(web.get("/metrics", endless.answer)) as client:
-        assert await _fetch(client.url.rstrip("/") + "/metrics") is None
+        assert await _fetch(client.target.url.rstrip("/") + "/metrics") is None
     assert endless.sent < MOST_TOLD + BUFFERED
 
 

@@ -128,7 +128,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 import servers.rag.corpus.vectors as vectors
-import tests.servers.rag.test_vectors as test
+import tests.servers.rag.corpus.test_vectors as test
 class Killed(test.Counting):
     def documents(self, texts):
         if len(self.calls) == 2:
