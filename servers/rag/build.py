@@ -59,11 +59,9 @@ def build(settings: Settings) -> Pipeline:
     """Load everything. Raises ModelError with one line on what is missing and what to do about it."""
     import torch  # noqa: PLC0415
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
-    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
     from servers.rag.corpus.vectors import cached_vectors, default_cache  # noqa: PLC0415
 
-    disable_progress_bar()
     chosen = profile(settings.profile)
     device = _device(settings.device)
     dtype = _dtype(settings.dtype, device, chosen)
@@ -105,15 +103,13 @@ def build(settings: Settings) -> Pipeline:
 
 
 def _embedder(settings: Settings, chosen: Profile, device: str, dtype: "torch.dtype") -> "Embedder":
-    from servers.rag.embedding import DummyEncoder, Embedder, SentenceEncoder  # noqa: PLC0415
-    from servers.rag.generation.decoder import load_tokenizer  # noqa: PLC0415
+    from servers.rag.embedding import DummyEncoder, Embedder, load_encoder  # noqa: PLC0415
+    from servers.rag.tokens import FileTokenizer  # noqa: PLC0415
 
     if settings.weights == "dummy" and chosen.embedder_config is not None:
-        tokenizer = load_tokenizer(settings, chosen)
-        shape = dict(chosen.embedder_config)
+        shape, tokenizer = dict(chosen.embedder_config), FileTokenizer.shipped()
         return Embedder(DummyEncoder(shape, tokenizer, device=device, dtype=dtype, seed=settings.seed), chosen)
-    source = settings.embedder or chosen.embedder
-    return Embedder(SentenceEncoder(source, device=device, dtype=dtype), chosen)
+    return Embedder(load_encoder(settings.embedder or chosen.embedder, device=device, dtype=dtype), chosen)
 
 
 def _index(settings: Settings, vectors: "np.ndarray", device: str, threads: int) -> retrieval.Index:

@@ -1,6 +1,7 @@
 """Texts to unit vectors. Keeps none of them and searches nothing."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,11 +9,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
+from torch.nn.utils.rnn import pad_sequence
 
 from servers.rag import fingerprint
-from servers.rag.models import Profile, loading
+from servers.rag.models import Profile, loading, shipped
+from servers.rag.tokens import FileTokenizer
 
-__all__ = ["DummyEncoder", "Embedder", "Encoder"]
+__all__ = ["DummyEncoder", "Embedder", "Encoder", "SentenceEncoder", "StaticEncoder", "load_encoder"]
 
 BATCH = 64
 _DOCUMENT_PREFIX = ""  # the cards of the profiles' embedders want none
@@ -35,24 +39,31 @@ class SentenceEncoder:
     """A sentence-transformers folder or hub id."""
 
     def __init__(self, source: str, *, device: str, dtype: torch.dtype) -> None:
-        from sentence_transformers import SentenceTransformer  # noqa: PLC0415  (3 s: not for --weights dummy)
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415  (3 s)
+        from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
+
+        disable_progress_bar()
 
         with loading("embedder", source):
             model = SentenceTransformer(source, device=device, trust_remote_code=False, model_kwargs={"dtype": dtype})
             self.module = _without_normalising(model).to(dtype).eval()
-        self.made_by: Mapping[str, object] = {
-            "model": "a folder" if Path(source).is_dir() else source,
-            "weights": fingerprint.of_model(source, self.module),
-            "dtype": str(dtype),
-            "normalised": "in float32",  # the pooling is among the model's files
-        }
+        self.made_by: Mapping[str, object] = _made_by(source, self.module, dtype)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """See Encoder."""
+        """Pooled as the model's own files say."""
         vectors = self.module.encode(
             list(texts), batch_size=BATCH, normalize_embeddings=False, show_progress_bar=False, convert_to_tensor=True
         )
         return torch.nn.functional.normalize(vectors.float(), dim=1).cpu().numpy()
+
+
+def _made_by(source: str, module: Any, dtype: torch.dtype) -> Mapping[str, object]:
+    return {
+        "model": "a folder" if Path(source).is_dir() else source,
+        "weights": fingerprint.of_model(source, module),
+        "dtype": str(dtype),
+        "normalised": "in float32",  # the pooling is among the model's files
+    }
 
 
 def _without_normalising(model: Any) -> Any:
@@ -64,10 +75,33 @@ def _without_normalising(model: Any) -> Any:
     return model
 
 
+class StaticEncoder:
+    """The shipped embedder: a text's vector is the mean of its tokens' vectors. Loaded without other libraries."""
+
+    def __init__(self, folder: Path, *, device: str, dtype: torch.dtype) -> None:
+        with loading("embedder", str(folder)):
+            weights = load_file(folder / "model.safetensors")["embedding.weight"]
+            bag = torch.nn.EmbeddingBag.from_pretrained(weights, mode="mean")
+            self.module: torch.nn.Module = bag.to(device, dtype).eval()
+            self._tokenizer = FileTokenizer(folder)
+        self._device = device
+        self.made_by: Mapping[str, object] = _made_by(str(folder), self.module, dtype)
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """A text without a token is zeros."""
+        tokens = self._tokenizer.encode(texts)
+        starts = torch.tensor([0, *itertools.accumulate(map(len, tokens))][:-1], device=self._device)
+        ids = torch.tensor([one for text in tokens for one in text], dtype=torch.long, device=self._device)
+        return torch.nn.functional.normalize(self.module(ids, starts).float(), dim=1).cpu().numpy()
+
+
 class DummyEncoder:
     """A transformer encoder of the given shape with random weights and mean pooling: right in speed, not in meaning."""
 
-    def __init__(self, config: dict[str, Any], tokenizer: Any, *, device: str, dtype: torch.dtype, seed: int) -> None:
+    def __init__(
+        self, config: dict[str, Any], tokenizer: FileTokenizer, *, device: str, dtype: torch.dtype, seed: int
+    ) -> None:
         from transformers import AutoConfig, AutoModel  # noqa: PLC0415
 
         shape = dict(config)
@@ -76,10 +110,9 @@ class DummyEncoder:
             self.module = AutoModel.from_config(AutoConfig.for_model(shape.pop("model_type"), **shape), dtype=dtype)
         self.module.eval()
         self._tokenizer = tokenizer
-        tokenizer.padding_side = "right"  # padding before a text would move its positions
         self._max_tokens = config["max_position_embeddings"] - 2
         self._device = device
-        vocabulary = hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()[:32]
+        vocabulary = hashlib.sha256(json.dumps(sorted(self._tokenizer.vocabulary().items())).encode()).hexdigest()[:32]
         self.made_by: Mapping[str, object] = {
             "model": config,
             "weights": f"random, seed {seed}, on {torch.device(device).type} by torch {torch.__version__}",
@@ -91,18 +124,26 @@ class DummyEncoder:
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """See Encoder."""
+        """Texts beyond the model's positions are cut."""
         parts = [self._batch(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
         return np.concatenate(parts)
 
     def _batch(self, texts: Sequence[str]) -> np.ndarray:
-        inputs = self._tokenizer(
-            list(texts), padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
-        ).to(self._device)
-        mask = inputs["attention_mask"]
-        hidden = self.module(input_ids=inputs["input_ids"], attention_mask=mask).last_hidden_state.float()
+        tokens = [torch.tensor(ids[: self._max_tokens]) for ids in self._tokenizer.encode(texts)]
+        ids = pad_sequence(tokens, batch_first=True).to(self._device)  # before a text it would move its positions
+        mask = pad_sequence([torch.ones_like(one) for one in tokens], batch_first=True).to(self._device)
+        hidden = self.module(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
         return torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
+
+
+def load_encoder(source: str, *, device: str, dtype: torch.dtype) -> Encoder:
+    """A folder or hub id. Raises ModelError."""
+    return (
+        StaticEncoder(Path(source), device=device, dtype=dtype)
+        if shipped(source)
+        else SentenceEncoder(source, device=device, dtype=dtype)
+    )
 
 
 class Embedder:

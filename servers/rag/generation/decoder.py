@@ -1,33 +1,59 @@
 """A causal model with its tokenizer: prompts to rows, rows to their next tokens. Decides nothing about who runs."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from servers.backend import Chunk, Done, Event
 from servers.rag.generation import Generated, Window
-from servers.rag.generation.rows import Job, Rows
-from servers.rag.models import TINY, ModelError, loading, shipped
+from servers.rag.generation.rows import Cache, Job, Rows
+from servers.rag.models import ModelError, shipped
+from servers.rag.tokens import FileTokenizer
 
 if TYPE_CHECKING:
     from servers.rag.models import Profile
     from servers.settings import Settings
 
-__all__ = ["Decoder", "load_decoder", "load_tokenizer"]
+__all__ = ["Decoder", "Model", "Tokenizer", "load_decoder"]
 
 _MOST_KEPT = 4096  # texts whose tokens are kept
+
+
+class Model(Protocol):
+    """A causal language model. Called in inference mode."""
+
+    module: Any  # a torch module
+    device: torch.device
+    positions: int  # the most tokens of a prompt and its answer together
+
+    def cache(self) -> Cache:
+        """An empty one for a new batch."""
+
+    def logits(self, rows: Rows) -> torch.Tensor:
+        """Of each row's next token, (rows, vocabulary). Keys and values of what went in are kept in the rows' cache."""
+
+
+class Tokenizer(Protocol):
+    """Texts to ids and back."""
+
+    end: int | None  # ends an answer
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Their ids, not padded."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Without special tokens."""
 
 
 class Decoder:
     """Greedy at temperature 0, else sampled from a generator seeded once. Called in inference mode."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, temperature: float, seed: int) -> None:
+    def __init__(self, model: Model, tokenizer: Tokenizer, *, temperature: float, seed: int) -> None:
         self.model = model
         self._tokenizer = tokenizer
-        self.positions = int(model.config.max_position_embeddings)
-        self.end = tokenizer.eos_token_id
+        self.end = tokenizer.end
         self._temperature = temperature
         self._rng = torch.Generator(device=model.device).manual_seed(seed)
         self._tokenised: dict[str, list[int]] = {}
@@ -35,14 +61,14 @@ class Decoder:
     @property
     def window(self) -> Window:
         """What a prompt and its answer must fit into."""
-        return Window(self.positions, self._lengths)
+        return Window(self.model.positions, self._lengths)
 
     def prompts(self, prompts: Sequence[str], limits: Sequence[int]) -> list[list[int]]:
         """Their tokens. One that leaves no room for its answer loses its beginning."""
         known, self._tokenised = self._tokenised, {}
         unknown = [prompt for prompt in prompts if prompt not in known]
         known |= self._tokens(unknown)
-        return [known[prompt][limit - self.positions :] for prompt, limit in zip(prompts, limits, strict=True)]
+        return [known[prompt][limit - self.model.positions :] for prompt, limit in zip(prompts, limits, strict=True)]
 
     def rows(self, jobs: list[Job]) -> Rows:
         """Prompts padded on the left to one width."""
@@ -52,19 +78,11 @@ class Decoder:
         mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in tokens], device=device)
         padded = torch.tensor([[0] * (width - len(ids)) + ids for ids in tokens], device=device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        return Rows(jobs, padded, mask, positions, DynamicCache(config=self.model.config))
+        return Rows(jobs, padded, mask, positions, self.model.cache())
 
     def advance(self, rows: Rows) -> tuple[list[Event], Rows | None]:
         """One token for each row. -> the events, and the rows that go on."""
-        output = self.model(
-            input_ids=rows.ids,
-            attention_mask=rows.mask,
-            position_ids=rows.positions,
-            past_key_values=rows.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        chosen = self._choose(output.logits[:, -1])
+        chosen = self._choose(self.model.logits(rows))
         events: list[Event] = []
         going_on = []
         for row, (job, token) in enumerate(zip(rows.jobs, chosen.tolist(), strict=True)):
@@ -89,7 +107,7 @@ class Decoder:
         return [len(tokens[text]) for text in texts]
 
     def _tokens(self, texts: Sequence[str]) -> dict[str, list[int]]:
-        return dict(zip(texts, self._tokenizer(list(texts), verbose=False)["input_ids"], strict=True)) if texts else {}
+        return dict(zip(texts, self._tokenizer.encode(texts), strict=True)) if texts else {}
 
     def _choose(self, logits: torch.Tensor) -> torch.Tensor:
         """The next token of each row, (rows,)."""
@@ -99,39 +117,32 @@ class Decoder:
         return torch.multinomial(shares, 1, generator=self._rng)[:, 0]
 
     def _generated(self, job: Job) -> Generated:
-        text = self._tokenizer.decode(job.made, skip_special_tokens=True)
-        return Generated(text.strip(), len(job.prompt), len(job.made))
+        return Generated(self._tokenizer.decode(job.made).strip(), len(job.prompt), len(job.made))
 
 
 def load_decoder(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> Decoder:
     """The profile's generator, or the one that `settings` name, or its shape with random weights. Raises ModelError."""
-    source = settings.generator or profile.generator
-    if settings.weights == "dummy" and profile.generator_config is not None:
-        shape = dict(profile.generator_config)
-        with torch.device(device):
-            torch.manual_seed(settings.seed)
-            model: Any = AutoModelForCausalLM.from_config(
-                AutoConfig.for_model(shape.pop("model_type"), **shape), dtype=dtype
-            )
-    else:
-        safetensors = True if shipped(source) else None  # for others the library chooses: OPT has none
-        with loading("generator", source):
-            model = AutoModelForCausalLM.from_pretrained(
-                source, dtype=dtype, trust_remote_code=False, use_safetensors=safetensors, weights_only=True
-            ).to(device)
-    positions = int(model.config.max_position_embeddings)
-    if settings.max_new_tokens >= positions:
+    model, tokenizer = _loaded(settings, profile, device=device, dtype=dtype)
+    if settings.max_new_tokens >= model.positions:
         raise ModelError(
-            f"--max-new-tokens must be < {positions}, the positions of {source}; got {settings.max_new_tokens}"
+            f"--max-new-tokens must be < {model.positions}, the positions of "
+            f"{settings.generator or profile.generator}; got {settings.max_new_tokens}"
         )
-    tokenizer = load_tokenizer(settings, profile)
-    return Decoder(model.eval(), tokenizer, temperature=settings.temperature, seed=settings.seed)
+    return Decoder(model, tokenizer, temperature=settings.temperature, seed=settings.seed)
 
 
-def load_tokenizer(settings: "Settings", profile: "Profile") -> Any:
-    """The generator's own; for dummy weights the tiny one, whose ids are valid in every profile's vocabulary."""
+def _loaded(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> tuple[Model, Tokenizer]:
+    """Transformers takes seconds to import, so the shipped reader is loaded without it."""
     source = settings.generator or profile.generator
     if settings.weights == "dummy" and profile.generator_config is not None:
-        source = str(TINY / "reader")
-    with loading("generator", source):
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        from servers.rag.generation import hub  # noqa: PLC0415
+
+        model = hub.random(profile.generator_config, device=device, dtype=dtype, seed=settings.seed)
+        return model, FileTokenizer.shipped()
+    if shipped(source):
+        from servers.rag.generation import llama  # noqa: PLC0415
+
+        return llama.load(Path(source), device=device, dtype=dtype), FileTokenizer(Path(source))
+    from servers.rag.generation import hub  # noqa: PLC0415
+
+    return hub.load(source, device=device, dtype=dtype), hub.load_tokenizer(source)

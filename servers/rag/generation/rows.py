@@ -5,11 +5,17 @@ Padding is on the left, so that every row's next token has the same column. Runs
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-__all__ = ["Job", "Rows", "joined"]
+__all__ = ["Cache", "Job", "Rows", "joined"]
+
+
+class Cache(Protocol):
+    """`layers`: of each its `keys` and `values`, tensors (rows, heads, length, head_dim) once something was read."""
+
+    layers: list[Any]
 
 
 @dataclass(slots=True)
@@ -34,7 +40,7 @@ class Rows:
     ids: torch.Tensor
     mask: torch.Tensor
     positions: torch.Tensor
-    cache: Any
+    cache: Cache
 
     def after(self, chosen: torch.Tensor, kept: Sequence[int]) -> "Rows | None":
         """The rows that are `kept`, each with the token chosen for it (rows,) as its next; None where none is."""
@@ -45,7 +51,8 @@ class Rows:
             places = torch.tensor(kept, device=chosen.device)
             chosen, mask, positions = chosen[places], mask[places], positions[places]
             jobs = [jobs[row] for row in kept]
-            self.cache.batch_select_indices(places)
+            for layer in self.cache.layers:
+                layer.keys, layer.values = layer.keys[places], layer.values[places]
         mask = torch.cat([mask, mask.new_ones(len(kept), 1)], dim=1)
         return Rows(jobs, chosen[:, None], mask, positions, self.cache)
 

@@ -39,7 +39,7 @@ class StaticGenerator:
     @property
     def module(self) -> Any:
         """The model, a torch module."""
-        return self._decoder.model
+        return self._decoder.model.module
 
     @property
     def window(self) -> Window:

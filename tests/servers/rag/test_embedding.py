@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer
 
 from servers.rag.corpus.facts import facts
-from servers.rag.embedding import DummyEncoder, Embedder, SentenceEncoder
+from servers.rag.embedding import DummyEncoder, Embedder, SentenceEncoder, StaticEncoder
 from servers.rag.models import PROFILES, TINY
+from servers.rag.tokens import FileTokenizer
 
 TEXTS = ("first text", "second, a longer text")
 SMALL = {
@@ -50,7 +50,7 @@ def test_queries_get_the_profile_prefix_and_documents_none() -> None:
 
 @pytest.fixture(scope="module")
 def dummy() -> DummyEncoder:
-    tokenizer = AutoTokenizer.from_pretrained(TINY / "reader")
+    tokenizer = FileTokenizer(TINY / "reader")
     return DummyEncoder(SMALL, tokenizer, device="cpu", dtype=torch.float32, seed=0)
 
 
@@ -75,3 +75,14 @@ def test_vectors_are_of_unit_length_whatever_the_model_computes_in(
     vectors = half.encode(texts)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=3e-7)
     assert (np.sum(vectors * full.encode(texts), axis=1) > 0.9999).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_shipped_embedder_gives_the_vectors_of_sentence_transformers(dtype: torch.dtype) -> None:
+    ours, theirs = (
+        kind(source, device="cpu", dtype=dtype)
+        for kind, source in ((StaticEncoder, TINY / "embedder"), (SentenceEncoder, str(TINY / "embedder")))
+    )
+    texts = [*(fact.text for fact in facts(200)), "", "Zoë 東京 🦜", "a" * 5000]
+    np.testing.assert_allclose(ours.encode(texts), theirs.encode(texts), atol=1e-6)
+    assert ours.made_by == theirs.made_by, "vectors kept on disk serve both"

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer
 
 from servers.rag import fingerprint
 from servers.rag.embedding import DummyEncoder, Embedder, SentenceEncoder
 from servers.rag.models import PROFILES, TINY
+from servers.rag.tokens import FileTokenizer
 
 ROOT = Path(__file__).parents[3]
 SHAPE = {
@@ -116,7 +116,7 @@ def test_the_key_of_a_folder_follows_its_weights_and_the_number_format(tmp_path:
 
 def test_the_key_of_dummy_weights_follows_seed_shape_number_format_and_tokenizer() -> None:
     def key(shape: dict[str, object] = SHAPE, *, seed: int = 0, dtype: torch.dtype = torch.float32, part: str) -> str:
-        tokenizer = AutoTokenizer.from_pretrained(TINY / part)
+        tokenizer = FileTokenizer(TINY / part)
         return Embedder(DummyEncoder(shape, tokenizer, device="cpu", dtype=dtype, seed=seed), PROFILES["tiny"]).key
 
     keys = [
@@ -163,7 +163,7 @@ def test_the_key_of_a_hub_model_follows_its_revision(tmp_path: Path) -> None:
 
 
 def write_bert(folder: Path) -> None:
-    from transformers import AutoConfig, AutoModel  # noqa: PLC0415
+    from transformers import AutoConfig, AutoModel, AutoTokenizer  # noqa: PLC0415
 
     shape = dict(SHAPE)
     AutoModel.from_config(AutoConfig.for_model(shape.pop("model_type"), **shape)).save_pretrained(folder)

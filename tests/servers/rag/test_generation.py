@@ -8,28 +8,43 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from servers.backend import Chunk, Done, Event
 from servers.backend.steps import Steps
+from servers.rag.generation import hub, llama
 from servers.rag.generation.continuous import ContinuousGenerator
-from servers.rag.generation.decoder import Decoder
+from servers.rag.generation.decoder import Decoder, Model, Tokenizer
+from servers.rag.generation.rows import Job, Rows
 from servers.rag.generation.static import StaticGenerator
 from servers.rag.models import TINY
 from servers.rag.prompts import short
+from servers.rag.tokens import FileTokenizer
 from tests.servers.rag.generating import chunked, ends, generate, submit
 
 LIMIT = 12
 
 
 @pytest.fixture(scope="module")
-def model() -> Any:
-    return AutoModelForCausalLM.from_pretrained(str(TINY / "reader")).eval()
+def model() -> Model:
+    """The shipped reader, in our own code."""
+    return llama.load(TINY / "reader", device="cpu", dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return AutoTokenizer.from_pretrained(str(TINY / "reader"))
+def hub_model() -> Model:
+    """The same, in transformers'."""
+    return hub.load(str(TINY / "reader"), device="cpu", dtype=torch.float32)
+
+
+@pytest.fixture(scope="module", params=[FileTokenizer, lambda folder: hub.load_tokenizer(str(folder))])
+def any_tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
+    made: Tokenizer = request.param(TINY / "reader")
+    return made
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> FileTokenizer:
+    return FileTokenizer(TINY / "reader")
 
 
 @pytest.fixture
@@ -41,9 +56,14 @@ def generator(model: Any, tokenizer: Any) -> StaticGenerator:
 def widths(model: Any) -> Iterator[list[int]]:
     """How many rows each pass of the model had."""
     seen: list[int] = []
-    hook = model.register_forward_pre_hook(lambda _, __, given: seen.append(len(given["input_ids"])), with_kwargs=True)
+    hook = model.module.register_forward_pre_hook(lambda *given: seen.append(read_by(*given)[0]), with_kwargs=True)
     yield seen
     hook.remove()
+
+
+def read_by(_: Any, rows: tuple[Rows, ...], given: dict[str, Any]) -> tuple[int, ...]:
+    """(rows, length) that a pass of either model looks at."""
+    return tuple((rows[0].mask if rows else given["attention_mask"]).shape)
 
 
 def prompts(count: int) -> list[str]:
@@ -52,11 +72,11 @@ def prompts(count: int) -> list[str]:
     return [short(f"{text[: 9 + 5 * (n % 12)]}?", [text[7 * (n % 5) :]] * (n % 3)) for n in range(count)]
 
 
-def reference(model: Any, tokenizer: Any, prompt: str) -> list[int]:
+def reference(module: Any, tokenizer: FileTokenizer, prompt: str) -> list[int]:
     """One prompt, no padding, transformers' own greedy loop. -> tokens without the end"""
-    ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
-    row = model.generate(ids, max_new_tokens=LIMIT, do_sample=False)[0, ids.shape[1] :].tolist()
-    return row[: row.index(tokenizer.eos_token_id)] if tokenizer.eos_token_id in row else row
+    ids = torch.tensor(tokenizer.encode([prompt]))
+    row = module.generate(ids, max_new_tokens=LIMIT, do_sample=False)[0, ids.shape[1] :].tolist()
+    return row[: row.index(tokenizer.end)] if tokenizer.end in row else row
 
 
 @pytest.fixture
@@ -65,16 +85,33 @@ def joining(model: Any, tokenizer: Any) -> ContinuousGenerator:
 
 
 @pytest.mark.parametrize("size", [1, 3, 16])
-def test_answers_are_those_of_transformers_one_by_one(generator: Any, model: Any, tokenizer: Any, size: int) -> None:
+def test_answers_are_those_of_transformers_one_by_one(
+    generator: Any, hub_model: Any, tokenizer: Any, size: int
+) -> None:
     asked = prompts(16)
-    wanted = [tokenizer.decode(reference(model, tokenizer, prompt)).strip() for prompt in asked]
+    wanted = [tokenizer.decode(reference(hub_model.module, tokenizer, prompt)).strip() for prompt in asked]
     made = [
         answer
         for start in range(0, 16, size)
         for answer in generate(generator, asked[start : start + size], [LIMIT] * len(asked[start : start + size]))
     ]
     assert [answer.text for answer in made] == wanted
-    assert [answer.prompt_tokens for answer in made] == [len(tokenizer(prompt)["input_ids"]) for prompt in asked]
+    assert [answer.prompt_tokens for answer in made] == list(map(len, tokenizer.encode(asked)))
+
+
+def test_a_model_of_transformers_gives_its_own_answers_in_any_company(hub_model: Any, tokenizer: Any) -> None:
+    """Joined, cut and trimmed caches of its own kind."""
+    joining = ContinuousGenerator(Decoder(hub_model, tokenizer, temperature=0.0, seed=0))
+    asked = prompts(6)
+    answers: dict[int, Any] = {}
+    jobs: list[int] = []
+    for prompt in asked:
+        jobs += submit(joining, [prompt], [LIMIT])
+        answers |= ends(joining.step())
+    while len(answers) < len(jobs):
+        answers |= ends(joining.step())
+    wanted = [tokenizer.decode(reference(hub_model.module, tokenizer, prompt)).strip() for prompt in asked]
+    assert [answers[job].text for job in jobs] == wanted
 
 
 def test_each_row_ends_at_its_own_limit_and_leaves_the_batch(generator: Any, widths: list[int]) -> None:
@@ -93,7 +130,7 @@ def test_chunks_are_the_answer_token_by_token(generator: Any, tokenizer: Any) ->
     tokens = [token for chunk in chunks if chunk.job == first for token in chunk.ids]
     assert isinstance(steps[2][-1], Done)
     done = steps[2][-1].result
-    assert (tokenizer.decode(tokens, skip_special_tokens=True).strip(), done.completion_tokens) == (done.text, 3)
+    assert (tokenizer.decode(tokens).strip(), done.completion_tokens) == (done.text, 3)
     assert generator.step() == []
 
 
@@ -182,12 +219,10 @@ def test_a_batch_of_more_tokens_than_are_allowed_is_read_in_parts(
     kind: type[StaticGenerator], model: Any, tokenizer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In order, each as wide as its longest prompt, and one alone whatever its length; all get their own answers."""
-    read: list[tuple[int, int]] = []
-    hook = model.register_forward_pre_hook(
-        lambda _, __, given: read.append(tuple(given["attention_mask"].shape)), with_kwargs=True
-    )
+    read: list[tuple[int, ...]] = []
+    hook = model.module.register_forward_pre_hook(lambda *given: read.append(read_by(*given)), with_kwargs=True)
     asked = ["heron " * n for n in (30, 30, 60, 19, 19, 19)]
-    sizes = [len(ids) for ids in tokenizer(asked)["input_ids"]]
+    sizes = list(map(len, tokenizer.encode(asked)))
     decoder = Decoder(model, tokenizer, temperature=0.0, seed=0)
     most = 2 * sizes[0]
     made = generate(kind(decoder, max_prompt_tokens=most), asked, [1] * 6)
@@ -217,7 +252,7 @@ def test_sampling_follows_its_seed(model: Any, tokenizer: Any) -> None:
 
 
 def test_a_prompt_too_long_for_the_model_loses_its_beginning(generator: Any) -> None:
-    positions = generator._decoder.positions
+    positions = generator._decoder.model.positions
     long = " ".join(["heron"] * 2 * positions)
     assert generator.window.positions == positions
     assert [length > positions for length in generator.window.lengths([long, "heron?"])] == [True, False]
@@ -232,7 +267,7 @@ def test_every_part_of_a_batch_that_is_read_is_reported_as_such(model: Any, toke
     decoder.end = -1
     steps = Kinds()
     generate(kind(decoder, max_prompt_tokens=1), prompts(3), [1] * 3, steps=steps)
-    widths = [len(tokenizer(prompt)["input_ids"]) for prompt in prompts(3)]
+    widths = list(map(len, tokenizer.encode(prompts(3))))
     assert steps.seen == [("prefill", width) for width in widths], "slow, however short a decode step is"
     steps.seen.clear()
     generate(kind(decoder, max_prompt_tokens=None), prompts(3), [2] * 3, steps=steps)
@@ -250,3 +285,28 @@ class Kinds(Steps):
     def step(self, kind: str, size: int = 1) -> Iterator[None]:
         self.seen.append((kind, size))
         yield
+
+
+def test_both_tokenizers_read_and_write_alike(tokenizer: FileTokenizer, any_tokenizer: Tokenizer) -> None:
+    texts = [*prompts(16), "", " \n two  spaces ", "Zoë 東京 🦜 <eos> <pad>", "unbekanntes Wörterbuch"]
+    ids = tokenizer.encode(texts)
+    assert any_tokenizer.encode(texts) == ids
+    assert [any_tokenizer.decode(text) for text in ids] == [tokenizer.decode(text) for text in ids]
+    assert any_tokenizer.end == tokenizer.end == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_our_llama_gives_the_logits_of_transformers(tokenizer: FileTokenizer, dtype: torch.dtype) -> None:
+    """Read in one padded batch and continued; in bfloat16 to the rounding of its eight bits."""
+    ours, theirs = (
+        module.load(source, device="cpu", dtype=dtype)
+        for module, source in ((llama, TINY / "reader"), (hub, str(TINY / "reader")))
+    )
+    jobs = [Job(number, ids, LIMIT) for number, ids in enumerate(tokenizer.encode(prompts(12)))]
+    batches = [Decoder(model, tokenizer, temperature=0.0, seed=0).rows(jobs) for model in (ours, theirs)]
+    off = 1e-4 if dtype is torch.float32 else 0.5
+    for _ in range(4):
+        mine, wanted = ours.logits(batches[0]), theirs.logits(batches[1])
+        torch.testing.assert_close(mine, wanted, atol=off, rtol=0)
+        chosen = wanted.argmax(dim=-1)
+        batches = [rows.after(chosen, range(len(jobs))) for rows in batches]
