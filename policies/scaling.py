@@ -119,7 +119,7 @@ class OutstandingTarget:
         self._cooldown = _Cooldown(self.limits)
 
     def target(self, fleet: Fleet, now: float) -> Target:
-        """See the class."""
+        """By work and wait, as the class says."""
         wish = Target(ceil(fleet.outstanding / self.outstanding_per_replica), "outstanding per replica")
         if fleet.queue_wait_p95_s > self.queue_wait_target_s and wish.replicas <= fleet.size and fleet.starting == 0:
             wish = Target(fleet.size + 1, "queue wait")
@@ -141,7 +141,7 @@ class RequestRate:
         self._cooldown = _Cooldown(self.limits)
 
     def target(self, fleet: Fleet, now: float) -> Target:
-        """See the class."""
+        """By requests per second, as the class says."""
         step = (fleet.arrival_rps >= self.up_rps) - (fleet.arrival_rps <= self.down_rps)
         is_wanted = fleet.outstanding > 0 or fleet.arrival_rps > 0
         wish = Target(max(fleet.size + step, int(is_wanted)), "requests per second")
