@@ -8,6 +8,7 @@ import typer
 
 from ragbench.calibration import figures, queues, report, run, stall
 from ragbench.calibration.report import Calibration
+from ragbench.cli import arrivals
 from ragbench.cli.common import say, surroundings, terminal
 from ragbench.measure.point import now_utc
 from ragbench.processes.interrupts import run_until_done
@@ -19,9 +20,17 @@ _RATES = ("asked_rps", "sent_rps", "gap_cv", "send_lag_p50_s", "send_lag_p95_s",
 def calibrate(
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("results/calibration"),
     quick: Annotated[bool, typer.Option("--quick", help="Shorter loads: a minute instead of four.")] = False,
+    is_of_arrivals: Annotated[
+        bool,
+        typer.Option("--arrivals", help="Check the arrival processes alone, with three known-bad ones as controls."),
+    ] = False,
+    seeds: Annotated[int, typer.Option(help="With --arrivals, how often each is drawn.", min=1)] = 20,
 ) -> None:
     """Prove on this machine that the load named is the load sent, and that known queues are measured as they are."""
     out.mkdir(parents=True, exist_ok=True)  # before minutes are spent
+    if is_of_arrivals:
+        arrivals.calibrate(out, seeds=seeds)
+        return
     around = surroundings()
     with Status() as status:
         lengths = run.QUICK if quick else run.WHOLE

@@ -28,15 +28,15 @@ from tests.ragbench.results_fixture import write_study
 
 pytestmark = pytest.mark.attack
 POINT, KNOWN = "study/a-poisson-100rps-seed1", "known/batched-poisson-20rps-seed1"
-EVERY = ("plan", "run", "summarise", "compare", "answers")
+EVERY = ("dry run", "run", "slo", "compare", "answers")
 # Which commands read a file of results/.
 READERS = {
     f"{POINT}/manifest.json": EVERY,
-    f"{POINT}/requests.csv": ("summarise", "report", "compare", "answers"),
-    f"{POINT}/replicas.csv": ("summarise",),
-    f"{POINT}/scaling.csv": ("summarise",),
-    f"{POINT}/starts.csv": ("summarise",),
-    f"{POINT}/telemetry.csv": ("summarise",),
+    f"{POINT}/requests.csv": ("slo", "report", "compare", "answers"),
+    f"{POINT}/replicas.csv": ("slo",),
+    f"{POINT}/scaling.csv": ("slo",),
+    f"{POINT}/starts.csv": ("slo",),
+    f"{POINT}/telemetry.csv": ("slo",),
     "study/summary.csv": ("compare",),
     "study/study.toml": ("report",),
     f"{KNOWN}/manifest.json": ("simulate",),
