@@ -16,8 +16,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from servers.rag.corpus import too_long
 from servers.rag.corpus.facts import DEFAULT_SEED, Question, shuffle
-from servers.rag.corpus.text_checks import too_long
 from servers.rag.models import ModelError
 
 Text = Annotated[str, Field(min_length=1)]
