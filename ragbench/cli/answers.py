@@ -8,7 +8,7 @@ from ragbench.files.toml_tables import StudyError
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import REQUESTS, Row, read_manifests, write_atomic
 from ragbench.study.points import configuration_label
-from ragbench.terminal import Table
+from ragbench.terminal import Table, right
 
 
 def compare(paths: StudyPaths, *, reference: str | None) -> None:
@@ -31,10 +31,8 @@ def compare(paths: StudyPaths, *, reference: str | None) -> None:
 
 
 def _table(told: list[Told]) -> Table:
-    table = Table("configuration", title=f"answers to the {told[0].questions} questions that all answered")
-    for column in ("different", "unsteady"):
-        table.add_column(column, justify="right")
-    table.add_column("sha256")
+    title = f"answers to the {told[0].questions} questions that all answered"
+    table = Table("configuration", *right("different", "unsteady"), "sha256", title=title)
     for one in told:
         style = None if not (one.different or one.unsteady) else "yellow"
         table.add_row(one.configuration, str(one.different), str(one.unsteady), one.sha256[:16], style=style)

@@ -15,7 +15,7 @@ from ragbench.files.csv_table import write_table
 from ragbench.files.unwritten import naming
 from ragbench.results.records import write_atomic
 from ragbench.study.arrivals import ARRIVALS, Span, Times, parse_arrival, poisson
-from ragbench.terminal import Status, Table, Text, styled
+from ragbench.terminal import Status, Table, Text, right, styled
 
 _SPAN = Span(duration_s=DURATION_S)
 _RISK = 0.01  # that any of a table of good arrivals is rejected by bad luck
@@ -97,14 +97,13 @@ def _control(name: str, seed: int) -> Draw:
 
 def _table(lines: Sequence[Line], seeds: int, least_p: float) -> Table:
     table = Table(
+        "arrival",
+        *right(*CHECKS),
+        "verdict",
         title=f"arrivals: of {seeds} seeds, how many pass, and the worst of them",
         caption=f"A check fails at p <= {least_p:.1g}: among all here, a good arrival is rejected by bad luck once in "
         f"{1 / _RISK:.0f} tables. Even spacing is exact: its checks are deviations, in units of what is allowed.",
     )
-    table.add_column("arrival")
-    for name in CHECKS:
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
     for line in lines:
         cells = [f"{n}/{seeds}  {line.worst(i)}" for i, n in enumerate(line.passed(least_p))]
         table.add_row(line.name, *cells, _verdict(line, least_p), end_section=line.name == list(ARRIVALS)[-1])

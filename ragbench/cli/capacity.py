@@ -28,7 +28,7 @@ from ragbench.study.arrivals import ArrivalError, parse_arrival
 from ragbench.study.questions import load_questions
 from ragbench.study.study import Study
 from ragbench.study.study_file import find_study, load_study
-from ragbench.terminal import Table
+from ragbench.terminal import Table, right
 
 
 def capacity(  # noqa: PLR0913, PLR0917  an option each
@@ -107,10 +107,7 @@ def _ahead(plan: Plan, designs: int) -> str:
 
 
 def _table(outcomes: list[Outcome]) -> Table:
-    table = Table("configuration", title="capacity")
-    for column in ("capacity/s", "bracket", "loads", "resolved"):
-        table.add_column(column, justify="right")
-    table.add_column("why")
+    table = Table("configuration", *right("capacity/s", "bracket", "loads", "resolved"), "why", title="capacity")
     for outcome in outcomes:
         found = outcome.found
         low, high = (f"{end:.4g}" if end else "?" for end in (found.low_rps, found.high_rps))

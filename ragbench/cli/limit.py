@@ -23,7 +23,7 @@ from ragbench.results.records import read_manifests, write_atomic
 from ragbench.study.points import Launch, expand, file_name
 from ragbench.study.study import Study
 from ragbench.study.study_file import find_study, load_study
-from ragbench.terminal import Table
+from ragbench.terminal import Table, right
 
 _DURATION_S = 5.0
 _LONGEST_S = 1800.0
@@ -130,9 +130,8 @@ def _turns(study: Study, paths: StudyPaths) -> list[Turn]:
 
 
 def _table(turns: list[Turn]) -> Table:
-    table = Table("configuration", title="beside the pipeline alone; requests/s, medians")
-    for column in ("turns", "alone", "served", "ratio"):
-        table.add_column(column, justify="right")
+    figures = right("turns", "alone", "served", "ratio")
+    table = Table("configuration", *figures, title="beside the pipeline alone; requests/s, medians")
     for one in medians(turns):
         table.add_row(
             one.configuration, str(one.turns), f"{one.bare_rps:.4g}", f"{one.served_rps:.4g}", f"{one.ratio:.3f}"
