@@ -10,8 +10,6 @@ from collections.abc import Callable
 
 import typer
 
-from ragbench.cli.answers import answers
-from ragbench.cli.arrivals import arrivals
 from ragbench.cli.calibrate import calibrate
 from ragbench.cli.capacity import capacity
 from ragbench.cli.chaos import chaos
@@ -20,9 +18,9 @@ from ragbench.cli.compare import compare
 from ragbench.cli.doctor import doctor
 from ragbench.cli.limit import limit
 from ragbench.cli.load import load
-from ragbench.cli.report import report, summarise
+from ragbench.cli.report import report
 from ragbench.cli.retrieval import retrieval
-from ragbench.cli.run import plan, run
+from ragbench.cli.run import run
 from ragbench.cli.simulate import simulate
 from ragbench.files.csv_table import RecordError
 from ragbench.files.toml_tables import StudyError
@@ -33,21 +31,24 @@ from ragbench.terminal import tolerate
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     run,
-    plan,
     load,
-    summarise,
     report,
-    arrivals,
     doctor,
     calibrate,
     compare,
-    answers,
     capacity,
     limit,
     retrieval,
     simulate,
     chaos,
 )
+
+MOVED = {
+    "plan": "run STUDY --dry-run",
+    "summarise": "report FOLDER --slo KEY=VALUE, or --recompute",
+    "answers": "report FOLDER --answers",
+    "arrivals": "calibrate --arrivals",
+}
 
 app = typer.Typer(
     help="How a RAG service behaves under load.",
@@ -63,6 +64,9 @@ def main() -> None:
     """Run the command line; mistakes of the user are lines, not tracebacks."""
     tolerate(sys.stdout)
     tolerate(sys.stderr)
+    if moved := MOVED.get("".join(sys.argv[1:2])):
+        say(f"`ragbench {sys.argv[1]}` is now `ragbench {moved}`")
+        sys.exit(2)
     try:
         with interruptible():
             app()

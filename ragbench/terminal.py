@@ -12,10 +12,10 @@ from typing import IO, Any, Self, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-__all__ = ["Status", "Table", "Terminal", "Text", "minutes", "plain", "styled", "tolerate"]
+__all__ = ["Status", "Table", "Terminal", "Text", "minutes", "plain", "right", "styled", "tolerate"]
 
 EVERY_S = 10.0  # between two lines in a log
 _BLINK_S = 0.25  # between two changes of the line on a terminal, while requests are counted
@@ -34,6 +34,11 @@ def plain(text: str) -> str:
 def styled(text: str, style: str | None = None) -> Text:
     """`text` in one of our own styles, for a cell or a line. The text itself stays plain."""
     return Text(plain(text), style=style or "")
+
+
+def right(*names: str) -> list[Column]:
+    """Columns of figures, for a table: their cells end where the column does."""
+    return [Column(name, justify="right") for name in names]
 
 
 def tolerate(stream: IO[str]) -> None:

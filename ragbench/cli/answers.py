@@ -1,23 +1,18 @@
-"""`ragbench answers`: whether all designs of a measured study said the same."""
-
-from typing import Annotated
+"""`ragbench report --answers`: whether all designs of a measured study said the same."""
 
 import typer
 
-from ragbench.cli.common import FolderArgument, results_folder, terminal
+from ragbench.cli.common import terminal
 from ragbench.compare.answers import ANSWERS, Told, compare_answers
 from ragbench.files.toml_tables import StudyError
+from ragbench.results.paths import StudyPaths
 from ragbench.results.records import REQUESTS, Row, read_manifests, write_atomic
 from ragbench.study.points import configuration_label
-from ragbench.terminal import Table
+from ragbench.terminal import Table, right
 
 
-def answers(
-    folder: FolderArgument,
-    reference: Annotated[str | None, typer.Option(help="The design that the others are compared to.")] = None,
-) -> None:
-    """Print a checksum of the answers of each design of FOLDER to the same questions; exit 1 where any differ."""
-    paths = results_folder(folder)
+def compare(paths: StudyPaths, *, reference: str | None) -> None:
+    """Print a checksum of the answers of each design to the same questions; exit 1 where any differ."""
     points = [manifest["point"] for manifest in read_manifests(paths.root)]
     designs = dict.fromkeys(point["design"] for point in points)
     if reference is not None and reference not in designs:
@@ -36,10 +31,8 @@ def answers(
 
 
 def _table(told: list[Told]) -> Table:
-    table = Table("configuration", title=f"answers to the {told[0].questions} questions that all answered")
-    for column in ("different", "unsteady"):
-        table.add_column(column, justify="right")
-    table.add_column("sha256")
+    title = f"answers to the {told[0].questions} questions that all answered"
+    table = Table("configuration", *right("different", "unsteady"), "sha256", title=title)
     for one in told:
         style = None if not (one.different or one.unsteady) else "yellow"
         table.add_row(one.configuration, str(one.different), str(one.unsteady), one.sha256[:16], style=style)

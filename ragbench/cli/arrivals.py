@@ -1,10 +1,9 @@
-"""`ragbench arrivals`: every arrival process and every known-bad one, put to the four checks."""
+"""`ragbench calibrate --arrivals`: every arrival process and every known-bad one, put to the four checks."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import typer
@@ -12,10 +11,11 @@ import typer
 from ragbench.calibration.arrival_checks import CHECKS, DURATION_S, LAWS, RATE_RPS, Check, check
 from ragbench.calibration.known_bad import KNOWN_BAD
 from ragbench.cli.common import say, terminal
+from ragbench.files.csv_table import write_table
 from ragbench.files.unwritten import naming
 from ragbench.results.records import write_atomic
 from ragbench.study.arrivals import ARRIVALS, Span, Times, parse_arrival, poisson
-from ragbench.terminal import Status, Table, Text, styled
+from ragbench.terminal import Status, Table, Text, right, styled
 
 _SPAN = Span(duration_s=DURATION_S)
 _RISK = 0.01  # that any of a table of good arrivals is rejected by bad luck
@@ -48,19 +48,19 @@ class Line:
         return not any(whole) if self.is_control else all(whole)
 
 
-def arrivals(
-    seeds: Annotated[int, typer.Option(help="How often each is drawn.", min=1)] = 20,
-    out: Annotated[Path | None, typer.Option(help="A CSV file for the table.")] = None,
-) -> None:
-    """Put every arrival process, and three known-bad ones as controls, to the four checks."""
+def calibrate(out: Path, *, seeds: int) -> None:
+    """Put every arrival process, and three known-bad ones as controls, to the four checks; exit 1 where one is wrong.
+
+    Each is drawn `seeds` times. The table goes to arrivals.csv in `out`.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         total = len(ARRIVALS) + len(KNOWN_BAD)
         drawn = _lines(seeds, Path(scratch))
         lines = list(Status("drawing", total=total).over(drawn))
     least_p = _RISK / (total * len(CHECKS) * seeds)
-    if out is not None:
-        write_atomic(out, _csv(lines, least_p))
+    write_atomic(out / "arrivals.csv", _csv(lines, least_p))
     terminal.print(_table(lines, seeds, least_p))
+    terminal.print(f"table: {out / 'arrivals.csv'}", soft_wrap=True)
     wrong = [line.name for line in lines if not line.stands(least_p)]
     if wrong:
         say(f"not as they should be: {', '.join(wrong)}")
@@ -97,14 +97,13 @@ def _control(name: str, seed: int) -> Draw:
 
 def _table(lines: Sequence[Line], seeds: int, least_p: float) -> Table:
     table = Table(
+        "arrival",
+        *right(*CHECKS),
+        "verdict",
         title=f"arrivals: of {seeds} seeds, how many pass, and the worst of them",
         caption=f"A check fails at p <= {least_p:.1g}: among all here, a good arrival is rejected by bad luck once in "
         f"{1 / _RISK:.0f} tables. Even spacing is exact: its checks are deviations, in units of what is allowed.",
     )
-    table.add_column("arrival")
-    for name in CHECKS:
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
     for line in lines:
         cells = [f"{n}/{seeds}  {line.worst(i)}" for i, n in enumerate(line.passed(least_p))]
         table.add_row(line.name, *cells, _verdict(line, least_p), end_section=line.name == list(ARRIVALS)[-1])
@@ -119,13 +118,14 @@ def _verdict(line: Line, least_p: float) -> Text:
 
 
 def _csv(lines: Sequence[Line], least_p: float) -> str:
-    rows = ["arrival,is_control,seed,check,p,deviation,passed"]
-    for line in lines:
-        for seed, checks in enumerate(line.found):
-            for found in checks:
-                p, deviation = ("" if x is None else f"{x:.6g}" for x in (found.p, found.deviation))
-                passed = str(found.passed(least_p)).lower()
-                rows.append(
-                    f'"{line.name}",{str(line.is_control).lower()},{seed},{found.name},{p},{deviation},{passed}'
-                )
-    return "\n".join(rows) + "\n"
+    rows = (
+        (line.name, line.is_control, seed, found.name, *map(_number, (found.p, found.deviation)), found.passed(least_p))
+        for line in lines
+        for seed, checks in enumerate(line.found)
+        for found in checks
+    )
+    return write_table(("arrival", "is_control", "seed", "check", "p", "deviation", "passed"), rows)
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.6g}"

@@ -8,10 +8,11 @@ import typer
 
 from ragbench.calibration import figures, queues, report, run, stall
 from ragbench.calibration.report import Calibration
+from ragbench.cli import arrivals
 from ragbench.cli.common import say, surroundings, terminal
 from ragbench.measure.point import now_utc
 from ragbench.processes.interrupts import run_until_done
-from ragbench.terminal import Status, Table, styled
+from ragbench.terminal import Status, Table, right, styled
 
 _RATES = ("asked_rps", "sent_rps", "gap_cv", "send_lag_p50_s", "send_lag_p95_s", "send_lag_p99_s", "send_lag_max_s")
 
@@ -19,9 +20,17 @@ _RATES = ("asked_rps", "sent_rps", "gap_cv", "send_lag_p50_s", "send_lag_p95_s",
 def calibrate(
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("results/calibration"),
     quick: Annotated[bool, typer.Option("--quick", help="Shorter loads: a minute instead of four.")] = False,
+    is_of_arrivals: Annotated[
+        bool,
+        typer.Option("--arrivals", help="Check the arrival processes alone, with three known-bad ones as controls."),
+    ] = False,
+    seeds: Annotated[int, typer.Option(help="With --arrivals, how often each is drawn.", min=1)] = 20,
 ) -> None:
     """Prove on this machine that the load named is the load sent, and that known queues are measured as they are."""
     out.mkdir(parents=True, exist_ok=True)  # before minutes are spent
+    if is_of_arrivals:
+        arrivals.calibrate(out, seeds=seeds)
+        return
     around = surroundings()
     with Status() as status:
         lengths = run.QUICK if quick else run.WHOLE
@@ -52,10 +61,11 @@ def _tables(found: Calibration) -> list[Table]:
 
 
 def _rates_table(found: Calibration) -> Table:
-    table = Table(title="(1) asked against sent, even spacing, a server that answers at once; times in ms")
-    for name in ("processes", "asked/s", "sent/s", "gap CV", "lag p50", "p95", "p99", "max", "latency p50", "p99"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
+    table = Table(
+        *right("processes", "asked/s", "sent/s", "gap CV", "lag p50", "p95", "p99", "max", "latency p50", "p99"),
+        "verdict",
+        title="(1) asked against sent, even spacing, a server that answers at once; times in ms",
+    )
     for sent in (one for each in found.sent.values() for one in each):
         values = asdict(sent)
         lags = [f"{values[name] * 1e3:.2f}" for name in _RATES[3:]]
@@ -68,13 +78,12 @@ def _rates_table(found: Calibration) -> Table:
 
 def _queues_table(found: Calibration) -> Table:
     table = Table(
+        *right("queue", "load", "n", "mean theory", "exact", "measured", "off", "p95 theory", "exact", "measured"),
+        "theory inside",
         title=f"(2) queues of known mean and 95th percentile, service {queues.MEAN_S * 1e3:g} ms; ms, [95% interval]",
         caption="exact: the same arrivals and service times solved without a network (Lindley). Of 400 seeds each "
         "queue has the one whose exact solution is nearest to theory: so the luck of a draw is not taken for an error.",
     )
-    for name in ("queue", "load", "n", "mean theory", "exact", "measured", "off", "p95 theory", "exact", "measured"):
-        table.add_column(name, justify="right")
-    table.add_column("theory inside")
     for cell in found.cells:
         means = [f"{cell.mean_theory_s * 1e3:.1f}", f"{cell.mean_exact_s * 1e3:.1f}"]
         tails = [f"{cell.p95_theory_s * 1e3:.1f}", f"{cell.p95_exact_s * 1e3:.1f}"]
@@ -90,9 +99,8 @@ def _queues_table(found: Calibration) -> Table:
 
 
 def _stall_table(found: Calibration) -> Table:
-    table = Table(title=f"(3) a server that stalls for {stall.STALL_S:g} s; times in s")
-    for name in ("loop", "requests", "p50", "p95", "p99", "max", "p99 by arithmetic"):
-        table.add_column(name, justify="right")
+    columns = right("loop", "requests", "p50", "p95", "p99", "max", "p99 by arithmetic")
+    table = Table(*columns, title=f"(3) a server that stalls for {stall.STALL_S:g} s; times in s")
     for seen in found.seen:
         times = (seen.latency_p50_s, seen.latency_p95_s, seen.latency_p99_s, seen.latency_max_s)
         expected = "" if seen.expected_p99_s is None else f"{seen.expected_p99_s:.3f}"

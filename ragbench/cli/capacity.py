@@ -7,24 +7,33 @@ import typer
 
 from ragbench.capacity.run import Plan, Searcher, first_points, search_all
 from ragbench.capacity.table import CAPACITY, Outcome, capacity_csv
-from ragbench.cli.common import ResultsOption, StudyArgument, say, surroundings, terminal
+from ragbench.cli.common import (
+    ResultsOption,
+    SloOption,
+    StudyArgument,
+    interruptible,
+    say,
+    slo_of,
+    surroundings,
+    terminal,
+)
 from ragbench.files.toml_tables import StudyError
 from ragbench.measure.progress import Progress
 from ragbench.measure.sweep import locked, rebuild_summary
-from ragbench.processes.interrupts import Interrupted, run_until_done
+from ragbench.processes.interrupts import run_until_done
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import copy_text, write_atomic
-from ragbench.results.slo import Slo, parse_slo
+from ragbench.results.slo import Slo
 from ragbench.study.arrivals import ArrivalError, parse_arrival
 from ragbench.study.questions import load_questions
 from ragbench.study.study import Study
 from ragbench.study.study_file import find_study, load_study
-from ragbench.terminal import Table
+from ragbench.terminal import Table, right
 
 
 def capacity(  # noqa: PLR0913, PLR0917  an option each
     study: StudyArgument,
-    slo: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="As in latency_p95_s=1.0.")] = None,
+    slo: SloOption = None,
     arrival: Annotated[
         str | None, typer.Option(help="As in ideal; else poisson, or the study's if it has none.")
     ] = None,
@@ -57,19 +66,16 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
         )
         write_atomic(file, told)
 
-    try:
-        with locked(paths), Progress() as progress:
-            copy_text(source, paths.study_toml)
-            questions = load_questions(loaded.workload.questions)
-            searcher = Searcher(plan, paths, questions, around=surroundings(source), progress=progress)
-            try:
-                run_until_done(search_all(searcher, points, on_outcome=keep))
-            finally:
-                paths.live_log.unlink(missing_ok=True)
-                rebuild_summary(paths)
-    except Interrupted as interruption:
-        say(f"{interruption}; whole loads are kept, the same command goes on from them: see {paths.root}")
-        raise typer.Exit(interruption.exit_code) from None
+    how = f"whole loads are kept, the same command goes on from them: see {paths.root}"
+    with interruptible(lambda: how), locked(paths), Progress() as progress:
+        copy_text(source, paths.study_toml)
+        questions = load_questions(loaded.workload.questions)
+        searcher = Searcher(plan, paths, questions, around=surroundings(source), progress=progress)
+        try:
+            run_until_done(search_all(searcher, points, on_outcome=keep))
+        finally:
+            paths.live_log.unlink(missing_ok=True)
+            rebuild_summary(paths)
     figures = _draw(paths)
     terminal.print(_table(outcomes))
     _say_where(paths, figures)
@@ -84,10 +90,7 @@ def _arrival(option: str | None, study: Study) -> str:
 
 
 def _promise(options: list[str] | None, own: Slo | None) -> Slo:
-    try:
-        slo = parse_slo(options or []) or own
-    except ValueError as error:
-        raise StudyError([f"--slo: {error}"]) from error
+    slo = slo_of(options) or own
     if slo is None:
         raise StudyError(["what must be kept? give --slo latency_p95_s=1.0, or slo = {...} in the study's [study]"])
     return slo
@@ -104,10 +107,7 @@ def _ahead(plan: Plan, designs: int) -> str:
 
 
 def _table(outcomes: list[Outcome]) -> Table:
-    table = Table("configuration", title="capacity")
-    for column in ("capacity/s", "bracket", "loads", "resolved"):
-        table.add_column(column, justify="right")
-    table.add_column("why")
+    table = Table("configuration", *right("capacity/s", "bracket", "loads", "resolved"), "why", title="capacity")
     for outcome in outcomes:
         found = outcome.found
         low, high = (f"{end:.4g}" if end else "?" for end in (found.low_rps, found.high_rps))

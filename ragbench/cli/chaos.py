@@ -15,13 +15,13 @@ from ragbench.chaos.report import Circumstances, chaos_table, lines, write
 from ragbench.chaos.scenarios import SCENARIOS, Scenario, names_of
 from ragbench.chaos.stage import Terms
 from ragbench.chaos.tally import Tally
-from ragbench.cli.common import say, terminal
+from ragbench.cli.common import interruptible, say, terminal
 from ragbench.files.toml_tables import StudyError
 from ragbench.load.descriptors import allow_files
 from ragbench.machine.git import code_origin
 from ragbench.machine.hardware import this_machine
 from ragbench.processes.child import ChildError
-from ragbench.processes.interrupts import Interrupted, run_until_done
+from ragbench.processes.interrupts import run_until_done
 from ragbench.study.questions import load_questions
 from ragbench.study.study import command_mistakes
 from ragbench.terminal import Status
@@ -68,10 +68,8 @@ def chaos(  # noqa: PLR0913, PLR0917  an option each
     allow_files([])
     table = "peers" if peers else "chaos"
     try:
-        tallies = run_until_done(_play_all(table, parts, fleets, capacity_rps=capacity_rps, out=out))
-    except Interrupted as interruption:
-        say(f"{interruption}; what is whole is in {out / table}.md")
-        raise typer.Exit(interruption.exit_code) from None
+        with interruptible(lambda: f"what is whole is in {out / table}.md"):
+            tallies = run_until_done(_play_all(table, parts, fleets, capacity_rps=capacity_rps, out=out))
     except (NoCapacity, ChildError) as error:
         say(str(error))
         raise typer.Exit(1) from None

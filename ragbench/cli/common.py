@@ -2,7 +2,8 @@
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,13 +13,18 @@ from ragbench.files.toml_tables import StudyError
 from ragbench.files.unwritten import line_of
 from ragbench.files.whole_file import refuse_links
 from ragbench.measure.point import Surroundings, look_around
+from ragbench.processes.interrupts import Interrupted
 from ragbench.report.error import ReportError
 from ragbench.results.paths import RetrievalPaths, StudyPaths
 from ragbench.results.records import RecordError, read_manifests
+from ragbench.results.slo import Slo, parse_slo
 from ragbench.terminal import Terminal, plain
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of one in studies/.")]
 ResultsOption = Annotated[Path, typer.Option(help="The folder that holds a folder per study.")]
+SloOption = Annotated[
+    list[str] | None, typer.Option("--slo", metavar="KEY=VALUE", help="As in latency_p95_s=1.0; repeatable.")
+]
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The results folder of a study.")]
 
 terminal = Terminal(width=None if sys.stdout.isatty() else 160)
@@ -35,6 +41,24 @@ def surroundings(study: Path | None = None) -> Surroundings:
     for problem in around.problems:
         say(problem)
     return around
+
+
+def slo_of(options: Sequence[str] | None) -> Slo | None:
+    """What the options --slo ask for. Raises StudyError."""
+    try:
+        return parse_slo(options or [])
+    except ValueError as error:
+        raise StudyError([f"--slo: {error}"]) from error
+
+
+@contextmanager
+def interruptible(told: Callable[[], str]) -> Iterator[None]:
+    """Where the work inside is interrupted, say so with what `told` gives, and exit with the signal's code."""
+    try:
+        yield
+    except Interrupted as interruption:
+        say(f"{interruption}; {told()}")
+        raise typer.Exit(interruption.exit_code) from None
 
 
 def counted(n: int) -> str:

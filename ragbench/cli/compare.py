@@ -18,7 +18,7 @@ from ragbench.compare.wording import footnotes, sentences, signed, span
 from ragbench.files.csv_table import write_table
 from ragbench.files.toml_tables import StudyError
 from ragbench.results.records import write_atomic
-from ragbench.terminal import Table
+from ragbench.terminal import Table, right
 
 SideArgument = Annotated[
     str, typer.Argument(metavar="FOLDER[:CONFIGURATION[@ARRIVAL]]", help="As in results/smoke:batched.")
@@ -75,12 +75,9 @@ def _print(comparison: Comparison) -> None:
 
 
 def _table(comparison: Comparison) -> Table:
-    table = Table(title=f"b against a, {len(comparison.compared)} of {len(comparison.cells)} cells compared")
-    for column in ("a", "b", "load", "figure"):
-        table.add_column(column)
-    for column in ("a's", "b's", "difference", "interval, all at once"):
-        table.add_column(column, justify="right")
-    table.add_column("shown")
+    title = f"b against a, {len(comparison.compared)} of {len(comparison.cells)} cells compared"
+    figures = right("a's", "b's", "difference", "interval, all at once")
+    table = Table("a", "b", "load", "figure", *figures, "shown", title=title)
     for cell in comparison.cells:
         table.add_row(*_row(comparison, cell), end_section=cell.metric == COMPARED[-1])
     return table

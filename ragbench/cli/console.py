@@ -11,7 +11,7 @@ from ragbench.measure.sweep import Plan
 from ragbench.results.metrics import bound
 from ragbench.statistics.summary import Summary
 from ragbench.study.points import Launch, Point
-from ragbench.terminal import Table, minutes, styled
+from ragbench.terminal import Table, minutes, right, styled
 
 _STYLES = {
     "valid": "green",
@@ -62,9 +62,7 @@ def reasons(manifests: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def plan_table(launches: Sequence[Launch], plan: Plan) -> Table:
     """One line per design and arrival: its loads, seeds, time under load, and how many of its points are whole."""
-    table = Table("design", "arrival", "loads", "seeds")
-    for column in ("points", "whole", "changed", "load"):
-        table.add_column(column, justify="right")
+    table = Table("design", "arrival", "loads", "seeds", *right("points", "whole", "changed", "load"))
     whole = {point.name for point in plan.whole}
     groups: dict[tuple[str, str], list[Point]] = {}
     for point in (point for launch in launches for point in launch.points):
@@ -94,9 +92,7 @@ def _loads(points: Sequence[Point]) -> str:
 
 def load_table(summary: Summary, *, title: str) -> Table:
     """All figures of one load, one a line, each with its interval where it has one."""
-    table = Table("figure", title=title, show_header=False)
-    table.add_column(justify="right")
-    table.add_column("95% interval")
+    table = Table("figure", *right(""), "95% interval", title=title, show_header=False)
     figures = asdict(summary)
     for name, value in figures.items():
         bounds = [figures.get(bound(name, end)) for end in ("low", "high")]

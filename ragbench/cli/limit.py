@@ -10,20 +10,20 @@ from typing import Annotated
 
 import typer
 
-from ragbench.cli.common import ResultsOption, StudyArgument, say, surroundings, terminal
+from ragbench.cli.common import ResultsOption, StudyArgument, interruptible, say, surroundings, terminal
 from ragbench.files.toml_tables import StudyError
 from ragbench.measure.limit import LIMIT, Turn, bare_argv, bare_rps, medians
 from ragbench.measure.progress import Progress
 from ragbench.measure.sweep import Plan, make_plan
 from ragbench.measure.sweep import run as run_sweep
 from ragbench.processes.child import Child, ChildError
-from ragbench.processes.interrupts import Interrupted, run_until_done
+from ragbench.processes.interrupts import run_until_done
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import read_manifests, write_atomic
 from ragbench.study.points import Launch, expand, file_name
 from ragbench.study.study import Study
 from ragbench.study.study_file import find_study, load_study
-from ragbench.terminal import Table
+from ragbench.terminal import Table, right
 
 _DURATION_S = 5.0
 _LONGEST_S = 1800.0
@@ -46,18 +46,18 @@ def limit(
     around = surroundings(source)
     timed = [_to_time(block, plan, paths) for block, plan in zip(blocks, plans, strict=True)]
     points, others = [point for plan in plans for point in plan.points], sum(map(len, timed))
-    try:
-        with Progress(points, starts=sum(len(plan.launches) for plan in plans) + others, others=others) as progress:
-            for block, plan, launches in zip(blocks, plans, timed, strict=True):
-                for launch in launches:
-                    progress.begin(f"the pipeline of {launch.configuration.name} alone")
-                    out = _bare_file(launch, paths)
-                    run_until_done(_time_bare(commands[out], out))
-                    progress.done()
-                run_until_done(run_sweep(block, source, paths, plan=plan, around=around, progress=progress))
-    except Interrupted as interruption:
-        say(f"{interruption}; the same command goes on from what is whole: see {paths.root}")
-        raise typer.Exit(interruption.exit_code) from None
+    starts = sum(len(plan.launches) for plan in plans) + others
+    with (
+        interruptible(lambda: f"the same command goes on from what is whole: see {paths.root}"),
+        Progress(points, starts=starts, others=others) as progress,
+    ):
+        for block, plan, launches in zip(blocks, plans, timed, strict=True):
+            for launch in launches:
+                progress.begin(f"the pipeline of {launch.configuration.name} alone")
+                out = _bare_file(launch, paths)
+                run_until_done(_time_bare(commands[out], out))
+                progress.done()
+            run_until_done(run_sweep(block, source, paths, plan=plan, around=around, progress=progress))
     turns = _turns(loaded, paths)
     write_atomic(paths.root / "limit.csv", LIMIT.text(turns))
     terminal.print(_table(turns))
@@ -130,9 +130,8 @@ def _turns(study: Study, paths: StudyPaths) -> list[Turn]:
 
 
 def _table(turns: list[Turn]) -> Table:
-    table = Table("configuration", title="beside the pipeline alone; requests/s, medians")
-    for column in ("turns", "alone", "served", "ratio"):
-        table.add_column(column, justify="right")
+    figures = right("turns", "alone", "served", "ratio")
+    table = Table("configuration", *figures, title="beside the pipeline alone; requests/s, medians")
     for one in medians(turns):
         table.add_row(
             one.configuration, str(one.turns), f"{one.bare_rps:.4g}", f"{one.served_rps:.4g}", f"{one.ratio:.3f}"

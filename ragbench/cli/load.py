@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ragbench.cli import console
-from ragbench.cli.common import say, surroundings, terminal
+from ragbench.cli.common import SloOption, say, slo_of, surroundings, terminal
 from ragbench.files.toml_tables import StudyError
 from ragbench.files.whole_file import refuse_links
 from ragbench.load.descriptors import allow_files
@@ -17,7 +17,6 @@ from ragbench.measure.progress import Progress
 from ragbench.processes.interrupts import run_until_done
 from ragbench.processes.launch import Remote
 from ragbench.results.paths import StudyPaths
-from ragbench.results.slo import parse_slo
 from ragbench.results.verdict_names import Verdict
 from ragbench.study.arrivals import ARRIVALS
 from ragbench.study.points import Point, expand
@@ -36,7 +35,7 @@ def load(  # noqa: PLR0913, PLR0917  an option each
     duration_s: Annotated[float | None, typer.Option(help="Send for so many seconds.")] = None,
     seed: Annotated[int, typer.Option(help="Of the schedule and the questions.")] = 1,
     processes: Annotated[int, typer.Option(help="Client processes that share the sending.")] = 1,
-    slo: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="As in latency_p95_s=1.0.")] = None,
+    slo: SloOption = None,
     timeout_s: Annotated[float, typer.Option(help="Per request, from when it is due.")] = 30.0,
     k: Annotated[int, typer.Option(help="Documents wanted per question.")] = 2,
     questions: Annotated[str, typer.Option(help="A shipped set or a JSONL file.")] = "facts",
@@ -55,9 +54,10 @@ def load(  # noqa: PLR0913, PLR0917  an option each
         raise StudyError([f"--out must be a folder, got the file {out}"])
     if out is not None:
         refuse_links(out)
+    limits = slo_of(slo)
     point = _single_point(
         {
-            "study": {"seeds": [seed], "slo": _limits(slo)},
+            "study": {"seeds": [seed], "slo": limits and limits.as_dict()},
             "workload": {"questions": questions, "k": k, "same_answers": same_answers},
             "load": {
                 "arrivals": None if rate is None else [arrival],
@@ -100,14 +100,6 @@ def load(  # noqa: PLR0913, PLR0917  an option each
         say(f"{summary.verdict}: {summary.verdict_reason}")
     if summary.verdict in BROKEN:
         raise typer.Exit(1)
-
-
-def _limits(options: list[str] | None) -> dict[str, float] | None:
-    try:
-        slo = parse_slo(options or [])
-    except ValueError as error:
-        raise StudyError([f"--slo: {error}"]) from error
-    return None if slo is None else slo.as_dict()
 
 
 def _single_point(tables: dict[str, dict[str, Any]]) -> Point:

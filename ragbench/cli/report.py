@@ -1,48 +1,77 @@
-"""`ragbench summarise` and `ragbench report`: from results that lie there already."""
+"""`ragbench report`: figures, page and tables of results that lie there already."""
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
-from ragbench.cli import console
-from ragbench.cli.common import FolderArgument, build_report, results_folder, say, say_where, terminal
+from ragbench.cli import answers, console
+from ragbench.cli.common import (
+    FolderArgument,
+    SloOption,
+    build_report,
+    results_folder,
+    say,
+    say_where,
+    slo_of,
+    terminal,
+)
 from ragbench.files.toml_tables import StudyError
 from ragbench.measure.sweep import rebuild_summary
-from ragbench.results.records import RecordError, read_manifests
-from ragbench.results.slo import parse_slo
+from ragbench.results.paths import StudyPaths
+from ragbench.results.records import read_manifests
+from ragbench.results.slo import Slo
 from ragbench.statistics.recompute import recompute
 from ragbench.terminal import Status
 
-SloOption = Annotated[
-    list[str] | None,
-    typer.Option("--slo", metavar="KEY=VALUE", help="As in latency_p95_s=1.0; may be given several times."),
-]
 
-
-def summarise(folder: FolderArgument, slo: SloOption = None) -> None:
-    """Compute every point of FOLDER again from its rows, by today's rules; write summary.csv and print it."""
+def report(
+    folder: FolderArgument,
+    slo: SloOption = None,
+    again: Annotated[
+        bool,
+        typer.Option("--recompute", help="Compute every point again from its rows, by today's rules, as --slo does."),
+    ] = False,
+    page: Annotated[bool, typer.Option(help="End with figures and report.html.")] = True,
+    compared: Annotated[
+        bool, typer.Option("--answers", help="Compare what the designs answered instead; exit 1 where any differ.")
+    ] = False,
+    reference: Annotated[
+        str | None, typer.Option(help="With --answers, the design that the others are compared to.")
+    ] = None,
+) -> None:
+    """Make the figures and report.html of FOLDER; with --slo, judge and print its points anew before that."""
+    if compared and (slo or again):
+        raise StudyError(["--answers compares answers alone: give it no --slo and no --recompute"])
+    if reference is not None and not compared:
+        raise StudyError(["--reference goes with --answers"])
     paths = results_folder(folder)
-    names = [manifest["point"]["name"] for manifest in read_manifests(paths.root)]
+    if compared:
+        answers.compare(paths, reference=reference)
+        return
+    judged_by = slo_of(slo)
+    manifests = _recomputed(paths, judged_by) if slo or again else rebuild_summary(paths)
+    reported = page and build_report(paths)
+    if slo or again:
+        _print_points(manifests, judged_by)
+    say_where(paths, reported=reported)
+    if page and not reported:
+        raise typer.Exit(1)
+
+
+def _recomputed(paths: StudyPaths, slo: Slo | None) -> list[dict[str, Any]]:
+    """The manifests, computed again and written, as summary.csv is."""
     try:
-        asked = parse_slo(slo or [])
-        with Status("points", total=len(names)) as status:
-            manifests = recompute(paths, slo=asked, on_point=lambda _: status.done())
-    except (RecordError, ValueError) as error:
+        with Status("points", total=len(read_manifests(paths.root))) as status:
+            return recompute(paths, slo=slo, on_point=lambda _: status.done())
+    except ValueError as error:
         raise StudyError([str(error)]) from error
+
+
+def _print_points(manifests: Sequence[Mapping[str, Any]], slo: Slo | None) -> None:
     terminal.print(console.points_table(manifests))
     for line in console.reasons(manifests):
         say(line)
-    if asked is not None:
+    if slo is not None:
         met = sum(manifest["summary"]["slo_met"] is True for manifest in manifests)
-        terminal.print(f"slo {asked}: met at {met} of {len(manifests)} points", soft_wrap=True)
-    terminal.print(f"summary: {paths.summary}", soft_wrap=True)
-
-
-def report(folder: FolderArgument) -> None:
-    """Make the figures and report.html of FOLDER."""
-    paths = results_folder(folder)
-    rebuild_summary(paths)
-    reported = build_report(paths)
-    say_where(paths, reported=reported)
-    if not reported:
-        raise typer.Exit(1)
+        terminal.print(f"slo {slo}: met at {met} of {len(manifests)} points", soft_wrap=True)

@@ -6,12 +6,10 @@ from typing import Annotated
 
 import typer
 
-from ragbench.cli.common import ResultsOption, is_made, say, say_where, surroundings, terminal
-from ragbench.files.toml_tables import StudyError
+from ragbench.cli.common import ResultsOption, interruptible, is_made, say, say_where, surroundings, terminal
 from ragbench.machine.hardware import usable_cores
-from ragbench.processes.interrupts import Interrupted, run_until_done
+from ragbench.processes.interrupts import run_until_done
 from ragbench.results.paths import RetrievalPaths
-from ragbench.results.records import RecordError
 from ragbench.retrieval.console import grid_tables
 from ragbench.retrieval.plan import Plan, make_plan
 from ragbench.retrieval.roofline import read_rates
@@ -37,21 +35,13 @@ def retrieval(
     loaded = load_study(source)
     paths = RetrievalPaths(results / loaded.name)
     around = surroundings(source)
-    try:
-        plan = make_plan(
-            loaded, paths, hardware=str(around.hardware), cores=usable_cores(), grids=grid or (), redo=redo
-        )
-    except RecordError as error:
-        raise StudyError([str(error)]) from error
+    plan = make_plan(loaded, paths, hardware=str(around.hardware), cores=usable_cores(), grids=grid or (), redo=redo)
     _say_kept(plan, paths)
     again = shlex.join(["python", "-m", "ragbench", "retrieval", study, "--results", str(results)])
-    try:
+    with interruptible(lambda: f"whole jobs are kept in {paths.summary}. To go on: {again}"):
         _print_rates(loaded, plan, paths)
         with Status(total=len(plan.jobs)) as status:
             rows = run_until_done(run_jobs(loaded, source, paths, plan=plan, around=around, status=status))
-    except Interrupted as interruption:
-        say(f"{interruption}; whole jobs are kept in {paths.summary}. To go on: {again}")
-        raise typer.Exit(interruption.exit_code) from None
     reported = report and is_made(lambda: _write_report(paths), again=again)
     for table in grid_tables(paths.summary):
         terminal.print(table)

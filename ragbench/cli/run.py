@@ -1,4 +1,4 @@
-"""`ragbench run` and `ragbench plan`: measure what a study names, or say what that would be."""
+"""`ragbench run`: measure what a study names, or say what that would be."""
 
 import shlex
 from collections import Counter
@@ -15,6 +15,7 @@ from ragbench.cli.common import (
     StudyArgument,
     build_report,
     counted,
+    interruptible,
     say,
     say_where,
     surroundings,
@@ -27,7 +28,7 @@ from ragbench.measure.point import Surroundings
 from ragbench.measure.progress import Progress, expected_s
 from ragbench.measure.sweep import Plan, make_plan, rebuild_summary
 from ragbench.measure.sweep import run as run_sweep
-from ragbench.processes.interrupts import Interrupted, run_until_done
+from ragbench.processes.interrupts import run_until_done
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import read_manifests
 from ragbench.statistics.interval_notes import left_empty, too_short
@@ -58,9 +59,18 @@ def run(
     mixed: Annotated[
         bool, typer.Option("--mixed", help="Go on beside points of another machine or of other code.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the points and how long they take; measure nothing.")
+    ] = False,
 ) -> None:
     """Measure every point of STUDY that is not whole yet, and report."""
-    path, loaded, paths, plan = _planned(study, results, redo)
+    path = find_study(study)
+    loaded = load_study(path)
+    paths = StudyPaths(results / loaded.name)
+    plan = make_plan(loaded, paths, redo=redo.value if redo else None)
+    if dry_run:
+        _print_plan(loaded, paths, plan)
+        return
     if plan.changed and redo not in (Redo.changed, Redo.all):
         _refuse_changed(paths, plan)
     around = surroundings(path)
@@ -68,14 +78,12 @@ def run(
     _say_skipped(paths, plan, redo, around)
     allow_files(plan.points)
     _judge_kept(loaded, paths, plan)
-    try:
-        with Progress(plan.points, starts=len(plan.launches)) as progress:
-            run_until_done(run_sweep(loaded, path, paths, plan=plan, around=around, progress=progress))
-    except Interrupted as interruption:
-        whole = len(rebuild_summary(paths))
-        again = _command(study, results, *(["--redo", redo.value] if redo else []), *(["--mixed"] if mixed else []))
-        say(f"{interruption}; kept: {counted(whole)}. To go on: {again}")
-        raise typer.Exit(interruption.exit_code) from None
+    again = _command(study, results, *(["--redo", redo.value] if redo else []), *(["--mixed"] if mixed else []))
+    with (
+        interruptible(lambda: f"kept: {counted(len(rebuild_summary(paths)))}. To go on: {again}"),
+        Progress(plan.points, starts=len(plan.launches)) as progress,
+    ):
+        run_until_done(run_sweep(loaded, path, paths, plan=plan, around=around, progress=progress))
     manifests = rebuild_summary(paths)
     reported = report and build_report(paths)
     terminal.print(console.points_table(manifests))
@@ -87,9 +95,8 @@ def run(
         raise typer.Exit(1)
 
 
-def plan(study: StudyArgument, results: ResultsOption = Path("results")) -> None:
-    """Print the points of STUDY, which of them are whole, and how long the rest takes."""
-    _, loaded, paths, planned = _planned(study, results, None)
+def _print_plan(loaded: Study, paths: StudyPaths, planned: Plan) -> None:
+    """The points, which of them are whole, how long the rest takes, and which figures will have no interval."""
     terminal.print(console.plan_table(expand(loaded), planned))
     points, starts = planned.points, sum(launch.configuration.url is None for launch in planned.launches)
     load_s = sum(point.expected_s for point in points)
@@ -101,13 +108,6 @@ def plan(study: StudyArgument, results: ResultsOption = Path("results")) -> None
     every = [point for launch in expand(loaded) for point in launch.points]
     for line in too_short([point.offered_rps * point.expected_s for point in every if point.offered_rps is not None]):
         terminal.print(line, soft_wrap=True)
-
-
-def _planned(name: str, results: Path, redo: Redo | None) -> tuple[Path, Study, StudyPaths, Plan]:
-    path = find_study(name)
-    study = load_study(path)
-    paths = StudyPaths(results / study.name)
-    return path, study, paths, make_plan(study, paths, redo=redo.value if redo else None)
 
 
 def _command(study: str, results: Path, *options: str) -> str:

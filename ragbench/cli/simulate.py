@@ -19,7 +19,7 @@ from ragbench.simulator.replay import replay
 from ragbench.simulator.scenario import Scenario, read_scenario, tell
 from ragbench.simulator.scenario_file import summary_of, write
 from ragbench.simulator.service_times import FitError
-from ragbench.terminal import Status, Table
+from ragbench.terminal import Status, Table, right
 
 
 def simulate(
@@ -70,9 +70,7 @@ def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario, batches: Seque
         what = tell(scenario, design=fitted.info["design"], settings=fitted.info["settings"], times=fitted.times)
     written = write(what, scenario, folder)
     summary = summary_of(what, scenario)
-    table = Table(title=scenario.title, show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
+    table = Table("", *right(""), title=scenario.title, show_header=False)
     for name, value in summary.items():
         table.add_row(name, f"{value:.4g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}")
     terminal.print(table)
@@ -83,9 +81,8 @@ def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario, batches: Seque
 
 
 def _fits_table(fitted: Sequence[Fitted]) -> Table:
-    table = Table(title="service times fitted: T(n) = a + b n for a batch of n, other replicas at rest; ms")
-    for name in ("design", "a", "b", "T(1)", "T(8)", "T(32)", "batches"):
-        table.add_column(name, justify="left" if name == "design" else "right")
+    title = "service times fitted: T(n) = a + b n for a batch of n, other replicas at rest; ms"
+    table = Table("design", *right("a", "b", "T(1)", "T(8)", "T(32)", "batches"), title=title)
     for one in fitted:
         times = one.times
         line = [times.a_s, times.b_s, *(times.mean_s(size) for size in (1, 8, 32))]
@@ -94,14 +91,16 @@ def _fits_table(fitted: Sequence[Fitted]) -> Table:
 
 
 def _agreement_table(agreements: Sequence[Agreement]) -> Table:
-    table = Table(
-        title="measured, and simulated with the load's rate left out of the fit; ms. "
-        "in sample: with it. speed: the load's batches over the fit's"
-    )
-    left = ("design", "arrival", "verdict")
     figures = [name for percentile in ("p50", "p95") for name in (percentile, "simulated", "off", "in sample")]
-    for name in (*left[:2], "rate", "load", "verdict", "speed", *figures):
-        table.add_column(name, justify="left" if name in left else "right")
+    table = Table(
+        "design",
+        "arrival",
+        *right("rate", "load"),
+        "verdict",
+        *right("speed", *figures),
+        title="measured, and simulated with the load's rate left out of the fit; ms. "
+        "in sample: with it. speed: the load's batches over the fit's",
+    )
     for one in agreements:
         table.add_row(
             *(one.design, one.arrival, f"{one.offered_rps:g}/s", f"{one.load:.0%}", one.verdict, f"{one.speed:.2f}"),

@@ -141,7 +141,7 @@ def _all_runs(folder: Path) -> list[Run]:
         raise StudyError([str(error)]) from error
     except RecordError as error:
         read_manifests(paths.root)  # of which one of another ragbench is told of first
-        raise StudyError([f"{error}; `ragbench summarise {folder}` writes the columns of today"]) from error
+        raise StudyError([f"{error}; `ragbench report {folder} --recompute` writes the columns of today"]) from error
     return [_run(row, paths.point(row["point"])) for row in summary.to_dict("records")]
 
 

@@ -24,7 +24,7 @@ class CsvFormat(Generic[_Row]):
     """Files of `row`, a dataclass. A field that may be None may be an empty cell; a Literal is a closed set of texts.
 
     `real`: how floats are written, as in `.6g`; `reals`: those of single columns; without either as `cell` writes them.
-    `newer`: columns that older files lack: their fields have defaults. `also`: properties written behind the fields.
+    `also`: properties written behind the fields.
     `most`: what numbers are refused beyond; None: any is read, NaN too. `ints`: what whole numbers are in a data frame;
     without it a count, or a real where they may be absent.
     """
@@ -32,20 +32,14 @@ class CsvFormat(Generic[_Row]):
     row: type[_Row]
     real: str = ""
     reals: Mapping[str, str] = field(default_factory=dict)
-    newer: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     most: float | None = LARGEST
     ints: Literal["whole"] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Those that are read."""
+        """Every file has them."""
         return tuple(item.name for item in fields(self.row))  # type: ignore[arg-type]
-
-    @property
-    def needed(self) -> tuple[str, ...]:
-        """Those that every file has."""
-        return tuple(name for name in self.columns if name not in self.newer)
 
     def text(self, rows: Iterable[_Row]) -> str:
         """The rows as CSV."""
@@ -58,8 +52,8 @@ class CsvFormat(Generic[_Row]):
 
     def read(self, path: Path) -> list[_Row]:
         """One value a line. Raises RecordError, which names the file and the line, where it cannot be read."""
-        header, lines = read_table(path, self.needed)
-        places = [(name, self._types(name), header.index(name)) for name in self.columns if name in header]
+        header, lines = read_table(path, self.columns)
+        places = [(name, self._types(name), header.index(name)) for name in self.columns]
         found = []
         for number, cells in lines:
             try:
@@ -70,11 +64,10 @@ class CsvFormat(Generic[_Row]):
         return found
 
     def frame(self, path: Path) -> "pd.DataFrame":
-        """The file as a data frame with typed columns, those of `newer` empty where it has none. Raises RecordError."""
+        """The file as a data frame with typed columns. Raises RecordError."""
         kinds = {name: self._kind(name) for name in self.columns}
         most = {} if self.most is None else {"most": self.most}
-        table = read_frame(path, kinds, needed=self.needed, **most)
-        return table.assign(**{name: float("nan") for name in self.newer if name not in table})
+        return read_frame(path, kinds, needed=self.columns, **most)
 
     def _types(self, column: str) -> tuple[Any, ...]:
         (kind,) = (item.type for item in fields(self.row) if item.name == column)  # type: ignore[arg-type]

@@ -29,7 +29,6 @@ from ragbench.study.schedule import schedule_csv, sha256
 from ragbench.study.study import Study
 
 Redo = Literal["changed", "invalid", "all"]
-_SINCE: dict[str, Any] = {"processes": 1, "restart": False}  # settings that older manifests lack, as they were then
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +177,7 @@ def _difference(manifest: dict[str, Any], point: Point, questions: QuestionSet) 
 
     An SLO is no part of it: it judges the same requests.
     """
-    before, now = _SINCE | manifest["point"], point.as_dict()
+    before, now = manifest["point"], point.as_dict()
     keys = [key for key in {**now, **before} if key != "slo"]
     found = [f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in keys if before.get(key) != now.get(key)]
     if not found and manifest.get("questions_sha256") != questions.sha256:

@@ -148,6 +148,5 @@ def runs(rows: pd.DataFrame, column: str, *, by: str = "offered_rps") -> pd.Data
 
 
 def answered_share(rows: pd.DataFrame) -> pd.Series:
-    """Ok answers over requests scheduled, 0..1: the column, or where older results lack it what it is made of."""
-    counted = rows["completed"] / rows["requests"].where(rows["requests"] > 0)
-    return rows["answered_share"].fillna(counted) if "answered_share" in rows else counted
+    """Ok answers over requests scheduled, 0..1: the column, or where it is empty what it is made of."""
+    return rows["answered_share"].fillna(rows["completed"] / rows["requests"].where(rows["requests"] > 0))

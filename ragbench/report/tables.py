@@ -6,7 +6,7 @@ import pandas as pd
 
 from ragbench.plots.lines import answered_share, lines
 from ragbench.results.folder import Study
-from ragbench.results.metrics import NEWER_COLUMNS, SCALING, names
+from ragbench.results.metrics import SCALING, names
 
 AT_THAT_LOAD = ("answered_share", "latency_p50_s", "latency_p95_s", "latency_p99_s", "batch_size", "exact_match", "f1")
 OF_A_POINT = (
@@ -26,14 +26,14 @@ def carried(study: Study) -> pd.DataFrame:
 
     `carried_rps` is the highest offered rate up to which every point of every seed was valid; absent where the lowest
     was not. The figures beside it are those of this seed's point at that rate, never joined over seeds.
-    `best_throughput_rps` is the most this seed was answered at any rate, valid or not. Columns that a study of before
-    them lacks are left out.
+    `best_throughput_rps` is the most this seed was answered at any rate, valid or not. Of the figures
+    there, those without a value are left out.
     """
     rows = [
         row for line in lines(study) for arrival in study.arrivals for row in _carried(line.at(arrival), line.label)
     ]
     table = pd.DataFrame(rows).drop(columns=[] if study.summary["seed"].nunique() > 1 else ["seed"], errors="ignore")
-    return table.drop(columns=[name for name in NEWER_COLUMNS if name in table and table[name].isna().all()])
+    return table.drop(columns=[name for name in AT_THAT_LOAD if name in table and table[name].isna().all()])
 
 
 def _carried(points: pd.DataFrame, label: str) -> Iterator[dict[str, object]]:

@@ -4,14 +4,15 @@ Anybody may have written it. What it means is decided by whoever reads it.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from ragbench.files.csv_format import LARGEST
 from ragbench.results.metrics import METRICS
 from ragbench.results.slo import Slo
-from ragbench.results.verdict_names import SOURCES, VERDICTS
+from ragbench.results.verdict_names import Source, Verdict
 
 __all__ = ["NEEDED", "is_plain_name", "manifest_mistake"]
 
@@ -28,123 +29,96 @@ def is_plain_name(name: object) -> bool:
 
 def manifest_mistake(manifest: Mapping[str, Any], *, folder: str) -> str | None:
     """The first thing wrong with the manifest of the point in `folder`; None where it can be used."""
-    return next(_mistakes(manifest, folder), None)
+    try:
+        _Manifest.model_validate(manifest)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        return f"{ascii(place)[1:-1]}: {first['msg']}, got {_shown(first['input'])}"
+    return next(_contradictions(manifest["point"], manifest["summary"], folder), None)
 
 
-def _mistakes(manifest: Mapping[str, Any], folder: str) -> Iterator[str]:
-    yield from _wrong("", manifest, {"point": _TABLE, "summary": _TABLE})
-    point, summary = manifest["point"], manifest["summary"]
+def _contradictions(point: Mapping[str, Any], summary: Mapping[str, Any], folder: str) -> Iterator[str]:
     if point["name"] != folder:
         yield f"its point is called {_shown(point['name'])}, and its folder {_shown(folder)}"
-    yield from _wrong("point.", point, _POINT)
-    if (point["offered_rps"] is None) == (point.get("concurrency") is None):
-        yield "its point must have either offered_rps or concurrency"
-    if "verdict" not in summary:
-        yield "its summary has no verdict"
-    yield from _wrong("summary.", summary, {name: _cell(name) for name in summary} | _SUMMARY)
     for name in ("design", "configuration", "arrival"):
         if summary.get(name, point.get(name)) != point.get(name):
             yield f"summary.{name} is {_shown(summary[name])}, and point.{name} {_shown(point.get(name))}"
     if summary.get("point", folder) != folder:
         yield f"summary.point is {_shown(summary['point'])}, and its folder {_shown(folder)}"
-    yield from _wrong("", manifest, _TOP)
-    yield from _wrong("hardware.", manifest.get("hardware") or {}, {"cores": _NUMBER, "hostname": _TEXT})
-    for where, limits in (("slo", manifest.get("slo")), ("point.slo", point.get("slo"))):
-        if (mistake := _slo_mistake(limits)) is not None:
-            yield f"{where}: {mistake}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What a value may be, and in words."""
-
-    holds: Callable[[object], bool]
-    wanted: str
-
-    @property
-    def or_none(self) -> "_Kind":
-        """The same, or nothing."""
-        return _Kind(lambda value: value is None or self.holds(value), f"{self.wanted}, or null")
+def _slo(limits: dict[str, Any] | None) -> dict[str, Any] | None:
+    if limits:
+        Slo.of(limits)
+    return limits
 
 
-def _wrong(where: str, table: Mapping[str, Any], kinds: Mapping[str, _Kind]) -> Iterator[str]:
-    for name, kind in kinds.items():
-        if name in table and not kind.holds(table[name]):
-            yield f"{where}{name} must be {kind.wanted}, got {_shown(table[name])}"
+_Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+_Positive = Annotated[float, Field(gt=0, le=LARGEST)]
+_Whole = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
+_Count = Annotated[int, Field(ge=1, le=LARGEST)]
+_Seed = Annotated[int, Field(ge=0)]
+_Setting = str | bool | Annotated[float, Field(ge=-_LARGEST_SETTING, le=_LARGEST_SETTING)]
+_Slo = Annotated[dict[str, Any] | None, AfterValidator(_slo)]
+_CELLS: Mapping[str, Any] = {"text": str, "count": _Whole, "whole": _Whole, "truth": bool, "real": _Number}
 
 
-def _cell(column: str) -> _Kind:
-    """What a figure may be; one that METRICS does not know is a number."""
-    return _CELLS[METRICS[column].kind if column in METRICS else "real"]
+class _Table(BaseModel):
+    """Each value of its very type; what is not named may be anything."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
 
 
-def _slo_mistake(limits: Any) -> str | None:
-    try:
-        Slo.of(limits or {"latency_s": 1.0})
-    except (AttributeError, ValueError) as error:
-        return str(error) if isinstance(error, ValueError) else f"must be a table, got {_shown(limits)}"
-    return None
+class _Point(_Table):
+    design: str
+    configuration: str | None = None
+    settings: dict[str, _Setting]
+    arrival: str
+    offered_rps: _Positive | None
+    concurrency: _Count | None = None
+    seed: _Seed
+    duration_s: _Positive | None = None
+    requests: _Count | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=_LARGEST_SETTING)] = 1.0
+    slo: _Slo = None
+
+    @model_validator(mode="after")
+    def _has_one_load(self) -> Self:
+        if (self.offered_rps is None) == (self.concurrency is None):
+            raise ValueError("its point must have either offered_rps or concurrency")
+        return self
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+class _Figures(_Table):
+    """A figure that METRICS does not know is a number."""
+
+    __pydantic_extra__: dict[str, _Number | None]
 
 
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and abs(value) <= _LARGEST_SETTING
+class _Hardware(_Table):
+    cores: _Number | None = None
+    hostname: str | None = None
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and _is_number(value)
+_cells: dict[str, Any] = {name: (_CELLS[metric.kind] | None, None) for name, metric in METRICS.items()}
+_cells |= {"seed": (_Seed, 0), "verdict": (Verdict, ...), "source": (Source | None, None)}
+_Summary = create_model("_Summary", __base__=_Figures, **_cells)
 
 
-def _is_seed(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _are_settings(value: object) -> bool:
-    """A server may have settings of any size; what they are is a label."""
-    return isinstance(value, dict) and all(isinstance(each, str) or _is_finite(each) for each in value.values())
+class _Manifest(_Table):
+    point: _Point
+    summary: _Summary  # type: ignore[valid-type]
+    slo: _Slo = None
+    same_answers: bool | None = None
+    git_commit: str | None = None
+    code_sha256: str | None = None
+    schedule_sha256: str | None = None
+    hardware: _Hardware | None = None
+    server_info: dict[str, Any] | None = None
 
 
 def _shown(value: object) -> str:
     """A value that a stranger chose: in one line, and not all of a long one."""
     told = ascii(value)
     return told if len(told) <= _LONGEST_SHOWN else f"{told[:_LONGEST_SHOWN]}..."
-
-
-_TABLE = _Kind(lambda value: isinstance(value, dict), "a table")
-_TEXT = _Kind(lambda value: isinstance(value, str), "text").or_none
-_NUMBER = _Kind(_is_number, f"a number up to {LARGEST:g}").or_none
-_POSITIVE = _Kind(lambda value: _is_number(value) and value > 0, f"a number above 0, up to {LARGEST:g}").or_none  # type: ignore[operator]
-_COUNT = _Kind(lambda value: _is_whole(value) and value >= 1, "a whole number from 1 on").or_none  # type: ignore[operator]
-_WHOLE = _Kind(_is_whole, "a whole number").or_none
-_TRUTH = _Kind(lambda value: isinstance(value, bool), "true or false").or_none
-_SEED = _Kind(_is_seed, "a whole number from 0 on")
-_CELLS = {"text": _TEXT, "count": _WHOLE, "whole": _WHOLE, "truth": _TRUTH, "real": _NUMBER}
-_POINT = {
-    "design": _Kind(lambda value: isinstance(value, str), "text"),
-    "configuration": _TEXT,
-    "settings": _Kind(_are_settings, "a table of texts, numbers and truths"),
-    "arrival": _Kind(lambda value: isinstance(value, str), "text"),
-    "offered_rps": _POSITIVE,
-    "concurrency": _COUNT,
-    "seed": _SEED,
-    "duration_s": _POSITIVE,
-    "requests": _COUNT,
-    "timeout_s": _Kind(lambda value: _is_finite(value) and value > 0, "a number above 0"),  # type: ignore[operator]
-}
-_SUMMARY = {
-    "seed": _SEED,
-    "verdict": _Kind(lambda value: value in VERDICTS, f"one of {', '.join(VERDICTS)}"),
-    "source": _Kind(lambda value: value in SOURCES, f"one of {', '.join(SOURCES)}").or_none,
-}
-_TOP = {
-    "slo": _TABLE.or_none,
-    "same_answers": _TRUTH,
-    "git_commit": _TEXT,
-    "code_sha256": _TEXT,
-    "schedule_sha256": _TEXT,
-    "hardware": _TABLE.or_none,
-    "server_info": _TABLE.or_none,
-}

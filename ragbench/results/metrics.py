@@ -16,7 +16,7 @@ _RPS = "requests per second"
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One figure. `is_newer`: older files lack it; `is_compared`: by `ragbench compare`; `is_limit`: of an SLO.
+    """One figure. `is_compared`: by `ragbench compare`; `is_limit`: of an SLO.
 
     `percentile`: which one it is, where it is one that is compared or limited.
     """
@@ -25,7 +25,6 @@ class Metric:
     unit: str
     what: str
     kind: Kind = "real"
-    is_newer: bool = False
     is_compared: bool = False
     is_limit: bool = False
     percentile: float | None = None
@@ -49,12 +48,12 @@ LOAD = (
     Metric("seed", "", "of the schedule and the questions", kind="whole"),
 )
 SCALING = (
-    Metric("replica_seconds", "replicas x s", "ready, starting and draining ones, over `duration_s`", is_newer=True),
-    Metric("replica_s_per_1000_good", "replicas x s", "those for 1,000 ok answers within the SLO", is_newer=True),
-    Metric("reaction_s", "seconds", "from a step up of the load to the first decision for more", is_newer=True),
-    Metric("capacity_s", "seconds", "from the step up to when as many were ready as ever in the point", is_newer=True),
-    Metric("cold_start_s", "seconds", "mean from start to ready, of replicas that became ready", is_newer=True),
-    Metric("reversals_per_min", "per minute", "turns of the fleet's changes, from up to down or back", is_newer=True),
+    Metric("replica_seconds", "replicas x s", "ready, starting and draining ones, over `duration_s`"),
+    Metric("replica_s_per_1000_good", "replicas x s", "those for 1,000 ok answers within the SLO"),
+    Metric("reaction_s", "seconds", "from a step up of the load to the first decision for more"),
+    Metric("capacity_s", "seconds", "from the step up to when as many were ready as ever in the point"),
+    Metric("cold_start_s", "seconds", "mean from start to ready, of replicas that became ready"),
+    Metric("reversals_per_min", "per minute", "turns of the fleet's changes, from up to down or back"),
 )
 FIGURES = (
     Metric("source", "", "`measured` or `simulated`", kind="text"),
@@ -66,12 +65,12 @@ FIGURES = (
     Metric("timed_out", "requests", "`timeout`", kind="count"),
     Metric("failed", "requests", "ended by any other error", kind="count"),
     Metric("unsent", "requests", "`unsent`", kind="count"),
-    Metric("answered_share", "share", "`completed` / `requests`", is_newer=True),
+    Metric("answered_share", "share", "`completed` / `requests`"),
     Metric("duration_s", "seconds", "of the schedule: as given, else the mean gap x the arrivals"),
     Metric("window_start_s", "seconds", "of the steady window: 10% of `duration_s` after the first due time"),
     Metric("window_end_s", "seconds", "of the steady window: the last due time"),
     Metric("sent_rps", _RPS, "requests sent / the time they were sent over, of the whole point"),
-    Metric("due_rps", _RPS, "requests due in the window, less the one that ends it, / its length", is_newer=True),
+    Metric("due_rps", _RPS, "requests due in the window, less the one that ends it, / its length"),
     Metric("throughput_rps", _RPS, "ok answers that ended in the window / its length", is_compared=True),
     Metric("throughput_low_rps", _RPS, "low end of its 95% interval, by block bootstrap"),
     Metric("throughput_high_rps", _RPS, "high end of its 95% interval, by block bootstrap"),
@@ -92,8 +91,8 @@ FIGURES = (
     Metric("latency_p99_low_s", "seconds", "low end of its 95% interval"),
     Metric("latency_p99_high_s", "seconds", "high end of its 95% interval"),
     Metric("latency_max_s", "seconds", "the longest, from due; empty where a request has no ok answer"),
-    Metric("latency_note", "", "why percentiles are empty", kind="text", is_newer=True),
-    Metric("independent_answers", "answers", "that the requests due in the window are worth", is_newer=True),
+    Metric("latency_note", "", "why percentiles are empty", kind="text"),
+    Metric("independent_answers", "answers", "that the requests due in the window are worth"),
     Metric("latency_from_sent_mean_s", "seconds", "from when each was sent, over the ok answers due in the window"),
     Metric("latency_from_sent_p50_s", "seconds", "median, from sent"),
     Metric("latency_from_sent_p95_s", "seconds", "95th percentile, from sent"),
@@ -110,7 +109,7 @@ FIGURES = (
     Metric("batch_size", "requests, mean", "in the batch of an answer, over the ok answers due in the window"),
     Metric("replicas", "replicas", "ready at most; 1 where the server does not tell", kind="count"),
     Metric("exact_match", "share", "of all ok answers to questions with a gold answer"),
-    Metric("f1", "0 to 1", "words shared with the gold answer, mean over the same answers", is_newer=True),
+    Metric("f1", "0 to 1", "words shared with the gold answer, mean over the same answers"),
     Metric("recall_at_k", "share", "of the gold documents, those that came with the answer, mean"),
     *SCALING,
     Metric("client_cpu_cores", "cores", "used by the client, mean over time from the window's start"),
@@ -119,8 +118,8 @@ FIGURES = (
 )
 ORIGIN = (
     Metric("hardware", "", "the machine", kind="text"),
-    Metric("hostname", "", "its name", kind="text", is_newer=True),
-    Metric("code", "", "checksum of the sources of harness and servers", kind="text", is_newer=True),
+    Metric("hostname", "", "its name", kind="text"),
+    Metric("code", "", "checksum of the sources of harness and servers", kind="text"),
 )
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in (*NAMING, *LOAD, *FIGURES, *ORIGIN)}
 
@@ -128,9 +127,6 @@ METRICS: Mapping[str, Metric] = {metric.name: metric for metric in (*NAMING, *LO
 def names(metrics: Sequence[Metric]) -> tuple[str, ...]:
     """Their columns, in order."""
     return tuple(metric.name for metric in metrics)
-
-
-NEWER_COLUMNS = names([metric for metric in METRICS.values() if metric.is_newer])
 
 
 def bound(column: str, end: Literal["low", "high"]) -> str:

@@ -14,7 +14,7 @@ from ragbench.files.csv_table import RecordError, read_frame, write_table
 from ragbench.files.text_file import parse_told, read_text
 from ragbench.files.whole_file import write_whole
 from ragbench.results.manifest_checks import NEEDED, is_plain_name, manifest_mistake
-from ragbench.results.metrics import FIGURES, LOAD, METRICS, NAMING, NEWER_COLUMNS, ORIGIN, names
+from ragbench.results.metrics import FIGURES, LOAD, METRICS, NAMING, ORIGIN, names
 from ragbench.results.verdict_names import VERDICTS
 
 if TYPE_CHECKING:
@@ -136,9 +136,9 @@ class Scaling:
 
 
 NOTHING_TOLD = Scaling()
-REQUESTS = CsvFormat(Row, reals={"due_s": ".9f"}, newer=("f1",))  # as in schedule.csv, to the nanosecond
+REQUESTS = CsvFormat(Row, reals={"due_s": ".9f"})  # as in schedule.csv, to the nanosecond
 REPLICAS = CsvFormat(ReplicaCount)
-TELEMETRY = CsvFormat(Sample, newer=("throttled_share",))
+TELEMETRY = CsvFormat(Sample)
 DECISIONS = CsvFormat(Decision)
 STARTS = CsvFormat(Start)
 
@@ -221,10 +221,9 @@ def read_manifests(root: Path) -> list[dict[str, Any]]:
 
 
 def load_summary(path: Path) -> "pd.DataFrame":
-    """summary.csv with typed columns, NEWER_COLUMNS empty where it has none. Raises RecordError."""
+    """summary.csv with typed columns. Raises RecordError."""
     kinds = {name: metric.kind for name, metric in METRICS.items()}
-    table = read_frame(path, kinds, needed=[name for name in kinds if name not in NEWER_COLUMNS], most=LARGEST)
-    table = table.assign(**{column: float("nan") for column in NEWER_COLUMNS if column not in table})
+    table = read_frame(path, kinds, needed=list(kinds), most=LARGEST)
     for column, is_right, wanted in _NAMES:
         wrong = [value for value in table[column] if not is_right(value)]
         if wrong:

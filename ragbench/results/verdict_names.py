@@ -6,4 +6,3 @@ Verdict = Literal["failed", "contaminated", "client_limited", "failing", "satura
 Source = Literal["measured", "simulated"]
 
 VERDICTS: tuple[str, ...] = get_args(Verdict)
-SOURCES: tuple[str, ...] = get_args(Source)

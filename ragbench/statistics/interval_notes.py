@@ -25,7 +25,7 @@ def too_short(requests: Sequence[float]) -> list[str]:
 def left_empty(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line a figure that lacks its interval in valid points, from rows of summary.csv: by what factor they are short.
 
-    Rows of an older ragbench, which did not count independent answers, are left out.
+    Rows without a number of independent answers are left out.
     """
     judged = [row for row in rows if row["verdict"] == "valid" and row.get("independent_answers")]
     lines = []

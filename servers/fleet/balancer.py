@@ -4,38 +4,29 @@ Decides nothing: which replica is `policies/routing.py`, which may be asked at a
 """
 
 import asyncio
-import json
 import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
-
-import aiohttp
 
 from policies.admission import is_late
 from policies.routing import RoutingPolicy
 from servers.errors import DeadlinePassed, QuestionFailed, QueueFull, Unavailable
-from servers.fleet.connector import ReplicaConnector
+from servers.fleet.client import ReplicaClient
 from servers.fleet.replica import Replica, Roster
-from servers.fleet.reply import Reply, TryFailed, check, in_parts, passed_on, read_bounded, read_start
+from servers.fleet.reply import Reply, TryFailed
 from servers.fleet.traffic import Traffic, queue_s
-from servers.http.endpoints import INFO, READY
-from servers.http.headers import LOAD, TIMEOUT, read_load
 from servers.telemetry import metrics, tracing
 
 __all__ = ["Balancer", "Tries"]
 
 log = logging.getLogger(__name__)
-_KEEP_IDLE_S = 5.0
 _WELL_IN_TIME = 0.5  # of what is left of a request's time
-_AT_ONCE_S = 0.002  # before its deadline a try counts as late
-_INFO_BYTES = 1 << 20
 _PATIENCE_S = 1.0  # for news of the replicas, when those that were asked have all broken off
 _SUSPECT, _BLAMED = 2, 3  # replicas that ended with one question in them: by chance hardly, and not by chance
-_OUT_OF_FILES = (23, 24)  # ENFILE, EMFILE: our own want, and no replica's fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +42,7 @@ class Tries:
 
 
 class Balancer:
-    """Routes over the ready replicas of a roster, counting what is outstanding at each. `open` comes first."""
+    """Routes over the ready replicas of a roster, counting what is outstanding at each. `client.open` comes first."""
 
     def __init__(
         self,
@@ -67,35 +58,12 @@ class Balancer:
         self.waiting = 0
         self.wanted = asyncio.Event()  # somebody waits for a first replica
         self.tries = tries or Tries()
+        self.client = ReplicaClient(timeout_s=self.tries.timeout_s, api_key=api_key, clock=clock)
         self._roster = roster
         self._route = route
-        self._key = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._rng = Random(seed)
         self._clock = clock
         self._turn = 0
-        self._session: aiohttp.ClientSession | None = None
-
-    async def open(self) -> None:
-        """Make the connection pool; as many connections as there are requests."""
-        connector = ReplicaConnector(limit=0, keepalive_timeout=_KEEP_IDLE_S)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=2.0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
-        )
-
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        """The connections to the replicas."""
-        assert self._session is not None, "open() comes first"
-        return self._session
 
     def choose(self, tried: Set[Replica] = frozenset()) -> Replica:
         """The replica for the next request. Raises Unavailable where none is left."""
@@ -184,28 +152,6 @@ class Balancer:
         out = sum(other.health.out_until_s is not None for other in ready if other is not replica)
         return (out + 1) * 2 <= len(ready)
 
-    async def is_ready(self, url: str, *, timeout_s: float = 2.0) -> bool | None:
-        """Whether a server at that address says that it may be routed to; None where we could not ask."""
-        timeout = aiohttp.ClientTimeout(total=timeout_s)
-        try:
-            async with self.session.get(url + READY.path, timeout=timeout, allow_redirects=False) as answer:
-                return answer.status == 200
-        except aiohttp.ClientConnectorError as error:
-            return None if error.errno in _OUT_OF_FILES else False
-        except (aiohttp.ClientError, TimeoutError):
-            return False
-
-    async def info(self, url: str) -> dict[str, object]:
-        """A replica's `GET /info`; nothing where it does not answer."""
-        timeout = aiohttp.ClientTimeout(total=10.0)
-        asking = self.session.get(url + INFO.path, headers=self._key, timeout=timeout, allow_redirects=False)
-        try:
-            async with asking as answer:
-                told = json.loads(await read_bounded(answer, _INFO_BYTES)) if answer.status == 200 else {}
-        except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError):
-            return {}
-        return told if isinstance(told, dict) else {}
-
     def _refuse_late(self, deadline_s: float) -> None:
         """Where every replica has so much to do that the answer would be late, say so now. Raises QueueFull."""
         now = self._clock()
@@ -288,50 +234,15 @@ class Balancer:
     ) -> Reply:
         """One try at one replica. Raises TryFailed where another one may be asked."""
         sent_s = self._clock()
-        left_s = deadline_s - sent_s
-        if left_s <= 0:
-            raise DeadlinePassed("the deadline passed before a replica answered")
-        limit_s = min(left_s, self.tries.timeout_s)
-        asking = {**headers, **self._key, TIMEOUT: f"{max(left_s, 0.001):.3f}"}
-        async with AsyncExitStack() as stack:
-            stack.enter_context(metrics.TRY_SECONDS.time())
-            stack.enter_context(replica.serving())
-            outstanding = replica.outstanding
-            try:
-                async with asyncio.timeout(limit_s) as limit:
-                    with replica.trying(limit, deadline_s=deadline_s):
-                        url = replica.url + path
-                        posted = self.session.post(url, data=body, headers=asking, allow_redirects=False)
-                        answer = await stack.enter_async_context(posted)
-                        if (told := read_load(answer.headers.get(LOAD))) is not None:
-                            # it has done with this one, and we have not
-                            replica.told(self._clock(), told.outstanding + 1, told.wait_s)
-                        check(answer, headers)
-                        kept = passed_on(answer.headers)
-                        content, is_whole = await read_start(answer)
-            except aiohttp.ClientConnectorError as error:
-                if error.errno in _OUT_OF_FILES:
-                    raise Unavailable("this server is out of file descriptors", retry_after_s=1) from error
-                raise TryFailed(f"cannot be reached: {error.strerror}", is_unreachable=True) from error
-            except aiohttp.ClientError as error:
-                is_end = not replica.registered  # one of ours says nothing that cannot be read
-                raise TryFailed(f"broke off: {error or type(error).__name__}", is_end=is_end) from error
-            except TimeoutError:
-                if replica.gone.is_set():
-                    raise TryFailed("is gone", is_end=True) from None
-                if deadline_s - self._clock() > _AT_ONCE_S:
-                    raise TryFailed(f"showed no progress for {self.tries.timeout_s:g} s", is_silent=True) from None
-                if replica.alive_s <= sent_s and self._clock() - sent_s >= self.tries.silent_s:
-                    self.failed(replica, is_unreachable=False, is_silent=True, reason="it has answered nobody since")
-                raise DeadlinePassed("no replica answered before the deadline") from None
-            now = self._clock()
-            replica.health.answered(now)
-            if answer.status == 200:
-                replica.answered(now, now - sent_s, outstanding)
-                self.traffic.waited(now, queue_s(kept.get("Server-Timing", "")))
-            if is_whole:
-                return Reply(answer.status, kept, content)
-            return Reply(answer.status, kept, in_parts(answer, stack.pop_all(), content, left_s=deadline_s - now))
+        try:
+            reply = await self.client.ask(replica, path, body, headers, deadline_s=deadline_s)
+        except DeadlinePassed:
+            if replica.alive_s <= sent_s and self._clock() - sent_s >= self.tries.silent_s:
+                self.failed(replica, is_unreachable=False, is_silent=True, reason="it has answered nobody since")
+            raise
+        if reply.status == 200:
+            self.traffic.waited(self._clock(), queue_s(reply.headers.get("Server-Timing", "")))
+        return reply
 
 
 def _all_full(shed_s: Sequence[int]) -> QueueFull:

@@ -45,7 +45,7 @@ class LocalFleet:
 
     async def start(self, count: int, background: Background) -> None:
         """Processes whose tasks belong to `background`."""
-        await self.balancer.open()
+        await self.balancer.client.open()
         self._processes.open(background)
         await self._processes.start(count)
         self._watching = background.keep(self._heartbeat.run(), name="heartbeat")
@@ -75,7 +75,7 @@ class LocalFleet:
     async def about(self) -> dict[str, Any]:
         """What `GET /info` of one ready replica says; nothing where none is ready."""
         for replica in self.roster.own("ready")[:1]:
-            return await self.balancer.info(replica.url)
+            return await self.balancer.client.info(replica.url)
         return {}
 
     async def exposition(self, own: str) -> str:
@@ -87,4 +87,4 @@ class LocalFleet:
         if self._watching is not None:
             self._watching.cancel()
         await self._processes.stop()
-        await self.balancer.close()
+        await self.balancer.client.close()

@@ -71,7 +71,7 @@ def add_routes(
             raise BadRequest("url: that is this balancer itself")
         url = str(address)
         _check_room(roster, address, None if admin_token is not None else max_registered)
-        if not await balancer.is_ready(url):
+        if not await balancer.client.is_ready(url):
             raise BadRequest(f"url: no server at {url} answers GET /ready with 200")
         _check_room(roster, address, None if admin_token is not None else max_registered)  # others came meanwhile
         replica = roster.find(url)

@@ -138,12 +138,12 @@ def words(folder: Path) -> dict[str, tuple[object, ...]]:
     """The command lines that read the results in `folder`."""
     study, results = folder / "study.toml", folder / "results"
     return {
-        "plan": ("plan", study, "--results", results),
+        "dry run": ("run", study, "--dry-run", "--results", results),
         "run": ("run", study, "--results", results, "--no-report", "--mixed"),
-        "summarise": ("summarise", results / "study", "--slo", "latency_p95_s=1"),
+        "slo": ("report", results / "study", "--no-page", "--slo", "latency_p95_s=1"),
         "report": ("report", results / "study"),
         "compare": ("compare", f"{results / 'study'}:a", f"{results / 'study'}:b"),
-        "answers": ("answers", results / "study"),
+        "answers": ("report", results / "study", "--answers"),
         "simulate": ("simulate", results / "known", "--out", folder / "out"),
         "retrieval": ("retrieval", folder / "mine.toml", "--results", results),
     }

@@ -24,7 +24,7 @@ def run(fresh: tuple[Path, dict[str, str]], *command: str) -> subprocess.Complet
 def test_a_fresh_clone_plans_its_default_study_from_its_own_files(fresh: tuple[Path, dict[str, str]]) -> None:
     code = "import ragbench; print(ragbench.__file__)"
     assert run(fresh, "scripts/setup.sh", "python", "-c", code).stdout.strip() == f"{fresh[0]}/ragbench/__init__.py"
-    done = run(fresh, "scripts/setup.sh", "python", "-m", "ragbench", "plan", "smoke")
+    done = run(fresh, "scripts/setup.sh", "python", "-m", "ragbench", "run", "smoke", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "points to measure" in done.stdout
 

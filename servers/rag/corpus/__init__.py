@@ -8,10 +8,9 @@ from itertools import islice
 from pathlib import Path
 
 from servers.rag.corpus import facts
-from servers.rag.corpus.text_checks import too_long, unwritable
 from servers.rag.models import ModelError
 
-__all__ = ["CORPORA", "Corpus", "load"]
+__all__ = ["CORPORA", "Corpus", "load", "too_long"]
 
 _LONGEST_ID = 1024  # characters
 
@@ -105,6 +104,22 @@ def _check(name: str, body: str, where: str, *, max_chars: int | None) -> None:
         raise ModelError(f"{where}: the id {fault}")
     if fault := too_long(body, max_chars) or unwritable(body):
         raise ModelError(f"{where}: the text {fault}")
+
+
+def unwritable(text: str) -> str | None:
+    """What is wrong with a text that no answer could hold: JSON's escapes can name half a letter (a surrogate)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"holds {text[error.start]!r} at character {error.start}, which UTF-8 cannot write"
+    return None
+
+
+def too_long(text: str, max_chars: int | None) -> str | None:
+    """What is wrong with a document's text of more than `max_chars` characters."""
+    if max_chars is None or len(text) <= max_chars:
+        return None
+    return f"has {len(text)} characters, --max-document-chars allows {max_chars}"
 
 
 def from_squad(wanted: _Wanted) -> Corpus:

@@ -1,45 +1,21 @@
-"""A file that batches of vectors are added to, one process at a time, and that survives a kill. Computes none.
+"""A file that batches of vectors are added to, and that survives a kill. Computes none, and locks nothing.
 
 Each batch stands behind its size and checksum, so that one which was cut off in the middle is seen and left out.
 """
 
-import fcntl
 import logging
 import os
 import struct
 import zlib
 from collections.abc import Iterator
 from io import FileIO
-from pathlib import Path
 
 import numpy as np
 
-__all__ = ["append", "batches", "locked"]
+__all__ = ["append", "batches"]
 
 log = logging.getLogger(__name__)
 _HEAD = struct.Struct("<III")  # before each batch of f32: its rows, its columns, its CRC-32
-
-
-def locked(path: Path) -> FileIO:
-    """The file, made if need be, to read and append to. Waits until no other process has it; closing it lets it go."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        file = path.open("a+b", buffering=0)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("waiting for another server that embeds the same documents: it holds %s", path)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        if _is_at(file, path):
-            return file
-        file.close()  # the one that held it has finished and removed it
-
-
-def _is_at(file: FileIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def batches(part: FileIO) -> Iterator[np.ndarray]:

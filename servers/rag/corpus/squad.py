@@ -12,12 +12,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
+from pydantic import BaseModel, Field, ValidationError
+
+from servers.rag.corpus import too_long
 from servers.rag.corpus.facts import DEFAULT_SEED, Question, shuffle
-from servers.rag.corpus.text_checks import too_long, unwritable
 from servers.rag.models import ModelError
 
+Text = Annotated[str, Field(min_length=1)]
+Part = TypeVar("Part", bound=BaseModel)
 HUB = "rajpurkar/squad"
 HUB_FILE = "plain_text/validation-00000-of-00001.parquet"
 
@@ -31,13 +35,37 @@ class Passage:
     questions: tuple[Question, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question as a file has it, and the texts that answer it."""
+class Answer(BaseModel):
+    """A text that answers."""
 
-    id: str
-    query: str
-    answers: tuple[str, ...]
+    text: Text
+
+
+class Asked(BaseModel):
+    """A question, and what answers it."""
+
+    id: Text
+    question: Text
+    answers: list[Answer]
+
+
+class Paragraph(BaseModel):
+    """A context, and what is asked on it."""
+
+    context: Text
+    qas: list[Asked]
+
+
+class Article(BaseModel):
+    """Of an encyclopedia."""
+
+    paragraphs: list[Paragraph]
+
+
+class Squad(BaseModel):
+    """A file."""
+
+    data: list[Article]
 
 
 class WrongSchema(ValueError):
@@ -52,11 +80,11 @@ def read(path: Path | None, size: int | None = None, *, max_chars: int | None = 
     path = path or from_hub()
     try:
         paragraphs = (
-            from_parquet(path, max_chars=max_chars)
+            from_parquet(path)
             if path.suffix == ".parquet"
-            else from_json(json.loads(path.read_bytes().decode("utf-8-sig")), max_chars=max_chars)
+            else from_json(json.loads(path.read_bytes().decode("utf-8-sig")))
         )
-        return passages(paragraphs, size)
+        return passages(paragraphs, size, max_chars)
     except OSError as error:
         raise ModelError(f"corpus file {path}: {error.strerror or error}") from error
     except ImportError as error:
@@ -70,35 +98,41 @@ def read(path: Path | None, size: int | None = None, *, max_chars: int | None = 
         raise ModelError(f"corpus file {path}: not {kind} ({str(error).splitlines()[0]})") from error
 
 
-def passages(paragraphs: Iterable[tuple[str, Sequence[Asked]]], size: int | None) -> list[Passage]:
-    """Each of the first `size` contexts, or of all, once, with all that is asked on it. Raises WrongSchema."""
-    asked: dict[str, dict[str, Asked]] = {}
+def passages(paragraphs: Iterable[tuple[str, Paragraph]], size: int | None, max_chars: int | None) -> list[Passage]:
+    """Each of the first `size` contexts, or of all, once, with all that is asked on it. Raises WrongSchema.
+
+    A paragraph comes with its place in the file.
+    """
+    found: dict[str, list[Asked]] = {}
     seen: set[str] = set()
-    for context, questions in paragraphs:
-        for question in questions:
-            if question.id in seen:
-                raise WrongSchema(f"the question id {question.id!r} is there twice")
-            seen.add(question.id)
-        if context in asked or size is None or len(asked) < size:
-            asked.setdefault(context, {}).update((question.id, question) for question in questions if question.answers)
-    return [
-        _passage(f"c{number:05d}", text, questions.values()) for number, (text, questions) in enumerate(asked.items())
-    ]
+    for at, paragraph in paragraphs:
+        if fault := too_long(paragraph.context, max_chars):
+            raise WrongSchema(f"{at}: the context {fault}")
+        is_wanted = paragraph.context in found or size is None or len(found) < size
+        for asked in paragraph.qas:
+            if asked.id in seen:
+                raise WrongSchema(f"the question id {asked.id!r} is there twice")
+            seen.add(asked.id)
+        if is_wanted:
+            found.setdefault(paragraph.context, []).extend(asked for asked in paragraph.qas if asked.answers)
+    return [_passage(f"c{number:05d}", text, asked) for number, (text, asked) in enumerate(found.items())]
 
 
 def _passage(document: str, text: str, asked: Iterable[Asked]) -> Passage:
-    return Passage(document, text, tuple(Question(one.id, one.query, one.answers, (document,)) for one in asked))
+    answers = ((each, tuple(dict.fromkeys(answer.text for answer in each.answers))) for each in asked)
+    return Passage(
+        document, text, tuple(Question(each.id, each.question, given, (document,)) for each, given in answers)
+    )
 
 
-def from_json(file: Any, *, max_chars: int | None = None) -> Iterator[tuple[str, list[Asked]]]:
-    """The contexts of SQuAD's JSON, as it was parsed, and what is asked on each. Raises WrongSchema."""
-    for article_at, article in _each(file, "data", at=""):
-        for paragraph_at, paragraph in _each(article, "paragraphs", at=article_at):
-            asked = [_asked(entry, at) for at, entry in _each(paragraph, "qas", at=paragraph_at)]
-            yield _context(paragraph, at=paragraph_at, max_chars=max_chars), asked
+def from_json(file: Any) -> Iterator[tuple[str, Paragraph]]:
+    """The paragraphs of SQuAD's JSON, as it was parsed. Raises WrongSchema."""
+    for i, article in enumerate(checked(Squad, file).data):
+        for j, paragraph in enumerate(article.paragraphs):
+            yield f"data[{i}].paragraphs[{j}]", paragraph
 
 
-def from_parquet(path: Path, *, max_chars: int | None = None) -> Iterator[tuple[str, list[Asked]]]:
+def from_parquet(path: Path) -> Iterator[tuple[str, Paragraph]]:
     """The same of the hub's Parquet file, which has a row for each question."""
     import pandas as pd  # noqa: PLC0415  half a second, which no other corpus needs
 
@@ -106,8 +140,10 @@ def from_parquet(path: Path, *, max_chars: int | None = None) -> Iterator[tuple[
         rows = pd.read_parquet(file).to_dict("records")
     for row in rows:
         at = f"row {row.get('id')}"
-        entry = row | {"answers": [{"text": text} for text in _value(_value(row, "answers", at), "text", at)]}
-        yield _context(entry, at=at, max_chars=max_chars), [_asked(entry, at)]
+        answers = row.get("answers")
+        if isinstance(answers, dict) and "text" in answers:
+            answers = [{"text": text} for text in answers["text"]]
+        yield at, checked(Paragraph, row | {"qas": [row | {"answers": answers}]}, at=at)
 
 
 def from_hub() -> Path:
@@ -130,50 +166,15 @@ def from_hub() -> Path:
         ) from error
 
 
-def _asked(entry: Any, at: str) -> Asked:
-    answers = (_text(answer, "text", at=place) for place, answer in _each(entry, "answers", at=at))
-    return Asked(_text(entry, "id", at=at), _text(entry, "question", at=at), tuple(dict.fromkeys(answers)))
-
-
-def _each(parent: Any, key: str, *, at: str) -> Iterator[tuple[str, Any]]:
-    """The entries of the list under `key`, each with its place: data[3].paragraphs[0]."""
-    entries = _value(parent, key, at)
-    if not isinstance(entries, list):
-        raise WrongSchema(f'{_place(at)}"{key}" must be a list, got {_short(entries)}')
-    for number, entry in enumerate(entries):
-        yield f"{at}.{key}[{number}]".lstrip("."), entry
-
-
-def _context(parent: Any, *, at: str, max_chars: int | None) -> str:
-    context = _text(parent, "context", at=at)
-    if fault := too_long(context, max_chars):
-        raise WrongSchema(f"{_place(at)}the context {fault}")
-    return context
-
-
-def _text(parent: Any, key: str, *, at: str) -> str:
-    text = _value(parent, key, at)
-    if not isinstance(text, str) or not text:
-        raise WrongSchema(f'{_place(at)}"{key}" must be a text, got {_short(text)}')
-    if fault := unwritable(text):
-        raise WrongSchema(f'{_place(at)}"{key}" {fault}')
-    return text
-
-
-def _value(parent: Any, key: str, at: str) -> Any:
-    if not isinstance(parent, dict):
-        raise WrongSchema(f'{_place(at)}wanted an object with "{key}", got {_short(parent)}')
-    if key not in parent:
-        raise WrongSchema(f'{_place(at)}no "{key}"')
-    return parent[key]
-
-
-def _place(at: str) -> str:
-    return f"{at}: " if at else ""
-
-
-def _short(value: Any) -> str:
-    return json.dumps(value, default=str)[:60]
+def checked(schema: type[Part], value: Any, *, at: str = "") -> Part:
+    """The value, if it is as `schema` says. Raises WrongSchema with the place of the first mistake, behind `at`."""
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    got = json.dumps(first["input"], default=str)[:60]
+    raise WrongSchema(": ".join(filter(None, (at, place, f"{first['msg']}, got {got}"))))
 
 
 def sample(asked: Sequence[Question], count: int | None, seed: int) -> list[Question]:

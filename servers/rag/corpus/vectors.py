@@ -1,7 +1,7 @@
 """The corpus' vectors: computed once for an encoder, batch after batch, and kept on disk. Encodes nothing itself.
 
-While they are computed, each batch goes to the end of a part file, which a process holds as long as it works on it. So
-what is killed goes on where it was, and of several that start at once one computes and the others wait for it.
+While they are computed, under a lock, each batch goes to the end of a part file. So what is killed goes on where it
+was, and of several that start at once one computes and the others wait for it.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from rich.console import Console
 from rich.progress import track
 
@@ -54,6 +55,11 @@ class Files:
         """What is computed so far; there only until the vectors are whole."""
         return self.folder / f"{self.name}.part"
 
+    @property
+    def lock(self) -> Path:
+        """Locked by who computes them; empty."""
+        return self.folder / f"{self.name}.lock"
+
 
 def default_cache() -> Path | None:
     """Where vectors are kept unless told otherwise; None for a user without a home folder."""
@@ -78,11 +84,13 @@ def cached_vectors(corpus: Corpus, embedder: "Embedder", *, key: str, folder: Pa
         log.warning("the cached vectors in %s are damaged: computing them again", files.vectors)
     log.info("embedding %d documents with %s", len(corpus), key)
     try:
-        part = part_file.locked(files.part)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _locked(files.lock)
+        part = files.part.open("a+b", buffering=0)
     except OSError as error:
         log.warning("vectors are not cached: %s", error)
         return _joined(_computed(corpus, embedder, done=0), rows=len(corpus))
-    with part:
+    with lock, part:
         vectors = _kept(files)  # whoever had the lock may have finished
         if vectors is None:
             vectors = _joined(_resumed(corpus, embedder, part), rows=len(corpus))
@@ -90,6 +98,16 @@ def cached_vectors(corpus: Corpus, embedder: "Embedder", *, key: str, folder: Pa
         else:
             files.part.unlink(missing_ok=True)
     return vectors
+
+
+def _locked(path: Path) -> AcquireReturnProxy:
+    """The lock, once no other process has it; leaving its block lets it go, and so does the end of the process."""
+    lock = FileLock(path)
+    try:
+        return lock.acquire(blocking=False)
+    except Timeout:
+        log.info("waiting for another server that embeds the same documents: it holds %s", path)
+        return lock.acquire()
 
 
 def _kept(files: Files) -> np.ndarray | None:

@@ -1,1 +1,4 @@
-"""The embedded default: two tiny models trained on the `facts` corpus, and the scripts that train them."""
+"""The embedded default: two tiny models trained on the `facts` corpus, and what measures them.
+
+They are trained by scripts/tiny.
+"""

@@ -112,11 +112,11 @@ def test_a_known_bad_generator_is_rejected(name):
 
 
 def test_the_command_prints_and_writes_the_table(tmp_path):
-    done = ragbench("arrivals", "--seeds", "1", "--out", tmp_path / "table.csv")
+    done = ragbench("calibrate", "--arrivals", "--seeds", "1", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("as named") == 8
     assert done.stdout.count("rejected") >= 3
-    rows = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "arrivals.csv").read_text().splitlines()))
     assert len(rows) == 11 * len(CHECKS)
     failed = {row["arrival"] for row in rows if row["passed"] == "false"}
     assert failed == set(KNOWN_BAD)

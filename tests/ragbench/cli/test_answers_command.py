@@ -1,4 +1,4 @@
-"""`ragbench answers` on folders as studies leave them."""
+"""`ragbench report --answers` on folders as studies leave them."""
 
 import csv
 import sys
@@ -19,7 +19,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     """Run the command line in this process. -> (exit code, stdout, stderr)"""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ragbench", "answers", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", ["ragbench", "report", "--answers", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
             main()
         out, err = capsys.readouterr()

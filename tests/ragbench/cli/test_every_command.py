@@ -87,7 +87,11 @@ def retrieval_words(folder):
 # The words of a command, its exit code, and what must be seen as it is.
 CASES = {
     "run": (lambda f, r: ("run", hostile_study(f, BREAKS + DIES), "--results", f / FOLDER), 1, SHOWN),
-    "plan": (lambda f, r: ("plan", hostile_study(f, SWEPT), "--results", f / FOLDER), 0, "mark=[x]:smile:"),
+    "run --dry-run": (
+        lambda f, r: ("run", hostile_study(f, SWEPT), "--dry-run", "--results", f / FOLDER),
+        0,
+        "mark=[x]:smile:",
+    ),
     "load": (
         lambda f, r: (
             "load",
@@ -103,13 +107,17 @@ CASES = {
         2,
         FOLDER,
     ),
-    "summarise": (lambda f, r: ("summarise", r), 0, FOLDER),
+    "report --recompute": (lambda f, r: ("report", r, "--recompute", "--no-page"), 0, FOLDER),
     "report": (lambda f, r: ("report", r), 1, SHOWN),
-    "arrivals": (lambda f, r: ("arrivals", "--seeds", "1", "--out", f / "absent" / FOLDER / "a.csv"), 0, "poisson"),
+    "calibrate --arrivals": (
+        lambda f, r: ("calibrate", "--arrivals", "--seeds", "1", "--out", f / "absent" / FOLDER),
+        0,
+        FOLDER,
+    ),
     "doctor": (lambda f, r: ("doctor", "--results", f / FOLDER), 0, SHOWN),
     "calibrate": (lambda f, r: ("calibrate", "--out", f / "file" / FOLDER), 2, FOLDER),
     "compare": (lambda f, r: ("compare", f"{r}:a-mark=[/INST]", f"{r}:a-mark=[x]:smile:"), 0, "a-mark=[x]:smile:"),
-    "answers": (lambda f, r: ("answers", r), 0, "a mark=[x]:smile:"),
+    "report --answers": (lambda f, r: ("report", r, "--answers"), 0, "a mark=[x]:smile:"),
     "capacity": (
         lambda f, r: ("capacity", hostile_study(f, DIES), "--slo", "latency_p95_s=1", "--results", f / FOLDER),
         1,
@@ -131,7 +139,7 @@ def fleet():
 
 
 def test_every_command_has_a_case():
-    assert CASES.keys() == {command.__name__ for command in __main__.COMMANDS}
+    assert {case.split()[0] for case in CASES} == {command.__name__ for command in __main__.COMMANDS}
 
 
 @pytest.mark.parametrize("command", CASES)
@@ -162,15 +170,18 @@ WRITES = {
         ("load", "--url", f.joinpath("url").read_text(), "--rate", "200", "--requests", "20", "--out", f / "out"),
         written(f, "out/service-poisson-200rps-seed1/requests.csv"),
     ),
-    "summarise": lambda f, r: (("summarise", r), written(r, "summary.csv")),
+    "report --recompute": lambda f, r: (("report", r, "--recompute"), [r / "summary.csv", f / "built"]),
     "report": lambda f, r: (("report", r), written(r, "summary.csv")),
-    "arrivals": lambda f, r: (("arrivals", "--seeds", "1", "--out", f / "a.csv"), written(f, "a.csv")),
+    "calibrate --arrivals": lambda f, r: (
+        ("calibrate", "--arrivals", "--seeds", "1", "--out", f / "c"),
+        written(f, "c/arrivals.csv"),
+    ),
     "doctor": lambda f, r: (("doctor", "--out", f / "d.csv"), written(f, "d.csv")),
     "compare": lambda f, r: (
         ("compare", f"{r}:a-mark=[/INST]", f"{r}:a-mark=[x]:smile:", "--out", f / "c.csv"),
         written(f, "c.csv"),
     ),
-    "answers": lambda f, r: (("answers", r), written(r, "answers.csv")),
+    "report --answers": lambda f, r: (("report", r, "--answers"), written(r, "answers.csv")),
     "capacity": lambda f, r: (
         ("capacity", hostile_study(f, DIES), "--slo", "latency_p95_s=1", "--results", f),
         written(f, "study-capacity/capacity.csv"),

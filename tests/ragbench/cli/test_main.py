@@ -18,7 +18,7 @@ LONG = 'arrivals = ["ideal"]\nrates = [50, 51]\nduration_s = 60'
 
 def test_run_plan_and_run_again(call, tmp_path):
     study, results = write_study(tmp_path, ONE), tmp_path / "results"
-    code, out, _ = call("plan", study, "--results", results)
+    code, out, _ = call("run", study, "--dry-run", "--results", results)
     assert code == 0
     assert "1 point to measure, 0 whole" in out
     assert "latency p99: no interval in 1 of 1 points" in out
@@ -32,9 +32,9 @@ def test_run_plan_and_run_again(call, tmp_path):
     assert code == 0
     assert "kept: 1 point (" in err
     assert "[1/1]" not in err
-    assert "0 points to measure, 1 whole" in call("plan", study, "--results", results)[1]
+    assert "0 points to measure, 1 whole" in call("run", study, "--dry-run", "--results", results)[1]
     (results / "study" / "summary.csv").unlink()
-    assert call("summarise", results / "study")[0] == 0
+    assert call("report", results / "study", "--no-page")[0] == 0
     assert (results / "study" / "summary.csv").exists()
 
 
@@ -177,8 +177,9 @@ def test_results_of_an_older_ragbench_are_a_line(call, tmp_path):
     folder = results / "study"
     for command in (
         ("run", study, "--results", results),
-        ("plan", study, "--results", results),
-        *((name, folder) for name in ("report", "summarise", "answers", "simulate")),
+        ("run", study, "--dry-run", "--results", results),
+        *(("report", folder, *flags) for flags in ((), ("--recompute",), ("--answers",))),
+        ("simulate", folder),
         ("compare", folder, folder),
     ):
         code, _, err = call(*command)
@@ -203,8 +204,14 @@ def test_mistakes_are_lines_and_code_2(tmp_path):
     ("arguments", "line"),
     [
         (("run", "absent"), "no study at 'absent'"),
-        (("plan", "absent"), "no study at 'absent'"),
-        (("summarise", "absent"), "no whole point in absent"),
+        (("run", "absent", "--dry-run"), "no study at 'absent'"),
+        (("report", "absent", "--slo", "latency_p95_s=1"), "no whole point in absent"),
+        (("report", "absent", "--answers", "--recompute"), "--answers compares answers alone"),
+        (("report", "absent", "--reference", "a"), "--reference goes with --answers"),
+        (("plan", "smoke"), "`ragbench plan` is now `ragbench run STUDY --dry-run`"),
+        (("summarise", "absent"), "`ragbench summarise` is now `ragbench report FOLDER --slo KEY=VALUE, or"),
+        (("answers", "absent"), "`ragbench answers` is now `ragbench report FOLDER --answers`"),
+        (("arrivals",), "`ragbench arrivals` is now `ragbench calibrate --arrivals`"),
         (("report", "absent"), "no whole point in absent"),
         (("load", "--url", "http://x", "--rate", "0", "--requests", "5"), "[load] rates must be > 0, got 0"),
         (("load", "--url", "http://x", "--rate", "nan", "--requests", "5"), "[load] rates: each must be a number"),

@@ -66,7 +66,7 @@ def test_what_is_not_there_is_named_with_what_is(apart):
 
 def test_old_columns_say_what_writes_new_ones(apart, tmp_path):
     (tmp_path / "summary.csv").write_text("point,design,arrival\n")
-    with pytest.raises(StudyError, match=r"lacks the columns .*ragbench summarise"):
+    with pytest.raises(StudyError, match=r"lacks the columns .*ragbench report"):
         read_runs(parse_side(str(tmp_path)))
 
 

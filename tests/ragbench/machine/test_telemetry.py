@@ -1,5 +1,4 @@
 import asyncio
-import ctypes
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
@@ -7,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
+import pynvml
 import pytest
 
 from ragbench.machine import telemetry
@@ -282,7 +282,7 @@ class Driver:
                     if refuses[name] >= 0:
                         return 3
                 if name.startswith("nvmlDeviceGetHandle"):
-                    which = arguments[0] if isinstance(arguments[0], int) else arguments[0].decode()
+                    which = arguments[0].value if name.endswith("Index_v2") else arguments[0].value.decode()
                     if which not in (0, 1) and isinstance(which, int):
                         return 2
                     opened.append(which)
@@ -306,10 +306,27 @@ class Driver:
 
 
 @pytest.fixture
-def driver(monkeypatch):
-    library = Driver()
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
-    return library
+def load(monkeypatch):
+    """Let the library be this, wherever nvidia-ml-py would load it; a name that cannot be loaded where it is None."""
+
+    def given(library):
+        def loaded(name):
+            assert name == "libnvidia-ml.so.1"
+            if library is None:
+                raise OSError(name)
+            return library
+
+        monkeypatch.setattr(pynvml, "CDLL", loaded)
+        monkeypatch.setattr(pynvml, "nvmlLib", None)
+        monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
+        return library
+
+    return given
+
+
+@pytest.fixture
+def driver(load):
+    return load(Driver())
 
 
 def test_two_gpus(driver):
@@ -344,28 +361,25 @@ def test_gpus_that_are_not_ours_are_not_looked_at(driver, visible, opened):
     assert driver.opened == opened
 
 
-def test_what_a_gpu_does_not_tell_is_none(monkeypatch):
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver(nvmlDeviceGetUtilizationRates=3))
+def test_what_a_gpu_does_not_tell_is_none(load):
+    load(Driver(nvmlDeviceGetUtilizationRates=3))
     told = Gpus.found({}).now()
     assert told["gpu_percent"] is None
     assert told["gpu_power_w"] == 141
 
 
-def test_what_one_of_two_gpus_does_not_tell_is_none(monkeypatch):
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver(nvmlDeviceGetMemoryInfo=1))
+def test_what_one_of_two_gpus_does_not_tell_is_none(load):
+    load(Driver(nvmlDeviceGetMemoryInfo=1))
     told = Gpus.found({}).now()
     assert told["gpu_memory_mib"] is None
     assert told["gpu_energy_j"] == 2000
 
 
-def test_no_driver_no_gpu(monkeypatch):
-    def absent(name):
-        raise OSError(name)
-
-    monkeypatch.setattr(ctypes, "CDLL", absent)
+def test_no_driver_no_gpu(load):
+    load(None)
     gpus = Gpus.found({})
     assert len(gpus) == 0
     assert set(gpus.now().values()) == {None}
     assert gpus.about().driver is None
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver(nvmlInit_v2=9))
+    load(Driver(nvmlInitWithFlags=9))
     assert len(Gpus.found({})) == 0

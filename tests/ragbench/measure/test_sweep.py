@@ -199,20 +199,6 @@ async def test_the_trace_of_a_point_is_in_its_manifest(tmp_path):
     assert len(make_plan(load_study(path), paths).changed) == 1
 
 
-async def test_a_manifest_from_before_there_were_processes_is_still_whole(tmp_path):
-    path = write_study(tmp_path, ONE)
-    paths, _ = await sweep(path)
-    manifest = paths.point("a-ideal-200rps-seed1").manifest
-    told = json.loads(manifest.read_text())
-    for name in ("processes", "concurrency", "slo", "deadline_s", "restart"):
-        del told["point"][name]
-    del told["trace"]
-    manifest.write_text(json.dumps(told))
-    assert len(make_plan(load_study(path), paths).whole) == 1
-    path.write_text(path.read_text() + "\n[designs.a.load]\nprocesses = 2\n")
-    assert make_plan(load_study(path), paths).changed == {"a-ideal-200rps-seed1": "processes 1 -> 2"}
-
-
 async def test_another_slo_is_no_other_measurement(tmp_path):
     path = write_study(tmp_path, ONE)
     paths, _ = await sweep(path)

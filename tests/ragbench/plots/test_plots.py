@@ -254,9 +254,9 @@ def test_seeds_of_one_load_have_one_text_for_their_shares(study):
     assert len(p50.texts) == len(p99.texts) == 4  # a text a line
 
 
-def test_older_results_have_the_share_answered_from_their_counts(study):
+def test_where_the_share_answered_is_empty_it_follows_from_the_counts(study):
     failing = _overloaded(study)
-    old = failing.summary.drop(columns="answered_share").assign(completed=5, requests=20)
+    old = failing.summary.assign(answered_share=np.nan, completed=5, requests=20)
     figure = plots.FIGURES["throughput"](Study("three", old, study.folder))
     assert {text.get_text() for text in figure.axes[0].texts} == {"25%"}
 
@@ -399,6 +399,7 @@ def test_runs_are_never_joined_and_keep_what_has_no_value():
             "verdict": ["valid", "saturated", "failed", "valid"],
             "requests": 10,
             "completed": [10, 9, 0, 10],
+            "answered_share": np.nan,
         }
     )
     table = runs(rows, "latency_mean_s")

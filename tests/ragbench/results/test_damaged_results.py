@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from ragbench.capacity.figure import capacity, load_capacity
+from ragbench.capacity.table import CAPACITY
 from ragbench.files.csv_table import RecordError
 from ragbench.measure.limit import bare_rps
 from ragbench.results.folder import load_study
@@ -28,15 +29,15 @@ from tests.ragbench.results_fixture import write_study
 
 pytestmark = pytest.mark.attack
 POINT, KNOWN = "study/a-poisson-100rps-seed1", "known/batched-poisson-20rps-seed1"
-EVERY = ("plan", "run", "summarise", "compare", "answers")
+EVERY = ("dry run", "run", "slo", "compare", "answers")
 # Which commands read a file of results/.
 READERS = {
     f"{POINT}/manifest.json": EVERY,
-    f"{POINT}/requests.csv": ("summarise", "report", "compare", "answers"),
-    f"{POINT}/replicas.csv": ("summarise",),
-    f"{POINT}/scaling.csv": ("summarise",),
-    f"{POINT}/starts.csv": ("summarise",),
-    f"{POINT}/telemetry.csv": ("summarise",),
+    f"{POINT}/requests.csv": ("slo", "report", "compare", "answers"),
+    f"{POINT}/replicas.csv": ("slo",),
+    f"{POINT}/scaling.csv": ("slo",),
+    f"{POINT}/starts.csv": ("slo",),
+    f"{POINT}/telemetry.csv": ("slo",),
     "study/summary.csv": ("compare",),
     "study/study.toml": ("report",),
     f"{KNOWN}/manifest.json": ("simulate",),
@@ -128,8 +129,10 @@ def test_runs_of_a_bare_pipeline_that_give_no_rate_are_one_line(tmp_path, cells)
 
 def test_of_several_searches_the_figure_shows_the_last(tmp_path):
     folder = write_study(tmp_path / "study", designs={"batched": [{}]}, arrivals=("poisson",), rates=(20, 40))
-    head = "configuration,design,arrival,slo,capacity_rps,low_rps,high_rps,resolved,reason\n"
-    rows = [f"batched,batched,poisson,latency_p95_s <= {slo},30,25,{high},true,\n" for slo, high in ((1, 35), (2, 38))]
+    head = ",".join(CAPACITY.columns) + "\n"
+    rows = [
+        f"batched,batched,poisson,latency_p95_s <= {slo},30,25,{high},true,,,,,\n" for slo, high in ((1, 35), (2, 38))
+    ]
     (folder / "capacity.csv").write_text(head + "".join(rows))
     assert "promise, dashed above: latency_p95_s <= 2" in " ".join(text.get_text() for text in texts(folder))
 

@@ -1,12 +1,10 @@
 import errno
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from ragbench.results.metrics import NEWER_COLUMNS
 from ragbench.results.records import (
     DECISIONS,
     REPLICAS,
@@ -173,27 +171,21 @@ def test_statuses_are_a_closed_set():
     ) == STATUSES
 
 
-def test_requests_of_before_f1_was_measured_can_be_read(tmp_path):
+def test_f1_comes_back(tmp_path):
     path = tmp_path / "r.csv"
     row = Row(0, "q", 0.5, status="ok", exact_match=1.0, f1=0.75, recall_at_k=0.5, result="said")
     write_atomic(path, REQUESTS.text([row]))
     assert REQUESTS.read(path) == [row]
     assert REQUESTS.frame(path)["f1"].tolist() == [0.75]
-    pd.read_csv(path).drop(columns="f1").to_csv(path, index=False)
-    assert REQUESTS.read(path) == [replace(row, f1=None)]
-    assert REQUESTS.frame(path)["f1"].isna().all()
 
 
-def test_a_summary_of_before_f1_and_scaling_were_measured_can_be_read(tmp_path):
+def test_a_summary_has_every_column_or_is_refused(tmp_path):
     row = manifest("a", 1.0)
     row["summary"] |= {"f1": 0.25, "replica_seconds": 3.5, "reaction_s": 0.5}
     write_atomic(tmp_path / "s.csv", summary_csv([row]))
     (told,) = load_summary(tmp_path / "s.csv")[["f1", "replica_seconds", "reaction_s"]].to_numpy().tolist()
     assert told == [0.25, 3.5, 0.5]
-    older = pd.read_csv(tmp_path / "s.csv").drop(columns=list(NEWER_COLUMNS))
-    older.to_csv(tmp_path / "s.csv", index=False)
-    assert load_summary(tmp_path / "s.csv")[list(NEWER_COLUMNS)].isna().all(axis=None)
-    older.drop(columns="replicas").to_csv(tmp_path / "s.csv", index=False)
+    pd.read_csv(tmp_path / "s.csv").drop(columns="replicas").to_csv(tmp_path / "s.csv", index=False)
     with pytest.raises(RecordError, match=r"lacks the columns replicas$"):
         load_summary(tmp_path / "s.csv")
 

@@ -135,7 +135,7 @@ def test_rows_that_cannot_be_read_are_named(tmp_path):
 def test_the_command_prints_the_table_the_reasons_and_how_the_slo_was_kept(tmp_path, capsys):
     write_old(tmp_path, 20.0, verdict="failed", reason="the server ended with code 3")
     write_old(tmp_path, 10.0)
-    report.summarise(tmp_path, slo=["latency_p95_s=0.2"])
+    report.report(tmp_path, slo=["latency_p95_s=0.2"], page=False)
     out, err = capsys.readouterr()
     assert "old-ideal-20.0rps-seed1: failed: the server ended with code 3" in err
     assert "slo latency_p95_s <= 0.2: met at 2 of 2 points" in out
@@ -149,5 +149,5 @@ def test_the_command_refuses_an_slo_it_does_not_know_and_changes_nothing(tmp_pat
     paths = write_old(tmp_path, 20.0)
     before = paths.manifest.read_bytes()
     with pytest.raises(StudyError, match=message):
-        report.summarise(tmp_path, slo=[slo])
+        report.report(tmp_path, slo=[slo], page=False)
     assert paths.manifest.read_bytes() == before

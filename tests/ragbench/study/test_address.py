@@ -83,7 +83,9 @@ ca_file = "absent.pem"
 """
 
 
-@pytest.mark.parametrize("command", [("run", "--no-report"), ("plan",), ("capacity", "--slo", "latency_p95_s=1")])
+@pytest.mark.parametrize(
+    "command", [("run", "--no-report"), ("run", "--dry-run"), ("capacity", "--slo", "latency_p95_s=1")]
+)
 def test_all_mistakes_of_a_study_come_before_the_first_launch(tmp_path, command):
     study = write_study(tmp_path, URLS)
     done = ragbench(command[0], study, *command[1:], "--results", tmp_path / "results")

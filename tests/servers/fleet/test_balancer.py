@@ -137,11 +137,11 @@ def clock() -> Clock:
 async def balancing(route: RoutingPolicy = round_robin, **given: Any) -> AsyncIterator[tuple[Balancer, Roster]]:
     roster = Roster(RULES)
     balancer = Balancer(roster, route, **given)
-    await balancer.open()
+    await balancer.client.open()
     try:
         yield balancer, roster
     finally:
-        await balancer.close()
+        await balancer.client.close()
 
 
 @pytest.fixture
@@ -379,8 +379,8 @@ async def test_an_unreachable_registered_replica_is_dead_and_our_own_is_left_to_
 async def test_is_ready(start: Start, balanced: tuple[Balancer, Roster]) -> None:
     balancer, _ = balanced
     replica = await start("good")
-    assert await balancer.is_ready(replica.url)
-    assert not await balancer.is_ready("http://127.0.0.1:1")
+    assert await balancer.client.is_ready(replica.url)
+    assert not await balancer.client.is_ready("http://127.0.0.1:1")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ class Answers:
 
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
+        self.client = self
 
     async def is_ready(self, url: str, *, timeout_s: float) -> bool | None:
         return self.is_well

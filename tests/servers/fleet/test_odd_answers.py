@@ -93,9 +93,9 @@ async def start() -> AsyncIterator[Start]:
 async def balanced() -> AsyncIterator[tuple[Balancer, Roster]]:
     roster = Roster()
     balancer = Balancer(roster, round_robin, tries=Tries(timeout_s=60.0))
-    await balancer.open()
+    await balancer.client.open()
     yield balancer, roster
-    await balancer.close()
+    await balancer.client.close()
 
 
 async def ask(balancer: Balancer) -> Reply:
@@ -155,5 +155,5 @@ async def test_what_a_replica_says_of_itself_is_read_within_bounds(
 ) -> None:
     balancer, _ = balanced
     for says in (b'{"a": "' + b"x" * 2_000_000 + b'"}', b"[]", b"[" * 100_000, b"\xff"):
-        assert await balancer.info((await start(answer(says))).url) == {}
-    assert await balancer.info((await start(answer(b'{"a": 1}'))).url) == {"a": 1}
+        assert await balancer.client.info((await start(answer(says))).url) == {}
+    assert await balancer.client.info((await start(answer(b'{"a": 1}'))).url) == {"a": 1}

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from policies.routing import round_robin
 from servers.fleet.balancer import Balancer
+from servers.fleet.client import ReplicaClient
 from servers.fleet.replica import Replica, Roster
 from servers.fleet.routes import add_routes
 from servers.http.app import State, create_app
@@ -74,7 +75,7 @@ def test_an_origin_is_the_host_itself(origin: str, host: str, *, is_well: bool) 
     assert (about_origin({b"origin": origin.encode(), b"host": host.encode()}) is None) is is_well
 
 
-class Finding(Balancer):
+class Finding(ReplicaClient):
     """Finds every replica ready."""
 
     async def is_ready(self, url: str, *, timeout_s: float = 2.0) -> bool:
@@ -96,7 +97,8 @@ class Registering:
         return {}
 
     def mount(self, app: FastAPI, state: State) -> None:
-        balancer = Finding(self.roster, round_robin)
+        balancer = Balancer(self.roster, round_robin)
+        balancer.client = Finding(timeout_s=1.0)
         add_routes(
             app, self.roster, balancer, admin_token=self._token, allow_hosts="localhost,10.0.0.0/8", max_registered=16
         )

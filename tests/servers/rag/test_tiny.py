@@ -8,12 +8,12 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
+from scripts.tiny.samples import biography, crowd, lesson
+from scripts.tiny.tokenizer import embedder_tokenizer, reader_tokenizer
+from scripts.tiny.train_reader import encode
 from servers.rag.corpus import facts, lexicon
 from servers.rag.prompts import short
 from servers.rag.tiny import evaluate
-from servers.rag.tiny.samples import biography, crowd, lesson
-from servers.rag.tiny.tokenizer import embedder_tokenizer, reader_tokenizer
-from servers.rag.tiny.train_reader import encode
 
 QUESTIONS = 160
 

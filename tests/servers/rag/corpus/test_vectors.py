@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from servers.rag.corpus import Corpus, part_file, vectors
+from servers.rag.corpus import Corpus, vectors
 from servers.rag.corpus.vectors import cached_vectors
 
 # Three batches: of 256, 256 and 88 documents.
@@ -40,14 +40,14 @@ def interrupted(folder: Path) -> None:
     """A run whose encoder fails after two batches."""
     with pytest.raises(RuntimeError, match="the encoder failed"):
         cached_vectors(CORPUS, Counting(fails_at=2), key="one", folder=folder)
-    assert [path.suffix for path in folder.iterdir()] == [".part"]
+    assert sorted(path.suffix for path in folder.iterdir()) == [".lock", ".part"]
 
 
 def rest(folder: Path) -> list[int]:
     """What the next run computes, batch by batch, until its vectors are right."""
     embedder = Counting()
     assert cached_vectors(CORPUS, embedder, key="one", folder=folder).tolist() == EXPECTED
-    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".npy"]
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".lock", ".npy"]
     return embedder.calls
 
 
@@ -62,7 +62,7 @@ def test_vectors_are_computed_once_for_a_corpus_and_an_encoder(tmp_path: Path) -
     cached_vectors(CORPUS, embedder, key="two", folder=tmp_path)
     cached_vectors(Corpus("test", ("a",), ("first text",)), embedder, key="one", folder=tmp_path)
     assert embedder.calls == [256, 256, 88, 256, 256, 88, 1]
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json"] * 3 + [".npy"] * 3
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json"] * 3 + [".lock"] * 3 + [".npy"] * 3
 
 
 def test_the_note_says_what_the_vectors_are_of(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_run_that_failed_is_gone_on_with(tmp_path: Path) -> None:
 
 def test_a_batch_that_was_cut_off_is_computed_again(tmp_path: Path) -> None:
     interrupted(tmp_path)
-    (part,) = tmp_path.iterdir()
+    (part,) = tmp_path.glob("*.part")
     part.write_bytes(part.read_bytes()[:-3])
     assert rest(tmp_path) == [256, 88]
 
@@ -179,7 +179,7 @@ def test_of_two_at_once_one_waits_and_computes_what_the_other_has_not(
         except RuntimeError:
             found[embedder] = None
 
-    monkeypatch.setattr(part_file.log, "info", lambda *_: first.may_go_on.set())  # the second says that it waits
+    monkeypatch.setattr(vectors.log, "info", lambda *_: first.may_go_on.set())  # the second says that it waits
     threads = [threading.Thread(target=start, args=(embedder,)) for embedder in (first, second)]
     threads[0].start()
     assert first.began.wait(20)

@@ -1,6 +1,6 @@
 """Train the tiny reader: a small plain Llama that answers from the documents in its prompt.
 
-Knows nothing of the embedder. `python -m servers.rag.tiny.train_reader` writes the shipped weights anew.
+Knows nothing of the embedder. `python -m scripts.tiny.train_reader` writes the shipped weights anew.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from scripts.tiny.samples import Lesson, lesson
+from scripts.tiny.tokenizer import reader_tokenizer
+from servers.rag import tiny
 from servers.rag.prompts import short
-from servers.rag.tiny.samples import Lesson, lesson
-from servers.rag.tiny.tokenizer import reader_tokenizer
 
-FOLDER = Path(__file__).parent / "reader"
+FOLDER = Path(tiny.__file__).parent / "reader"
 IGNORED = -100  # a label without loss
 PADDING = -1
 
@@ -150,7 +151,7 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, options: 
 
 def main() -> None:
     """Train and save the reader."""
-    parser = argparse.ArgumentParser(prog="python -m servers.rag.tiny.train_reader", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.tiny.train_reader", description=main.__doc__)
     parser.add_argument("--steps", type=int, default=3000, help="%(default)s")
     parser.add_argument("--batch-tokens", type=int, default=2600, help="about so many tokens a step (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="%(default)s")

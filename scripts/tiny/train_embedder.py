@@ -1,6 +1,6 @@
 """Train the tiny embedder: one vector a token, their mean is the text; contrastive, with negatives that share names.
 
-Knows nothing of the reader. `python -m servers.rag.tiny.train_embedder` writes the shipped weights anew.
+Knows nothing of the reader. `python -m scripts.tiny.train_embedder` writes the shipped weights anew.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Static
 from tokenizers import Tokenizer
 from torch.nn import functional
 
+from scripts.tiny.samples import biography, crowd
+from scripts.tiny.tokenizer import UNK, embedder_tokenizer
+from servers.rag import tiny
 from servers.rag.corpus.facts import Fact, animals, ask
-from servers.rag.tiny.samples import biography, crowd
-from servers.rag.tiny.tokenizer import UNK, embedder_tokenizer
 
-FOLDER = Path(__file__).parent / "embedder"
+FOLDER = Path(tiny.__file__).parent / "embedder"
 DIMENSIONS = 256
 TEMPERATURE = 0.05
 CROWDS = {"person": (64, (14, 14)), "company": (24, (8, 6)), "town": (24, (8, 6))}  # entities, name words
@@ -68,7 +69,7 @@ def train(steps: int, seed: int, *, learning_rate: float = 0.02) -> SentenceTran
 
 def main() -> None:
     """Train and save the embedder."""
-    parser = argparse.ArgumentParser(prog="python -m servers.rag.tiny.train_embedder", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.tiny.train_embedder", description=main.__doc__)
     parser.add_argument("--steps", type=int, default=1000, help="%(default)s")
     parser.add_argument("--seed", type=int, default=0, help="%(default)s")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write (%(default)s)")
