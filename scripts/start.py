@@ -26,7 +26,7 @@ def started(design: Sequence[str], log: Path | None = None) -> tuple[float, floa
     with subprocess.Popen(
         [sys.executable, "-m", "servers", *design, "--port", "0"],
         stdout=subprocess.PIPE,
-        stderr=log.open("w") if log else None,
+        stderr=log.open("wb") if log else None,
         env=environment,
     ) as server:
         if server.stdout is None or not server.stdout.readline():

@@ -34,8 +34,8 @@ def _compare(folder):
 def _capacity(folder):
     small = write_runs(folder / "small", {"one": lambda rate: 0.01}, rates=(20, 40, 80, 160), seeds=(1, 2))
     (small / "capacity.csv").write_text(
-        "configuration,design,arrival,slo,capacity_rps,low_rps,high_rps,resolved,reason,probes,points\n"
-        "one,one,poisson,latency_p95_s <= 1,80,80,160,true,bracket 100% wide,4,8\n"
+        "configuration,design,arrival,slo,capacity_rps,low_rps,high_rps,resolved,reason,probes,points,load_s,bias\n"
+        "one,one,poisson,latency_p95_s <= 1,80,80,160,true,bracket 100% wide,4,8,2,0.1\n"
     )
     return {"study": small}, 1, ("bracket 100% wide", "<td>one</td>")
 

@@ -50,7 +50,7 @@ def test_nothing_compared_is_no_figure():
 def write_capacity(folder, **changes):
     row = {"configuration": "one", "design": "one", "arrival": "poisson", "slo": "latency_p99_s <= 0.2"}
     row |= {"capacity_rps": 40, "low_rps": 40, "high_rps": 90, "resolved": "true", "reason": "", "probes": 3}
-    row |= {"points": 6} | changes
+    row |= {"points": 6, "load_s": 2, "bias": 0.1} | changes
     with (folder / "capacity.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(row))
         writer.writeheader()
