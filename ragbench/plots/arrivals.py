@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ragbench.plots.lines import MARKERS, Line, left_out, one_each, runs, tint
-from ragbench.plots.marks import edge_crosses, hollow, mark_shares
+from ragbench.plots.marks import by_validity, edge_crosses, hollow, mark_shares
 from ragbench.plots.ratios import Estimate, ratio
-from ragbench.plots.style import GREY, arrivals_told, finish, log_axis, named, panels, styled, wrapped
+from ragbench.plots.style import GREY, arrivals_told, finish, line_panels, log_axis, named, styled
 from ragbench.results.folder import Study, open_loop
 from ragbench.results.metrics import bound
 
@@ -31,15 +31,11 @@ def arrivals(study: Study) -> Figure | None:
     shown = [line for line in one_each(study) if line.points[COLUMN].notna().any()]
     if len(study.arrivals) < 2 or not shown:
         return None
-    figure, grid = panels(len(shown))
-    for axes, line in zip(grid.flat, shown, strict=False):
+    figure, each_axes = line_panels(shown, ylabel=named(COLUMN))
+    for axes, line in zip(each_axes, shown, strict=True):
         _marks(axes, line, study.arrivals)
-        axes.set_title(wrapped(line.label), color=line.colour, fontweight="bold")
-        axes.set_xlabel(named("offered_rps"))
-    log_axis(grid.flat[0])
-    grid.flat[0].set_ylim(top=grid.flat[0].get_ylim()[1] * 2)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(named(COLUMN))
+    log_axis(each_axes[0])
+    each_axes[0].set_ylim(top=each_axes[0].get_ylim()[1] * 2)
     handles = [_handle(arrivals_told(name), **look) for name, look in _looks(study.arrivals, GREY).items()]
     points = pd.concat([line.points for line in shown])
     if (points["verdict"] != "valid").any():
@@ -78,8 +74,7 @@ def _marks(axes: Axes, line: Line, processes: list[str]) -> None:
         shown["load"] = [rates.index(load) + offset for load in shown["load"]]
         known = shown.dropna(subset="value")
         axes.vlines(*known[["load", "low", "high"]].dropna().to_numpy().T, color=look["color"], linewidth=1.2)
-        for gid, rows in known.groupby((known["verdict"] == "valid").map({True: "valid", False: "not valid"})):
-            face = look["color"] if gid == "valid" else "white"
+        for gid, face, rows in by_validity(known, look["color"]):
             axes.plot(rows["load"], rows["value"], linestyle="", markersize=6, markerfacecolor=face, gid=gid, **look)
         edge_crosses(axes, shown[shown["value"].isna()], edge=1.0, colour=look["color"])
         mark_shares(axes, known, colour=look["color"])

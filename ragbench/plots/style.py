@@ -12,22 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from ragbench.plots.lines import SIMULATED
+from ragbench.plots.lines import SIMULATED, Line
 from ragbench.results.folder import Study
 from ragbench.results.metrics import METRICS
 
 DPI = 200
 # Of matplotlib's settings those that a user's file changes and that show; backends and windows are not ours.
 _NOT_SHOWN = (
-    "backend",
-    "interactive",
-    "toolbar",
-    "webagg",
-    "tk.",
-    "macosx",
-    "keymap",
-    "figure.max_open",
-    "savefig.dir",
+    *("backend", "interactive", "toolbar", "webagg", "tk.", "macosx", "keymap", "figure.max_open", "savefig.dir"),
 )
 DEFAULTS = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith(_NOT_SHOWN)}
 RC = DEFAULTS | {
@@ -93,9 +85,16 @@ def panels(count: int, *, sharey: Shared = "all") -> tuple[Figure, np.ndarray]:
     return figure, grid
 
 
-def wrapped(title: str) -> str:
-    """A title as wide as one of `panels` at most."""
-    return textwrap.fill(title, PANEL_LETTERS)
+def line_panels(shown: Sequence[Line], *, ylabel: str, sharey: Shared = "all") -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each line, titled as it, over the offered load; and the axes of each."""
+    figure, grid = panels(len(shown), sharey=sharey)
+    each_axes = list(grid.flat[: len(shown)])
+    for axes, line in zip(each_axes, shown, strict=True):
+        axes.set_title(textwrap.fill(line.label, PANEL_LETTERS), color=line.colour, fontweight="bold")
+        axes.set_xlabel(named("offered_rps"))
+    for axes in grid[:, 0]:
+        axes.set_ylabel(ylabel)
+    return figure, each_axes
 
 
 def named(column: str) -> str:
@@ -106,8 +105,13 @@ def named(column: str) -> str:
 def rate_axis(axes: Axes, rates: Sequence[float]) -> None:
     """Offered load on a log axis with its ticks at the rates measured, less those too close to be read."""
     ticks = sorted(set(rates))
+    exact_log_axis(axes, ticks, labelled=_spread(ticks))
+
+
+def exact_log_axis(axes: Axes, ticks: Sequence[float], *, labelled: Sequence[float] | None = None) -> None:
+    """A log x axis with ticks at values measured, ascending; of these all have a label, or those given."""
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(_spread(ticks)))
+    axes.xaxis.set_major_locator(FixedLocator(ticks if labelled is None else labelled))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(plain))
     axes.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
