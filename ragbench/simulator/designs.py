@@ -8,8 +8,7 @@ from typing import Any, Protocol
 from policies import batching, routing, scaling
 from policies.admission import Admission
 from ragbench.simulator.fleet import Fleet
-from ragbench.simulator.heap import Heap
-from ragbench.simulator.machine import Machine
+from ragbench.simulator.machine import Heap, Machine
 from ragbench.simulator.servers import Server, Visit
 from ragbench.simulator.service_times import ServiceTimes
 
@@ -40,15 +39,14 @@ def scaled(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> 
     """A fleet of batched replicas. With `own_machines` no replica slows another; otherwise as much as was measured."""
     shared = Machine(heap, times.slowdown)
     limits = scaling.Limits(*(settings[name] for name in ("min_replicas", "max_replicas", *_COOLDOWNS)))
+
+    def make_server() -> Server:
+        machine = Machine(heap, times.slowdown) if settings.get("own_machines") else shared
+        return _batched(heap, times, settings, rng, machine=machine)
+
     return Fleet(
         heap,
-        make_server=lambda: _batched(
-            heap,
-            times,
-            settings,
-            rng,
-            machine=Machine(heap, times.slowdown) if settings.get("own_machines") else shared,
-        ),
+        make_server=make_server,
         route=routing.POLICIES[settings["routing"]],
         scaling=_made(scaling.POLICIES[settings["scaling"]], settings, limits=limits),
         replicas=limits.min_replicas,

@@ -13,7 +13,7 @@ from policies.routing import Load, RoutingPolicy
 from policies.scaling import Fleet as Snapshot
 from policies.scaling import ScalingPolicy
 from ragbench.results.records import ReplicaCount
-from ragbench.simulator.heap import Heap
+from ragbench.simulator.machine import Heap
 from ragbench.simulator.servers import Server, Visit
 
 _WINDOW_S = 5.0  # of traffic, that the autoscaler sees

@@ -1,11 +1,31 @@
-"""What the servers of one machine share in virtual time: its processors. Knows no queue and no batch policy."""
+"""Virtual time, and what the servers of one machine share in it: its processors. Knows no queue and no batch policy."""
 
+import heapq
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from ragbench.simulator.heap import Heap
+__all__ = ["Heap", "Machine", "Work"]
 
-__all__ = ["Machine", "Work"]
+
+class Heap:
+    """Callbacks in the order of their moments. `now` is that of the one that runs; nothing happens between them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._numbers = itertools.count()
+
+    def at(self, moment: float, act: Callable[..., None], *args: Any) -> None:
+        """Call `act(*args)` then, or now where that has passed; equal moments in the order they were asked for."""
+        heapq.heappush(self._events, (max(moment, self.now), next(self._numbers), act, args))
+
+    def run(self, until: Callable[[], bool]) -> None:
+        """Until `until()` holds or nothing is left."""
+        while self._events and not until():
+            self.now, _, act, args = heapq.heappop(self._events)
+            act(*args)
 
 
 @dataclass(slots=True, eq=False)

@@ -14,8 +14,7 @@ from policies.admission import Admission, Refused, smoothed
 from policies.batching import BatchPolicy, Close, Queue
 from policies.returning import Returning
 from ragbench.simulator.batches import Moment
-from ragbench.simulator.heap import Heap
-from ragbench.simulator.machine import Machine, Work
+from ragbench.simulator.machine import Heap, Machine, Work
 from ragbench.simulator.service_times import Drawn, ServiceTimes
 
 
