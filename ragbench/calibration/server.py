@@ -33,10 +33,10 @@ class Work(Protocol):
 
 
 class Null:
-    """Answers at once."""
+    """No work at all."""
 
     def submit(self, number: int, answer: Answer) -> None:
-        """See the class."""
+        """Answer at once."""
         del number
         answer(0.0, 0.0, 1)
 
@@ -50,7 +50,7 @@ class Queue:
         self._free_s = 0.0
 
     def submit(self, number: int, answer: Answer) -> None:
-        """See the class."""
+        """Answer when all requests before it and this one are done."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         service_s = self._service_s[number % len(self._service_s)] + self._stalls_s.get(number, 0.0)
@@ -70,7 +70,7 @@ class Batches:
         self._is_busy = False
 
     def submit(self, number: int, answer: Answer) -> None:
-        """See the class."""
+        """Answer when the batch is done that it gets into."""
         del number
         self._waiting.append((asyncio.get_running_loop().time(), answer))
         if not self._is_busy:
@@ -151,18 +151,16 @@ class Connection(asyncio.Protocol):
             self._work.submit(self._number, self._answer)
 
     def _answer(self, queue_s: float, service_s: float, batch_size: int) -> None:
-        told = f"queue;dur={queue_s * 1e3:.3f}, generate;dur={service_s * 1e3:.3f}"
+        timing = f"queue;dur={queue_s * 1e3:.3f}, generate;dur={service_s * 1e3:.3f}"
         result = "warm-up" if self._number is None else f"request {self._number}"
         body = f'{{"query": "", "result": "{result}"}}'.encode()
-        self._write(200, body, f"Server-Timing: {told}\r\nX-Batch-Size: {batch_size}\r\n")
+        self._write(200, body, f"Server-Timing: {timing}\r\nX-Batch-Size: {batch_size}\r\n")
 
     def _write(self, status: int, body: bytes, headers: str = "") -> None:
         assert self._transport is not None
         if not self._transport.is_closing():
-            head = (
-                f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
-            )
-            self._transport.write(head.encode() + body)
+            head = f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            self._transport.write(f"{head}{headers}\r\n".encode() + body)
 
 
 def work(options: argparse.Namespace) -> Work:
@@ -216,11 +214,10 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
-def _whole(low: int, high: int | None = None) -> Callable[[str], int]:
+def _whole(low: int) -> Callable[[str], int]:
     def number(text: str) -> int:
-        if not text.isdigit() or int(text) < low or (high is not None and int(text) > high):
-            wanted = f">= {low}" if high is None else f"from {low} to {high}"
-            raise argparse.ArgumentTypeError(f"must be a whole number {wanted}, got {text}")
+        if not text.isdigit() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"must be a whole number >= {low}, got {text}")
         return int(text)
 
     return number

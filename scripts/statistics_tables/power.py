@@ -164,7 +164,6 @@ def _run(case: Case, server: int, rate: float, seed: int) -> Run:
         verdict,
         "simulated",
         "a queue",
-        {},
         window,
         f"{rate:g}-{seed}",
         None,
