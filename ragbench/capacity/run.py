@@ -157,13 +157,13 @@ class Searcher:
         plan = self._plan
         search = Search(_start_rps(first, plan), plan.tolerance, plan.most_loads, plan.bias)
         running = _Running(self._paths, self._progress)
-        told: set[tuple[str, str]] = set()
+        answers: set[tuple[str, str]] = set()
         try:
             while (rate_rps := search.next_rps) is not None:
                 before = sum(load.rate_rps == rate_rps for load in search.loads)
                 point = _probing(first, plan, rate_rps, seed=first.seed + before)
-                load = await self._load(point, running, told)
-                search = search.told(load)
+                load = await self._load(point, running, answers)
+                search = search.after(load)
                 self._progress.done(load_line(first.configuration.name, load, search))
         except ChildError as error:
             self._progress.note(str(error))
@@ -173,18 +173,18 @@ class Searcher:
             await running.stop(is_hurried=search.next_rps is not None)
         return Outcome(first.configuration, search.found(), search.loads)
 
-    async def _load(self, point: Point, running: "_Running", told: set[tuple[str, str]]) -> Load:
+    async def _load(self, point: Point, running: "_Running", answers: set[tuple[str, str]]) -> Load:
         """One load. What another program or a late client spoiled is measured again, MOST_TRIES in all.
 
-        `told`: the `texts` of the search so far, which get those of this load. A short load asks too few questions to
-        know one text for all; a search does not.
+        `answers`: the `texts` of the search so far, which get those of this load. A short load asks too few questions
+        to know one text for all; a search does not.
         """
         for _ in range(MOST_TRIES):
             rows, summary = await self._measured(point, running)
             alike = point.workload.same_answers
             found = load_of(rows, summary, slo=self._plan.slo, tolerance=self._plan.tolerance, same_answers=alike)
-            told |= texts(rows)
-            if not alike and found.kept and (fault := one_text(told)) is not None:
+            answers |= texts(rows)
+            if not alike and found.kept and (fault := one_text(answers)) is not None:
                 found = replace(found, burn_rate=BROKEN_BURN, reason=f"failing: {fault}")
             if found.is_service:
                 break

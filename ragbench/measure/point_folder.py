@@ -35,8 +35,8 @@ def write_point(
         return write(paths)
     except OSError as error:
         shutil.rmtree(paths.partial(name).folder, ignore_errors=True)
-        told = kept_elsewhere(error, lambda folder: write(StudyPaths(folder)), what=name, into=paths.root)
-        raise StudyError(told) from error
+        mistakes = kept_elsewhere(error, lambda folder: write(StudyPaths(folder)), what=name, into=paths.root)
+        raise StudyError(mistakes) from error
 
 
 def _put_together(

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ragbench.plots.lines import Line, as_many_as_read, left_out, lines
 from ragbench.plots.marks import draw_due, draw_line, due_handle, line_handles, mark_handles
-from ragbench.plots.style import arrivals_told, exact_log_axis, finish, log_axis, named, page, rate_axis, styled
+from ragbench.plots.style import arrivals_title, exact_log_axis, finish, log_axis, named, page, rate_axis, styled
 from ragbench.results.folder import CLOSED, Study, open_loop
 
 LATENCIES = ("latency_mean_s", "latency_p50_s", "latency_p95_s", "latency_p99_s")
@@ -32,7 +32,7 @@ def latency(study: Study) -> Figure | None:
         log_axis(row[0])
         row[0].set_ylabel(_in_two_lines(column))
     for axes, arrival in zip(grid[0], study.arrivals, strict=True):
-        axes.set_title(arrivals_told(arrival))
+        axes.set_title(arrivals_title(arrival))
     for axes in grid[-1]:
         axes.set_xlabel(named("offered_rps"))
     handles = line_handles(shown) + mark_handles(shown, *LATENCIES)
@@ -51,7 +51,7 @@ def throughput(study: Study) -> Figure | None:
     for axes, arrival in zip(row, study.arrivals, strict=True):
         draw_due(axes, study.summary[study.summary["arrival"] == arrival])
         _draw(axes, study, shown, arrival, "throughput_rps")
-        axes.set_title(arrivals_told(arrival))
+        axes.set_title(arrivals_title(arrival))
         axes.set_xlabel(named("offered_rps"))
     log_axis(row[0])
     row[0].set_ylabel(named("throughput_rps"))
@@ -75,7 +75,7 @@ def batches(study: Study) -> Figure | None:
         for axes, column in zip(row, columns, strict=True):
             _draw(axes, study, shown, arrival, column)
             axes.set_ylabel(_in_two_lines(column))
-            axes.set_title(arrivals_told(arrival))
+            axes.set_title(arrivals_title(arrival))
     for axes in grid[0]:
         log_axis(axes)
     for axes in grid[-1]:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from ragbench.plots.lines import MARKERS, Line, left_out, one_each, runs, tint
 from ragbench.plots.marks import by_validity, edge_crosses, hollow, mark_shares
 from ragbench.plots.ratios import Estimate, ratio
-from ragbench.plots.style import GREY, arrivals_told, finish, line_panels, log_axis, named, styled
+from ragbench.plots.style import GREY, arrivals_title, finish, line_panels, log_axis, named, styled
 from ragbench.results.folder import Study, open_loop
 from ragbench.results.metrics import bound
 
@@ -36,7 +36,7 @@ def arrivals(study: Study) -> Figure | None:
         _marks(axes, line, study.arrivals)
     log_axis(each_axes[0])
     each_axes[0].set_ylim(top=each_axes[0].get_ylim()[1] * 2)
-    handles = [_handle(arrivals_told(name), **look) for name, look in _looks(study.arrivals, GREY).items()]
+    handles = [_handle(arrivals_title(name), **look) for name, look in _looks(study.arrivals, GREY).items()]
     points = pd.concat([line.points for line in shown])
     if (points["verdict"] != "valid").any():
         handles.append(_handle(hollow(points), marker="o", color=GREY, markerfacecolor="white"))
@@ -52,9 +52,9 @@ def _title(study: Study) -> str:
 
 def _notes(study: Study, shown: list[Line]) -> list[str]:
     first, last = study.arrivals[0], study.arrivals[-1]
-    told = f"Above a pair: {last} over {first} with its 95% interval, where both are valid and have one."
+    above = f"Above a pair: {last} over {first} with its 95% interval, where both are valid and have one."
     bars = "A mark is a run." if study.summary["seed"].nunique() > 1 else "Bars: 95% intervals within the run."
-    return [told if len(study.arrivals) == 2 else "", bars, left_out(study, shown)]
+    return [above if len(study.arrivals) == 2 else "", bars, left_out(study, shown)]
 
 
 def _looks(processes: list[str], colour: str | tuple[float, ...]) -> dict[str, dict[str, Any]]:
@@ -93,9 +93,9 @@ def _ratios(axes: Axes, line: Line, processes: list[str], rates: list[float]) ->
         if not seeds or any(known is None for side in both for known in side.values()):
             continue
         found = ratio(*([known for seed in seeds if (known := side[seed]) is not None] for side in both))
-        told = f"\N{MULTIPLICATION SIGN}{found.value:.2g}\n{found.low:.2g} to {found.high:.2g}"
+        text = f"\N{MULTIPLICATION SIGN}{found.value:.2g}\n{found.low:.2g} to {found.high:.2g}"
         top = max(known.high for side in both for known in side.values() if known is not None)
-        axes.annotate(told, (place, top), (0, 5), textcoords="offset points", ha="center", fontsize=6, gid="ratio")
+        axes.annotate(text, (place, top), (0, 5), textcoords="offset points", ha="center", fontsize=6, gid="ratio")
 
 
 def estimates(points: pd.DataFrame) -> dict[int, Estimate | None]:

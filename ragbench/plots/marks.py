@@ -107,8 +107,8 @@ def draw_due(axes: Axes, points: pd.DataFrame) -> None:
 def due_handle(points: pd.DataFrame) -> Line2D:
     """The legend entry of `draw_due`."""
     is_known = points["due_rps"].notna().all()
-    told = "due_rps: all that was due" if is_known else "offered_rps, of which a seed draws more or less"
-    return Line2D([], [], **DUE_LOOKS, label=f"dashed: {told}")
+    line = "due_rps: all that was due" if is_known else "offered_rps, of which a seed draws more or less"
+    return Line2D([], [], **DUE_LOOKS, label=f"dashed: {line}")
 
 
 def line_handles(lines: Sequence[Line], *, is_marked: bool = True) -> list[Artist]:

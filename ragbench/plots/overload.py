@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from ragbench.plots.lines import Line, answered_share, left_out, one_each, runs
 from ragbench.plots.marks import by_validity, draw_due, due_handle, hollow, mark_shares
-from ragbench.plots.style import GREY, arrivals_told, finish, line_panels, styled
+from ragbench.plots.style import GREY, arrivals_title, finish, line_panels, styled
 from ragbench.results.folder import Study, open_loop
 from ragbench.statistics.verdicts import UNANSWERED_SHARE
 
@@ -36,7 +36,7 @@ def overload(study: Study) -> Figure | None:
     figure, each_axes = line_panels(shown, ylabel="requests per second (1/s)", sharey="none")
     for axes, line in zip(each_axes, shown, strict=True):
         _draw(axes, line, arrival)
-    notes = [f"{arrivals_told(arrival)}; a mark is a run.", left_out(study, shown)]
+    notes = [f"{arrivals_title(arrival)}; a mark is a run.", left_out(study, shown)]
     return finish(figure, study, "Under more load than is carried", handles=_handles(study, shown), notes=notes)
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ragbench.plots.lines import left_out, one_each
-from ragbench.plots.style import arrivals_told, finish, line_panels, styled
+from ragbench.plots.style import arrivals_title, finish, line_panels, styled
 from ragbench.results.folder import Study, open_loop
 
 STAGES = ("queue_s", "embed_s", "retrieve_s", "generate_s")
@@ -44,7 +44,7 @@ def stages(study: Study) -> Figure | None:
             axes.get_title(), color=line.colour, fontweight="bold", pad=14 if len(axes.texts) <= MOST_LEVEL else 38
         )
     notes = [
-        f"{arrivals_told(arrival)}; above each bar: latency_mean_s, starred where not valid.",
+        f"{arrivals_title(arrival)}; above each bar: latency_mean_s, starred where not valid.",
         "Means over the answers of each run, and over seeds." if study.summary["seed"].nunique() > 1 else "",
         left_out(study, shown),
     ]

@@ -146,12 +146,12 @@ def plain(value: float, _position: int | None = None) -> str:
     return f"{value:g}"
 
 
-def arrivals_told(arrival: str) -> str:
+def arrivals_title(arrival: str) -> str:
     """An arrival process as a title: `gamma:cv=3` is "Gamma arrivals, cv 3"; of a path, the file's name."""
     name, _, parameters = arrival.partition(":")
     pairs = [pair.split("=", 1) for pair in parameters.split(",") if "=" in pair]
-    told = [value.rsplit("/", 1)[-1] if key == "path" else f"{key} {value}" for key, value in pairs]
-    return ", ".join([f"{name.replace('_', '-').capitalize()} arrivals", *told])
+    parameters_shown = [value.rsplit("/", 1)[-1] if key == "path" else f"{key} {value}" for key, value in pairs]
+    return ", ".join([f"{name.replace('_', '-').capitalize()} arrivals", *parameters_shown])
 
 
 def finish(
@@ -166,14 +166,14 @@ def lay_out(figure: Figure, title: str, *, handles: Sequence[Artist] = (), capti
     width, height = figure.get_size_inches()
     columns = _legend_columns(handles, width)
     header = MARGIN_IN + TITLE_IN + ROW_IN * (-(-len(handles) // columns) if handles else 0)
-    told = textwrap.fill(" ".join(filter(None, caption)), int(width * 17.5))
-    footer = MARGIN_IN + 0.15 * (told.count("\n") + 1)
+    text = textwrap.fill(" ".join(filter(None, caption)), int(width * 17.5))
+    footer = MARGIN_IN + 0.15 * (text.count("\n") + 1)
     full = height + header + footer
     figure.set_size_inches(width, full)
     figure.get_layout_engine().set(rect=(0, footer / full, 1, height / full))  # type: ignore[union-attr, call-arg]
     left = MARGIN_IN / width
     figure.text(left, 1 - MARGIN_IN / full, title, va="top", fontsize=10, fontweight="bold", gid="title")
-    figure.text(left, MARGIN_IN / 2 / full, told, va="bottom", fontsize=7, color=GREY, linespacing=1.25, gid="caption")
+    figure.text(left, MARGIN_IN / 2 / full, text, va="bottom", fontsize=7, color=GREY, linespacing=1.25, gid="caption")
     if handles:
         anchor = (left, 1 - (MARGIN_IN + TITLE_IN) / full)
         figure.legend(

@@ -109,8 +109,8 @@ def _are_settings(value: object) -> bool:
 
 def _shown(value: object) -> str:
     """A value that a stranger chose: in one line, and not all of a long one."""
-    told = ascii(value)
-    return told if len(told) <= _LONGEST_SHOWN else f"{told[:_LONGEST_SHOWN]}..."
+    text = ascii(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 _TABLE = _Kind(lambda value: isinstance(value, dict), "a table")

@@ -106,7 +106,7 @@ class Decision:
     """What a fleet's autoscaler knew at `t_s`, how many replicas it wanted, and why. The columns of scaling.csv.
 
     `queue_wait_p95_s` and `arrival_rps` are of a window of the last seconds; None where it reaches back to before the
-    load, or is not told: they then speak of another load too.
+    load, or is not reported: they then speak of another load too.
     """
 
     t_s: float
@@ -129,7 +129,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """What a fleet told of its scaling within a point, in order of time; nothing where it does not tell."""
+    """What a fleet reported of its scaling within a point, in order of time; nothing where it reports none."""
 
     decisions: tuple[Decision, ...] = ()
     starts: tuple[Start, ...] = ()

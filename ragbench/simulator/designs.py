@@ -1,4 +1,4 @@
-"""The three designs by name, made of the settings that a measured server told of itself."""
+"""The three designs by name, made of the settings that a measured server reported."""
 
 import inspect
 from collections.abc import Callable, Mapping

@@ -18,6 +18,7 @@ Statistic = Callable[[Floats], Floats]  # (m, n) resamples -> (m,) figures
 
 FEWEST_VALUES = 40
 FEWEST_BLOCKS = 5
+_LEVEL = 0.95
 _LONGEST_SHARE = 8  # of the run: beyond an eighth, longer blocks leave too few of them
 
 
@@ -100,6 +101,7 @@ def bootstrap(
     if blocks < FEWEST_BLOCKS:
         return None
     figures = statistic(values[block_indices(n, length=length, times=times, rng=rng)])
-    own = float(statistic(values[None, :])[0])
-    widening = math.sqrt(blocks / (blocks - 1)) * t.ppf(0.975, blocks - 1) / norm.ppf(0.975)
-    return Interval(*(float(own + (end - own) * widening) for end in np.quantile(figures, [0.025, 0.975])))
+    own = statistic(values[None, :])[0]
+    low, high = 0.5 - _LEVEL / 2, 0.5 + _LEVEL / 2
+    widening = math.sqrt(blocks / (blocks - 1)) * t.ppf(high, blocks - 1) / norm.ppf(high)
+    return Interval(*(float(own + (end - own) * widening) for end in np.quantile(figures, [low, high])))
