@@ -25,9 +25,8 @@ class Design(Protocol):
 def baseline(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> Server:
     """One request at a time, in order of arrival, without a bound."""
     del settings
-    return Server(
-        heap, times, policy=batching.SizeOrAge(1, 0.0), admission=None, rng=rng, machine=Machine(heap, times.slowdown)
-    )
+    machine, policy = Machine(heap, times.slowdown), batching.SizeOrAge(1, 0.0)
+    return Server(heap=heap, times=times, policy=policy, admission=None, rng=rng, machine=machine)
 
 
 def batched(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> Server:
@@ -45,7 +44,7 @@ def scaled(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> 
         return _batched(heap, times, settings, rng, machine=machine)
 
     return Fleet(
-        heap,
+        heap=heap,
         make_server=make_server,
         route=routing.POLICIES[settings["routing"]],
         scaling=_made(scaling.POLICIES[settings["scaling"]], settings, limits=limits),
@@ -66,8 +65,8 @@ DESIGNS: dict[str, Callable[[Heap, ServiceTimes, Settings, Random], Design]] = {
 
 def _batched(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random, *, machine: Machine) -> Server:
     return Server(
-        heap,
-        times,
+        heap=heap,
+        times=times,
         policy=_made(batching.POLICIES[settings["policy"]], settings),
         admission=Admission(settings["max_queue"], settings.get("max_predicted_wait_s")),
         rng=rng,
