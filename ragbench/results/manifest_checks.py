@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ragbench.files.csv_format import LARGEST
-from ragbench.results.metrics import METRICS
+from ragbench.results.metrics import METRICS, SOURCES, VERDICTS
 from ragbench.results.slo import Slo
-from ragbench.results.verdict_names import SOURCES, VERDICTS
 
 __all__ = ["NEEDED", "is_plain_name", "manifest_mistake"]
 

@@ -14,8 +14,7 @@ from ragbench.files.csv_table import RecordError, read_frame, write_table
 from ragbench.files.text_file import parse_told, read_text
 from ragbench.files.whole_file import write_whole
 from ragbench.results.manifest_checks import NEEDED, is_plain_name, manifest_mistake
-from ragbench.results.metrics import FIGURES, LOAD, METRICS, NAMING, NEWER_COLUMNS, ORIGIN, names
-from ragbench.results.verdict_names import VERDICTS
+from ragbench.results.metrics import FIGURES, LOAD, METRICS, NAMING, NEWER_COLUMNS, ORIGIN, VERDICTS, names
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ragbench.results.metrics import Verdict
 from ragbench.results.records import Row, Status
-from ragbench.results.verdict_names import Verdict
 from ragbench.statistics.columns import Columns, Window
 from ragbench.statistics.growth import falls_short, growth
 
