@@ -9,8 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from ragbench.calibration.arrival_checks import CHECKS, DURATION_S, LAWS, RATE_RPS, Check, check
-from ragbench.calibration.known_bad import KNOWN_BAD
+from ragbench.calibration.arrival_checks import CHECKS, DURATION_S, KNOWN_BAD, LAWS, RATE_RPS, Check, check
 from ragbench.cli.common import say, terminal
 from ragbench.files.unwritten import naming
 from ragbench.results.records import write_atomic

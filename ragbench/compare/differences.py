@@ -14,8 +14,16 @@ from typing import Literal
 import numpy as np
 from scipy.stats import t
 
-from ragbench.statistics.intervals import FEWEST_BLOCKS, FEWEST_VALUES, Floats, Interval, block_length
-from ragbench.statistics.resampling import Counts, Statistics, counts_drawn
+from ragbench.statistics.intervals import (
+    FEWEST_BLOCKS,
+    FEWEST_VALUES,
+    Counts,
+    Floats,
+    Interval,
+    Statistics,
+    block_length,
+    counts_drawn,
+)
 
 Both = tuple[Floats, Floats]  # values of one run on side a and on side b
 Method = Literal["seeds pooled, paired", "seeds pooled", "within the runs, paired", "within the runs"]

@@ -12,8 +12,7 @@ import numpy as np
 from ragbench.compare.differences import Difference, estimates
 from ragbench.compare.pairs import OVERLOADED, Pair
 from ragbench.compare.sides import BINS, COMPARED, LATENCIES, Run
-from ragbench.statistics.intervals import Floats
-from ragbench.statistics.resampling import means, quantiles
+from ragbench.statistics.intervals import Floats, means, quantiles
 
 FEWEST_IN_TAIL = 10  # requests beyond a percentile, of all seeds together, for an interval
 TOO_FEW = "too few requests for an interval"

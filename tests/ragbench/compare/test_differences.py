@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from ragbench.compare.differences import Difference, estimates, percent, with_starts
-from ragbench.statistics.resampling import means, quantiles
+from ragbench.statistics.intervals import means, quantiles
 
 
 def _medians(values, counts):
