@@ -1,5 +1,6 @@
 """How fast, and how evenly, this machine's client can send: rising rates at a server that answers at once."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -48,12 +49,12 @@ class Sent:
     @property
     def faults(self) -> list[str]:
         """What keeps the first rate from passing, in words."""
-        told = {
+        limits = {
             f"sent {self.sent_rps:.2f}/s": abs(self.sent_rps / self.asked_rps - 1) > RATE_OFF,
             f"gap CV {self.gap_cv:.3f}": self.gap_cv >= GAP_CV,
             f"send lag p99 {self.send_lag_p99_s * 1e3:.2f} ms": self.send_lag_p99_s > LAG_P99_S,
         }
-        return [fault for fault, is_so in told.items() if is_so]
+        return [fault for fault, is_so in limits.items() if is_so]
 
 
 async def rising(
@@ -93,7 +94,7 @@ def _sent(measurement: Measurement) -> Sent:
     times = np.sort([row.sent_s for row in measurement.rows if row.sent_s is not None])
     lags = np.array([row.send_lag_s for row in measurement.rows if row.send_lag_s is not None])
     gaps = np.diff(times)
-    p50, p95, p99, most = np.percentile(lags, [50, 95, 99, 100]).tolist() if len(lags) else [float("nan")] * 4
+    p50, p95, p99, most = np.percentile(lags, [50, 95, 99, 100]).tolist() if len(lags) else [math.nan] * 4
     return Sent(
         processes=point.load.processes,
         asked_rps=point.offered_rps or 0.0,
@@ -105,9 +106,7 @@ def _sent(measurement: Measurement) -> Sent:
         send_lag_p95_s=p95,
         send_lag_p99_s=p99,
         send_lag_max_s=most,
-        latency_p50_s=summary.latency_p50_s or float("nan"),
-        latency_p99_s=summary.latency_p99_s or float("nan"),
-        client_cpu_cores=summary.client_cpu_cores,
-        verdict=summary.verdict,
-        verdict_reason=summary.verdict_reason,
+        latency_p50_s=summary.latency_p50_s or math.nan,
+        latency_p99_s=summary.latency_p99_s or math.nan,
+        **{name: getattr(summary, name) for name in ("client_cpu_cores", "verdict", "verdict_reason")},
     )

@@ -41,12 +41,12 @@ class Calibration:
 
     def _sent_claims(self) -> list[Claim]:
         first = self.sent[1][0]
-        told = (
+        text = (
             f"at {first.asked_rps:g}/s even spacing for {first.duration_s:g} s: sent {first.sent_rps:.2f}/s, "
             f"gap CV {first.gap_cv:.3f}, send lag p99 {first.send_lag_p99_s * 1e3:.2f} ms"
         )
         return [
-            Claim(told, not first.faults),
+            Claim(text, not first.faults),
             *(
                 Claim(
                     f"highest clean rate of {n} client process{'es' if n > 1 else ''}: "
@@ -60,10 +60,10 @@ class Calibration:
     def _queue_claims(self) -> list[Claim]:
         shown = [cell for cell in self.cells if cell.has_interval]
         inside = sum(cell.is_inside for cell in shown)
-        told = f"theory inside the 95% interval in {inside} of the {len(shown)} queues long enough to have one"
+        text = f"theory inside the 95% interval in {inside} of the {len(shown)} queues long enough to have one"
         theory, exact = worst(self.cells, lambda cell: cell.mean_off), worst(self.cells, lambda cell: cell.exact_off)
         return [
-            Claim(told, inside >= len(shown) - MOST_OUTSIDE),
+            Claim(text, inside >= len(shown) - MOST_OUTSIDE),
             Claim(
                 f"means within {OFF:.0%} of theory: the worst is {theory.queue} at {theory.utilisation:g}, "
                 f"{theory.mean_off:+.1%}",
@@ -78,12 +78,12 @@ class Calibration:
 
     def _stall_claim(self) -> Claim:
         opened, closed = self.seen
-        told = (
+        text = (
             f"a {stall.STALL_S:g} s stall: open-loop p99 {opened.latency_p99_s:.3f} s "
             f"(by arithmetic {opened.expected_p99_s:.3f} s), closed-loop p99 {closed.latency_p99_s:.3f} s: "
         )
         faults = stall.faults(opened, closed)
-        return Claim(told + ("; ".join(faults) or "blind"), not faults)
+        return Claim(text + ("; ".join(faults) or "blind"), not faults)
 
 
 def write(found: Calibration, folder: Path, *, about: dict[str, Any]) -> list[Path]:

@@ -12,6 +12,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import httptools
@@ -33,54 +34,54 @@ class Work(Protocol):
 
 
 class Null:
-    """Answers at once."""
+    """No work at all."""
 
     def submit(self, number: int, answer: Answer) -> None:
-        """See the class."""
+        """Answer at once."""
         del number
         answer(0.0, 0.0, 1)
 
 
+@dataclass(slots=True)
 class Queue:
     """One server, first come first served. Request `number` takes `service_s[number]`, and `stalls_s[number]` more."""
 
-    def __init__(self, service_s: list[float], stalls_s: Mapping[int, float] | None = None) -> None:
-        self._service_s = service_s
-        self._stalls_s = stalls_s or {}
-        self._free_s = 0.0
+    service_s: list[float]
+    stalls_s: Mapping[int, float] = field(default_factory=dict)
+    _free_s: float = 0.0
 
     def submit(self, number: int, answer: Answer) -> None:
-        """See the class."""
+        """Answer when all requests before it and this one are done."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        service_s = self._service_s[number % len(self._service_s)] + self._stalls_s.get(number, 0.0)
+        service_s = self.service_s[number % len(self.service_s)] + self.stalls_s.get(number, 0.0)
         start_s = max(now, self._free_s)
         self._free_s = start_s + service_s
         loop.call_at(self._free_s, answer, start_s - now, service_s, 1)
 
 
+@dataclass(slots=True)
 class Batches:
     """Takes whatever waits, up to `most`, when it is free; a batch of n takes `a_s + b_s * n`."""
 
-    def __init__(self, a_s: float, b_s: float, most: int) -> None:
-        self._a_s = a_s
-        self._b_s = b_s
-        self._most = most
-        self._waiting: deque[tuple[float, Answer]] = deque()
-        self._is_busy = False
+    a_s: float
+    b_s: float
+    most: int
+    _waiting: deque[tuple[float, Answer]] = field(default_factory=deque)
+    _is_busy: bool = False
 
     def submit(self, number: int, answer: Answer) -> None:
-        """See the class."""
+        """Answer when the batch is done that it gets into."""
         del number
         self._waiting.append((asyncio.get_running_loop().time(), answer))
         if not self._is_busy:
             self._begin(asyncio.get_running_loop().time())
 
     def _begin(self, start_s: float) -> None:
-        batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+        batch = [self._waiting.popleft() for _ in range(min(self.most, len(self._waiting)))]
         self._is_busy = bool(batch)
         if batch:
-            service_s = self._a_s + self._b_s * len(batch)
+            service_s = self.a_s + self.b_s * len(batch)
             asyncio.get_running_loop().call_at(start_s + service_s, self._end, batch, start_s, service_s)
 
     def _end(self, batch: list[tuple[float, Answer]], start_s: float, service_s: float) -> None:
@@ -151,18 +152,16 @@ class Connection(asyncio.Protocol):
             self._work.submit(self._number, self._answer)
 
     def _answer(self, queue_s: float, service_s: float, batch_size: int) -> None:
-        told = f"queue;dur={queue_s * 1e3:.3f}, generate;dur={service_s * 1e3:.3f}"
+        timing = f"queue;dur={queue_s * 1e3:.3f}, generate;dur={service_s * 1e3:.3f}"
         result = "warm-up" if self._number is None else f"request {self._number}"
         body = f'{{"query": "", "result": "{result}"}}'.encode()
-        self._write(200, body, f"Server-Timing: {told}\r\nX-Batch-Size: {batch_size}\r\n")
+        self._write(200, body, f"Server-Timing: {timing}\r\nX-Batch-Size: {batch_size}\r\n")
 
     def _write(self, status: int, body: bytes, headers: str = "") -> None:
         assert self._transport is not None
         if not self._transport.is_closing():
-            head = (
-                f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
-            )
-            self._transport.write(head.encode() + body)
+            head = f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            self._transport.write(f"{head}{headers}\r\n".encode() + body)
 
 
 def work(options: argparse.Namespace) -> Work:
@@ -216,11 +215,10 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
-def _whole(low: int, high: int | None = None) -> Callable[[str], int]:
+def _whole(low: int) -> Callable[[str], int]:
     def number(text: str) -> int:
-        if not text.isdigit() or int(text) < low or (high is not None and int(text) > high):
-            wanted = f">= {low}" if high is None else f"from {low} to {high}"
-            raise argparse.ArgumentTypeError(f"must be a whole number {wanted}, got {text}")
+        if not text.isdigit() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"must be a whole number >= {low}, got {text}")
         return int(text)
 
     return number

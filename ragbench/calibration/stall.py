@@ -4,6 +4,7 @@ The open loop goes on sending, so every request that falls due meanwhile is seen
 too, sends nothing, and reports one slow request: coordinated omission. That is why load is open loop here.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ RATE_RPS = 50.0
 SERVICE_S = 0.005
 STALL_S = 1.0
 P99_OFF = 0.05  # of the open loop's p99, from what arithmetic gives
+LATENCIES = ("latency_p50_s", "latency_p95_s", "latency_p99_s", "latency_max_s")
 BLIND_SHARE = 0.1  # a closed loop's p99 below this share of the open loop's has not seen the stall
 
 
@@ -57,24 +59,16 @@ def expected_p99_s(duration_s: float) -> float:
 
 def faults(opened: Seen, closed: Seen) -> list[str]:
     """What is not as it must be, in words."""
-    found = []
-    expected = opened.expected_p99_s or float("nan")
+    lines = []
+    expected = opened.expected_p99_s or math.nan
     if not abs(opened.latency_p99_s / expected - 1) <= P99_OFF:
-        found.append(f"open-loop p99 {opened.latency_p99_s:.3f} s, by arithmetic {expected:.3f} s")
+        lines.append(f"open-loop p99 {opened.latency_p99_s:.3f} s, by arithmetic {expected:.3f} s")
     if not closed.latency_p99_s < BLIND_SHARE * opened.latency_p99_s:
-        found.append(f"the closed loop saw the stall: p99 {closed.latency_p99_s:.3f} s")
-    return found
+        lines.append(f"the closed loop saw the stall: p99 {closed.latency_p99_s:.3f} s")
+    return lines
 
 
 def _seen(loop: str, measurement: Measurement, expected_s: float | None) -> Seen:
-    found = measurement.summary
-    nan = float("nan")
-    return Seen(
-        loop=loop,
-        requests=found.requests,
-        latency_p50_s=found.latency_p50_s or nan,
-        latency_p95_s=found.latency_p95_s or nan,
-        latency_p99_s=found.latency_p99_s or nan,
-        latency_max_s=found.latency_max_s or nan,
-        expected_p99_s=expected_s,
-    )
+    summary = measurement.summary
+    latencies = {name: getattr(summary, name) or math.nan for name in LATENCIES}
+    return Seen(loop=loop, requests=summary.requests, **latencies, expected_p99_s=expected_s)

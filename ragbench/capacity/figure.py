@@ -13,7 +13,7 @@ from ragbench.capacity.table import CAPACITY
 from ragbench.plots import save
 from ragbench.plots.lines import Line, lines
 from ragbench.plots.marks import draw_due, draw_line, due_handle, line_handles, mark_handles
-from ragbench.plots.style import GREY, arrivals_told, finish, log_axis, named, page, rate_axis, styled
+from ragbench.plots.style import GREY, arrivals_title, finish, log_axis, named, page, rate_axis, styled
 from ragbench.results.folder import Study, load_study
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import RecordError
@@ -36,9 +36,9 @@ def load_capacity(folder: Path) -> pd.DataFrame:
 
 @styled
 def capacity(study: Study) -> Figure | None:
-    """Latency under the promise (above) and throughput (below), a column per design; None without capacity.csv.
+    """Latency under the SLO (above) and throughput (below), a column per design; None without capacity.csv.
 
-    The shaded band is the bracket; the dashed line above is the promise. Of several promises or arrivals that were
+    The shaded band is the bracket; the dashed line above is the SLO. Of several SLOs or arrivals that were
     searched for, those of the last row.
     """
     if not (study.folder / FILE).is_file():
@@ -50,8 +50,8 @@ def capacity(study: Study) -> Figure | None:
     shown = [line for line in lines(study) if _bracket(line, brackets) is not None]
     if not shown:
         return None
-    promise = str(brackets["slo"].iloc[0])
-    column, limit_s = _promised(promise)
+    slo = str(brackets["slo"].iloc[0])
+    column, limit_s = _limited(slo)
     arrival = str(brackets["arrival"].iloc[0])
     figure, grid = page(2, len(shown), panel_in=(max(3.2, 5.6 / len(shown)), 2.1), sharex="col", sharey="row")
     for place, line in enumerate(shown):
@@ -67,7 +67,7 @@ def capacity(study: Study) -> Figure | None:
         row[0].set_ylabel(named(drawn).replace(" (", "\n("))
     band = Patch(facecolor=GREY, alpha=0.25, label="the bracket: the capacity lies in it")
     handles = [*line_handles(shown), band, due_handle(study.summary), *mark_handles(shown, column)]
-    notes = [f"{arrivals_told(arrival)}; promise, dashed above: {promise}."]
+    notes = [f"{arrivals_title(arrival)}; promise, dashed above: {slo}."]
     return finish(figure, study, "Capacity", handles=handles, notes=notes)
 
 
@@ -97,8 +97,8 @@ def _title(line: Line, brackets: pd.DataFrame) -> str:
     return f"{line.label}: {row['capacity_rps']:g}/s{'' if row['resolved'] else ', not resolved'}"
 
 
-def _promised(slo: str) -> tuple[str, float | None]:
-    """The latency column the promise is about, and its limit: p95 where it names none, or one for each request."""
+def _limited(slo: str) -> tuple[str, float | None]:
+    """The latency column that the SLO limits, and its limit: p95 where it names none, or one for each request."""
     for part in slo.split(", "):
         name, _, limit = part.partition(" <= ")
         if (name in PERCENTILES or name == "latency_mean_s") and re.fullmatch(r"[0-9.]+(e[+-]?[0-9]+)?", limit):

@@ -42,8 +42,8 @@ class Load:
         return self.burn_rate <= 1
 
     def __str__(self) -> str:
-        told = f"{self.rate_rps:g}/s: {self.burn_rate:.2g} times what the SLO allows"
-        return told + (f" ({self.reason})" if self.reason else "")
+        line = f"{self.rate_rps:g}/s: {self.burn_rate:.2g} times what the SLO allows"
+        return line + (f" ({self.reason})" if self.reason else "")
 
 
 def burn_rate(latencies_s: Floats, slo: Slo) -> float:

@@ -140,51 +140,49 @@ def load_of(
     )
 
 
+@dataclass
 class Searcher:
     """Searches designs one after another; holds what all of them share."""
 
-    def __init__(
-        self, plan: Plan, paths: StudyPaths, questions: QuestionSet, *, around: Surroundings, progress: Progress
-    ) -> None:
-        self._plan = plan
-        self._paths = paths
-        self._questions = questions
-        self._around = around
-        self._progress = progress
+    plan: Plan
+    paths: StudyPaths
+    questions: QuestionSet
+    around: Surroundings
+    progress: Progress
 
     async def search(self, first: Point) -> Outcome:
         """The capacity of the design of `first`. A server that does not start leaves it unresolved."""
-        plan = self._plan
+        plan = self.plan
         search = Search(_start_rps(first, plan), plan.tolerance, plan.most_loads, plan.bias)
-        running = _Running(self._paths, self._progress)
-        told: set[tuple[str, str]] = set()
+        running = _Running(self.paths, self.progress)
+        answers: set[tuple[str, str]] = set()
         try:
             while (rate_rps := search.next_rps) is not None:
                 before = sum(load.rate_rps == rate_rps for load in search.loads)
                 point = _probing(first, plan, rate_rps, seed=first.seed + before)
-                load = await self._load(point, running, told)
-                search = search.told(load)
-                self._progress.done(load_line(first.configuration.name, load, search))
+                load = await self._load(point, running, answers)
+                search = search.after(load)
+                self.progress.done(load_line(first.configuration.name, load, search))
         except ChildError as error:
-            self._progress.note(str(error))
+            self.progress.note(str(error))
             found = replace(search.found(), resolved=False, reason=error.reason)
             return Outcome(first.configuration, found, search.loads)
         finally:
             await running.stop(is_hurried=search.next_rps is not None)
         return Outcome(first.configuration, search.found(), search.loads)
 
-    async def _load(self, point: Point, running: "_Running", told: set[tuple[str, str]]) -> Load:
+    async def _load(self, point: Point, running: "_Running", answers: set[tuple[str, str]]) -> Load:
         """One load. What another program or a late client spoiled is measured again, MOST_TRIES in all.
 
-        `told`: the `texts` of the search so far, which get those of this load. A short load asks too few questions to
-        know one text for all; a search does not.
+        `answers`: the `texts` of the search so far, which get those of this load. A short load asks too few questions
+        to know one text for all; a search does not.
         """
         for _ in range(MOST_TRIES):
             rows, summary = await self._measured(point, running)
             alike = point.workload.same_answers
-            found = load_of(rows, summary, slo=self._plan.slo, tolerance=self._plan.tolerance, same_answers=alike)
-            told |= texts(rows)
-            if not alike and found.kept and (fault := one_text(told)) is not None:
+            found = load_of(rows, summary, slo=self.plan.slo, tolerance=self.plan.tolerance, same_answers=alike)
+            answers |= texts(rows)
+            if not alike and found.kept and (fault := one_text(answers)) is not None:
                 found = replace(found, burn_rate=BROKEN_BURN, reason=f"failing: {fault}")
             if found.is_service:
                 break
@@ -192,39 +190,39 @@ class Searcher:
 
     async def _measured(self, point: Point, running: "_Running") -> tuple[Sequence[Row], dict[str, Any]]:
         """The point's rows and summary: those that lie there, else measured now and written."""
-        manifest = _whole(self._paths, point, self._questions, self._around)
+        manifest = _whole(self.paths, point, self.questions, self.around)
         if manifest is not None:
-            return REQUESTS.read(self._paths.point(point.name).requests), manifest["summary"]
+            return REQUESTS.read(self.paths.point(point.name).requests), manifest["summary"]
         allow_files([point])
         service = await running.service(point)
-        self._progress.point_begins(point)
-        measured = await measure(point, service, self._questions, on_row=self._progress.row)
+        self.progress.point_begins(point)
+        measured = await measure(point, service, self.questions, on_row=self.progress.row)
         log = service.new_log()
-        manifest = write_point(measured, self._paths, log=log, questions=self._questions, around=self._around)
+        manifest = write_point(measured, self.paths, log=log, questions=self.questions, around=self.around)
         if (line := throttling(measured.telemetry)) is not None:
-            self._progress.note(line)
+            self.progress.note(line)
         if measured.failure is not None:
             await running.stop()
         return measured.rows, manifest["summary"]
 
 
+@dataclass(slots=True)
 class _Running:
     """The server of one design, started when first needed and after it failed."""
 
-    def __init__(self, paths: StudyPaths, progress: Progress) -> None:
-        self._paths = paths
-        self._progress = progress
-        self._service: Service | None = None
+    paths: StudyPaths
+    progress: Progress
+    _service: Service | None = None
 
     async def service(self, point: Point) -> Service:
         """The server, running. Raises ChildError."""
         if self._service is None and point.configuration.url is not None:
             self._service = Remote(point.configuration.url)
         elif self._service is None:
-            self._progress.starting(point.configuration)
+            self.progress.starting(point.configuration)
             self._service = await start(
                 point.configuration.argv(sys.executable),
-                log=self._paths.live_log,
+                log=self.paths.live_log,
                 ready_timeout_s=point.load.ready_timeout_s,
             )
         assert self._service is not None
@@ -236,7 +234,7 @@ class _Running:
         if service is None:
             return
         for line in await (service.stop(grace_s=HURRIED_GRACE_S) if is_hurried else service.stop()):
-            self._progress.note(line)
+            self.progress.note(line)
 
 
 def _whole(paths: StudyPaths, point: Point, questions: QuestionSet, around: Surroundings) -> dict[str, Any] | None:

@@ -105,7 +105,7 @@ class Search:
                 return between
         return readable(self._beside_the_edge())
 
-    def told(self, load: Load) -> "Search":
+    def after(self, load: Load) -> "Search":
         """The search one load later."""
         return replace(self, loads=(*self.loads, load))
 

@@ -1,6 +1,6 @@
 """What a fleet loses when something breaks: load, a fault by pid or port, and a count of what became of each request.
 
-The fleet is a black box: a command line, a ready line, HTTP, process ids and logs. One scenario gives one row:
+The fleet is a black box: a command line, a ready line, HTTP, process ids and logs. One experiment gives one row:
 
 - `sent`: requests that left this client; each is one of answered, rejected and lost.
 - `answered`: 200, with the request's own id and the right body (the stub pipeline answers each question with itself).

@@ -20,7 +20,7 @@ def logs_of(folder: Path) -> list[Path]:
 
 
 def answered_twice(logs: Iterable[Path]) -> int | None:
-    """How many request ids were answered more than once; None where no log tells of any answer."""
+    """How many request ids were answered more than once; None where no log has any answer."""
     counts: Counter[str] = Counter()
     for log in logs:
         with log.open(encoding="utf-8", errors="replace") as lines:
@@ -29,13 +29,13 @@ def answered_twice(logs: Iterable[Path]) -> int | None:
 
 
 def answered_ids(lines: Iterable[str]) -> Iterator[str]:
-    """The request id of each 200 that a replica tells of."""
+    """The request id of each 200 in a replica's log."""
     for line in lines:
         try:
-            told = json.loads(line)
+            entry = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if not isinstance(told, dict) or told.get("event") != "answered" or told.get("status") != 200:
+        if not isinstance(entry, dict) or entry.get("event") != "answered" or entry.get("status") != 200:
             continue
-        if not str(told.get("server", "")).startswith(_FRONT) and isinstance(told.get("request_id"), str):
-            yield told["request_id"]
+        if not str(entry.get("server", "")).startswith(_FRONT) and isinstance(entry.get("request_id"), str):
+            yield entry["request_id"]

@@ -1,24 +1,25 @@
-"""What breaks, by pid or port: one function per fault. When it breaks is decided in stage.py, for whom in scenarios.py.
+"""What breaks, by pid or port: one function per fault. When it breaks, and under which load, says scenarios.py.
 
 A fault returns when it is done, or never: the end of the load cancels it. Linux and macOS: signals.
 """
 
 import asyncio
+import itertools
 import os
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import aiohttp
 import psutil
 
+from ragbench.chaos.experiment import Experiment, NoReplica
 from ragbench.chaos.fleet import Replica
-from ragbench.chaos.rubbish import rubbish
-from ragbench.chaos.stage import NoReplica, Stage
 from ragbench.processes.launch import start
 
-Fault = Callable[[Stage], Awaitable[None]]
+Fault = Callable[[Experiment], Awaitable[None]]
 
 HURRY = {"X-Request-Timeout-S": "1"}
 POISON = "poison"
@@ -28,110 +29,139 @@ _ORDERED = "a fault to order"
 _ORDERED_S = 30.0
 _LOOK_S = 0.2
 _POISONED = 100
+_READY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+
+MALFORMED: dict[str, Callable[[], bytes]] = {
+    "random bytes": lambda: os.urandom(200),
+    "half a head": lambda: b"HTTP/1.1 200 OK\r\nContent-Ty",
+    "no JSON": lambda: b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\nnot JSON!",
+    "truncated": lambda: b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"query": "',
+    "500": lambda: b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+}
 
 
-async def kill_a_replica(stage: Stage) -> None:
+async def signal_a_replica(experiment: Experiment, *, number: signal.Signals, state: str = "ready") -> None:
+    """Send a signal to a replica. After SIGSTOP its port still takes connections, and nothing answers."""
+    replica = await experiment.random_replica(state)
+    assert replica.pid is not None, "only replicas that the fleet started were asked for"
+    os.kill(replica.pid, number)
+
+
+async def kill_a_replica(experiment: Experiment) -> None:
     """SIGKILL."""
-    _signal(await stage.a_ready_replica(), signal.SIGKILL)
+    await signal_a_replica(experiment, number=signal.SIGKILL)
 
 
-async def kill_a_worker(stage: Stage, *, mark: str) -> None:
+async def stop_a_replica(experiment: Experiment) -> None:
+    """SIGSTOP, for good."""
+    await signal_a_replica(experiment, number=signal.SIGSTOP)
+
+
+async def stop_the_replacement(experiment: Experiment) -> None:
+    """SIGKILL a replica, and SIGSTOP the next one while it starts, so that it is never ready."""
+    await kill_a_replica(experiment)
+    await signal_a_replica(experiment, number=signal.SIGSTOP, state="starting")
+
+
+async def kill_a_worker(experiment: Experiment, *, mark: str) -> None:
     """SIGKILL a process of the fleet whose command line holds `mark`. Raises OSError where there is none."""
-    workers = [process for process in stage.fleet.members if mark in " ".join(process.cmdline())]
+    workers = [process for process in experiment.fleet.members if mark in " ".join(process.cmdline())]
     if not workers:
         raise ProcessLookupError(f"no process of the server has {mark!r} in its command line")
     workers.sort(key=lambda process: process.pid)
-    workers[int(stage.rng.integers(len(workers)))].kill()
+    workers[int(experiment.rng.integers(len(workers)))].kill()
 
 
-async def stop_a_replica(stage: Stage) -> None:
-    """SIGSTOP, for good: its port still takes connections, and nothing answers."""
-    _signal(await stage.a_ready_replica(), signal.SIGSTOP)
-
-
-async def stop_an_engine(stage: Stage) -> None:
+async def stop_an_engine(experiment: Experiment) -> None:
     """SIGSTOP the process that runs the models of a replica, whose front goes on answering."""
-    victim = await stage.a_ready_replica()
+    victim = await experiment.random_replica()
     engines = [child for child in psutil.Process(victim.pid).children() if _ENGINE in child.cmdline()]
     if not engines:
         raise ProcessLookupError(f"replica {victim.url} has no process of its own for its models (--engine process)")
     engines[0].suspend()
-    stage.fault_strikes()
-    await stage.see_replaced(victim)
+    experiment.recovery_counts_from()
+    await experiment.see_replaced(victim)
 
 
-async def see_the_faulty_replica_fail(stage: Stage) -> None:
+async def see_the_faulty_replica_fail(experiment: Experiment) -> None:
     """Wait until the log says that the first replica does what its flags order."""
-    ready = await stage.fleet.replicas("ready")
+    ready = await experiment.fleet.replicas("ready")
     if not ready:
         raise NoReplica("no replica was ready when the fault was due")
-    victim = ready[0]
-    log = stage.folder / "server.log"
+    log = experiment.folder / "server.log"
     async with asyncio.timeout(_ORDERED_S):
         while _ORDERED not in await asyncio.to_thread(log.read_text, errors="replace"):  # noqa: ASYNC110  a log wakes nobody
             await asyncio.sleep(_LOOK_S)
-    stage.fault_strikes()
-    await stage.see_replaced(victim, ready_before=len(ready))
+    experiment.recovery_counts_from()
+    await experiment.see_replaced(ready[0], ready_before=len(ready))
 
 
-async def ask_poisoned_questions(stage: Stage) -> None:
+async def ask_poisoned_questions(experiment: Experiment) -> None:
     """A hundred, one after another: each must fail, alone, and end no replica."""
-    stage.fault_strikes()
-    before = {replica.pid for replica in await stage.fleet.replicas()}
+    experiment.recovery_counts_from()
+    before = {replica.pid for replica in await experiment.fleet.replicas()}
     statuses: Counter[int] = Counter()
     async with aiohttp.ClientSession() as session:
         for number in range(_POISONED):
-            async with session.post(f"{stage.fleet.url}/rag", json={"query": f"{POISON} {number}"}) as answer:
+            async with session.post(f"{experiment.fleet.url}/rag", json={"query": f"{POISON} {number}"}) as answer:
                 statuses[answer.status] += 1
-    ended = before - {replica.pid for replica in await stage.fleet.replicas()}
-    stage.figures |= {"poisoned": _POISONED, "poisoned_500": statuses[500], "replicas_ended": len(ended)}
+    ended = before - {replica.pid for replica in await experiment.fleet.replicas()}
+    experiment.figures |= {"poisoned": _POISONED, "poisoned_500": statuses[500], "replicas_ended": len(ended)}
     if ended or statuses[500] < _POISONED:
-        stage.mishaps.append(f"poisoned questions were answered {dict(statuses)}, and {len(ended)} replicas ended")
+        experiment.failures.append(
+            f"poisoned questions were answered {dict(statuses)}, and {len(ended)} replicas ended"
+        )
 
 
-async def stop_the_replacement(stage: Stage) -> None:
-    """SIGKILL a replica, and SIGSTOP the next one while it starts, so that it is never ready."""
-    _signal(await stage.a_ready_replica(), signal.SIGKILL)
-    _signal(await stage.a_starting_replica(), signal.SIGSTOP)
+async def register_a_malformed_replica(experiment: Experiment) -> None:
+    """A replica that is ready and answers with malformed bytes."""
+    url = await experiment.until_the_end.enter_async_context(malformed_server())
+    await experiment.fleet.register(url)
+    experiment.recovery_counts_from()
+    await experiment.see_replaced(Replica(url, None, "ready", 0), needs_successor=False)
 
 
-async def register_rubbish(stage: Stage) -> None:
-    """A replica that is ready and answers rubbish."""
-    url = await stage.until_the_end.enter_async_context(rubbish())
-    await stage.fleet.register(url)
-    stage.fault_strikes()
-    await stage.see_replaced(Replica(url, None, "ready", 0), needs_successor=False)
+@asynccontextmanager
+async def malformed_server() -> AsyncIterator[str]:
+    """The URL of a server that is ready and answers each kind of MALFORMED in turn, an exchange a connection."""
+    kinds = itertools.cycle(MALFORMED.values())
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            writer.write(next(kinds)() if head.startswith(b"POST /rag") else _READY)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def register_a_slow_replica(stage: Stage) -> None:
+async def register_a_slow_replica(experiment: Experiment) -> None:
     """A replica that takes ten times as long over everything."""
-    argv = [*stage.terms.replica, "--slowdown", "10", "--port", "0"]
-    slow = await start(argv, log=stage.folder / "replica-slow.log", ready_timeout_s=_READY_TIMEOUT_S)
-    stage.until_the_end.push_async_callback(slow.stop)
-    stage.fault_is_over()  # starting it was none; the fault is what comes now
-    await stage.fleet.register(slow.url)
+    argv = [*experiment.terms.replica, "--slowdown", "10", "--port", "0"]
+    slow = await start(argv, log=experiment.folder / "replica-slow.log", ready_timeout_s=_READY_TIMEOUT_S)
+    experiment.until_the_end.push_async_callback(slow.stop)
+    experiment.recovery_counts_from()  # starting it was no fault; the fault is what comes now
+    await experiment.fleet.register(slow.url)
 
 
-async def restart_the_balancer(stage: Stage) -> None:
+async def restart_the_balancer(experiment: Experiment) -> None:
     """SIGTERM, and the same command on the same port, while the clients go on."""
-    await stage.fleet.restart()
+    await experiment.fleet.restart()
 
 
-async def send_a_crowd(stage: Stage) -> None:
+async def send_a_crowd(experiment: Experiment) -> None:
     """200 users who ask by turns for as long as `--duration-s`."""
-    manner, length_s = stage.terms.manner("crowd"), stage.terms.duration_s
-    await stage.add_load(stage.terms.closed_loop(200, length_s), manner, duration_s=length_s)
-    stage.fault_ended_with_the_crowd()
+    terms = experiment.terms
+    load = terms.closed_loop(200, terms.duration_s)
+    await experiment.add_load(load, terms.behaviour("crowd"), duration_s=terms.duration_s)
 
 
-async def flood(stage: Stage) -> None:
+async def flood(experiment: Experiment) -> None:
     """Raise the load to three times the capacity for twice `--duration-s`, by clients who give the fleet 1 s."""
-    more_rps, length_s = (3 - stage.terms.load) * stage.capacity_rps, 2 * stage.terms.duration_s
-    manner = replace(stage.terms.manner("flood"), headers=HURRY)
-    await stage.add_load(stage.terms.open_loop(more_rps, length_s), manner, duration_s=length_s)
-    stage.fault_ended_with_the_crowd()
-
-
-def _signal(replica: Replica, number: signal.Signals) -> None:
-    assert replica.pid is not None, "only replicas that the fleet started were asked for"
-    os.kill(replica.pid, number)
+    terms = experiment.terms
+    load = terms.open_loop((3 - terms.load) * experiment.capacity_rps, 2 * terms.duration_s)
+    hurried = replace(terms.behaviour("flood"), headers=HURRY)
+    await experiment.add_load(load, hurried, duration_s=2 * terms.duration_s)

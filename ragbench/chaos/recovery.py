@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ragbench.chaos.exchange import Exchange
+from ragbench.chaos.outcome import Exchange
 
 CALM_S = 2.0
 _SLACK_SHARE = 0.5
@@ -19,7 +19,7 @@ _SLACK_S = 0.25
 
 def limit_s(exchanges: Sequence[Exchange], *, first_fault_s: float) -> float:
     """The latency up to which a request is well served; infinite where nothing was answered before the fault."""
-    before = [it.latency_s for it in exchanges if it.row.due_s < first_fault_s and it.latency_s is not None]
+    before = [each.latency_s for each in exchanges if each.row.due_s < first_fault_s and each.latency_s is not None]
     if not before:
         return math.inf
     p99_s = float(np.quantile(before, 0.99))
@@ -44,13 +44,13 @@ def _after(exchanges: Sequence[Exchange], fault_s: float, until_s: float, limit:
     """The calm begins at the fault itself or at a request that was ill served."""
     begin_s = fault_s
     is_empty = True  # no request is no proof
-    for it in exchanges:
-        due_s = it.row.due_s
+    for each in exchanges:
+        due_s = each.row.due_s
         if not fault_s <= due_s < until_s:
             continue
         if due_s >= begin_s + CALM_S and not is_empty:
             break
-        is_well_served = it.latency_s is not None and it.latency_s <= limit
+        is_well_served = each.latency_s is not None and each.latency_s <= limit
         if is_well_served:
             is_empty = False
         else:

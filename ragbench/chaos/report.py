@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ragbench.chaos.tally import Tally
+from ragbench.chaos.outcome import Tally
 from ragbench.files.csv_table import write_table
 from ragbench.results.records import write_atomic
 from ragbench.terminal import Table

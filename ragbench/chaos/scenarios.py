@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from ragbench.chaos import faults
-from ragbench.chaos.figures import Evidence, Figures, footprint_figures, overload_figures
+from ragbench.chaos.experiment import Experiment
+from ragbench.chaos.figures import Figures, footprint_figures, overload_figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,11 @@ class Scenario:
     wrapper: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     hang_up_share: float = 0.0
-    figures: Callable[[Evidence], Figures] | None = None
+    figures: Callable[[Experiment], Figures] | None = None
     is_stub_only: bool = False
 
 
-LOG_FOLDER = "{folder}"  # in a flag: where the scenario's logs go
+LOG_FOLDER = "{folder}"  # in a flag: where the experiment's logs go
 AFTER_CALM = "{after_calm_s}"  # in a flag: when the fault is due, counted from a replica's start
 
 
@@ -39,29 +41,24 @@ def _shell(line: str) -> tuple[str, ...]:
     return ("sh", "-c", f'{line}; exec "$@"', "sh")
 
 
+def _ordered(what: str, part: str) -> Scenario:
+    flags = ("--faulty-replica", part, "--stub-fault-after-s", AFTER_CALM)
+    return Scenario(what, faults.see_the_faulty_replica_fail, flags=flags, is_stub_only=True)
+
+
 SCENARIOS: dict[str, Scenario] = {
     "kill": Scenario("SIGKILL a ready replica, again and again", faults.kill_a_replica, repeats=True),
     "stop": Scenario("SIGSTOP a replica for good", faults.stop_a_replica),
     "engine_stopped": Scenario("SIGSTOP a replica's engine for good", faults.stop_an_engine),
-    "engine_fails": Scenario(
-        "a replica's engine fails every run from some moment on",
-        faults.see_the_faulty_replica_fail,
-        flags=("--faulty-replica", "engine", "--stub-fault-after-s", AFTER_CALM),
-        is_stub_only=True,
-    ),
-    "batcher_ends": Scenario(
-        "a replica's batcher ends",
-        faults.see_the_faulty_replica_fail,
-        flags=("--faulty-replica", "batcher", "--stub-fault-after-s", AFTER_CALM),
-        is_stub_only=True,
-    ),
+    "engine_fails": _ordered("a replica's engine fails every run from some moment on", "engine"),
+    "batcher_ends": _ordered("a replica's batcher ends", "batcher"),
     "poison": Scenario(
         "a question that fails every batch that it is in, 100 times in a row",
         faults.ask_poisoned_questions,
         flags=("--stub-poison", faults.POISON),
         is_stub_only=True,
     ),
-    "garbage": Scenario("a registered replica answers rubbish", faults.register_rubbish),
+    "garbage": Scenario("a registered replica answers rubbish", faults.register_a_malformed_replica),
     "slow": Scenario("a registered replica is ten times slower", faults.register_a_slow_replica),
     "never_ready": Scenario(
         "kill a replica, and its replacement never gets ready",
@@ -95,9 +92,30 @@ SCENARIOS: dict[str, Scenario] = {
 
 LINUX_ONLY = {"disk_full": "/dev/full"}
 
+_TWO = "--workers 2 --max-wait-s 0.005"
+_SPAWNED = "spawn_main"  # of multiprocessing; LitServe and Mosec spawn nothing but workers
+
+
+def _worker_killed(fault: faults.Fault) -> Scenario:
+    return Scenario("SIGKILL one of two workers", fault)
+
+
+# The frameworks beside the fleet, each with two workers: its command, less the pipeline and the port, and what is
+# killed. Only what an operator sees is used: the command lines of its processes.
+PEERS: Mapping[str, tuple[str, Scenario]] = {
+    "scaled": (
+        "python -m servers scaled --min-replicas 2 --max-replicas 2 --base-port 18000",
+        _worker_killed(faults.kill_a_replica),
+    ),
+    **{
+        name: (f"python -m peers {name} {_TWO}", _worker_killed(partial(faults.kill_a_worker, mark=mark)))
+        for name, mark in {"litserve": _SPAWNED, "mosec": _SPAWNED, "ray": "ray::ServeReplica"}.items()
+    },
+}
+
 
 def names_of(wanted: Sequence[str], *, platform: str = sys.platform) -> list[str]:
-    """The scenarios that were asked for, or all that this system can play. Raises ValueError naming those there are."""
+    """The scenarios that were asked for, or all that this system can run. Raises ValueError naming those there are."""
     unknown = [name for name in wanted if name not in SCENARIOS]
     if unknown:
         raise ValueError(f"unknown scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from ragbench.calibration.arrival_checks import CHECKS, DURATION_S, LAWS, RATE_RPS, Check, check
-from ragbench.calibration.known_bad import KNOWN_BAD
+from ragbench.calibration.arrival_checks import CHECKS, DURATION_S, KNOWN_BAD, LAWS, RATE_RPS, Check, check
 from ragbench.cli.common import say, terminal
 from ragbench.files.csv_table import write_table
 from ragbench.files.unwritten import naming

@@ -9,12 +9,11 @@ from typing import Annotated
 
 import typer
 
-from ragbench.chaos.peers import PEERS
-from ragbench.chaos.play import NoCapacity, measure_capacity, play
+from ragbench.chaos.experiment import Terms
+from ragbench.chaos.outcome import Tally
 from ragbench.chaos.report import Circumstances, chaos_table, lines, write
-from ragbench.chaos.scenarios import SCENARIOS, Scenario, names_of
-from ragbench.chaos.stage import Terms
-from ragbench.chaos.tally import Tally
+from ragbench.chaos.run import NoCapacity, measure_capacity, run
+from ragbench.chaos.scenarios import PEERS, SCENARIOS, Scenario, names_of
 from ragbench.cli.common import interruptible, say, terminal
 from ragbench.files.toml_tables import StudyError
 from ragbench.load.descriptors import allow_files
@@ -58,8 +57,8 @@ def chaos(  # noqa: PLR0913, PLR0917  an option each
     questions = load_questions("facts").questions
     terms = Terms(_argv(command), _argv(replica), questions, duration_s, late_s, timeout_s, seed=seed)
     if peers:
-        fleets = {name: replace(terms, fleet=_argv(f"{peer.command} {STUB}")) for name, peer in PEERS.items()}
-        parts = [Part(name, peer.scenario, fleets[name]) for name, peer in PEERS.items()]
+        fleets = {name: replace(terms, fleet=_argv(f"{peer} {STUB}")) for name, (peer, _) in PEERS.items()}
+        parts = [Part(name, scenario, fleets[name]) for name, (_, scenario) in PEERS.items()]
     else:
         if not terms.echoes:
             names = _without_stub_only(names, is_default=not scenarios)
@@ -108,7 +107,7 @@ async def _play_all(
             status.begin(f"{part.name}: {part.scenario.what}")
             folder = out / part.name
             try:
-                tally = await play(
+                tally = await run(
                     part.name,
                     part.scenario,
                     part.terms,

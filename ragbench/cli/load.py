@@ -16,8 +16,8 @@ from ragbench.measure.point_folder import write_point
 from ragbench.measure.progress import Progress
 from ragbench.processes.interrupts import run_until_done
 from ragbench.processes.launch import Remote
+from ragbench.results.metrics import Verdict
 from ragbench.results.paths import StudyPaths
-from ragbench.results.verdict_names import Verdict
 from ragbench.study.arrivals import ARRIVALS
 from ragbench.study.points import Point, expand
 from ragbench.study.questions import load_questions

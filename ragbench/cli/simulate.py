@@ -12,13 +12,11 @@ from ragbench.files.whole_file import refuse_links
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import copy_text, read_manifests, write_atomic
 from ragbench.simulator.agreement import AGREEMENT, Agreement, told
-from ragbench.simulator.alone import read_batches
-from ragbench.simulator.batches import Batch
+from ragbench.simulator.batches import Batch, FitError, read_batches
 from ragbench.simulator.fitting import Fitted, choose, fits
 from ragbench.simulator.replay import replay
 from ragbench.simulator.scenario import Scenario, read_scenario, tell
 from ragbench.simulator.scenario_file import summary_of, write
-from ragbench.simulator.service_times import FitError
 from ragbench.terminal import Status, Table, right
 
 

@@ -31,5 +31,5 @@ def crossings(comparison: Comparison) -> Markdown:
 
 def cells(comparison: Comparison) -> HTML:
     """Every cell, compared or not."""
-    told = frame(comparison).reindex(columns=[*CELL_COLUMNS, "not_compared"])
-    return table(told.dropna(axis="columns", how="all"))
+    shown = frame(comparison).reindex(columns=[*CELL_COLUMNS, "not_compared"])
+    return table(shown.dropna(axis="columns", how="all"))

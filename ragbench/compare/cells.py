@@ -6,40 +6,18 @@ figures of theirs in pooling.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from ragbench.compare.differences import ALPHA, Difference, differences
+from ragbench.compare.differences import ALPHA, with_starts
 from ragbench.compare.pairs import Pair
-from ragbench.compare.pooling import pooled
+from ragbench.compare.pooling import Cell, pooled
 from ragbench.statistics.intervals import Interval
 
 _SEED = 20_240_601  # of the resampling, so that one comparison has one outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One figure at one load. `a`, `b`: of all seeds together. `why_not`: why there is no difference to tell.
-
-    `is_repeat`: its answers are those of the cell before it, as goodput's are throughput's where all came in time, and
-    it is not counted again.
-    """
-
-    pair: Pair
-    metric: str
-    a: float
-    b: float
-    difference: Difference | None
-    why_not: str = ""
-    is_repeat: bool = False
-
-    @property
-    def short(self) -> str:
-        """The figure as in words: p95, throughput."""
-        return self.metric.removeprefix("latency_").removesuffix("_s").removesuffix("_rps")
 
 
 @dataclass(frozen=True)
@@ -64,8 +42,8 @@ class Comparison:
 
     def is_shown(self, cell: Cell) -> bool:
         """Whether the whole interval lies on one side of no difference."""
-        found = self.interval(cell)
-        return found is not None and (found.low > 0 or found.high < 0)
+        interval = self.interval(cell)
+        return interval is not None and (interval.low > 0 or interval.high < 0)
 
     @property
     def shown(self) -> list[Cell]:
@@ -76,17 +54,12 @@ class Comparison:
 def compare(pairs: Sequence[Pair]) -> Comparison:
     """Every figure of every pair."""
     streams = np.random.default_rng(_SEED).spawn(len(pairs))
-    figures = [figure for pair, rng in zip(pairs, streams, strict=True) for figure in pooled(pair, rng)]
-    found: dict[int, Difference] = {}
-    for alike in dict.fromkeys(figure.alike for figure in figures):
-        group = {i: each.estimate for i, each in enumerate(figures) if each.alike == alike and each.estimate}
-        found |= dict(zip(group, differences(list(group.values())), strict=True))
-    return Comparison(
-        tuple(
-            Cell(each.pair, each.metric, each.a, each.b, found.get(i), each.why_not, each.is_repeat)
-            for i, each in enumerate(figures)
-        )
-    )
+    cells = [cell for pair, rng in zip(pairs, streams, strict=True) for cell in pooled(pair, rng)]
+    for alike in dict.fromkeys(cell.alike for cell in cells):
+        own = {i: cell.difference for i, cell in enumerate(cells) if cell.alike == alike and cell.difference}
+        for i, difference in zip(own, with_starts(list(own.values())), strict=True):
+            cells[i] = replace(cells[i], difference=difference)
+    return Comparison(tuple(cells))
 
 
 def frame(comparison: Comparison) -> pd.DataFrame:
@@ -95,8 +68,8 @@ def frame(comparison: Comparison) -> pd.DataFrame:
 
 
 def _row(comparison: Comparison, cell: Cell) -> dict[str, object]:
-    together = comparison.interval(cell)
-    alone = cell.difference.interval() if cell.difference else None
+    together, difference = comparison.interval(cell), cell.difference
+    alone = difference.interval() if difference else None
     return {
         "a": cell.pair.a,
         "b": cell.pair.b,
@@ -107,13 +80,11 @@ def _row(comparison: Comparison, cell: Cell) -> dict[str, object]:
         "metric": cell.metric,
         "a_value": cell.a,
         "b_value": cell.b,
-        "difference_percent": cell.difference.percent if cell.difference else None,
-        "low_percent": together.low if together else None,
-        "high_percent": together.high if together else None,
-        "low_alone_percent": alone.low if alone else None,
-        "high_alone_percent": alone.high if alone else None,
+        "difference_percent": getattr(difference, "percent", None),
+        **{f"{end}_percent": getattr(together, end, None) for end in ("low", "high")},
+        **{f"{end}_alone_percent": getattr(alone, end, None) for end in ("low", "high")},
         "is_shown": comparison.is_shown(cell),
-        "method": cell.difference.method if cell.difference else None,
+        "method": getattr(difference, "method", None),
         "not_compared": cell.why_not or None,
         "overloaded": cell.pair.overloaded or None,
         "left_out": cell.pair.left_out or None,

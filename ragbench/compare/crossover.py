@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ragbench.compare.cells import Cell, Comparison
-from ragbench.compare.differences import Difference
 from ragbench.compare.sides import LATENCIES
 from ragbench.statistics.intervals import Floats, Interval
 
@@ -50,14 +49,7 @@ class Crossover:
 
 def crossovers(comparison: Comparison) -> list[Crossover]:
     """One for each latency and pair of names whose differences change sign exactly once as the rate grows."""
-    found = []
-    for cells in _series(comparison):
-        rates = np.array([cell.pair.level.offered_rps for cell in cells])
-        differences = [cell.difference for cell in cells if cell.difference is not None]
-        one = _crossover(cells, rates, differences)
-        if one is not None:
-            found.append(one)
-    return found
+    return [crossover for cells in _series(comparison) if (crossover := _crossover(cells)) is not None]
 
 
 def _series(comparison: Comparison) -> Iterator[list[Cell]]:
@@ -69,12 +61,15 @@ def _series(comparison: Comparison) -> Iterator[list[Cell]]:
     yield from (sorted(cells, key=lambda cell: cell.pair.level) for cells in groups.values() if len(cells) > 1)
 
 
-def _crossover(cells: Sequence[Cell], rates: Floats, differences: Sequence[Difference]) -> Crossover | None:
+def _crossover(cells: Sequence[Cell]) -> Crossover | None:
+    rates = np.array([cell.pair.level.offered_rps for cell in cells])
+    differences = [cell.difference for cell in cells if cell.difference is not None]
     own = np.array([each.log_ratio for each in differences])
     (rate,) = crossing_rates(rates, own[None, :])
     if np.isnan(rate):
         return None
-    drawn = crossing_rates(rates, _redrawn(differences))
+    rng = np.random.default_rng(_SEED)
+    drawn = crossing_rates(rates, np.stack([each.drawn(TIMES, rng) for each in differences], axis=1))
     crossed = drawn[~np.isnan(drawn)]
     share = len(crossed) / len(drawn)
     interval = Interval(*map(float, np.quantile(crossed, [0.025, 0.975]))) if share >= SURE else None
@@ -90,13 +85,6 @@ def _crossover(cells: Sequence[Cell], rates: Floats, differences: Sequence[Diffe
         share=share,
         is_b_better_above=bool(own[-1] < 0),
     )
-
-
-def _redrawn(differences: Sequence[Difference]) -> Floats:
-    """What the differences might have been: (TIMES, rates)."""
-    rng = np.random.default_rng(_SEED)
-    drawn = [each.drawn(TIMES, rng) for each in differences]
-    return np.stack(drawn, axis=1)
 
 
 def crossing_rates(rates: Floats, log_ratios: Floats) -> Floats:

@@ -8,14 +8,22 @@ more than blocks explain, the starts of the servers differ too, and what is beyo
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from scipy.stats import t
 
-from ragbench.statistics.intervals import FEWEST_BLOCKS, FEWEST_VALUES, Floats, Interval, block_length
-from ragbench.statistics.resampling import Counts, Statistics, counts_drawn
+from ragbench.statistics.intervals import (
+    FEWEST_BLOCKS,
+    FEWEST_VALUES,
+    Counts,
+    Floats,
+    Interval,
+    Statistics,
+    block_length,
+    counts_drawn,
+)
 
 Both = tuple[Floats, Floats]  # values of one run on side a and on side b
 Method = Literal["seeds pooled, paired", "seeds pooled", "within the runs, paired", "within the runs"]
@@ -43,8 +51,10 @@ _AT_ONCE = 2_000_000  # values held at once: 16 MB
 class Difference:
     """ln(b / a) of one figure. `error`: its standard error within the runs, from `degrees` degrees of freedom.
 
-    `starts_error`: the standard error that the seeds show beyond it. `resolution`: the smallest step that the figure
-    can take, such as one answer more; no interval is narrower.
+    `resolution`: the smallest step that the figure can take, such as one answer more; no interval is narrower.
+    `excess`: the variance between seeds by the variance that blocks explain; about 1 where all starts are alike. None:
+    fewer than three seeds, or runs too short to tell. `starts_error`: the standard error that the seeds show beyond
+    `error`.
     """
 
     log_ratio: float
@@ -54,6 +64,7 @@ class Difference:
     resolution: float = 0.0
     starts_error: float = 0.0
     seeds: int = 1
+    excess: float | None = None
 
     @property
     def percent(self) -> float:
@@ -76,25 +87,8 @@ class Difference:
 
     def drawn(self, times: int, rng: np.random.Generator) -> Floats:
         """What the difference might have been, (times,)."""
-        found = self.log_ratio + self.error * rng.standard_t(self.degrees, times)
-        return found + self.starts_error * rng.standard_t(self.seeds - 1, times) if self.starts_error else found
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """ln(b / a) of one figure with its error within the runs, and how much more than that its seeds differ.
-
-    `excess`: the variance between seeds by the variance that blocks explain; about 1 where all starts are alike. None:
-    fewer than three seeds, or runs too short to tell.
-    """
-
-    log_ratio: float
-    error: float
-    degrees: float
-    seeds: int
-    excess: float | None
-    is_paired: bool
-    resolution: float = 0.0
+        within = self.log_ratio + self.error * rng.standard_t(self.degrees, times)
+        return within + self.starts_error * rng.standard_t(self.seeds - 1, times) if self.starts_error else within
 
 
 def percent(log_ratio: float) -> float:
@@ -109,8 +103,8 @@ def estimates(
     is_paired: bool,
     rng: np.random.Generator,
     resolution: float = 0.0,
-) -> list[Estimate | None]:
-    """One per statistic, from pairs of runs (values of a, values of b) in the order of time. Empty: too short to say.
+) -> list[Difference | None]:
+    """One per statistic, less what starts add, from pairs of runs in the order of time. Empty: too short to say.
 
     Paired: value i of a and of b belong together, and the same blocks are drawn from both. An infinite value is larger
     than all others. None where a figure is zero, or infinite in any resample: then it may not be there at all.
@@ -124,6 +118,7 @@ def estimates(
     # Of one run: with those of all, 10% of comparisons of equal queues over 5 seeds and 7 rates showed a difference.
     degrees = max(1.0, free / len(runs))
     together, alone = _redrawn(runs, lengths, statistics, is_paired=is_paired, rng=rng)
+    method = METHODS[len(runs) >= FEWEST_SEEDS, is_paired]
     own = _log_ratios(runs, _once(runs), statistics)[0]
     errors = _deviations(together) * math.sqrt(blocks.sum() / free)
     excess = _excess(
@@ -131,7 +126,7 @@ def estimates(
         np.array([_deviations(each) for each in alone]) * np.sqrt(blocks / np.maximum(blocks - 1, 1))[:, None],
     )
     return [
-        Estimate(float(ratio), float(error), degrees, len(runs), _known(more), is_paired, resolution)
+        Difference(float(ratio), float(error), degrees, method, resolution, seeds=len(runs), excess=_known(more))
         if np.isfinite([ratio, error]).all()
         else None
         for ratio, error, more in zip(own, errors, excess, strict=True)
@@ -205,29 +200,21 @@ def _known(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def differences(found: Sequence[Estimate]) -> list[Difference]:
-    """From estimates of figures whose seeds differ for the same reasons."""
-    known = [(each.excess, each.seeds - 1) for each in found if each.excess is not None]
+def with_starts(differences: Sequence[Difference]) -> list[Difference]:
+    """Differences whose seeds differ for the same reasons, with what starts add to the error of each."""
+    known = [(each.excess, each.seeds - 1) for each in differences if each.excess is not None]
     shared = float(np.average([excess for excess, _ in known], weights=[n for _, n in known])) if known else 1.0
-    return [_difference(each, shared) for each in found]
+    return [
+        replace(each, starts_error=each.error * math.sqrt(_of_starts(each, shared)))
+        if each.seeds >= FEWEST_SEEDS
+        else each
+        for each in differences
+    ]
 
 
-def _difference(estimate: Estimate, shared: float) -> Difference:
-    is_pooled = estimate.seeds >= FEWEST_SEEDS
-    return Difference(
-        estimate.log_ratio,
-        estimate.error,
-        estimate.degrees,
-        METHODS[is_pooled, estimate.is_paired],
-        resolution=estimate.resolution,
-        starts_error=estimate.error * math.sqrt(_of_starts(estimate, shared)) if is_pooled else 0.0,
-        seeds=estimate.seeds,
-    )
-
-
-def _of_starts(estimate: Estimate, shared: float) -> float:
+def _of_starts(difference: Difference, shared: float) -> float:
     """The variance that starts add to that within the runs, as its multiple."""
-    degrees = estimate.seeds - 1
-    own = shared if estimate.excess is None else estimate.excess
+    degrees = difference.seeds - 1
+    own = shared if difference.excess is None else difference.excess
     excess = (degrees * own + _SHARED * shared + _EQUAL) / (degrees + _SHARED + _EQUAL)
     return max(0.0, excess - 1)

@@ -44,8 +44,8 @@ class Pair:
 
     def verdict(self, side: int) -> str:
         """Of the used runs of side 0 or 1: valid where all are. One overloaded seed counts: the others were lucky."""
-        told = [runs[side].verdict for runs in self.used]
-        return next((verdict for verdict in OVERLOADED if verdict in told), "valid")
+        verdicts = [runs[side].verdict for runs in self.used]
+        return next((verdict for verdict in OVERLOADED if verdict in verdicts), "valid")
 
     def is_broken(self, side: int) -> bool:
         """Whether any run of side 0 or 1 failed, or failed much of what it was asked."""
@@ -181,8 +181,8 @@ def _states(runs: Sequence[Run]) -> Counter[str]:
 
 
 def _state(code: str | None, commit: str | None) -> str:
-    told = ([commit[:9]] if commit else []) + ([f"code {code}"] if code else [])
-    return " with ".join(told)
+    parts = ([commit[:9]] if commit else []) + ([f"code {code}"] if code else [])
+    return " with ".join(parts)
 
 
 def _folders(runs: Iterable[Run]) -> str:

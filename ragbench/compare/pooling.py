@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ragbench.compare.differences import Estimate, estimates
+from ragbench.compare.differences import Difference, estimates
 from ragbench.compare.pairs import OVERLOADED, Pair
 from ragbench.compare.sides import BINS, COMPARED, LATENCIES, Run
-from ragbench.statistics.intervals import Floats
-from ragbench.statistics.resampling import means, quantiles
+from ragbench.statistics.intervals import Floats, means, quantiles
 
 FEWEST_IN_TAIL = 10  # requests beyond a percentile, of all seeds together, for an interval
 TOO_FEW = "too few requests for an interval"
@@ -24,19 +23,25 @@ Values = list[tuple[Floats, Floats]]  # of a and of b, a seed
 
 
 @dataclass(frozen=True, slots=True)
-class Pooled:
-    """One figure on both sides. `why_not`: why there is no estimate of their ratio.
+class Cell:
+    """One figure of a pair, at one load. `a`, `b`: of all seeds together. `why_not`: why there is no difference.
 
-    `is_repeat`: its answers are those of the figure before it, as goodput's are throughput's where all came in time.
+    `is_repeat`: its answers are those of the cell before it, as goodput's are throughput's where all came in time, and
+    it is not counted again.
     """
 
     pair: Pair
     metric: str
     a: float = ABSENT
     b: float = ABSENT
-    estimate: Estimate | None = None
+    difference: Difference | None = None
     why_not: str = ""
     is_repeat: bool = False
+
+    @property
+    def short(self) -> str:
+        """The figure as in words: p95, throughput."""
+        return self.metric.removeprefix("latency_").removesuffix("_s").removesuffix("_rps")
 
     @property
     def alike(self) -> tuple[str, str, bool, bool]:
@@ -44,26 +49,23 @@ class Pooled:
         return self.pair.a, self.pair.b, self.metric in LATENCIES, self.pair.verdict(0) == "valid"
 
 
-def pooled(pair: Pair, rng: np.random.Generator) -> list[Pooled]:
-    """All COMPARED of `pair`, in their order."""
-    found = {metric: Pooled(pair, metric, why_not=_why_not(pair, metric)) for metric in COMPARED}
-    told = [metric for metric in COMPARED if not found[metric].why_not]
-    if told:
+def pooled(pair: Pair, rng: np.random.Generator) -> list[Cell]:
+    """All COMPARED of `pair`, in their order; their differences lack what starts add."""
+    cells = {metric: Cell(pair, metric, why_not=_why_not(pair, metric)) for metric in COMPARED}
+    metrics = [metric for metric in COMPARED if not cells[metric].why_not]
+    if metrics:
         runs = [(a.requests(), b.requests()) for a, b in pair.used]
         waits = [(a.latencies_s, b.latencies_s) for a, b in runs]
         answered = _per_s(pair, [(a.answered, b.answered) for a, b in runs])
         good = _per_s(pair, [(a.good, b.good) for a, b in runs])
-        found |= _latencies(pair, waits, [metric for metric in told if metric in LATENCIES], rng)
-        if "throughput_rps" in told:
-            found["throughput_rps"] = _rate(pair, "throughput_rps", answered, rng)
-        if "goodput_rps" in told:
-            is_repeat = "throughput_rps" in told and _is_same(answered, good)
-            found["goodput_rps"] = (
-                replace(found["throughput_rps"], metric="goodput_rps", is_repeat=True)
-                if is_repeat
-                else _rate(pair, "goodput_rps", good, rng)
-            )
-    return list(found.values())
+        cells |= _latencies(pair, waits, [metric for metric in metrics if metric in LATENCIES], rng)
+        if "throughput_rps" in metrics:
+            cells["throughput_rps"] = _rate(pair, "throughput_rps", answered, rng)
+        if "goodput_rps" in metrics and "throughput_rps" in metrics and _is_same(answered, good):
+            cells["goodput_rps"] = replace(cells["throughput_rps"], metric="goodput_rps", is_repeat=True)
+        elif "goodput_rps" in metrics:
+            cells["goodput_rps"] = _rate(pair, "goodput_rps", good, rng)
+    return list(cells.values())
 
 
 def _why_not(pair: Pair, metric: str) -> str:
@@ -81,27 +83,27 @@ def _why_not(pair: Pair, metric: str) -> str:
     return "" if all(verdict in allowed for verdict in verdicts) else pair.overloaded
 
 
-def _latencies(pair: Pair, waits: Values, metrics: Sequence[str], rng: np.random.Generator) -> dict[str, Pooled]:
+def _latencies(pair: Pair, waits: Values, metrics: Sequence[str], rng: np.random.Generator) -> dict[str, Cell]:
     if not metrics:
         return {}
     shares = [LATENCIES[metric] for metric in metrics]
     is_paired = pair.is_paired and all(len(a) == len(b) for a, b in waits)
-    told = estimates(waits, lambda values, counts: quantiles(values, counts, shares), is_paired=is_paired, rng=rng)
+    found = estimates(waits, lambda values, counts: quantiles(values, counts, shares), is_paired=is_paired, rng=rng)
     fewest = min(sum(len(both[side]) for both in waits) for side in (0, 1))
     figures = [_quantiles(np.concatenate([both[side] for both in waits]), shares) for side in (0, 1)]
-    found = {}
-    for metric, a, b, estimate in zip(metrics, *figures, told or [None] * len(metrics), strict=True):
-        is_enough = bool(told) and fewest * (1 - LATENCIES[metric]) >= FEWEST_IN_TAIL
-        why_not = TOO_FEW if not is_enough else "" if estimate else UNANSWERED
-        found[metric] = Pooled(pair, metric, a, b, estimate if is_enough else None, why_not)
-    return found
+    cells = {}
+    for metric, a, b, difference in zip(metrics, *figures, found or [None] * len(metrics), strict=True):
+        is_enough = bool(found) and fewest * (1 - LATENCIES[metric]) >= FEWEST_IN_TAIL
+        why_not = TOO_FEW if not is_enough else "" if difference else UNANSWERED
+        cells[metric] = Cell(pair, metric, a, b, difference if is_enough else None, why_not)
+    return cells
 
 
 def _quantiles(values: Floats, shares: Sequence[float]) -> list[float]:
     if not values.size:
         return [ABSENT] * len(shares)
-    told = quantiles(values, np.ones((1, len(values)), np.int32), shares)[0]
-    return [float(each) if np.isfinite(each) else ABSENT for each in told]
+    found = quantiles(values, np.ones((1, len(values)), np.int32), shares)[0]
+    return [float(each) if np.isfinite(each) else ABSENT for each in found]
 
 
 def _per_s(pair: Pair, counts: Values) -> Values:
@@ -120,7 +122,7 @@ def _is_same(some: Values, others: Values) -> bool:
     return all(np.array_equal(x, y) for pair in zip(some, others, strict=True) for x, y in zip(*pair, strict=True))
 
 
-def _rate(pair: Pair, metric: str, rates: Values, rng: np.random.Generator) -> Pooled:
+def _rate(pair: Pair, metric: str, rates: Values, rng: np.random.Generator) -> Cell:
     """No interval of a rate is narrower than one answer more or less in each run."""
     a, b = (float(np.mean(np.concatenate(side))) for side in zip(*rates, strict=True))
     answers = [
@@ -128,6 +130,6 @@ def _rate(pair: Pair, metric: str, rates: Values, rng: np.random.Generator) -> P
         for both, runs in zip(rates, pair.used, strict=True)
         for each, run in zip(both, runs, strict=True)
     ]
-    told = estimates(rates, means, is_paired=pair.is_paired, rng=rng, resolution=1 / max(1.0, min(answers)))
-    estimate = told[0] if told else None
-    return Pooled(pair, metric, a, b, estimate, "" if estimate else TOO_FEW if a and b else "a figure is 0")
+    found = estimates(rates, means, is_paired=pair.is_paired, rng=rng, resolution=1 / max(1.0, min(answers)))
+    difference = found[0] if found else None
+    return Cell(pair, metric, a, b, difference, "" if difference else TOO_FEW if a and b else "a figure is 0")

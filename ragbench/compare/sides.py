@@ -73,7 +73,6 @@ class Run:
     verdict: str
     source: str
     hardware: str
-    figures: Mapping[str, float]  # COMPARED; nan where absent
     window_s: tuple[float, float]
     schedule_sha256: str | None
     slo: Slo | None
@@ -158,7 +157,6 @@ def _run(row: Mapping[str, Any], paths: PointPaths) -> Run:
         verdict=row["verdict"],
         source=row["source"],
         hardware=str(row["hardware"]),
-        figures={name: float(row[name]) for name in COMPARED},
         window_s=(float(row["window_start_s"]), float(row["window_end_s"])),
         schedule_sha256=manifest.get("schedule_sha256"),
         slo=Slo.of(slo) if slo else None,

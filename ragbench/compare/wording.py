@@ -27,9 +27,9 @@ def _of_pair(comparison: Comparison, pair: Pair) -> Iterator[str]:
         if comparison.is_shown(cell):
             yield sentence(cell, comparison.interval(cell))
     open_cells = [(cell, comparison.interval(cell)) for cell in cells if not comparison.is_shown(cell)]
-    told = [f"{cell.short} {span(found)}" for cell, found in open_cells if found is not None]
-    if told:
-        yield f"no difference shown between {pair.b} and {pair.a} {where}: {', '.join(told)}"
+    differences = [f"{cell.short} {span(found)}" for cell, found in open_cells if found is not None]
+    if differences:
+        yield f"no difference shown between {pair.b} and {pair.a} {where}: {', '.join(differences)}"
     absent = {cell.why_not: [other.short for other in cells if other.why_not == cell.why_not] for cell in cells}
     for why_not, names in absent.items():
         if why_not and pair.used:
@@ -49,8 +49,8 @@ def sentence(cell: Cell, found: Interval | None) -> str:
     low, high = sorted((abs(found.low), abs(found.high)))
     pair = cell.pair
     by = f"{number(low)}-{number(high)}%"
-    told = f"{cell.short}, {pair.arrival}" + (f"; {pair.overloaded}" if pair.overloaded else "")
-    return f"{pair.b} {verb} {pair.a} {pair.level.label} by {by} ({told})"
+    where = f"{cell.short}, {pair.arrival}" + (f"; {pair.overloaded}" if pair.overloaded else "")
+    return f"{pair.b} {verb} {pair.a} {pair.level.label} by {by} ({where})"
 
 
 def span(found: Interval) -> str:
@@ -100,14 +100,14 @@ def _of_seeds(found: Sequence[Difference]) -> str:
     """How far the intervals speak of other starts of the servers."""
     fewest = min(difference.seeds for difference in found if difference.seeds >= FEWEST_SEEDS)
     widest = max(math.hypot(1, difference.starts_error / difference.error) for difference in found if difference.error)
-    told = (
+    spread = (
         f"they differ up to {number(widest)} times as much as that, and the intervals are wider for it."
         if widest > 1.05
         else "they differ by no more than that."
     )
     return (
         f"Seeds are pooled; errors come from blocks of requests within the runs. Over the seeds, each another start, "
-        f"{told} What differs from start to start by less than the runs can tell is not in the intervals of {fewest} "
+        f"{spread} What differs from start to start by less than the runs can tell is not in the intervals of {fewest} "
         "seeds."
     )
 
@@ -118,8 +118,8 @@ def _of_points(comparison: Comparison) -> Iterator[str]:
     runs = [run for pair in pairs for both in pair.runs for run in both]
     counted = Counter(filter(None, map(why_left_out, runs)))
     if counted:
-        told = ", ".join(f"{n} {word}" for word, n in counted.items())
-        yield f"{counted.total()} of {len(runs)} points left out, with the other side of their seed: {told}."
+        reasons = ", ".join(f"{n} {word}" for word, n in counted.items())
+        yield f"{counted.total()} of {len(runs)} points left out, with the other side of their seed: {reasons}."
     if any(pair.overloaded for pair in pairs):
         yield (
             "Of two overloaded points the throughput is compared, as the most that each server answers; of a valid and "

@@ -10,6 +10,7 @@ from ragbench.files.unwritten import kept_elsewhere
 from ragbench.machine.checkout import SHOWN
 from ragbench.measure.point import Measurement, Surroundings
 from ragbench.processes.priority import may_be_served_first
+from ragbench.results.metrics import LOAD, names
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import DECISIONS, REPLICAS, REQUESTS, STARTS, TELEMETRY, write_atomic, write_manifest
 from ragbench.study.arrivals import CLOSED, parse_arrival
@@ -34,8 +35,8 @@ def write_point(
         return write(paths)
     except OSError as error:
         shutil.rmtree(paths.partial(name).folder, ignore_errors=True)
-        told = kept_elsewhere(error, lambda folder: write(StudyPaths(folder)), what=name, into=paths.root)
-        raise StudyError(told) from error
+        mistakes = kept_elsewhere(error, lambda folder: write(StudyPaths(folder)), what=name, into=paths.root)
+        raise StudyError(mistakes) from error
 
 
 def _put_together(
@@ -64,12 +65,9 @@ def _put_together(
         "schedule_sha256": sha256(schedule),
         "trace": trace_of(point),
         "questions_sha256": questions.sha256,
-        "git_commit": around.git_commit,
-        "git_dirty": around.git_dirty,
+        **{name: getattr(around, name) for name in ("git_commit", "git_dirty")},
         "code_sha256": around.code,
-        "study_git_commit": around.study_git_commit,
-        "study_git_dirty": around.study_git_dirty,
-        "versions": around.versions,
+        **{name: getattr(around, name) for name in ("study_git_commit", "study_git_dirty", "versions")},
         "hardware": around.hardware.as_dict(),
         "slurm": around.slurm,
         "client_goes_first": may_be_served_first(),
@@ -92,10 +90,7 @@ def summary_row(measurement: Measurement, around: Surroundings) -> dict[str, Any
         "point": point.name,
         "configuration": point.configuration.name,
         "design": point.configuration.design,
-        "arrival": point.arrival,
-        "offered_rps": point.offered_rps,
-        "concurrency": point.concurrency,
-        "seed": point.seed,
+        **{name: getattr(point, name) for name in names(LOAD)},
         **asdict(measurement.summary),
         "hardware": str(around.hardware),
         "hostname": around.hardware.hostname,

@@ -48,7 +48,7 @@ class Progress(Status):
     def point_ends(self, point: Point, summary: Mapping[str, Any]) -> None:
         """A point is written."""
         self._loads_left_s.pop(point.name, None)
-        self.done(f"{point.name}: {told(summary)}")
+        self.done(f"{point.name}: {in_one_line(summary)}")
 
     def left_s(self) -> float:
         """About how long the rest takes: the loads left, and everything else per second of load.
@@ -70,7 +70,7 @@ def offered(summary: Mapping[str, Any]) -> str:
     return f"{summary['concurrency']} users" if rate is None else f"{rate:g}/s"
 
 
-def told(summary: Mapping[str, Any]) -> str:
+def in_one_line(summary: Mapping[str, Any]) -> str:
     """A point's summary in one line."""
     found = [(name, summary[f"latency_{name}_s"]) for name in ("p50", "p99")]
     latency = "".join(f", {name} {value * 1000:.0f} ms" for name, value in found if value is not None)

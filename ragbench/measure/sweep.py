@@ -103,14 +103,14 @@ def rebuild_summary(paths: StudyPaths) -> list[dict[str, Any]]:
     return manifests
 
 
+@dataclass(frozen=True, slots=True)
 class _Runner:
     """Runs launches one after another; holds what all of them share."""
 
-    def __init__(self, paths: StudyPaths, questions: QuestionSet, around: Surroundings, progress: Progress) -> None:
-        self._paths = paths
-        self._questions = questions
-        self._around = around
-        self._progress = progress
+    paths: StudyPaths
+    questions: QuestionSet
+    around: Surroundings
+    progress: Progress
 
     async def run_launch(self, launch: Launch) -> None:
         """Every point of one launch. A server that died is started again; one that never came up fails what is left."""
@@ -121,7 +121,7 @@ class _Runner:
                     try:
                         service = await self._start(point)
                     except ChildError as error:
-                        self._progress.note(str(error))
+                        self.progress.note(str(error))
                         self._fail(launch.points[number:], error.reason)
                         return
                 failed = await self._run_point(point, service)
@@ -138,38 +138,38 @@ class _Runner:
     async def _start(self, point: Point) -> Service:
         if point.configuration.url is not None:
             return Remote(point.configuration.url)
-        self._progress.starting(point.configuration)
+        self.progress.starting(point.configuration)
         return await start(
             point.configuration.argv(sys.executable),
-            log=self._paths.live_log,
+            log=self.paths.live_log,
             ready_timeout_s=point.load.ready_timeout_s,
         )
 
     async def _run_point(self, point: Point, service: Service) -> bool:
         """Measure and write one point. -> whether the service should be started afresh."""
-        self._progress.point_begins(point)
-        measurement = await measure(point, service, self._questions, on_row=self._progress.row)
+        self.progress.point_begins(point)
+        measurement = await measure(point, service, self.questions, on_row=self.progress.row)
         self._write(measurement, log=service.new_log())
         if measurement.failure is None:
             return False
-        self._progress.note(service.log_end())
+        self.progress.note(service.log_end())
         return True
 
     def _fail(self, points: Sequence[Point], reason: str) -> None:
-        log = read_log(self._paths.live_log)[0] if self._paths.live_log.exists() else ""
+        log = read_log(self.paths.live_log)[0] if self.paths.live_log.exists() else ""
         for point in points:
-            self._write(unmeasured(point, self._questions, failure=reason), log=log)
+            self._write(unmeasured(point, self.questions, failure=reason), log=log)
 
     def _write(self, measurement: Measurement, *, log: str) -> None:
-        manifest = write_point(measurement, self._paths, log=log, questions=self._questions, around=self._around)
-        rebuild_summary(self._paths)
-        self._progress.point_ends(measurement.point, manifest["summary"])
+        manifest = write_point(measurement, self.paths, log=log, questions=self.questions, around=self.around)
+        rebuild_summary(self.paths)
+        self.progress.point_ends(measurement.point, manifest["summary"])
         if (line := throttling(measurement.telemetry)) is not None:
-            self._progress.note(line)
+            self.progress.note(line)
 
     async def _stop(self, service: Service) -> None:
         for line in await service.stop():
-            self._progress.note(line)
+            self.progress.note(line)
 
 
 def _difference(manifest: dict[str, Any], point: Point, questions: QuestionSet) -> str:

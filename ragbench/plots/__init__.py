@@ -11,17 +11,14 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter
 
 from ragbench.files.whole_file import refuse_link, write_whole
+from ragbench.plots.against_load import batches, latency, throughput, users
 from ragbench.plots.arrivals import arrivals
-from ragbench.plots.batches import batches
 from ragbench.plots.distribution import distribution
 from ragbench.plots.drawn import drawn_csv
-from ragbench.plots.latency import latency
 from ragbench.plots.overload import overload
 from ragbench.plots.replicas import replicas
 from ragbench.plots.stages import stages
 from ragbench.plots.style import DPI, RC
-from ragbench.plots.throughput import throughput
-from ragbench.plots.users import users
 from ragbench.results.folder import Study, load_study
 from ragbench.results.paths import StudyPaths
 from ragbench.terminal import plain

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ragbench.plots.lines import MARKERS, Line, left_out, one_each, runs, tint
-from ragbench.plots.marks import edge_crosses, hollow, mark_shares
+from ragbench.plots.marks import by_validity, edge_crosses, hollow, mark_shares
 from ragbench.plots.ratios import Estimate, ratio
-from ragbench.plots.style import GREY, arrivals_told, finish, log_axis, named, panels, styled, wrapped
+from ragbench.plots.style import GREY, arrivals_title, finish, line_panels, log_axis, named, styled
 from ragbench.results.folder import Study, open_loop
 from ragbench.results.metrics import bound
 
@@ -31,16 +31,12 @@ def arrivals(study: Study) -> Figure | None:
     shown = [line for line in one_each(study) if line.points[COLUMN].notna().any()]
     if len(study.arrivals) < 2 or not shown:
         return None
-    figure, grid = panels(len(shown))
-    for axes, line in zip(grid.flat, shown, strict=False):
+    figure, each_axes = line_panels(shown, ylabel=named(COLUMN))
+    for axes, line in zip(each_axes, shown, strict=True):
         _marks(axes, line, study.arrivals)
-        axes.set_title(wrapped(line.label), color=line.colour, fontweight="bold")
-        axes.set_xlabel(named("offered_rps"))
-    log_axis(grid.flat[0])
-    grid.flat[0].set_ylim(top=grid.flat[0].get_ylim()[1] * 2)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(named(COLUMN))
-    handles = [_handle(arrivals_told(name), **look) for name, look in _looks(study.arrivals, GREY).items()]
+    log_axis(each_axes[0])
+    each_axes[0].set_ylim(top=each_axes[0].get_ylim()[1] * 2)
+    handles = [_handle(arrivals_title(name), **look) for name, look in _looks(study.arrivals, GREY).items()]
     points = pd.concat([line.points for line in shown])
     if (points["verdict"] != "valid").any():
         handles.append(_handle(hollow(points), marker="o", color=GREY, markerfacecolor="white"))
@@ -56,9 +52,9 @@ def _title(study: Study) -> str:
 
 def _notes(study: Study, shown: list[Line]) -> list[str]:
     first, last = study.arrivals[0], study.arrivals[-1]
-    told = f"Above a pair: {last} over {first} with its 95% interval, where both are valid and have one."
+    above = f"Above a pair: {last} over {first} with its 95% interval, where both are valid and have one."
     bars = "A mark is a run." if study.summary["seed"].nunique() > 1 else "Bars: 95% intervals within the run."
-    return [told if len(study.arrivals) == 2 else "", bars, left_out(study, shown)]
+    return [above if len(study.arrivals) == 2 else "", bars, left_out(study, shown)]
 
 
 def _looks(processes: list[str], colour: str | tuple[float, ...]) -> dict[str, dict[str, Any]]:
@@ -78,8 +74,7 @@ def _marks(axes: Axes, line: Line, processes: list[str]) -> None:
         shown["load"] = [rates.index(load) + offset for load in shown["load"]]
         known = shown.dropna(subset="value")
         axes.vlines(*known[["load", "low", "high"]].dropna().to_numpy().T, color=look["color"], linewidth=1.2)
-        for gid, rows in known.groupby((known["verdict"] == "valid").map({True: "valid", False: "not valid"})):
-            face = look["color"] if gid == "valid" else "white"
+        for gid, face, rows in by_validity(known, look["color"]):
             axes.plot(rows["load"], rows["value"], linestyle="", markersize=6, markerfacecolor=face, gid=gid, **look)
         edge_crosses(axes, shown[shown["value"].isna()], edge=1.0, colour=look["color"])
         mark_shares(axes, known, colour=look["color"])
@@ -98,9 +93,9 @@ def _ratios(axes: Axes, line: Line, processes: list[str], rates: list[float]) ->
         if not seeds or any(known is None for side in both for known in side.values()):
             continue
         found = ratio(*([known for seed in seeds if (known := side[seed]) is not None] for side in both))
-        told = f"\N{MULTIPLICATION SIGN}{found.value:.2g}\n{found.low:.2g} to {found.high:.2g}"
+        text = f"\N{MULTIPLICATION SIGN}{found.value:.2g}\n{found.low:.2g} to {found.high:.2g}"
         top = max(known.high for side in both for known in side.values() if known is not None)
-        axes.annotate(told, (place, top), (0, 5), textcoords="offset points", ha="center", fontsize=6, gid="ratio")
+        axes.annotate(text, (place, top), (0, 5), textcoords="offset points", ha="center", fontsize=6, gid="ratio")
 
 
 def estimates(points: pd.DataFrame) -> dict[int, Estimate | None]:

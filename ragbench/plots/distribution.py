@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter
 
 from ragbench.plots.lines import Line, left_out, one_each
 from ragbench.plots.marks import line_handles
-from ragbench.plots.style import GREY, arrivals_told, finish, log_axis, page, plain, styled
+from ragbench.plots.style import GREY, arrivals_title, finish, log_axis, page, plain, styled
 from ragbench.results.folder import Study, open_loop
 
 PERCENTILES = {"p50": 0.5, "p90": 0.1, "p99": 0.01}
@@ -31,7 +31,7 @@ def distribution(study: Study) -> Figure | None:
         for axes, arrival in zip(row, study.arrivals, strict=True):
             curves += sum(_curves(axes, study, line, arrival, rate) for line in lines)
             _percentiles(axes, is_labelled=axes is row[-1])
-            axes.set_title(f"{arrivals_told(arrival)}, offered {rate:g} requests per second")
+            axes.set_title(f"{arrivals_title(arrival)}, offered {rate:g} requests per second")
         row[0].set_ylabel("share of requests slower (%)")
     if not curves:
         return None

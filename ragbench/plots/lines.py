@@ -98,10 +98,10 @@ def _by_settings(design: str, rows: pd.DataFrame, varied: list[str]) -> list[tup
     if not varied:
         return [(design, rows)]
     groups = rows.groupby(varied, dropna=False, sort=True)
-    return [(", ".join([design, *map(_told, varied, key)]), group) for key, group in groups]
+    return [(", ".join([design, *map(_setting, varied, key)]), group) for key, group in groups]
 
 
-def _told(name: str, value: object) -> str:
+def _setting(name: str, value: object) -> str:
     if name == "hardware":
         return str(value)
     if pd.isna(value):

@@ -1,6 +1,6 @@
 """How a run is marked in a figure against load, and what the legend says of the marks. Lays out no page."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -28,41 +28,27 @@ def draw_line(axes: Axes, line: Line, arrival: str, column: str, *, by: str = "o
     """
     shown = runs(line.at(arrival), column, by=by)
     shown["value"] = shown["value"].where(shown["value"] > 0)
+    own_looks: dict[str, Any] = {"color": line.colour, "label": line.label}
     seeds = shown.groupby("seed")
     for _, own in seeds:
         width = line.width if len(seeds) == 1 else min(line.width, SEED_WIDTH)
-        axes.plot(
-            own["load"],
-            own["value"],
-            color=line.colour,
-            linestyle=line.dash,
-            linewidth=width,
-            zorder=3,
-            label=line.label,
-        )
+        looks = {**own_looks, "linestyle": line.dash, "linewidth": width, "zorder": 3}
+        axes.plot(own["load"], own["value"], **looks)
     known = shown.dropna(subset="value")
-    axes.vlines(
-        *known[["load", "low", "high"]].dropna().to_numpy().T,
-        color=line.colour,
-        linewidth=1,
-        zorder=3,
-        label=line.label,
-    )
-    for gid, rows in known.groupby((known["verdict"] == "valid").map({True: "valid", False: "not valid"})):
-        axes.plot(
-            rows["load"],
-            rows["value"],
-            line.marker,
-            color=line.colour,
-            markersize=line.width + (1.8 if line.is_simulated else 3.6),
-            markerfacecolor=line.colour if gid == "valid" else "white",
-            zorder=4,
-            gid=gid,
-            label=line.label,
-        )
+    axes.vlines(*known[["load", "low", "high"]].dropna().to_numpy().T, **own_looks, linewidth=1, zorder=3)
+    size = line.width + (1.8 if line.is_simulated else 3.6)
+    for gid, face, rows in by_validity(known, line.colour):
+        looks = {**own_looks, "markersize": size, "markerfacecolor": face, "zorder": 4}
+        axes.plot(rows["load"], rows["value"], line.marker, **looks, gid=gid)
     edge = 1.0 if column.startswith("latency") else 0.0
     edge_crosses(axes, shown[shown["value"].isna()], edge=edge, colour=line.colour)
     mark_shares(axes, known, colour=line.colour)
+
+
+def by_validity(rows: pd.DataFrame, colour: Colour) -> Iterator[tuple[str, Colour, pd.DataFrame]]:
+    """The runs that are valid and those that are not: gid, the fill of their marks, rows."""
+    for gid, own in rows.groupby((rows["verdict"] == "valid").map({True: "valid", False: "not valid"})):
+        yield str(gid), colour if gid == "valid" else "white", own
 
 
 def edge_crosses(axes: Axes, missing: pd.DataFrame, *, edge: float, colour: Colour) -> None:
@@ -121,23 +107,16 @@ def draw_due(axes: Axes, points: pd.DataFrame) -> None:
 def due_handle(points: pd.DataFrame) -> Line2D:
     """The legend entry of `draw_due`."""
     is_known = points["due_rps"].notna().all()
-    told = "due_rps: all that was due" if is_known else "offered_rps, of which a seed draws more or less"
-    return Line2D([], [], **DUE_LOOKS, label=f"dashed: {told}")
+    line = "due_rps: all that was due" if is_known else "offered_rps, of which a seed draws more or less"
+    return Line2D([], [], **DUE_LOOKS, label=f"dashed: {line}")
 
 
 def line_handles(lines: Sequence[Line], *, is_marked: bool = True) -> list[Artist]:
     """Legend entries of the designs; without dashes and marks where a figure gives those no meaning."""
+    looks = [{"linestyle": line.dash, "marker": line.marker} if is_marked else {"linestyle": "-"} for line in lines]
     return [
-        Line2D(
-            [],
-            [],
-            color=line.colour,
-            linestyle=line.dash if is_marked else "-",
-            linewidth=line.width,
-            marker=line.marker if is_marked else "",
-            label=line.label,
-        )
-        for line in lines
+        Line2D([], [], color=line.colour, linewidth=line.width, label=line.label, **look)
+        for line, look in zip(lines, looks, strict=True)
     ]
 
 

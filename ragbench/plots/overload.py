@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ragbench.plots.lines import Line, answered_share, left_out, one_each, runs
-from ragbench.plots.marks import draw_due, due_handle, hollow, mark_shares
-from ragbench.plots.style import GREY, arrivals_told, finish, named, panels, styled, wrapped
+from ragbench.plots.marks import by_validity, draw_due, due_handle, hollow, mark_shares
+from ragbench.plots.style import GREY, arrivals_title, finish, line_panels, styled
 from ragbench.results.folder import Study, open_loop
 from ragbench.statistics.verdicts import UNANSWERED_SHARE
 
@@ -33,14 +33,10 @@ def overload(study: Study) -> Figure | None:
     shown = [line for line in one_each(study) if is_overloaded(line.at(arrival)).any()]
     if not shown:
         return None
-    figure, grid = panels(len(shown), sharey="none")
-    for axes, line in zip(grid.flat, shown, strict=False):
+    figure, each_axes = line_panels(shown, ylabel="requests per second (1/s)", sharey="none")
+    for axes, line in zip(each_axes, shown, strict=True):
         _draw(axes, line, arrival)
-        axes.set_title(wrapped(line.label), color=line.colour, fontweight="bold")
-        axes.set_xlabel(named("offered_rps"))
-    for axes in grid[:, 0]:
-        axes.set_ylabel("requests per second (1/s)")
-    notes = [f"{arrivals_told(arrival)}; a mark is a run.", left_out(study, shown)]
+    notes = [f"{arrivals_title(arrival)}; a mark is a run.", left_out(study, shown)]
     return finish(figure, study, "Under more load than is carried", handles=_handles(study, shown), notes=notes)
 
 
@@ -57,8 +53,7 @@ def _draw(axes: Axes, line: Line, arrival: str) -> None:
         table = runs(points, column)
         for _, own in table.groupby("seed"):
             axes.plot(own["load"], own["value"], color=look["color"], linewidth=1.2, zorder=3)
-        for gid, rows in table.groupby((table["verdict"] == "valid").map({True: "valid", False: "not valid"})):
-            face = look["color"] if gid == "valid" else "white"
+        for gid, face, rows in by_validity(table, look["color"]):
             looks = {**look, "label": line.label, "markerfacecolor": face, "linestyle": "", "clip_on": False}
             axes.plot(rows["load"], rows["value"], **looks, zorder=4, gid=f"{column}, {gid}")
     mark_shares(axes, runs(points, "throughput_rps"), colour=LOOKS["throughput_rps"]["color"])

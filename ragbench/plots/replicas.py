@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ragbench.plots.lines import Line, left_out, one_each, tint
-from ragbench.plots.style import GREY, arrivals_told, finish, page, styled
+from ragbench.plots.style import GREY, arrivals_title, finish, page, styled
 from ragbench.results.folder import Study, open_loop
 from ragbench.statistics.in_flight import mean_in_flight
 from ragbench.study.arrivals import step_up_s
@@ -32,8 +32,8 @@ WINDOW_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What is known of one point: its counts, and where they were told or kept its decisions and rows."""
+class Observed:
+    """What is known of one point: its counts, and where they were reported or kept its decisions and rows."""
 
     line: Line
     point: pd.Series
@@ -58,32 +58,33 @@ class Told:
 def replicas(study: Study) -> Figure | None:
     """Replicas by state, requests in flight and queue wait through a point, the highest rates as columns.
 
-    At arrivals that step, or the study's main process, and its first seed; the marks of decisions where a server told
-    them, a panel of what is in flight and of the queue wait where it is known. None where no server told its replicas.
+    At arrivals that step, or the study's main process, and its first seed; the marks of decisions where a server
+    reported them, a panel of what is in flight and of the queue wait where it is known. None where no server reported
+    its replicas.
     """
     arrival = next((each for each in study.arrivals if each.partition(":")[0] == "step"), study.main_arrival)
     shown = _points(study, arrival)
     if not shown:
         return None
-    fills = _fills([told.decisions for told in shown if told.decisions is not None])
-    drawers: list[Callable[[Axes, Told], None]] = [partial(_replicas, fills=fills)]
-    drawers += [_in_flight] if any(told.requests is not None for told in shown) else []
-    drawers += [_queue_wait] if any(len(told.queue_wait()[0]) for told in shown) else []
+    fills = _fills([each.decisions for each in shown if each.decisions is not None])
+    drawers: list[Callable[[Axes, Observed], None]] = [partial(_replicas, fills=fills)]
+    drawers += [_in_flight] if any(each.requests is not None for each in shown) else []
+    drawers += [_queue_wait] if any(len(each.queue_wait()[0]) for each in shown) else []
     figure, grid = page(len(drawers), len(shown), panel_in=(7.2 / max(len(shown), 2), 1.6), sharex="col", sharey="row")
-    for told, column in zip(shown, grid.T, strict=True):
-        stepped_s = step_up_s(arrival, told.point["duration_s"])
+    for each, column in zip(shown, grid.T, strict=True):
+        stepped_s = step_up_s(arrival, each.point["duration_s"])
         for axes, draw in zip(column, drawers, strict=True):
-            draw(axes, told)
+            draw(axes, each)
             if stepped_s is not None:
                 axes.axvline(stepped_s, color=GREY, linestyle=":", linewidth=1, gid="step up")
-        verdict = "" if told.point["verdict"] == "valid" else f"\n({told.point['verdict']})"
-        column[0].set_title(f"{told.line.design}\n{told.point['offered_rps']:g} requests per second{verdict}")
+        verdict = "" if each.point["verdict"] == "valid" else f"\n({each.point['verdict']})"
+        column[0].set_title(f"{each.line.design}\n{each.point['offered_rps']:g} requests per second{verdict}")
         column[-1].set_xlabel("t_s (seconds)")
     for row, draw in zip(grid, drawers, strict=True):
         row[0].set(ylabel=YLABELS.get(draw, "replicas\n(processes)"), ylim=(0, None))
     grid[0, 0].yaxis.set_major_locator(MaxNLocator(integer=True))
-    lines = list({told.line.label: told.line for told in shown}.values())
-    notes = [f"{arrivals_told(arrival)}, the highest rates, seed {shown[0].point['seed']}."]
+    lines = list({each.line.label: each.line for each in shown}.values())
+    notes = [f"{arrivals_title(arrival)}, the highest rates, seed {shown[0].point['seed']}."]
     notes.append("A triangle is a decision, at the number of replicas that it asked for." if fills else "")
     notes.append(
         f"Queue wait: p95 over the {WINDOW_S:g} s before, of this load alone." if _queue_wait in drawers else ""
@@ -92,44 +93,44 @@ def replicas(study: Study) -> Figure | None:
     return finish(figure, study, "Replicas over time", handles=_handles(shown, fills, arrival), notes=notes)
 
 
-def _replicas(axes: Axes, told: Told, *, fills: dict[str, str]) -> None:
-    _states(axes, told.counts, told.line.colour)
-    if told.decisions is not None:
-        _mark_changes(axes, told.decisions, fills)
+def _replicas(axes: Axes, observed: Observed, *, fills: dict[str, str]) -> None:
+    _states(axes, observed.counts, observed.line.colour)
+    if observed.decisions is not None:
+        _mark_changes(axes, observed.decisions, fills)
 
 
-def _in_flight(axes: Axes, told: Told) -> None:
-    if told.requests is not None:
-        colour = told.line.colour
-        axes.stairs(*in_flight(told.requests), fill=True, facecolor=tint(colour, 0.55), edgecolor=colour)
+def _in_flight(axes: Axes, observed: Observed) -> None:
+    if observed.requests is not None:
+        colour = observed.line.colour
+        axes.stairs(*in_flight(observed.requests), fill=True, facecolor=tint(colour, 0.55), edgecolor=colour)
 
 
-def _queue_wait(axes: Axes, told: Told) -> None:
-    axes.plot(*told.queue_wait(), color=told.line.colour, gid="queue wait", label=told.line.label)
+def _queue_wait(axes: Axes, observed: Observed) -> None:
+    axes.plot(*observed.queue_wait(), color=observed.line.colour, gid="queue wait", label=observed.line.label)
 
 
-YLABELS: dict[Callable[[Axes, Told], None], str] = {
+YLABELS: dict[Callable[[Axes, Observed], None], str] = {
     _in_flight: "in flight\n(requests, mean)",
     _queue_wait: "queue_wait_p95_s\n(seconds)",
 }
 
 
-def _points(study: Study, arrival: str) -> list[Told]:
+def _points(study: Study, arrival: str) -> list[Observed]:
     found = []
     for line in one_each(study):
         rows = line.at(arrival).sort_values(["offered_rps", "seed"]).drop_duplicates("offered_rps")
-        told = [_told(study, line, row) for _, row in rows.iterrows()]
-        found.append([each for each in told if each is not None])
+        observed = [_observed(study, line, row) for _, row in rows.iterrows()]
+        found.append([each for each in observed if each is not None])
     scaling = [points for points in found if points]
     each = max(1, MOST_COLUMNS // max(len(scaling), 1))
     return [point for points in scaling[:MOST_COLUMNS] for point in points[-each:]]
 
 
-def _told(study: Study, line: Line, row: pd.Series) -> Told | None:
+def _observed(study: Study, line: Line, row: pd.Series) -> Observed | None:
     counts = study.replicas(row["point"])
     if counts is None or counts.empty:
         return None
-    return Told(line, row, counts, study.scaling(row["point"]), study.requests(row["point"]))
+    return Observed(line, row, counts, study.scaling(row["point"]), study.requests(row["point"]))
 
 
 def _states(axes: Axes, samples: pd.DataFrame, colour: tuple[float, ...]) -> None:
@@ -182,10 +183,10 @@ def changes(decisions: pd.DataFrame) -> pd.DataFrame:
 def _fills(decided: Sequence[pd.DataFrame]) -> dict[str, str]:
     """A fill for each of the reasons that changed something, the most frequent first; one for all beyond those."""
     reasons = pd.concat([changes(each)["reason"] for each in decided]).value_counts() if decided else pd.Series()
-    told = [str(reason) for reason in reasons.index]
-    if len(told) > len(REASON_FILLS):
-        told = [*told[: len(REASON_FILLS) - 1], OTHER_REASON]
-    return dict(zip(told, REASON_FILLS, strict=False))
+    kept = [str(reason) for reason in reasons.index]
+    if len(kept) > len(REASON_FILLS):
+        kept = [*kept[: len(REASON_FILLS) - 1], OTHER_REASON]
+    return dict(zip(kept, REASON_FILLS, strict=False))
 
 
 def _mark_changes(axes: Axes, decisions: pd.DataFrame, fills: dict[str, str]) -> None:
@@ -205,17 +206,15 @@ def _looks(way: str, fill: str) -> dict[str, Any]:
     return {"linestyle": "", "marker": WAYS[way], "color": "black", "markerfacecolor": fill, "markeredgewidth": 0.7}
 
 
-def _handles(shown: Sequence[Told], fills: dict[str, str], arrival: str) -> list[Artist]:
+def _handles(shown: Sequence[Observed], fills: dict[str, str], arrival: str) -> list[Artist]:
     found: list[Artist] = [
         Patch(facecolor=tint(GREY, share), edgecolor=GREY, hatch=HATCHES[state], label=state)
         for state, share in STATES.items()
     ]
     if step_up_s(arrival, 1.0) is not None:
         found.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1, label="step up"))
-    told = [changes(each.decisions) for each in shown if each.decisions is not None]
-    marks = {
-        (way, reason) for each in told for way, reason in zip(each["way"], _known(each["reason"], fills), strict=True)
-    }
+    decided = [changes(each.decisions) for each in shown if each.decisions is not None]
+    marks = {pair for each in decided for pair in zip(each["way"], _known(each["reason"], fills), strict=True)}
     found += [
         Line2D([], [], **_looks(way, fill), label=f"{way}: {reason}")
         for way in WAYS

@@ -1,5 +1,7 @@
 """Where the time of a request goes: waiting, the three stages, and what no stage accounts for."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -7,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ragbench.plots.lines import left_out, one_each
-from ragbench.plots.style import arrivals_told, finish, named, panels, styled, wrapped
+from ragbench.plots.style import arrivals_title, finish, line_panels, styled
 from ragbench.results.folder import Study, open_loop
 
 STAGES = ("queue_s", "embed_s", "retrieve_s", "generate_s")
@@ -19,6 +21,7 @@ COLOURS = {
     "generate_s": "#4b2a75",
     "rest": "white",
 }
+EDGE: dict[str, Any] = {"edgecolor": "#555555", "linewidth": 0.5}
 MOST_LEVEL, FEWEST_BARS = 5, 3
 
 
@@ -34,17 +37,14 @@ def stages(study: Study) -> Figure | None:
     shown = [line for line in one_each(study) if line.at(arrival)["latency_mean_s"].notna().any()]
     if not shown:
         return None
-    figure, grid = panels(len(shown))
-    for axes, line in zip(grid.flat, shown, strict=False):
+    figure, each_axes = line_panels(shown, ylabel="share of latency_mean_s (%)")
+    for axes, line in zip(each_axes, shown, strict=True):
         _stack(axes, line.at(arrival))
         axes.set_title(
-            wrapped(line.label), color=line.colour, fontweight="bold", pad=14 if len(axes.texts) <= MOST_LEVEL else 38
+            axes.get_title(), color=line.colour, fontweight="bold", pad=14 if len(axes.texts) <= MOST_LEVEL else 38
         )
-        axes.set_xlabel(named("offered_rps"))
-    for axes in grid[:, 0]:
-        axes.set_ylabel("share of latency_mean_s (%)")
     notes = [
-        f"{arrivals_told(arrival)}; above each bar: latency_mean_s, starred where not valid.",
+        f"{arrivals_title(arrival)}; above each bar: latency_mean_s, starred where not valid.",
         "Means over the answers of each run, and over seeds." if study.summary["seed"].nunique() > 1 else "",
         left_out(study, shown),
     ]
@@ -54,8 +54,8 @@ def stages(study: Study) -> Figure | None:
 def shares(points: pd.DataFrame) -> pd.DataFrame:
     """Seconds per stage and `rest` at each offered rate, means over seeds; rows without a latency are left out."""
     means = points.groupby("offered_rps")[["latency_mean_s", *STAGES]].mean().dropna(subset="latency_mean_s")
-    told = means[list(STAGES)].fillna(0.0)
-    return told.assign(rest=(means["latency_mean_s"] - told.sum(axis=1)).clip(lower=0.0))
+    seconds = means[list(STAGES)].fillna(0.0)
+    return seconds.assign(rest=(means["latency_mean_s"] - seconds.sum(axis=1)).clip(lower=0.0))
 
 
 def _stack(axes: Axes, points: pd.DataFrame) -> None:
@@ -64,39 +64,22 @@ def _stack(axes: Axes, points: pd.DataFrame) -> None:
     percent = seconds.div(totals, axis=0) * 100
     places, bottom = np.arange(len(percent)), np.zeros(len(percent))
     for stage, colour in COLOURS.items():
-        axes.bar(
-            places,
-            percent[stage],
-            0.72,
-            bottom,
-            color=colour,
-            edgecolor="#555555",
-            linewidth=0.5,
-            gid=stage,
-        )
+        axes.bar(places, percent[stage], 0.72, bottom, color=colour, **EDGE, gid=stage)
         bottom += percent[stage].to_numpy()
     valid = points.groupby("offered_rps")["verdict"].agg(lambda verdicts: (verdicts == "valid").all())
     turned = 90 if len(totals) > MOST_LEVEL else 0
     for place, (rate, total) in enumerate(totals.items()):
-        told = _told(total) + ("" if valid[rate] else "*")
-        axes.text(place, 102, told, ha="center", va="bottom", fontsize=7, rotation=turned)
+        label = _duration(total) + ("" if valid[rate] else "*")
+        axes.text(place, 102, label, ha="center", va="bottom", fontsize=7, rotation=turned)
     axes.set_xticks(places, [f"{rate:g}" for rate in percent.index])
     axes.set(xlim=(-0.6, max(len(percent), FEWEST_BARS) - 0.4), ylim=(0, 100))
     axes.grid(visible=False, axis="x")
 
 
-def _told(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
 
 
 def _handles() -> list[Patch]:
     names = {**{stage: stage for stage in STAGES}, "rest": "rest: in no stage"}
-    return [
-        Patch(
-            facecolor=COLOURS[key],
-            edgecolor="#555555",
-            linewidth=0.5,
-            label=told,
-        )
-        for key, told in names.items()
-    ]
+    return [Patch(facecolor=COLOURS[key], **EDGE, label=name) for key, name in names.items()]

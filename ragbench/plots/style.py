@@ -12,22 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from ragbench.plots.lines import SIMULATED
+from ragbench.plots.lines import SIMULATED, Line
 from ragbench.results.folder import Study
 from ragbench.results.metrics import METRICS
 
 DPI = 200
 # Of matplotlib's settings those that a user's file changes and that show; backends and windows are not ours.
 _NOT_SHOWN = (
-    "backend",
-    "interactive",
-    "toolbar",
-    "webagg",
-    "tk.",
-    "macosx",
-    "keymap",
-    "figure.max_open",
-    "savefig.dir",
+    *("backend", "interactive", "toolbar", "webagg", "tk.", "macosx", "keymap", "figure.max_open", "savefig.dir"),
 )
 DEFAULTS = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith(_NOT_SHOWN)}
 RC = DEFAULTS | {
@@ -93,9 +85,16 @@ def panels(count: int, *, sharey: Shared = "all") -> tuple[Figure, np.ndarray]:
     return figure, grid
 
 
-def wrapped(title: str) -> str:
-    """A title as wide as one of `panels` at most."""
-    return textwrap.fill(title, PANEL_LETTERS)
+def line_panels(shown: Sequence[Line], *, ylabel: str, sharey: Shared = "all") -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each line, titled as it, over the offered load; and the axes of each."""
+    figure, grid = panels(len(shown), sharey=sharey)
+    each_axes = list(grid.flat[: len(shown)])
+    for axes, line in zip(each_axes, shown, strict=True):
+        axes.set_title(textwrap.fill(line.label, PANEL_LETTERS), color=line.colour, fontweight="bold")
+        axes.set_xlabel(named("offered_rps"))
+    for axes in grid[:, 0]:
+        axes.set_ylabel(ylabel)
+    return figure, each_axes
 
 
 def named(column: str) -> str:
@@ -106,8 +105,13 @@ def named(column: str) -> str:
 def rate_axis(axes: Axes, rates: Sequence[float]) -> None:
     """Offered load on a log axis with its ticks at the rates measured, less those too close to be read."""
     ticks = sorted(set(rates))
+    exact_log_axis(axes, ticks, labelled=_spread(ticks))
+
+
+def exact_log_axis(axes: Axes, ticks: Sequence[float], *, labelled: Sequence[float] | None = None) -> None:
+    """A log x axis with ticks at values measured, ascending; of these all have a label, or those given."""
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(_spread(ticks)))
+    axes.xaxis.set_major_locator(FixedLocator(ticks if labelled is None else labelled))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(plain))
     axes.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
@@ -142,12 +146,12 @@ def plain(value: float, _position: int | None = None) -> str:
     return f"{value:g}"
 
 
-def arrivals_told(arrival: str) -> str:
+def arrivals_title(arrival: str) -> str:
     """An arrival process as a title: `gamma:cv=3` is "Gamma arrivals, cv 3"; of a path, the file's name."""
     name, _, parameters = arrival.partition(":")
     pairs = [pair.split("=", 1) for pair in parameters.split(",") if "=" in pair]
-    told = [value.rsplit("/", 1)[-1] if key == "path" else f"{key} {value}" for key, value in pairs]
-    return ", ".join([f"{name.replace('_', '-').capitalize()} arrivals", *told])
+    parameters_shown = [value.rsplit("/", 1)[-1] if key == "path" else f"{key} {value}" for key, value in pairs]
+    return ", ".join([f"{name.replace('_', '-').capitalize()} arrivals", *parameters_shown])
 
 
 def finish(
@@ -162,14 +166,14 @@ def lay_out(figure: Figure, title: str, *, handles: Sequence[Artist] = (), capti
     width, height = figure.get_size_inches()
     columns = _legend_columns(handles, width)
     header = MARGIN_IN + TITLE_IN + ROW_IN * (-(-len(handles) // columns) if handles else 0)
-    told = textwrap.fill(" ".join(filter(None, caption)), int(width * 17.5))
-    footer = MARGIN_IN + 0.15 * (told.count("\n") + 1)
+    text = textwrap.fill(" ".join(filter(None, caption)), int(width * 17.5))
+    footer = MARGIN_IN + 0.15 * (text.count("\n") + 1)
     full = height + header + footer
     figure.set_size_inches(width, full)
     figure.get_layout_engine().set(rect=(0, footer / full, 1, height / full))  # type: ignore[union-attr, call-arg]
     left = MARGIN_IN / width
     figure.text(left, 1 - MARGIN_IN / full, title, va="top", fontsize=10, fontweight="bold", gid="title")
-    figure.text(left, MARGIN_IN / 2 / full, told, va="bottom", fontsize=7, color=GREY, linespacing=1.25, gid="caption")
+    figure.text(left, MARGIN_IN / 2 / full, text, va="bottom", fontsize=7, color=GREY, linespacing=1.25, gid="caption")
     if handles:
         anchor = (left, 1 - (MARGIN_IN + TITLE_IN) / full)
         figure.legend(

@@ -4,13 +4,14 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
+from ragbench.files.csv_format import CsvFormat
 from ragbench.files.toml_tables import read_toml
 from ragbench.results import records
-from ragbench.results.paths import PACKAGE, StudyPaths
+from ragbench.results.paths import PACKAGE, PointPaths, StudyPaths
 
 CHECKOUT = PACKAGE.parent
 _Drawn = TypeVar("_Drawn")
@@ -65,18 +66,22 @@ class Study:
 
     def requests(self, point: str) -> pd.DataFrame | None:
         """One row per scheduled request of a point, or None where only its summary was kept."""
-        source = StudyPaths(self.folder).point(point).requests
-        return records.REQUESTS.frame(source) if source.is_file() else None
+        return _frame(records.REQUESTS, self._point(point).requests)
 
     def replicas(self, point: str) -> pd.DataFrame | None:
-        """Replicas over time (`t_s`, `ready`, `starting`, `draining`), or None where the server did not tell."""
-        source = StudyPaths(self.folder).point(point).replicas
-        return records.REPLICAS.frame(source) if source.is_file() else None
+        """Replicas over time (`t_s`, `ready`, `starting`, `draining`), or None where the server reported none."""
+        return _frame(records.REPLICAS, self._point(point).replicas)
 
     def scaling(self, point: str) -> pd.DataFrame | None:
-        """The autoscaler's decisions (scaling.csv), or None where the server did not tell."""
-        source = StudyPaths(self.folder).point(point).scaling
-        return records.DECISIONS.frame(source) if source.is_file() else None
+        """The autoscaler's decisions (scaling.csv), or None where the server reported none."""
+        return _frame(records.DECISIONS, self._point(point).scaling)
+
+    def _point(self, name: str) -> PointPaths:
+        return StudyPaths(self.folder).point(name)
+
+
+def _frame(form: CsvFormat[Any], path: Path) -> pd.DataFrame | None:
+    return form.frame(path) if path.is_file() else None
 
 
 def open_loop(draw: Callable[[Study], _Drawn | None]) -> Callable[[Study], _Drawn | None]:

@@ -10,9 +10,8 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from ragbench.files.csv_format import LARGEST
-from ragbench.results.metrics import METRICS
+from ragbench.results.metrics import METRICS, Source, Verdict
 from ragbench.results.slo import Slo
-from ragbench.results.verdict_names import Source, Verdict
 
 __all__ = ["NEEDED", "is_plain_name", "manifest_mistake"]
 
@@ -120,5 +119,5 @@ class _Manifest(_Table):
 
 def _shown(value: object) -> str:
     """A value that a stranger chose: in one line, and not all of a long one."""
-    told = ascii(value)
-    return told if len(told) <= _LONGEST_SHOWN else f"{told[:_LONGEST_SHOWN]}..."
+    text = ascii(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

@@ -1,4 +1,4 @@
-"""METRICS, the one table of figures: a line per column of summary.csv. Computes nothing.
+"""METRICS, the one table of figures: a line per column of summary.csv; and the verdicts' names. Computes nothing.
 
 It lives on the floor of results, the lowest that needs it: manifests are checked, an SLO is named and settings are told
 from figures by it, all without statistics. How a figure of FIGURES is computed is in COMPUTED (statistics/summary.py),
@@ -7,8 +7,12 @@ under the same name.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+Verdict = Literal["failed", "contaminated", "client_limited", "failing", "saturated", "shedding", "valid"]
+Source = Literal["measured", "simulated"]
+VERDICTS: tuple[str, ...] = get_args(Verdict)  # when each is given is in statistics/verdicts.py
+SOURCES: tuple[str, ...] = get_args(Source)
 Kind = Literal["text", "count", "whole", "truth", "real"]
 
 _RPS = "requests per second"

@@ -5,6 +5,7 @@ Names only; nothing here reads or writes.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ragbench.files.csv_table import RecordError
 from ragbench.results.manifest_checks import is_plain_name
@@ -14,51 +15,39 @@ SHIPPED_QUESTIONS = PACKAGE / "questions"
 SHIPPED_STUDIES = PACKAGE.parent / "studies"
 
 
+class _Inside:
+    """A path of a fixed name in the folder that a value of paths is about, which is its only field."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, paths: Any, owner: type) -> Path:
+        folder: Path = paths.folder if isinstance(paths, PointPaths) else paths.root
+        return folder / self._name
+
+
 @dataclass(frozen=True, slots=True)
 class PointPaths:
     """The files of one point. A point is whole when its manifest is there: that one is written last."""
 
     folder: Path
 
-    @property
-    def requests(self) -> Path:
-        """One row per scheduled request."""
-        return self.folder / "requests.csv"
-
-    @property
-    def schedule(self) -> Path:
-        """When each request was due and which question it asked."""
-        return self.folder / "schedule.csv"
-
-    @property
-    def replicas(self) -> Path:
-        """How many replicas there were, twice a second; only for services that tell."""
-        return self.folder / "replicas.csv"
-
-    @property
-    def scaling(self) -> Path:
-        """What the autoscaler decided and why; only for services that tell."""
-        return self.folder / "scaling.csv"
-
-    @property
-    def starts(self) -> Path:
-        """How long each replica that became ready took to; only for services that tell."""
-        return self.folder / "starts.csv"
-
-    @property
-    def telemetry(self) -> Path:
-        """What the point cost its machine, once a second."""
-        return self.folder / "telemetry.csv"
-
-    @property
-    def log(self) -> Path:
-        """What the server printed while this point ran."""
-        return self.folder / "server.log"
-
-    @property
-    def manifest(self) -> Path:
-        """Settings, seeds, versions, hardware and the summary row."""
-        return self.folder / "manifest.json"
+    requests = _Inside("requests.csv")
+    """One row per scheduled request."""
+    schedule = _Inside("schedule.csv")
+    """When each request was due and which question it asked."""
+    replicas = _Inside("replicas.csv")
+    """How many replicas there were, twice a second; only for services that report them."""
+    scaling = _Inside("scaling.csv")
+    """What the autoscaler decided and why; only for services that report it."""
+    starts = _Inside("starts.csv")
+    """How long each replica that became ready took to; only for services that report it."""
+    telemetry = _Inside("telemetry.csv")
+    """What the point cost its machine, once a second."""
+    log = _Inside("server.log")
+    """What the server printed while this point ran."""
+    manifest = _Inside("manifest.json")
+    """Settings, seeds, versions, hardware and the summary row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,40 +56,20 @@ class StudyPaths:
 
     root: Path
 
-    @property
-    def summary(self) -> Path:
-        """One row per whole point."""
-        return self.root / "summary.csv"
-
-    @property
-    def study_toml(self) -> Path:
-        """A copy of the study as it was run."""
-        return self.root / "study.toml"
-
-    @property
-    def figures(self) -> Path:
-        """The folder of figures."""
-        return self.root / "figures"
-
-    @property
-    def notebooks(self) -> Path:
-        """The folder of executed notebooks."""
-        return self.root / "notebooks"
-
-    @property
-    def report(self) -> Path:
-        """The page that holds everything."""
-        return self.root / "report.html"
-
-    @property
-    def live_log(self) -> Path:
-        """The log of the server that runs now; each point keeps its own part of it."""
-        return self.root / ".server.log"
-
-    @property
-    def lock(self) -> Path:
-        """Held while a run writes here, so that two runs never share a folder."""
-        return self.root / ".lock"
+    summary = _Inside("summary.csv")
+    """One row per whole point."""
+    study_toml = _Inside("study.toml")
+    """A copy of the study as it was run."""
+    figures = _Inside("figures")
+    """The folder of figures."""
+    notebooks = _Inside("notebooks")
+    """The folder of executed notebooks."""
+    report = _Inside("report.html")
+    """The page that holds everything."""
+    live_log = _Inside(".server.log")
+    """The log of the server that runs now; each point keeps its own part of it."""
+    lock = _Inside(".lock")
+    """Held while a run writes here, so that two runs never share a folder."""
 
     def point(self, name: str) -> PointPaths:
         """The files of the point `name`. Raises RecordError where that would lead out of the folder."""
@@ -112,7 +81,7 @@ class StudyPaths:
 
     def _checked(self, name: str) -> str:
         if not is_plain_name(name):
-            raise RecordError(f"{self.root} tells of a point {name!a}, which cannot be the name of a folder")
+            raise RecordError(f"{self.root} names a point {name!a}, which cannot be the name of a folder")
         return name
 
 
@@ -120,22 +89,11 @@ class StudyPaths:
 class RetrievalPaths(StudyPaths):
     """The files of a retrieval study: `summary` has a row per cell."""
 
-    @property
-    def others(self) -> Path:
-        """Rows of cells that the study no longer has."""
-        return self.root / "others.csv"
-
-    @property
-    def roofline(self) -> Path:
-        """What each device does at best."""
-        return self.root / "roofline.csv"
-
-    @property
-    def log(self) -> Path:
-        """What the measuring processes printed on stderr."""
-        return self.root / "log.txt"
-
-    @property
-    def manifest(self) -> Path:
-        """Study, versions, hardware, times. Written last: while it is there, every cell has a row."""
-        return self.root / "manifest.json"
+    others = _Inside("others.csv")
+    """Rows of cells that the study no longer has."""
+    roofline = _Inside("roofline.csv")
+    """What each device does at best."""
+    log = _Inside("log.txt")
+    """What the measuring processes printed on stderr."""
+    manifest = _Inside("manifest.json")
+    """Study, versions, hardware, times. Written last: while it is there, every cell has a row."""

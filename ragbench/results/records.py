@@ -14,8 +14,7 @@ from ragbench.files.csv_table import RecordError, read_frame, write_table
 from ragbench.files.text_file import parse_told, read_text
 from ragbench.files.whole_file import write_whole
 from ragbench.results.manifest_checks import NEEDED, is_plain_name, manifest_mistake
-from ragbench.results.metrics import FIGURES, LOAD, METRICS, NAMING, ORIGIN, names
-from ragbench.results.verdict_names import VERDICTS
+from ragbench.results.metrics import FIGURES, LOAD, METRICS, NAMING, ORIGIN, VERDICTS, names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +105,7 @@ class Decision:
     """What a fleet's autoscaler knew at `t_s`, how many replicas it wanted, and why. The columns of scaling.csv.
 
     `queue_wait_p95_s` and `arrival_rps` are of a window of the last seconds; None where it reaches back to before the
-    load, or is not told: they then speak of another load too.
+    load, or is not reported: they then speak of another load too.
     """
 
     t_s: float
@@ -129,7 +128,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """What a fleet told of its scaling within a point, in order of time; nothing where it does not tell."""
+    """What a fleet reported of its scaling within a point, in order of time; nothing where it reports none."""
 
     decisions: tuple[Decision, ...] = ()
     starts: tuple[Start, ...] = ()

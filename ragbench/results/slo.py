@@ -58,7 +58,7 @@ class Slo:
     def met(self, latencies_s: ArrayLike) -> bool:
         """Whether every limit is kept by the latencies of all requests, infinite for one without an ok answer.
 
-        No requests keep no promise.
+        No requests keep no SLO.
         """
         latencies = np.asarray(latencies_s, dtype=np.float64)
         if not latencies.size:

@@ -51,5 +51,5 @@ def what_if(study: str | Path, name: str) -> Figure:
     """A scenario of `studies/whatif/`, fitted to a results folder, over time."""
     scenario = read_scenario(SHIPPED_STUDIES / "whatif" / f"{name}.toml")
     fitted = choose(fits(StudyPaths(locate(Path(study)))), scenario.design)
-    told = tell(scenario, design=fitted.info["design"], settings=fitted.info["settings"], times=fitted.times)
-    return timeline_figure(pd.DataFrame([asdict(moment) for moment in timeline(told)]), title=scenario.title)
+    simulated = tell(scenario, design=fitted.info["design"], settings=fitted.info["settings"], times=fitted.times)
+    return timeline_figure(pd.DataFrame([asdict(moment) for moment in timeline(simulated)]), title=scenario.title)

@@ -2,19 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ragbench.files.csv_table import read_dicts
 from ragbench.results.records import Row
 from ragbench.statistics.columns import Floats
 
-__all__ = ["IN_SHARE", "STAGES", "Batch", "Moment", "batches_of"]
+__all__ = ["IN_SHARE", "STAGES", "Batch", "FitError", "Moment", "batches_of", "read_batches"]
 
 STAGES = ("embed_s", "retrieve_s", "generate_s")
 IN_SHARE = 0.5  # of the network time, before the queue
 _LONGEST_TURN_S = 0.01
 _TIMED = {"lull", "max_wait", "deadline", "window", "overdue"}  # close reasons of batches that a policy let wait
+
+
+class FitError(ValueError):
+    """The measured requests do not say how long a batch takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +92,30 @@ def batches_of(rows: Sequence[Row]) -> list[Batch]:
     point = _Point.of(ok, runs)
     return [
         Batch(
-            point.moment(run, run.start_s, before[place]),
-            point.moment(run, run.end_s, before[place]),
+            point.moment(run, run.start_s, earlier),
+            point.moment(run, run.end_s, earlier),
             _stages(run.rows[0]),
             tuple(max(0.0, _network_s(row)) for row in run.rows),
             beside=point.beside(run),
-            dispatch_s=_dispatch_s(run, before[place]),
-            turn_s=_turn_s(run, after[place]),
+            dispatch_s=_dispatch_s(run, earlier),
+            turn_s=_turn_s(run, later),
         )
-        for place, run in enumerate(runs)
+        for run, earlier, later in zip(runs, before, after, strict=True)
     ]
+
+
+def read_batches(path: Path) -> list[Batch]:
+    """Batches that a pipeline was timed in with no server round it, as `python -m servers.limit --out` keeps them.
+
+    A batch a row; of its columns those that are wanted are `batch_size` and the stages. Raises FitError, OSError.
+    """
+    rows = read_dicts(path)
+    try:
+        moments = [Moment(int(row["batch_size"] or ""), others=0, idle_s=0.0, crowd=0) for row in rows]
+        stages = [tuple(float(row[stage] or "") for stage in STAGES) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FitError(f"{path}: wanted a number in each of batch_size, {', '.join(STAGES)} ({error!r})") from error
+    return [Batch(moment, moment, stages_s) for moment, stages_s in zip(moments, stages, strict=True)]
 
 
 def _stages(row: Row) -> tuple[float, ...]:

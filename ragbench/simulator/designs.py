@@ -1,4 +1,4 @@
-"""The three designs by name, made of the settings that a measured server told of itself."""
+"""The three designs by name, made of the settings that a measured server reported."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -8,8 +8,7 @@ from typing import Any, Protocol
 from policies import batching, routing, scaling
 from policies.admission import Admission
 from ragbench.simulator.fleet import Fleet
-from ragbench.simulator.heap import Heap
-from ragbench.simulator.machine import Machine
+from ragbench.simulator.machine import Heap, Machine
 from ragbench.simulator.servers import Server, Visit
 from ragbench.simulator.service_times import ServiceTimes
 
@@ -26,9 +25,8 @@ class Design(Protocol):
 def baseline(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> Server:
     """One request at a time, in order of arrival, without a bound."""
     del settings
-    return Server(
-        heap, times, policy=batching.SizeOrAge(1, 0.0), admission=None, rng=rng, machine=Machine(heap, times.slowdown)
-    )
+    machine, policy = Machine(heap, times.slowdown), batching.SizeOrAge(1, 0.0)
+    return Server(heap=heap, times=times, policy=policy, admission=None, rng=rng, machine=machine)
 
 
 def batched(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> Server:
@@ -40,15 +38,14 @@ def scaled(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random) -> 
     """A fleet of batched replicas. With `own_machines` no replica slows another; otherwise as much as was measured."""
     shared = Machine(heap, times.slowdown)
     limits = scaling.Limits(*(settings[name] for name in ("min_replicas", "max_replicas", *_COOLDOWNS)))
+
+    def make_server() -> Server:
+        machine = Machine(heap, times.slowdown) if settings.get("own_machines") else shared
+        return _batched(heap, times, settings, rng, machine=machine)
+
     return Fleet(
-        heap,
-        make_server=lambda: _batched(
-            heap,
-            times,
-            settings,
-            rng,
-            machine=Machine(heap, times.slowdown) if settings.get("own_machines") else shared,
-        ),
+        heap=heap,
+        make_server=make_server,
         route=routing.POLICIES[settings["routing"]],
         scaling=_made(scaling.POLICIES[settings["scaling"]], settings, limits=limits),
         replicas=limits.min_replicas,
@@ -68,8 +65,8 @@ DESIGNS: dict[str, Callable[[Heap, ServiceTimes, Settings, Random], Design]] = {
 
 def _batched(heap: Heap, times: ServiceTimes, settings: Settings, rng: Random, *, machine: Machine) -> Server:
     return Server(
-        heap,
-        times,
+        heap=heap,
+        times=times,
         policy=_made(batching.POLICIES[settings["policy"]], settings),
         admission=Admission(settings["max_queue"], settings.get("max_predicted_wait_s")),
         rng=rng,

@@ -102,9 +102,9 @@ def fits(paths: StudyPaths, *, batches: Sequence[Batch] = ()) -> Fits:
                 reasons.append(f"not simulated: {error}")
         left_out += [f"{name}: {reason}" for reason in reasons]
     if not fitted:
-        told = "; ".join(left_out) or "no measured point"
+        why = "; ".join(left_out) or "no measured point"
         raise FitError(
-            f"nothing to fit in {paths.root}: wanted open-loop points of {', '.join(DESIGNS)} with stage times; {told}"
+            f"nothing to fit in {paths.root}: wanted open-loop points of {', '.join(DESIGNS)} with stage times; {why}"
         )
     return Fits(fitted, left_out)
 
@@ -114,8 +114,8 @@ def choose(found: Fits, design: str) -> Fitted:
     choices = [one for one in found.fitted if one.design == design]
     if not choices:
         there = ", ".join(sorted({one.design for one in found.fitted}))
-        told = "".join(f"; {line}" for line in found.left_out if line.startswith(design))
-        raise FitError(f"no design {design!r} to fit to; there: {there}{told}")
+        left_out = "".join(f"; {line}" for line in found.left_out if line.startswith(design))
+        raise FitError(f"no design {design!r} to fit to; there: {there}{left_out}")
     return max(choices, key=lambda one: one.info["settings"].get("max_batch_size", 1))
 
 

@@ -3,7 +3,7 @@
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 from math import ceil
 from random import Random
 
@@ -13,7 +13,7 @@ from policies.routing import Load, RoutingPolicy
 from policies.scaling import Fleet as Snapshot
 from policies.scaling import ScalingPolicy
 from ragbench.results.records import ReplicaCount
-from ragbench.simulator.heap import Heap
+from ragbench.simulator.machine import Heap
 from ragbench.simulator.servers import Server, Visit
 
 _WINDOW_S = 5.0  # of traffic, that the autoscaler sees
@@ -47,42 +47,34 @@ class Loads(Sequence[Load]):
         return (self[index] for index in range(len(self._replicas)))
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
 class Fleet:
     """Routes, retries on another replica when one dies, and resizes; counts replicas over time."""
 
-    def __init__(
-        self,
-        heap: Heap,
-        *,
-        make_server: Callable[[], Server],
-        route: RoutingPolicy,
-        scaling: ScalingPolicy,
-        replicas: int,
-        interval_s: float,
-        cold_start_s: float,
-        rng: Random,
-    ) -> None:
-        self.counts: list[ReplicaCount] = []
-        self._heap = heap
-        self._make_server = make_server
-        self._route = route
-        self._scaling = scaling
-        self._interval_s = interval_s
-        self._cold_start_s = cold_start_s
-        self._rng = rng
-        self._turn = 0
-        self._numbers = itertools.count()
-        self._replicas: list[Replica] = []
-        self._ready: list[Replica] = []
-        self._arrivals: deque[float] = deque()
-        self._waits: deque[tuple[float, float]] = deque()
+    heap: Heap
+    make_server: Callable[[], Server]
+    route: RoutingPolicy
+    scaling: ScalingPolicy
+    replicas: InitVar[int]  # at the start
+    interval_s: float
+    cold_start_s: float
+    rng: Random
+    counts: list[ReplicaCount] = field(default_factory=list)
+    _turn: int = 0
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _replicas: list[Replica] = field(default_factory=list)
+    _ready: list[Replica] = field(default_factory=list)
+    _arrivals: deque[float] = field(default_factory=deque)
+    _waits: deque[tuple[float, float]] = field(default_factory=deque)
+
+    def __post_init__(self, replicas: int) -> None:
         for _ in range(replicas):
             self._serve(self._begin())
-        heap.at(0.0, self._tick)
+        self.heap.at(0.0, self._tick)
 
     def submit(self, visit: Visit) -> None:
         """Send a request to a replica; to another one if that dies with it."""
-        self._arrivals.append(self._heap.now)
+        self._arrivals.append(self.heap.now)
         self._forward(visit, visit.over, tried=())
 
     def kill(self, count: int) -> None:
@@ -96,10 +88,10 @@ class Fleet:
         if not left:
             over(visit, "rejected")
             return
-        replica = left[self._route(Loads(left), self._turn, self._rng)]
+        replica = left[self.route(Loads(left), self._turn, self.rng)]
         self._turn += 1
         replica.outstanding += 1
-        outstanding, sent_s = replica.outstanding, self._heap.now
+        outstanding, sent_s = replica.outstanding, self.heap.now
 
         def ended(visit: Visit, status: str) -> None:
             replica.outstanding -= 1
@@ -107,7 +99,7 @@ class Fleet:
                 self._forward(visit, over, (*tried, replica))
                 return
             if status == "ok":
-                now = self._heap.now
+                now = self.heap.now
                 replica.rate_rps = smoothed(replica.rate_rps, outstanding / max(now - sent_s, 1e-6))
                 self._waits.append((now, visit.started_s - visit.arrived_s))
             visit.replica = replica.name
@@ -118,7 +110,7 @@ class Fleet:
 
     def _tick(self) -> None:
         """Every interval: look, ask the policy, resize; as `Scaled._decide`."""
-        now = self._heap.now
+        now = self.heap.now
         starting = [replica for replica in self._replicas if replica.state == "starting"]
         draining = [replica for replica in self._replicas if replica.state == "draining"]
         for gone in [replica for replica in draining if replica.outstanding == 0]:
@@ -131,20 +123,20 @@ class Fleet:
             queue_wait_p95_s=self._queue_wait_p95_s(now),
             arrival_rps=self._arrival_rps(now),
         )
-        self._resize(self._scaling.target(snapshot, now).replicas)
-        self._heap.at(now + self._interval_s, self._tick)
+        self._resize(self.scaling.target(snapshot, now).replicas)
+        self.heap.at(now + self.interval_s, self._tick)
 
     def _resize(self, count: int) -> None:
         alive = [replica for replica in self._replicas if replica.state in ("starting", "ready")]
         for _ in range(count - len(alive)):
-            self._heap.at(self._heap.now + self._cold_start_s, self._serve, self._begin())
+            self.heap.at(self.heap.now + self.cold_start_s, self._serve, self._begin())
         newest = [replica for replica in alive if replica.state == "starting"][::-1]
         newest += [replica for replica in alive if replica.state == "ready"][::-1]
         for replica in newest[: max(0, len(alive) - count)]:
             self._leave(replica, "drain")
 
     def _begin(self) -> Replica:
-        replica = Replica(str(next(self._numbers)), self._make_server())
+        replica = Replica(str(next(self._numbers)), self.make_server())
         self._replicas.append(replica)
         return replica
 

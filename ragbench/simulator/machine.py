@@ -1,11 +1,31 @@
-"""What the servers of one machine share in virtual time: its processors. Knows no queue and no batch policy."""
+"""Virtual time, and what the servers of one machine share in it: its processors. Knows no queue and no batch policy."""
 
+import heapq
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from ragbench.simulator.heap import Heap
+__all__ = ["Heap", "Machine", "Work"]
 
-__all__ = ["Machine", "Work"]
+
+class Heap:
+    """Callbacks in the order of their moments. `now` is that of the one that runs; nothing happens between them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._numbers = itertools.count()
+
+    def at(self, moment: float, act: Callable[..., None], *args: Any) -> None:
+        """Call `act(*args)` then, or now where that has passed; equal moments in the order they were asked for."""
+        heapq.heappush(self._events, (max(moment, self.now), next(self._numbers), act, args))
+
+    def run(self, until: Callable[[], bool]) -> None:
+        """Until `until()` holds or nothing is left."""
+        while self._events and not until():
+            self.now, _, act, args = heapq.heappop(self._events)
+            act(*args)
 
 
 @dataclass(slots=True, eq=False)
@@ -18,6 +38,7 @@ class Work:
     change: int = 0
 
 
+@dataclass(slots=True, eq=False)
 class Machine:
     """Batches that compute side by side slow each other down for as long as they do.
 
@@ -25,12 +46,11 @@ class Machine:
     the servers of this machine.
     """
 
-    def __init__(self, heap: Heap, slowdown: Callable[[int, int], float]) -> None:
-        self.held = 0
-        self._heap = heap
-        self._slowdown = slowdown
-        self._running: list[Work] = []
-        self._since_s = 0.0
+    heap: Heap
+    slowdown: Callable[[int, int], float]
+    held: int = 0
+    _running: list[Work] = field(default_factory=list)
+    _since_s: float = 0.0
 
     @property
     def computing(self) -> int:
@@ -51,7 +71,7 @@ class Machine:
             self._plan()
 
     def _catch_up(self) -> None:
-        passed_s, self._since_s = self._heap.now - self._since_s, self._heap.now
+        passed_s, self._since_s = self.heap.now - self._since_s, self.heap.now
         for work in self._running:
             work.left_s = max(0.0, work.left_s - passed_s / self._slow(work))
 
@@ -59,10 +79,10 @@ class Machine:
         """Every change of company moves every end."""
         for work in self._running:
             work.change += 1
-            self._heap.at(self._heap.now + work.left_s * self._slow(work), self._over, work, work.change)
+            self.heap.at(self.heap.now + work.left_s * self._slow(work), self._over, work, work.change)
 
     def _slow(self, work: Work) -> float:
-        return self._slowdown(work.size, len(self._running) - 1)
+        return self.slowdown(work.size, len(self._running) - 1)
 
     def _over(self, work: Work, change: int) -> None:
         if work.change == change and work in self._running:

@@ -34,14 +34,6 @@ class Replayed:
     left_out: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Twin:
-    """A point simulated, and where its manifest was written."""
-
-    manifest: Manifest
-    pair: Pair
-
-
 def replay(
     paths: StudyPaths,
     out: StudyPaths,
@@ -62,9 +54,9 @@ def replay(
         pairs: dict[tuple[str, float], list[Pair]] = {}
         for point in design.points:
             on_point(point.name)
-            twin = _simulate(out, point, design.times, others.get(point.offered_rps), study=paths.root.name)
-            written.append(twin.manifest)
-            pairs.setdefault((point.manifest["point"]["arrival"], point.offered_rps), []).append(twin.pair)
+            manifest, pair = _simulate(out, point, design.times, others.get(point.offered_rps), study=paths.root.name)
+            written.append(manifest)
+            pairs.setdefault((point.manifest["point"]["arrival"], point.offered_rps), []).append(pair)
         most_rps = max(point.manifest["summary"]["throughput_rps"] or 0.0 for point in design.points)
         left_out += [f"{design.name}: {line}" for line in unpredicted]
         for (arrival, offered_rps), of_load in sorted(pairs.items()):
@@ -105,29 +97,23 @@ def _without_each_rate(design: Fitted) -> tuple[dict[float, ServiceTimes], list[
 
 def _simulate(
     out: StudyPaths, point: Measured, in_sample: ServiceTimes, without: ServiceTimes | None, *, study: str
-) -> _Twin:
-    """The point by both fits; written is that without its rate, where there is one."""
-    shown = [simulated(point.manifest, point.rows, without or in_sample, seed=seed) for seed in _SEEDS]
-    twin = _write(out, point.manifest, *shown[0], study=study, is_left_out=without is not None)
-    # Both have the same schedule, so the same steady window.
-    window = Window(twin["summary"]["window_start_s"], twin["summary"]["window_end_s"])
+) -> tuple[Manifest, Pair]:
+    """The point by both fits; written is that without its rate, where there is one. -> its manifest, the latencies."""
+
+    def runs(times: ServiceTimes) -> list[tuple[list[Row], list[ReplicaCount]]]:
+        return [simulated(point.manifest, point.rows, times, seed=seed) for seed in _SEEDS]
 
     def pooled(runs: Sequence[tuple[Sequence[Row], Sequence[ReplicaCount]]]) -> Floats:
         return np.concatenate([latencies(rows, window) for rows, _ in runs])
 
-    inside = (
-        shown if without is None else [simulated(point.manifest, point.rows, in_sample, seed=seed) for seed in _SEEDS]
-    )
-    return _Twin(
-        twin,
-        Pair(
-            point.verdict,
-            latencies(point.rows, window),
-            None if without is None else pooled(shown),
-            pooled(inside),
-            in_sample.speed(point.batches),
-        ),
-    )
+    shown = runs(without or in_sample)
+    twin = _write(out, point.manifest, *shown[0], study=study, is_left_out=without is not None)
+    # Both have the same schedule, so the same steady window.
+    window = Window(twin["summary"]["window_start_s"], twin["summary"]["window_end_s"])
+    predicted_s = None if without is None else pooled(shown)
+    inside_s = pooled(shown if without is None else runs(in_sample))
+    measured_s = latencies(point.rows, window)
+    return twin, Pair(point.verdict, measured_s, predicted_s, inside_s, in_sample.speed(point.batches))
 
 
 def _write(
@@ -153,9 +139,11 @@ def _write(
     write_atomic(files.requests, REQUESTS.text(rows))
     if counts:
         write_atomic(files.replicas, REPLICAS.text(counts))
-    row = {name: before.get(name) for name in METRICS} | asdict(found)
-    kept = {name: manifest[name] for name in _KEPT if name in manifest}
-    fitted = {"fitted_to": study, "left_out_rps": point["offered_rps"] if is_left_out else None}
-    twin = kept | fitted | {"summary": row}
+    twin = {
+        **{name: manifest[name] for name in _KEPT if name in manifest},
+        "fitted_to": study,
+        "left_out_rps": point["offered_rps"] if is_left_out else None,
+        "summary": {name: before.get(name) for name in METRICS} | asdict(found),
+    }
     write_manifest(files.manifest, twin)
     return twin

@@ -8,7 +8,7 @@ from typing import Any
 from ragbench.results.records import ReplicaCount, Row
 from ragbench.simulator.designs import DESIGNS, Settings
 from ragbench.simulator.fleet import Fleet
-from ragbench.simulator.heap import Heap
+from ragbench.simulator.machine import Heap
 from ragbench.simulator.servers import Visit
 from ragbench.simulator.service_times import ServiceTimes
 from ragbench.study.schedule import Request

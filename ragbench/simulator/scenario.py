@@ -80,7 +80,7 @@ class Scenario:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Told:
+class Simulated:
     """What came of a scenario, and how long it took to compute."""
 
     rows: list[Row]
@@ -101,7 +101,7 @@ def read_scenario(path: Path) -> Scenario:
         raise StudyError(f"{path}: {mistake}" for mistake in error.mistakes) from error
 
 
-def tell(scenario: Scenario, *, design: str, settings: Mapping[str, Any], times: ServiceTimes) -> Told:
+def tell(scenario: Scenario, *, design: str, settings: Mapping[str, Any], times: ServiceTimes) -> Simulated:
     """Run it on `design` with the settings measured, save where the scenario gives its own. Raises StudyError."""
     began_s = time.monotonic()
     unknown = [name for name in scenario.settings if name not in {*settings, "own_machines", "cold_start_s"}]
@@ -123,7 +123,7 @@ def tell(scenario: Scenario, *, design: str, settings: Mapping[str, Any], times:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StudyError([f"settings: {error}"]) from error
-    return Told(rows, counts, time.monotonic() - began_s)
+    return Simulated(rows, counts, time.monotonic() - began_s)
 
 
 def schedule(scenario: Scenario) -> list[Request]:
@@ -159,16 +159,16 @@ class Moment:
     starting: int
 
 
-def timeline(told: Told, *, step_s: float = 1.0) -> list[Moment]:
+def timeline(simulated: Simulated, *, step_s: float = 1.0) -> list[Moment]:
     """By steps of the schedule; latencies of answered requests, NaN where there were none."""
-    due = np.array([row.due_s for row in told.rows])
-    latency = np.array([row.latency_s if row.status == "ok" else np.nan for row in told.rows], dtype=np.float64)
+    due = np.array([row.due_s for row in simulated.rows])
+    latency = np.array([row.latency_s if row.status == "ok" else np.nan for row in simulated.rows], dtype=np.float64)
     moments = []
     for start_s in np.arange(int(due[-1] / step_s) + 1 if len(due) else 0) * step_s:
         inside = (due >= start_s) & (due < start_s + step_s)
         known = latency[inside & ~np.isnan(latency)]
         p50, p95 = np.percentile(known, [50, 95]).tolist() if len(known) else (float("nan"), float("nan"))
-        ready, starting = _at(told.counts, start_s + step_s)
+        ready, starting = _at(simulated.counts, start_s + step_s)
         share = len(known) / int(inside.sum()) if inside.any() else float("nan")
         moments.append(Moment(float(start_s), float(inside.sum()) / step_s, share, p50, p95, ready, starting))
     return moments

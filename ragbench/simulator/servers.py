@@ -5,7 +5,7 @@ The baseline is the same with batches of one and no bound.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from random import Random
@@ -14,8 +14,7 @@ from policies.admission import Admission, Refused, smoothed
 from policies.batching import BatchPolicy, Close, Queue
 from policies.returning import Returning
 from ragbench.simulator.batches import Moment
-from ragbench.simulator.heap import Heap
-from ragbench.simulator.machine import Machine, Work
+from ragbench.simulator.machine import Heap, Machine, Work
 from ragbench.simulator.service_times import Drawn, ServiceTimes
 
 
@@ -34,50 +33,41 @@ class Visit:
     replica: str | None = None
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
 class Server:
     """One pipeline with its queue, on a machine."""
 
-    def __init__(
-        self,
-        heap: Heap,
-        times: ServiceTimes,
-        *,
-        policy: BatchPolicy,
-        admission: Admission | None,
-        rng: Random,
-        machine: Machine,
-    ) -> None:
-        self._heap = heap
-        self._times = times
-        self._policy = policy
-        self._admission = admission
-        self._rng = rng
-        self._machine = machine
-        self._queue: deque[Visit] = deque()
-        self._running: list[Visit] = []
-        self._work: Work | None = None
-        self._last_batch: int | None = None
-        self._rate_rps: float | None = None
-        self._returning = Returning()
-        self._epoch = 0
-        self._is_held = False  # a batch has ended and its answers are on their way: the next cannot start yet
-        self._turn_s = 0.0
-        self.is_dead = False
+    heap: Heap
+    times: ServiceTimes
+    policy: BatchPolicy
+    admission: Admission | None
+    rng: Random
+    machine: Machine
+    is_dead: bool = False
+    _queue: deque[Visit] = field(default_factory=deque)
+    _running: list[Visit] = field(default_factory=list)
+    _work: Work | None = None
+    _last_batch: int | None = None
+    _rate_rps: float | None = None
+    _returning: Returning = field(default_factory=Returning)
+    _epoch: int = 0
+    _is_held: bool = False  # a batch has ended and its answers are on their way: the next cannot start yet
+    _turn_s: float = 0.0
 
     def submit(self, visit: Visit) -> None:
         """Take a request in, or refuse it."""
-        visit.arrived_s = self._heap.now
+        visit.arrived_s = self.heap.now
         if self.is_dead:
             visit.over(visit, "connection_error")
             return
-        if self._admission is not None:
-            verdict = self._admission.decide(len(self._queue), self._predicted_s())
+        if self.admission is not None:
+            verdict = self.admission.decide(len(self._queue), self._predicted_s())
             if isinstance(verdict, Refused):
                 visit.over(visit, "rejected")
                 return
         self._queue.append(visit)
-        self._machine.held += 1
-        self._returning.arrived(self._heap.now)
+        self.machine.held += 1
+        self._returning.arrived(self.heap.now)
         if not self._running and not self._is_held:
             self._decide()
 
@@ -86,7 +76,7 @@ class Server:
         self.is_dead = True
         lost, self._queue = [*self._running, *self._queue], deque()
         if self._work is not None:
-            self._machine.stop(self._work)
+            self.machine.stop(self._work)
         self._running = []
         for visit in lost:
             self._leave(visit, "connection_error")
@@ -95,17 +85,17 @@ class Server:
         return len(self._queue) / self._rate_rps if self._rate_rps else None
 
     def _decide(self) -> None:
-        now = self._heap.now
+        now = self.heap.now
         while self._queue and self._queue[0].deadline_s <= now:
             late = self._queue.popleft()
             self._leave(late, "timeout")
-        decision = self._policy.decide(self._view(), now)
+        decision = self.policy.decide(self._view(), now)
         self._epoch += 1
         if isinstance(decision, Close):
             batch = [self._queue.popleft() for _ in range(min(decision.count, len(self._queue)))]
             self._start(batch, reason=decision.reason)
         elif decision.until_s is not None:
-            self._heap.at(decision.until_s, self._ask_again, self._epoch)
+            self.heap.at(decision.until_s, self._ask_again, self._epoch)
 
     def _ask_again(self, epoch: int) -> None:
         if epoch == self._epoch and not self._running and not self._is_held and not self.is_dead:
@@ -127,34 +117,34 @@ class Server:
         )
 
     def _start(self, batch: list[Visit], *, reason: str) -> None:
-        now = self._heap.now
+        now = self.heap.now
         start = self._moment(len(batch), self._idle_s(batch))
-        drawn = self._times.draw(start, self._rng)
+        drawn = self.times.draw(start, self.rng)
         self._running = batch
         start_s = now + drawn.dispatch_s
         for visit in batch:
             visit.started_s, visit.batch_size, visit.close_reason = start_s, len(batch), reason
         self._work = Work(len(batch), sum(drawn.stages_s), partial(self._end, batch, start, drawn, now))
-        self._heap.at(start_s, self._compute, self._work)
+        self.heap.at(start_s, self._compute, self._work)
 
     def _compute(self, work: Work) -> None:
         if not self.is_dead:
-            self._machine.start(work)
+            self.machine.start(work)
 
     def _moment(self, size: int, idle_s: float) -> Moment:
-        return Moment(size, self._machine.computing, idle_s, self._machine.held - size)
+        return Moment(size, self.machine.computing, idle_s, self.machine.held - size)
 
     def _idle_s(self, batch: list[Visit]) -> float:
         ended_s = self._returning.ended_s
         if ended_s is None:
             return inf
-        return 0.0 if batch[0].arrived_s <= ended_s + self._turn_s else self._heap.now - ended_s
+        return 0.0 if batch[0].arrived_s <= ended_s + self._turn_s else self.heap.now - ended_s
 
     def _end(self, batch: list[Visit], start: Moment, drawn: Drawn, closed_s: float) -> None:
-        now = self._heap.now
+        now = self.heap.now
         alone_s, took_s = sum(drawn.stages_s), now - batch[0].started_s
         stages_s = tuple(stage * took_s / alone_s if alone_s else 0.0 for stage in drawn.stages_s)
-        networks_s = self._times.networks_s(self._moment(len(batch), start.idle_s), self._rng)
+        networks_s = self.times.networks_s(self._moment(len(batch), start.idle_s), self.rng)
         self._running, self._work = [], None
         self._is_held = True
         self._returning.ended(now, len(batch))
@@ -164,10 +154,10 @@ class Server:
             visit.stages_s, visit.network_s = stages_s, network_s
             self._leave(visit, "ok")
         self._turn_s = drawn.turnaround_s
-        self._heap.at(now + self._turn_s, self._free)
+        self.heap.at(now + self._turn_s, self._free)
 
     def _leave(self, visit: Visit, status: str) -> None:
-        self._machine.held -= 1
+        self.machine.held -= 1
         visit.over(visit, status)
 
     def _free(self) -> None:

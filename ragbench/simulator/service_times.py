@@ -13,7 +13,7 @@ from random import Random
 import numpy as np
 from scipy.optimize import nnls
 
-from ragbench.simulator.batches import IN_SHARE, Batch, Moment
+from ragbench.simulator.batches import IN_SHARE, Batch, FitError, Moment
 from ragbench.statistics.columns import Floats
 
 __all__ = ["Drawn", "FitError", "ServiceTimes"]
@@ -25,10 +25,6 @@ _CROWD_WEIGHT = 0.3
 _SHORTEST_IDLE_S, _LONGEST_IDLE_S = 0.001, 0.1
 _STEPS = 4  # to twice as much
 _ALONE = Moment(1, 0, _LONGEST_IDLE_S, 0)
-
-
-class FitError(ValueError):
-    """The measured requests do not say how long a batch takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +55,17 @@ class ServiceTimes:
         self.a_s, self.b_s, self._c_s = _plane(batches)
         self._network = _network_plane(around)
         self._most_beside = max((batch.beside for batch in batches), default=0.0)
-        self._stages = _Likest([self._by_the_plane(batch) for batch in batches], lambda batch: batch.start, _beside)
-        networks = [_by_the_plane(batch, self._network) for batch in around if batch.networks_s]
+        stages = [self._by_the_plane(batch) for batch in batches]
+        self._stages = _Likest(stages, lambda batch: batch.start, others=[batch.beside for batch in batches])
+        networks = [
+            replace(batch, networks_s=tuple(each / self._network(batch.end) for each in batch.networks_s))
+            for batch in around
+            if batch.networks_s
+        ]
         self._networks = _Likest(networks, lambda batch: batch.end)
         self._turns = _Likest([batch for batch in around if batch.turn_s is not None], lambda batch: batch.end)
-        self._dispatches_s = [one.dispatch_s for one in around if one.dispatch_s is not None] or [0.0]
-        alone = [one for batch in self._networks.like(_ALONE) for one in batch.networks_s]
+        self._dispatches_s = [batch.dispatch_s for batch in around if batch.dispatch_s is not None] or [0.0]
+        alone = [network_s for batch in self._networks.like(_ALONE) for network_s in batch.networks_s]
         self.way_in_s = IN_SHARE * self._network(_ALONE) * float(np.median(alone)) if alone else 0.0
 
     def with_batches(self, batches: Sequence[Batch]) -> "ServiceTimes":
@@ -111,18 +112,17 @@ class ServiceTimes:
 
 
 class _Likest:
-    """Measured batches, looked up by their likeness to a moment."""
+    """Measured batches, looked up by their likeness to a moment. `others`: of each, where not those that it met."""
 
     def __init__(
-        self,
-        measured: Sequence[Batch],
-        met: Callable[[Batch], Moment],
-        others: Callable[[Batch], float] | None = None,
+        self, measured: Sequence[Batch], met: Callable[[Batch], Moment], *, others: Sequence[float] | None = None
     ) -> None:
         self._measured = list(measured)
-        self._places = np.array([_place(met(batch)) for batch in self._measured]).reshape(-1, 4)
+        moments = [met(batch) for batch in self._measured]
+        places = [_coordinates(each.size, each.others, each.idle_s, each.crowd) for each in moments]
+        self._places = np.array(places).reshape(-1, 4)
         if others is not None:
-            self._places[:, 1] = [others(batch) for batch in self._measured]
+            self._places[:, 1] = others
         self._most_others = int(np.ceil(self._places[:, 1].max())) if len(self._measured) else 0
         self._found: dict[tuple[int, ...], list[Batch]] = {}
 
@@ -140,14 +140,6 @@ class _Likest:
         wanted = _coordinates(size, others, _value(idle) * _SHORTEST_IDLE_S, _value(crowd))
         apart = np.abs(self._places - np.array(wanted)).sum(axis=1)
         return np.flatnonzero(apart <= np.partition(apart, _LIKEST - 1)[_LIKEST - 1]).tolist()
-
-
-def _beside(batch: Batch) -> float:
-    return batch.beside
-
-
-def _place(met: Moment) -> tuple[float, ...]:
-    return _coordinates(met.size, met.others, met.idle_s, met.crowd)
 
 
 def _coordinates(size: int, others: float, idle_s: float, crowd: float) -> tuple[float, ...]:
@@ -181,19 +173,7 @@ def _network_plane(batches: Sequence[Batch]) -> Callable[[Moment], float]:
     known = [batch for batch in batches if batch.networks_s]
     if not known:
         return lambda met: 1.0
-    columns = np.array([_met(batch.end) for batch in known])
-    one, size, others, crowd = nnls(columns, np.array([np.mean(batch.networks_s) for batch in known]))[0].tolist()
-
-    def mean_s(met: Moment) -> float:
-        return (one + size * (met.size - 1) + others * met.others + crowd * log1p(met.crowd)) or 1.0
-
-    return mean_s
-
-
-def _met(met: Moment) -> tuple[float, ...]:
-    return 1.0, met.size - 1.0, float(met.others), log1p(met.crowd)
-
-
-def _by_the_plane(batch: Batch, mean_s: Callable[[Moment], float]) -> Batch:
-    """Its network times divided by the plane's mean for such a batch."""
-    return replace(batch, networks_s=tuple(one / mean_s(batch.end) for one in batch.networks_s))
+    ends = [batch.end for batch in known]
+    columns = np.array([(1.0, end.size - 1.0, float(end.others), log1p(end.crowd)) for end in ends])
+    least, size, others, crowd = nnls(columns, np.array([np.mean(batch.networks_s) for batch in known]))[0].tolist()
+    return lambda end: (least + size * (end.size - 1) + others * end.others + crowd * log1p(end.crowd)) or 1.0

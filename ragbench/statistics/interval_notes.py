@@ -35,10 +35,10 @@ def left_empty(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         ]
         short = sorted(factor for factor in factors if factor > 1)
         if short:
-            told = dict.fromkeys((_factor(short[0]), _factor(short[-1])))
+            ends = dict.fromkeys((_factor(short[0]), _factor(short[-1])))
             lines.append(
                 f"latency {figure}: no interval in {len(short)} of {len(judged)} valid points; "
-                f"they would have to be {' to '.join(told)} times as long"
+                f"they would have to be {' to '.join(ends)} times as long"
             )
     return lines
 

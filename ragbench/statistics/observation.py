@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
+from ragbench.results.metrics import Source, Verdict
 from ragbench.results.records import ReplicaCount, Sample, Scaling
 from ragbench.results.slo import Slo
-from ragbench.results.verdict_names import Source, Verdict
 from ragbench.statistics.columns import Columns, Floats, Truths, Window
 from ragbench.statistics.intervals import Interval, bootstrap
 from ragbench.statistics.latency_intervals import latency_intervals

@@ -39,7 +39,7 @@ def recompute(
 
     `slo` is asked of all points, and `same_answers` holds for all. Without the first, each is judged by the SLO that it
     was measured for; without the second, as it was before.
-    `on_point` is told each name.
+    `on_point` is called with each name.
     Raises RecordError where the rows of a point cannot be read; points before it are then computed, summary.csv is not.
     """
     manifests = []

@@ -20,10 +20,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ragbench.results.metrics import FIGURES
+from ragbench.results.metrics import FIGURES, Source
 from ragbench.results.records import NOTHING_TOLD, ReplicaCount, Row, Sample, Scaling
 from ragbench.results.slo import Slo
-from ragbench.results.verdict_names import Source
 from ragbench.statistics.columns import Columns, Floats, Truths, Window, steady_window
 from ragbench.statistics.in_flight import mean_in_flight, most_in_flight
 from ragbench.statistics.intervals import Interval

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ragbench.results.metrics import Verdict
 from ragbench.results.records import Row, Status
-from ragbench.results.verdict_names import Verdict
 from ragbench.statistics.columns import Columns, Window
 from ragbench.statistics.growth import falls_short, growth
 
@@ -127,12 +127,12 @@ def texts(rows: Iterable[Row]) -> set[tuple[str, str]]:
     return {(row.question, row.result) for row in rows if row.status == "ok" and row.result is not None}
 
 
-def one_text(told: Set[tuple[str, str]]) -> str | None:
+def one_text(answers: Set[tuple[str, str]]) -> str | None:
     """Why such `texts` look like one error text that came with status 200."""
-    questions = len({question for question, _ in told})
+    questions = len({question for question, _ in answers})
     if questions < FEWEST_QUESTIONS:
         return None
-    text, times = Counter(result for _, result in told).most_common(1)[0]
+    text, times = Counter(result for _, result in answers).most_common(1)[0]
     if times <= SAME_TEXT_SHARE * questions:
         return None
     shown = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
@@ -168,14 +168,14 @@ def _shedding(evidence: Evidence) -> str | None:
 def _valid(evidence: Evidence) -> str:
     if not len(evidence.columns):
         return "no request was drawn"
-    told = ["sent on time" if not evidence.is_closed else "closed loop: each user waited for each answer"]
+    notes = ["sent on time" if not evidence.is_closed else "closed loop: each user waited for each answer"]
     if not evidence.is_closed:
         judged = growth(evidence.columns, evidence.window) is not None
-        told.append("no growth to the end" if judged else f"{len(evidence.columns)} requests: too few to judge growth")
+        notes.append("no growth to the end" if judged else f"{len(evidence.columns)} requests: too few to judge growth")
     unanswered = len(evidence.columns) - int(np.count_nonzero(evidence.columns.is_ok))
     if unanswered:
-        told.append(f"{unanswered} of {len(evidence.columns)} requests without an answer")
-    return "; ".join(told)
+        notes.append(f"{unanswered} of {len(evidence.columns)} requests without an answer")
+    return "; ".join(notes)
 
 
 RULES: tuple[Rule, ...] = (

@@ -19,6 +19,9 @@ from ragbench.study.arrivals import CLOSED, ArrivalError, parse_arrival
 from ragbench.study.study import Design, Load, Study, Value, Workload
 
 _ANSWER_S = 0.1  # a guess at what a closed loop's user waits, for the time left
+_KEPT_OF_LOAD = (
+    *("duration_s", "requests", "warmup_requests", "timeout_s", "processes", "deadline_s", "restart"),
+)  # in a manifest
 _LONGEST_NAME = 180  # leaves room for suffixes within the 255 bytes that file systems allow
 
 
@@ -89,24 +92,11 @@ class Point:
             "name": self.name,
             "configuration": self.configuration.name,
             "design": self.configuration.design,
-            "command": self.configuration.command,
-            "url": self.configuration.url,
-            "ca_file": self.configuration.ca_file,
+            **{name: getattr(self.configuration, name) for name in ("command", "url", "ca_file")},
             "settings": dict(self.configuration.settings),
-            "arrival": self.arrival,
-            "offered_rps": self.offered_rps,
-            "concurrency": self.concurrency,
-            "seed": self.seed,
-            "duration_s": self.load.duration_s,
-            "requests": self.load.requests,
-            "warmup_requests": self.load.warmup_requests,
-            "timeout_s": self.load.timeout_s,
-            "processes": self.load.processes,
-            "deadline_s": self.load.deadline_s,
-            "restart": self.load.restart,
-            "questions": self.workload.questions,
-            "k": self.workload.k,
-            "max_new_tokens": self.workload.max_new_tokens,
+            **{name: getattr(self, name) for name in ("arrival", "offered_rps", "concurrency", "seed")},
+            **{name: getattr(self.load, name) for name in _KEPT_OF_LOAD},
+            **{name: getattr(self.workload, name) for name in ("questions", "k", "max_new_tokens")},
             "slo": None if self.slo is None else self.slo.as_dict(),
         }
 

@@ -141,7 +141,7 @@ class Load:
     processes: Annotated[Count, Field(le=_MOST_PROCESSES)] = 1
     """Client processes that share the sending of each load."""
     deadline_s: Positive | None = None
-    """Told to the server with each request: the longest that its answer is of use."""
+    """Sent to the server with each request: the longest that its answer is of use."""
     restart: Truth = False
     """Each point has a server of its own, which remembers no load before."""
 

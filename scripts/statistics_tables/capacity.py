@@ -74,7 +74,7 @@ def search(known: Known, rng: np.random.Generator, *, length_s: float | None = N
         latency_s = sojourns(due_s, known.service_s(len(due_s), rng))
         window = Window(WARM_UP_SHARE * length_s, length_s)
         within = window.holds(due_s)
-        ends = ends.told(
+        ends = ends.after(
             loaded(
                 rate_rps,
                 latency_s[within],

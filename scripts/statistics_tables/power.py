@@ -20,8 +20,7 @@ from ragbench.compare.gate import judge, parse_gates
 from ragbench.compare.pairs import Pair
 from ragbench.compare.sides import BINS, LATENCIES, Level, Requests, Run
 from ragbench.results.paths import PointPaths
-from ragbench.statistics.intervals import Floats
-from ragbench.statistics.resampling import means, quantiles
+from ragbench.statistics.intervals import Floats, means, quantiles
 
 TITLE = "How often a difference between two servers is shown"
 
@@ -164,7 +163,6 @@ def _run(case: Case, server: int, rate: float, seed: int) -> Run:
         verdict,
         "simulated",
         "a queue",
-        {},
         window,
         f"{rate:g}-{seed}",
         None,

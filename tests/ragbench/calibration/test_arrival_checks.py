@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from ragbench.calibration.arrival_checks import CHECKS, LAWS, check
-from ragbench.calibration.known_bad import KNOWN_BAD
+from ragbench.calibration.arrival_checks import CHECKS, KNOWN_BAD, LAWS, check
 from ragbench.study.arrivals import ARRIVALS, Span, gamma, ideal, on_off, poisson
 from tests.ragbench.running import ragbench
 

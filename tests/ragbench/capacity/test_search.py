@@ -18,7 +18,7 @@ def searched(burns, *, start=10.0, limit=200, **options):
     search = Search(start, **options)
     while (rate := search.next_rps) is not None:
         assert len(search.loads) < limit
-        search = search.told(load(rate, burns(rate)))
+        search = search.after(load(rate, burns(rate)))
     return search, [load.rate_rps for load in search.loads]
 
 
@@ -107,14 +107,14 @@ def test_too_few_loads_leave_a_wide_bracket_unresolved():
 
 
 def test_a_load_that_was_not_sent_resolves_nothing():
-    search = Search(10, tolerance=1.0).told(load(10, 0.0)).told(load(20, 20.0, **LATE))
+    search = Search(10, tolerance=1.0).after(load(10, 0.0)).after(load(20, 20.0, **LATE))
     assert search.next_rps is None
     assert search.found().reason == "at 20/s the load failed, not the service: client_limited: sent late"
     assert not search.found().resolved
 
 
 def test_a_load_that_was_not_sent_does_not_hide_what_the_service_did():
-    search = Search(10).told(load(10, 0.0)).told(load(14, 20.0, **LATE)).told(load(20, 20.0))
+    search = Search(10).after(load(10, 0.0)).after(load(14, 20.0, **LATE)).after(load(20, 20.0))
     assert (search.kept_rps, search.broken_rps) == (10, 20)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ragbench.chaos.exchange import Exchange
+from ragbench.chaos.outcome import Exchange
 from ragbench.results.records import Row
 
 

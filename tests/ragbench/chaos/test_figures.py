@@ -1,8 +1,8 @@
 import pytest
 
-from ragbench.chaos.figures import Evidence, Footprint, goodput_share, memory_slope_mib_per_min, retry_after_ratios
-from ragbench.chaos.fleet import read_retries
-from ragbench.chaos.stage import calm_s, repeated_s
+from ragbench.chaos.experiment import Experiment, Terms
+from ragbench.chaos.figures import goodput_share, memory_slope_mib_per_min, retry_after_ratios
+from ragbench.chaos.fleet import Footprint
 from tests.ragbench.chaos.exchanges import exchange
 
 REFUSED = {"status": "rejected", "http_status": 429, "retry_after_s": 1.0}
@@ -28,19 +28,6 @@ def test_retry_after_is_held_against_the_wait_of_whoever_was_let_in_last():
 def test_goodput_counts_answers_in_time_of_the_overload_alone():
     own = [exchange(0.5), exchange(2.0), exchange(3.0, took_s=2.0)]
     crowd = [exchange(2.5), exchange(2.6, **REFUSED)]
-    evidence = Evidence(own, crowd, (), capacity_rps=4.0, crowd_s=(1.0, 5.0), late_s=1.0)
-    assert goodput_share(evidence) == pytest.approx(2 / 4 / 4)
-
-
-def test_retries_are_summed_over_labels():
-    text = '# TYPE rag_retries_total counter\nrag_retries_total{reason="gone"} 2.0\nrag_retries_total 3.0\nx 9\n'
-    assert read_retries(text) == 5
-    assert read_retries("# TYPE rag_retries_total counter\n") == 0
-    assert read_retries("up 1\n") is None
-
-
-def test_faults_leave_time_before_between_and_after():
-    assert calm_s(30.0) == 10.0
-    assert repeated_s(calm_s(30.0), 30.0) == [10.0, 20.0]
-    assert repeated_s(calm_s(60.0), 60.0) == [10.0, 20.0, 30.0, 40.0, 50.0]
-    assert repeated_s(calm_s(6.0), 6.0) == [2.0, 4.0]
+    experiment = Experiment(None, Terms((), (), (), late_s=1.0), None, 4.0, None, None)
+    experiment.exchanges, experiment.crowd, experiment.crowd_s = own, crowd, (1.0, 5.0)
+    assert goodput_share(experiment) == pytest.approx(2 / 4 / 4)

@@ -4,7 +4,7 @@ from typing import get_args
 import numpy as np
 
 from ragbench.cli import console
-from ragbench.measure.progress import told
+from ragbench.measure.progress import in_one_line
 from ragbench.statistics.summary import summarise
 from ragbench.statistics.verdicts import Verdict
 from ragbench.terminal import Terminal
@@ -90,5 +90,5 @@ def test_a_load_shows_each_figure_with_its_interval():
 
 
 def test_a_point_in_one_line():
-    assert told(OPEN) == "saturated, 30.2 of 40 requests/s, p50 10 ms, p99 30 ms, 2 not ok (it grew)"
-    assert told(CLOSED) == "valid, 30.2 requests/s from 8 users, p50 10 ms, p99 30 ms, 2 not ok"
+    assert in_one_line(OPEN) == "saturated, 30.2 of 40 requests/s, p50 10 ms, p99 30 ms, 2 not ok (it grew)"
+    assert in_one_line(CLOSED) == "valid, 30.2 requests/s from 8 users, p50 10 ms, p99 30 ms, 2 not ok"

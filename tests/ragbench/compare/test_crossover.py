@@ -18,7 +18,7 @@ def cells(log_ratios, *, error, metric="latency_p95_s"):
     found = []
     for rate, ratio in zip(RATES, log_ratios, strict=False):
         level = Level(offered_rps=rate)
-        run = Run("p", "d", "poisson", level, 1, "valid", "measured", "m", {}, (0, 1), "s", None, PointPaths(Path()))
+        run = Run("p", "d", "poisson", level, 1, "valid", "measured", "m", (0, 1), "s", None, PointPaths(Path()))
         pair = Pair("one", "two", "poisson", level, ((run, run),))
         found.append(Cell(pair, metric, 1.0, 1.0, Difference(ratio, error, 1e6, "seeds pooled")))
     return Comparison(tuple(found))

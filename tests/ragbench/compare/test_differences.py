@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ragbench.compare.differences import Difference, Estimate, differences, estimates, percent
-from ragbench.statistics.resampling import means, quantiles
+from ragbench.compare.differences import Difference, estimates, percent, with_starts
+from ragbench.statistics.intervals import means, quantiles
 
 
 def _medians(values, counts):
@@ -41,7 +41,7 @@ def test_pairing_removes_what_both_runs_share():
     paired, unpaired = (_estimate([(a, b)], is_paired=each) for each in (True, False))
     assert percent(paired.log_ratio) == pytest.approx(10, abs=4)
     assert paired.error < unpaired.error / 4
-    told = [differences([each])[0] for each in (paired, unpaired)]
+    told = [with_starts([each])[0] for each in (paired, unpaired)]
     assert told[0].interval().low > 0
     assert [each.method for each in told] == ["within the runs, paired", "within the runs"]
 
@@ -62,7 +62,7 @@ def test_the_figure_of_several_runs_is_that_of_all_requests_together():
 
 def test_starts_that_differ_widen_the_interval_and_equal_ones_hardly():
     runs = [_runs(8, start=start, seed=6) for start in (1.0, 0.0)]
-    unlike, alike = (differences([_estimate(each, is_paired=False)])[0] for each in runs)
+    unlike, alike = (with_starts([_estimate(each, is_paired=False)])[0] for each in runs)
     assert unlike.starts_error > 2 * unlike.error
     assert alike.starts_error < alike.error
     own = unlike.interval()
@@ -72,16 +72,16 @@ def test_starts_that_differ_widen_the_interval_and_equal_ones_hardly():
 
 def test_two_seeds_do_not_tell_how_starts_differ():
     estimate = _estimate(_runs(2, start=0.5), is_paired=False)
-    (found,) = differences([estimate])
+    (found,) = with_starts([estimate])
     assert (estimate.excess, found.starts_error, found.method) == (None, 0.0, "within the runs")
 
 
 def test_cells_lend_each_other_how_much_their_seeds_differ_and_equal_starts_are_the_rule():
-    odd, even = (Estimate(0.1, 0.01, 40.0, 3, excess, True) for excess in (7.0, 1.0))
-    alone, together = differences([odd])[0], differences([odd, even, even])[0]
+    odd, even = (Difference(0.1, 0.01, 40.0, "seeds pooled, paired", seeds=3, excess=excess) for excess in (7.0, 1.0))
+    alone, together = with_starts([odd])[0], with_starts([odd, even, even])[0]
     assert alone.starts_error == pytest.approx(0.01 * math.sqrt((2 * 7 + 2 * 7 + 4) / 8 - 1))
     assert together.starts_error == pytest.approx(0.01 * math.sqrt((2 * 7 + 2 * 3 + 4) / 8 - 1))
-    assert [each.starts_error for each in differences([even] * 3)] == [0.0] * 3
+    assert [each.starts_error for each in with_starts([even] * 3)] == [0.0] * 3
 
 
 def test_an_interval_is_students_and_bonferronis():
@@ -108,7 +108,7 @@ def test_what_a_difference_might_have_been_spreads_as_its_errors_do():
 
 def test_no_interval_is_narrower_than_one_step_of_the_figure():
     runs = [(np.full(100, 5.0), np.full(100, 5.0))] * 3
-    (found,) = differences([_estimate(runs, means, is_paired=True, resolution=0.01)])
+    (found,) = with_starts([_estimate(runs, means, is_paired=True, resolution=0.01)])
     assert found.interval().low == pytest.approx(-0.995, abs=0.001)
     assert found.interval().high == pytest.approx(1.005, abs=0.001)
 

@@ -23,7 +23,6 @@ def run(verdict):
         verdict,
         "measured",
         "m",
-        {},
         (0, 1),
         "s",
         None,

@@ -1,7 +1,7 @@
 import io
 import tomllib
 
-from ragbench.measure.progress import Progress, expected_s, told
+from ragbench.measure.progress import Progress, expected_s, in_one_line
 from ragbench.results.records import Row
 from ragbench.study.points import expand
 from ragbench.study.study_file import parse_study
@@ -26,10 +26,10 @@ def test_expected_time_counts_loads_warmups_and_starts():
 
 
 def test_told():
-    assert told(SUMMARY) == "valid, 20.0 of 20 requests/s, p50 12 ms, p99 500 ms, 2 not ok"
+    assert in_one_line(SUMMARY) == "valid, 20.0 of 20 requests/s, p50 12 ms, p99 500 ms, 2 not ok"
     failed = SUMMARY | {"verdict": "failed", "verdict_reason": "it died", "latency_p50_s": None, "latency_p99_s": None}
     failed |= {"throughput_rps": 0.0}
-    assert told(failed) == "failed, 0.0 of 20 requests/s, 2 not ok (it died)"
+    assert in_one_line(failed) == "failed, 0.0 of 20 requests/s, 2 not ok (it died)"
 
 
 def show(*, terminal):
@@ -51,14 +51,14 @@ def test_lines_where_there_is_no_terminal():
     assert "\x1b" not in text
     assert text.splitlines() == [
         f"[1/2] {POINTS[0].name} | 1 min 07 s left",
-        f"[1/2] {POINTS[0].name}: {told(SUMMARY)}",
+        f"[1/2] {POINTS[0].name}: {in_one_line(SUMMARY)}",
     ]
 
 
 def test_a_live_bar_on_a_terminal():
     text = show(terminal=True)
     assert f"[1/2] {POINTS[0].name} | 1 min 07 s left" in text
-    assert f"[1/2] {POINTS[0].name}: {told(SUMMARY)}\n" in text
+    assert f"[1/2] {POINTS[0].name}: {in_one_line(SUMMARY)}\n" in text
 
 
 def test_time_left_shrinks_with_the_points_done():

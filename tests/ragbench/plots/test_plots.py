@@ -14,7 +14,7 @@ from ragbench.plots.distribution import common_rates, slower
 from ragbench.plots.lines import lines, one_each, runs
 from ragbench.plots.replicas import changes, in_flight, queue_wait_p95
 from ragbench.plots.stages import shares
-from ragbench.plots.style import arrivals_told
+from ragbench.plots.style import arrivals_title
 from ragbench.results.folder import Study, locate
 from ragbench.results.records import DECISIONS, Decision
 from tests.ragbench.results_fixture import HARDWARE, write_study
@@ -290,7 +290,7 @@ def test_a_point_that_drew_no_request_is_nowhere(study):
 
 def test_arrival_specs_are_titles_that_read():
     told = ["poisson", "gamma:cv=3", "on_off:on_s=1,off_s=3", "trace:path=traces/azure.csv"]
-    assert [arrivals_told(spec) for spec in told] == [
+    assert [arrivals_title(spec) for spec in told] == [
         "Poisson arrivals",
         "Gamma arrivals, cv 3",
         "On-off arrivals, on_s 1, off_s 3",

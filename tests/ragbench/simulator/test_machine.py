@@ -4,8 +4,7 @@ from functools import partial
 
 import pytest
 
-from ragbench.simulator.heap import Heap
-from ragbench.simulator.machine import Machine, Work
+from ragbench.simulator.machine import Heap, Machine, Work
 
 
 def half_as_fast(size, others):

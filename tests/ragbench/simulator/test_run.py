@@ -7,7 +7,7 @@ import pytest
 
 from policies.routing import POLICIES as ROUTING
 from ragbench.simulator.fleet import Loads, Replica
-from ragbench.simulator.heap import Heap
+from ragbench.simulator.machine import Heap
 from ragbench.simulator.run import run
 from ragbench.simulator.service_times import ServiceTimes
 from tests.ragbench.simulator.known import BATCHED, FLEET, batch_of, line, on_a_line, requests

@@ -7,7 +7,7 @@ import pytest
 
 from ragbench.files.toml_tables import StudyError
 from ragbench.results.records import Row
-from ragbench.simulator.scenario import Kill, Phase, Scenario, Told, read_scenario, schedule, tell, timeline
+from ragbench.simulator.scenario import Kill, Phase, Scenario, Simulated, read_scenario, schedule, tell, timeline
 from tests.ragbench.simulator.known import FLEET, line
 
 SHIPPED = sorted((Path(__file__).resolve().parents[3] / "studies" / "whatif").glob("*.toml"))
@@ -88,9 +88,9 @@ def test_a_setting_that_is_none_or_wrong_is_told():
 
 def test_a_timeline_has_every_request_also_the_last():
     rows = [Row(n, "q", float(n), float(n), n + 0.1, 0.1, 0.0, "ok", 200) for n in range(4)]
-    assert [moment.offered_rps for moment in timeline(Told(rows, [], 0.0))] == [1.0] * 4
-    assert [moment.offered_rps for moment in timeline(Told(rows[:1], [], 0.0))] == [1.0]
-    assert timeline(Told([], [], 0.0)) == []
+    assert [moment.offered_rps for moment in timeline(Simulated(rows, [], 0.0))] == [1.0] * 4
+    assert [moment.offered_rps for moment in timeline(Simulated(rows[:1], [], 0.0))] == [1.0]
+    assert timeline(Simulated([], [], 0.0)) == []
 
 
 def test_a_timeline_counts_load_answers_and_replicas_by_second():

@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 from scipy.signal import lfilter
 from scipy.stats import norm
 
-from ragbench.statistics.intervals import Interval, block_indices, block_length, bootstrap, bootstrap_all
+from ragbench.statistics.intervals import (
+    Interval,
+    block_indices,
+    block_length,
+    bootstrap,
+    counts_drawn,
+    means,
+    quantiles,
+)
 from tests.ragbench.queues import steady_latencies
 
 
@@ -109,21 +117,34 @@ def test_too_short_a_run_has_no_interval():
     assert bootstrap(rng.normal(size=60), mean, rng=rng, length=13) is None  # fewer than five blocks
 
 
-def test_the_same_seed_gives_the_same_interval_and_several_figures_share_resamples():
+def test_the_same_seed_gives_the_same_interval():
     values = np.random.default_rng(3).exponential(size=500)
     one, other = (bootstrap(values, mean, rng=np.random.default_rng(7)) for _ in range(2))
-    both = bootstrap_all(values, lambda d: np.column_stack([mean(d), 2 * mean(d)]), rng=np.random.default_rng(7))
-    assert one == other == both[0]
-    assert both[1].high == pytest.approx(2 * one.high)
+    assert one == other
 
 
-def test_half_a_million_values_are_resampled_in_little_memory():
-    sizes = []
+@pytest.mark.parametrize(("n", "length"), [(12, 3), (10, 4), (7, 7), (5, 1)])
+def test_blocks_of_neighbours_are_drawn_round_the_end(n, length):
+    counts = counts_drawn(n, length=length, times=300, rng=np.random.default_rng(1))
+    assert (counts.sum(axis=1) == -(-n // length) * length).all()
+    assert counts.min() >= 0
+    one = counts_drawn(n, length=n, times=50, rng=np.random.default_rng(2))
+    assert (one == 1).all()
+    assert counts.mean(axis=0) == pytest.approx(counts.mean(), rel=0.2)
 
-    def seen(drawn):
-        sizes.append(drawn.size)
-        return drawn[:, 0]
 
-    bootstrap(np.random.default_rng(1).normal(size=500_000), seen, rng=np.random.default_rng(2))
-    assert max(sizes) <= 2_000_000
-    assert sum(sizes) == 100_500_000  # 200 resamples and the values themselves
+def test_quantiles_and_means_are_numpys_of_what_was_drawn():
+    rng = np.random.default_rng(3)
+    values = rng.exponential(size=50)
+    counts = counts_drawn(50, length=5, times=4, rng=rng)
+    drawn = [np.repeat(values, each) for each in counts]
+    assert quantiles(values, counts, [0.5, 0.95]) == pytest.approx(
+        np.array([np.quantile(d, [0.5, 0.95]) for d in drawn])
+    )
+    assert means(values, counts)[:, 0] == pytest.approx([np.mean(d) for d in drawn])
+
+
+def test_an_infinite_value_is_larger_than_all_others():
+    values = np.array([np.inf, 1.0, 2.0, 3.0, np.inf])
+    once = np.ones((1, 5), np.int32)
+    assert quantiles(values, once, [0.25, 0.5, 0.75, 0.9]).tolist() == [[2.0, 3.0, np.inf, np.inf]]

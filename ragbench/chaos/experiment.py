@@ -1,4 +1,4 @@
-"""What a fault finds: the fleet, the clock of the load, the rate. And when faults are due. Breaks nothing itself."""
+"""An experiment while it runs, as faults and figures see it: fleet, load, clock, outcome. Breaks nothing itself."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ragbench.chaos.exchange import Exchange
-from ragbench.chaos.fleet import Fleet, Replica
-from ragbench.chaos.replacement import watch
-from ragbench.chaos.witness import Manner, witness
+from ragbench.chaos.client import Behaviour, connect_client
+from ragbench.chaos.fleet import Fleet, Footprint, Replica, watch_replacement
+from ragbench.chaos.outcome import Exchange
 from ragbench.load.client import Clock
 from ragbench.load.fire import fire
 from ragbench.study.arrivals import Span
@@ -28,7 +27,7 @@ class NoReplica(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What holds for all scenarios of one call. Commands come without a port, which is added.
+    """What holds for all experiments of one call. Commands come without a port, which is added.
 
     `load`: share of the capacity that is sent throughout.
     """
@@ -47,9 +46,9 @@ class Terms:
         """Whether the fleet runs the stub, whose answer is the question."""
         return "stub" in self.fleet
 
-    def manner(self, prefix: str) -> Manner:
+    def behaviour(self, prefix: str) -> Behaviour:
         """How clients behave unless the scenario says otherwise."""
-        return Manner(prefix, timeout_s=self.timeout_s, echoes=self.echoes)
+        return Behaviour(prefix, timeout_s=self.timeout_s, echoes=self.echoes)
 
     def open_loop(self, rate_rps: float, duration_s: float) -> tuple[Request, ...]:
         """Poisson load."""
@@ -62,12 +61,13 @@ class Terms:
 
 
 @dataclass(slots=True)
-class Stage:
-    """A scenario while it runs.
+class Experiment:
+    """One scenario on one fleet.
 
-    `faults_s`: when it broke; `mishaps`: why it could not be broken.
-    `figures`: what the fault itself measured.
-    `crowd`: what became of requests beside those of the load itself; `crowd_s`: from when until when they were due.
+    `faults_s`: when it broke; `failures`: why it could not be broken, or what took too long. `figures`: what the fault
+    itself measured. `exchanges`: what became of the requests of the load; `refused`, `retried`, `hung_up`: how many of
+    them. `crowd`: what became of requests beside these; `crowd_s`: from when until when they were due. `footprints`:
+    one a second under load, and a last one once nothing is outstanding.
     """
 
     fleet: Fleet
@@ -78,22 +78,19 @@ class Stage:
     until_the_end: AsyncExitStack
     clock: Clock = field(default=lambda: 0.0)
     faults_s: list[float] = field(default_factory=list)
-    mishaps: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    figures: dict[str, float | None] = field(default_factory=dict)
+    exchanges: Sequence[Exchange] = ()
+    refused: int = 0
+    retried: int | None = None
+    hung_up: int = 0
     crowd: list[Exchange] = field(default_factory=list)
     crowd_s: tuple[float, float] = (0.0, 0.0)
-    figures: dict[str, float | None] = field(default_factory=dict)
+    footprints: list[Footprint] = field(default_factory=list)
 
-    def fault_strikes(self) -> None:
-        """Recovery counts from now, when it broke, not from when the fault was due."""
-        self.faults_s[-1] = self.clock()
-
-    def fault_is_over(self) -> None:
-        """Recovery counts from now, not from when the fault began."""
-        self.faults_s[-1] = self.clock()
-
-    def fault_ended_with_the_crowd(self) -> None:
-        """Recovery counts from when the last of the crowd's requests was due."""
-        self.faults_s[-1] = self.crowd_s[1]
+    def recovery_counts_from(self, t_s: float | None = None) -> None:
+        """The latest fault counts from `t_s`, unless given from now, and not from when it was due."""
+        self.faults_s[-1] = self.clock() if t_s is None else t_s
 
     async def see_replaced(
         self, victim: Replica, *, needs_successor: bool = True, ready_before: int | None = None
@@ -103,31 +100,30 @@ class Stage:
         `ready_before`: how many were ready until then, where it may have struck already.
         """
         before = len(await self.fleet.replicas("ready")) if ready_before is None else ready_before
-        limit_s = 2 * self.terms.duration_s / 3
-        seen = await watch(self.fleet, victim, before=before, limit_s=limit_s, needs_successor=needs_successor)
+        seen = await watch_replacement(
+            self.fleet,
+            victim,
+            before=before,
+            limit_s=2 * self.terms.duration_s / 3,
+            needs_successor=needs_successor,
+        )
         self.figures |= seen.figures
-        self.mishaps += seen.mishaps
+        self.failures += seen.failures
 
-    async def a_ready_replica(self) -> Replica:
-        """One of those that the fleet started itself, by chance; waits until there is one."""
-        return await self._a_replica("ready")
-
-    async def a_starting_replica(self) -> Replica:
-        """The same of those that are not ready yet."""
-        return await self._a_replica("starting")
-
-    async def add_load(self, load: Sequence[Request] | Turns, manner: Manner, *, duration_s: float) -> None:
-        """Fire a second load beside the first, and wait for its end."""
-        self.crowd_s = (self.clock(), self.clock() + duration_s)
-        async with witness(self.fleet.url, manner, self.rng) as crowd:
-            self.crowd += crowd.exchanges(await fire(load, crowd))
-
-    async def _a_replica(self, state: str) -> Replica:
+    async def random_replica(self, state: str = "ready") -> Replica:
+        """One of those in that state that the fleet started itself, by chance; waits until there is one."""
         while True:
-            found = [replica for replica in await self.fleet.replicas(state) if replica.pid is not None]
-            if found:
-                return found[int(self.rng.integers(len(found)))]
+            own = [replica for replica in await self.fleet.replicas(state) if replica.pid is not None]
+            if own:
+                return own[int(self.rng.integers(len(own)))]
             await asyncio.sleep(_LOOK_S)
+
+    async def add_load(self, load: Sequence[Request] | Turns, behaviour: Behaviour, *, duration_s: float) -> None:
+        """Fire a second load beside the first, and wait for its end, from when recovery counts."""
+        self.crowd_s = (self.clock(), self.clock() + duration_s)
+        async with connect_client(self.fleet.url, behaviour, self.rng) as crowd:
+            self.crowd += crowd.exchanges(await fire(load, crowd))
+        self.recovery_counts_from(self.crowd_s[1])
 
 
 def calm_s(duration_s: float) -> float:

@@ -1,6 +1,6 @@
 import pytest
 
-from ragbench.chaos.exchange import why_lost
+from ragbench.chaos.outcome import Tally, fates, loss_notes, why_lost
 from tests.ragbench.chaos.exchanges import exchange
 
 REFUSED = {"status": "rejected", "http_status": 503, "result": None}
@@ -46,3 +46,27 @@ def test_only_an_answer_has_a_latency():
 )
 def test_why_lost(changed, reason):
     assert why_lost(exchange(**changed)) == reason
+
+
+def test_every_request_that_was_sent_is_counted_once():
+    exchanges = [
+        exchange(),
+        exchange(took_s=1.5),
+        exchange(status="rejected", http_status=429, retry_after_s=2.0),
+        exchange(status="reset", http_status=None),
+        exchange(status="unsent", sent_s=None),
+    ]
+    assert fates(exchanges, late_s=1.0) == {"sent": 4, "answered": 2, "rejected": 1, "lost": 1, "late": 1}
+
+
+def test_notes_count_equal_reasons():
+    lost = [exchange(status="reset"), exchange(status="http_error", http_status=500), exchange(status="reset")]
+    notes = loss_notes([*lost, exchange(), exchange(status="unsent", sent_s=None)])
+    assert notes == ("2 lost: reset", "1 lost: status 500", "1 not sent: this client could not")
+
+
+def test_what_is_not_whole():
+    assert not Tally("kill", 9, 8, 0, None, 1, 0, 2, 0, 1.25, 0).is_whole
+    clean = Tally("kill", 9, 9, 0, 3, 0, None, 0, 0, 0.0, 0)
+    assert clean.is_whole
+    assert not Tally("kill", 9, 9, 0, 3, 0, None, 0, 0, None, 0, failures=("it did not recover",)).is_whole

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from ragbench.chaos import replacement
-from ragbench.chaos.fleet import Replica
-from ragbench.chaos.replacement import Replacement, watch
+from ragbench.chaos import fleet
+from ragbench.chaos.fleet import Replacement, Replica, read_retries, watch_replacement
 from tests import virtual
 
 
@@ -14,8 +13,8 @@ def replica(number: int, *, state: str = "ready", ejected: bool = False) -> Repl
     return Replica(f"http://127.0.0.1:{number}", number, state, 0, ejected)
 
 
-class Told:
-    """A fleet of two that tells at each moment what it is made of."""
+class Reports:
+    """A fleet of two that reports at each moment what it is made of."""
 
     def __init__(self, history: dict[float, list[Replica]]) -> None:
         self._history = history
@@ -31,11 +30,11 @@ class Told:
 
 @pytest.fixture(autouse=True)
 def in_virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replacement.time, "monotonic", virtual.now)
+    monkeypatch.setattr(fleet.time, "monotonic", virtual.now)
 
 
 def seen(history: dict[float, list[Replica]], **options: Any) -> Replacement:
-    return virtual.run(watch(Told(history), replica(1), before=2, limit_s=30.0, **options))  # type: ignore[arg-type]
+    return virtual.run(watch_replacement(Reports(history), replica(1), before=2, limit_s=30.0, **options))  # type: ignore[arg-type]
 
 
 def test_it_counts_from_the_fault_and_from_the_ejection() -> None:
@@ -48,19 +47,26 @@ def test_it_counts_from_the_fault_and_from_the_ejection() -> None:
         }
     )
     assert (found.ejected_s, found.successor_s) == (pytest.approx(7.0, abs=0.1), pytest.approx(2.5, abs=0.1))
-    assert found.mishaps == []
+    assert found.failures == []
 
 
 def test_what_takes_too_long_or_never_comes_is_a_line() -> None:
     never = seen({0.0: [replica(1), replica(2)]})
     assert never.figures == {"ejected_s": None, "successor_s": None, "start_s": 1.5}
-    assert never.mishaps == [
+    assert never.failures == [
         "the bad replica was not ejected within 10 s",
         "its successor was not ready within 3.5 s",
     ]
-    assert seen({0.0: [replica(1), replica(2)], 10.2: [replica(2), replica(3)]}).mishaps == never.mishaps[:1]
+    assert seen({0.0: [replica(1), replica(2)], 10.2: [replica(2), replica(3)]}).failures == never.failures[:1]
 
 
 def test_one_that_somebody_else_started_has_no_successor() -> None:
     found = seen({0.0: [replica(1), replica(2)], 1.0: [replica(2)]}, needs_successor=False)
-    assert (list(found.figures), found.mishaps) == (["ejected_s"], [])
+    assert (list(found.figures), found.failures) == (["ejected_s"], [])
+
+
+def test_retries_are_summed_over_labels():
+    text = '# TYPE rag_retries_total counter\nrag_retries_total{reason="gone"} 2.0\nrag_retries_total 3.0\nx 9\n'
+    assert read_retries(text) == 5
+    assert read_retries("# TYPE rag_retries_total counter\n") == 0
+    assert read_retries("up 1\n") is None

@@ -1,11 +1,11 @@
-"""The client of a scenario, against listeners of our own."""
+"""The client of an experiment, against listeners of our own."""
 
 import asyncio
 
 import numpy as np
 import pytest
 
-from ragbench.chaos.witness import Manner, witness
+from ragbench.chaos.client import Behaviour, connect_client
 from ragbench.load.fire import fire
 from ragbench.study.questions import Question
 from ragbench.study.schedule import Request
@@ -37,8 +37,8 @@ def echo(request_id, query):
     return reply(b"200 OK", b'{"result": "' + query + b'"}', X_Request_Id=request_id)
 
 
-async def asked(url, manner):
-    async with witness(url, manner, np.random.default_rng(1)) as asker:
+async def asked(url, behaviour):
+    async with connect_client(url, behaviour, np.random.default_rng(1)) as asker:
         rows = await fire(ASKED, asker)
         return asker, asker.exchanges(rows)
 
@@ -55,9 +55,9 @@ async def asked(url, manner):
 )
 async def test_each_answer_is_judged_by_its_id_its_body_and_retry_after(unused_tcp_port, answer, fate):
     async with await listen(unused_tcp_port, answer):
-        _, exchanges = await asked(f"http://127.0.0.1:{unused_tcp_port}", Manner("a"))
-    assert [it.fate for it in exchanges] == [fate] * 4
-    assert {it.sent_id for it in exchanges} == {"a-0", "a-1", "a-2", "a-3"}
+        _, exchanges = await asked(f"http://127.0.0.1:{unused_tcp_port}", Behaviour("a"))
+    assert [each.fate for each in exchanges] == [fate] * 4
+    assert {each.sent_id for each in exchanges} == {"a-0", "a-1", "a-2", "a-3"}
 
 
 async def test_it_tries_again_with_the_same_id_until_somebody_listens(unused_tcp_port):
@@ -68,24 +68,24 @@ async def test_it_tries_again_with_the_same_id_until_somebody_listens(unused_tcp
         ids.append(request_id)
         return echo(request_id, query)
 
-    async with witness(url, Manner("a"), np.random.default_rng(1)) as asker:
+    async with connect_client(url, Behaviour("a"), np.random.default_rng(1)) as asker:
         firing = asyncio.create_task(fire(ASKED, asker))
         while asker.refused < 4:
             await asyncio.sleep(0)
         async with await listen(unused_tcp_port, noted):
             exchanges = asker.exchanges(await firing)
-    assert [it.fate for it in exchanges] == ["answered"] * 4
+    assert [each.fate for each in exchanges] == ["answered"] * 4
     assert sorted(ids) == ["a-0", "a-1", "a-2", "a-3"]
-    assert max(it.row.send_lag_s for it in exchanges) < 1.0
+    assert max(each.row.send_lag_s for each in exchanges) < 1.0
 
 
 async def test_where_nobody_ever_listens_it_is_lost(unused_tcp_port):
-    asker, exchanges = await asked(f"http://127.0.0.1:{unused_tcp_port}", Manner("a", timeout_s=0.3))
-    assert [it.fate for it in exchanges] == ["lost"] * 4
+    asker, exchanges = await asked(f"http://127.0.0.1:{unused_tcp_port}", Behaviour("a", timeout_s=0.3))
+    assert [each.fate for each in exchanges] == ["lost"] * 4
     assert asker.refused >= 8
 
 
 async def test_those_that_hang_up_are_not_counted(unused_tcp_port):
     async with await listen(unused_tcp_port, echo):
-        asker, exchanges = await asked(f"http://127.0.0.1:{unused_tcp_port}", Manner("a", hang_up_share=1.0))
+        asker, exchanges = await asked(f"http://127.0.0.1:{unused_tcp_port}", Behaviour("a", hang_up_share=1.0))
     assert len(exchanges) + len(asker.hung_up) == 4

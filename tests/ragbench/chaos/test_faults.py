@@ -1,15 +1,15 @@
 import aiohttp
 import pytest
 
-from ragbench.chaos.rubbish import KINDS, rubbish
+from ragbench.chaos.faults import MALFORMED, malformed_server
 
 
-async def test_it_is_ready_and_answers_each_kind_of_rubbish_in_turn():
+async def test_it_is_ready_and_answers_with_each_malformed_answer_in_turn():
     seen = []
-    async with rubbish() as url, aiohttp.ClientSession() as session:
+    async with malformed_server() as url, aiohttp.ClientSession() as session:
         async with session.get(f"{url}/ready") as answer:
             assert answer.status == 200
-        for _ in KINDS:
+        for _ in MALFORMED:
             try:
                 async with session.post(f"{url}/rag", data=b"{}") as answer:
                     seen.append((answer.status, await answer.read()))
@@ -23,7 +23,7 @@ async def test_it_is_ready_and_answers_each_kind_of_rubbish_in_turn():
 
 
 async def test_it_is_gone_afterwards():
-    async with rubbish() as url:
+    async with malformed_server() as url:
         pass
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorError):
