@@ -10,9 +10,8 @@ from ragbench.report.notebook import as_list, as_words
 from ragbench.results.paths import RetrievalPaths
 from ragbench.retrieval.findings import FINDINGS
 from ragbench.retrieval.plots import FIGURES, save_all
-from ragbench.retrieval.results import Results, load_results
+from ragbench.retrieval.results import Results, by_grid, load_results
 from ragbench.retrieval.roofline import read_rates
-from ragbench.retrieval.tables import by_grid
 
 
 @dataclass(frozen=True, slots=True)

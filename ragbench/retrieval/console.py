@@ -17,8 +17,8 @@ _STYLES = {"ok": "green", "skipped": "yellow", "failed": "red"}
 def grid_tables(summary: Path) -> list[Table]:
     """The tables of a summary.csv."""
     # pandas takes half a second to import, which a mistake in the study need not wait for.
+    from ragbench.retrieval.results import by_grid  # noqa: PLC0415
     from ragbench.retrieval.rows import load_rows  # noqa: PLC0415
-    from ragbench.retrieval.tables import by_grid  # noqa: PLC0415
 
     return [_table(heading, rows) for heading, rows in by_grid(load_rows(summary))]
 

@@ -1,5 +1,6 @@
-"""Cells -> jobs: one data set each, with all that is measured on it in one process. Measures nothing."""
+"""Cells -> jobs: one data set each, for one process, and what that process says on stdout. Measures nothing."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ _CONTENDER = {
 }
 _POINT = ("k", "batch", "nprobe", "rerank", "ef_search")
 _OWN = tuple(dict.fromkeys(name for names in (*_CONTENDER.values(), _POINT) for name in names))
+MESSAGES = {"progress": str, "row": dict, "rates": dict}  # a line of JSON each: {kind: content}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,28 @@ def jobs_of(study: Study, cells: Iterable[Cell]) -> tuple[Job, ...]:
         Job(tuple(group), study.repeats, study.budget_s, study.job_timeout_s + study.budget_s * len(group))
         for group in groups.values()
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One line: its kind, one of MESSAGES, and what it holds."""
+
+    kind: str
+    content: Any
+
+
+def read_message(line: bytes) -> Message:
+    """The message in a line. Raises ValueError for any other line."""
+    try:
+        told = json.loads(line)
+    except (ValueError, RecursionError):
+        told = None
+    if isinstance(told, dict) and len(told) == 1:
+        ((kind, content),) = told.items()
+        if kind in MESSAGES and isinstance(content, MESSAGES[kind]):
+            return Message(kind, content)
+    shown = line.decode(errors="replace").strip()[:100]
+    raise ValueError(f"a line on stdout that is neither progress nor a row: {shown!r}")
 
 
 def _values(cell: Cell, names: Iterable[str]) -> dict[str, Any]:

@@ -1,14 +1,19 @@
 """A retrieval study's results as figures, findings and tables see them. Draws nothing, writes nothing."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import pandas as pd
 
 from ragbench.results.folder import locate, title_of
 from ragbench.results.paths import RetrievalPaths
+from ragbench.retrieval.cells import SETTINGS
 from ragbench.retrieval.roofline import load_rates
 from ragbench.retrieval.rows import load_rows
+
+_SHOWN = ("build_s", "search_s", "queries_per_s", "of_roofline", "recall_at_k", "index_mib", "peak_mib", "inertia")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +57,18 @@ def load_results(folder: str | Path) -> Results:
     found = locate(Path(folder))
     paths = RetrievalPaths(found)
     return Results(found.name, load_rows(paths.summary), load_rates(paths.roofline), found)
+
+
+def by_grid(cells: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The table of each grid, in order, under a heading that holds the settings that do not vary."""
+    for name, rows in cells.groupby("grid", sort=False):
+        varied = [setting for setting in SETTINGS if rows[setting].nunique(dropna=False) > 1]
+        fixed = [setting for setting in SETTINGS if setting not in varied and rows[setting].notna().any()]
+        told = ", ".join(f"{setting} {_told(rows[setting].iloc[0])}" for setting in fixed)
+        status = [] if (rows["status"] == "ok").all() else ["status", "reason"]
+        measured = [column for column in _SHOWN if rows[column].notna().any()]
+        yield f"{name}: {told}", rows[[*varied, *status, *measured]].reset_index(drop=True)
+
+
+def _told(value: object) -> str:
+    return f"{int(value):,}" if isinstance(value, Integral) else str(value)

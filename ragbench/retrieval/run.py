@@ -21,8 +21,7 @@ from ragbench.processes.child import Child, ChildError
 from ragbench.results.paths import RetrievalPaths
 from ragbench.results.records import copy_text, write_atomic, write_manifest
 from ragbench.retrieval.cells import Cell
-from ragbench.retrieval.jobs import Job
-from ragbench.retrieval.messages import read_message
+from ragbench.retrieval.jobs import Job, read_message
 from ragbench.retrieval.plan import Plan
 from ragbench.retrieval.roofline import Rates, rates_csv
 from ragbench.retrieval.rows import ROWS, Row

@@ -32,7 +32,7 @@ def check_names(settings: Settings) -> None:
     wanted = spec(settings)
     if wanted.kind not in retrieval.kinds(settings.retriever):
         kinds = ", ".join(retrieval.kinds(settings.retriever))
-        raise ValueError(f"index: retriever {settings.retriever} has {kinds}, got {wanted.kind!r}")
+        raise ValueError(f"index: retriever {settings.retriever} has {kinds}, got {wanted.kind!r}; faiss has it")
     if settings.slowdown > 1 and settings.backend != "static":
         raise ValueError(f"slowdown: wants --backend static, got {settings.backend}")
     if settings.profile != "stub" and (settings.stub_poison is not None or settings.stub_fault is not None):

@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     cache_dir: Path | None = Field(None, description="where corpus embeddings are kept; ~/.cache/ragbench unless set")
     retriever: str = Field("numpy", description="the top-k search: numpy, numba, torch, cupy or faiss")
     metric: str = Field("ip", description="what is near: ip, cosine, l2 or l1; scores are similarities or distances")
-    index: str = Field("flat", description="flat (exact), ivf, ivf_pq, or hnsw (faiss alone)")
+    index: str = Field("flat", description="flat (exact), ivf, or of faiss alone ivf_pq and hnsw")
     nlist: int | None = Field(None, ge=1, description="ivf: clusters; four times the corpus' square root unless set")
     nprobe: int = Field(8, ge=1, description="ivf: clusters that a question looks into")
     pq_m: int = Field(16, ge=1, description="ivf_pq: bytes of a code")

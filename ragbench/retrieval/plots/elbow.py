@@ -24,15 +24,13 @@ def elbow(results: Results) -> Figure | None:
     sets = curves(results.trainings)
     if not sets:
         return None
-    rows = pd.concat(sets)
+    rows = pd.concat(sets).sort_values("clusters")
     lines = contenders(rows)
     figure, grid = page(2, len(sets), panel_in=(max(2.6, 5.2 / len(sets)), 2.0), sharex="col", sharey="none")
     for across, group in enumerate(sets):
         for axes, column in zip(grid[:, across], ("inertia", "search_s"), strict=True):
             for place, line in enumerate(lines):
-                own = line.having(group).rows.sort_values("clusters")
-                looks = {"color": line.colour, "linestyle": line.dash, "marker": line.marker, **under(place)}
-                axes.plot(own["clusters"].astype(float), own[column], gid=line.label, **looks)
+                line.having(group).draw(axes, "clusters", column, **under(place))
         log_axis(grid[1, across])
         grid[0, across].set_ylim(bottom=0)
         grid[0, across].set_title(data_told(group))

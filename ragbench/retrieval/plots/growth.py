@@ -1,13 +1,12 @@
 """Queries per second as the collection grows, a line per backend and device."""
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from ragbench.plots.style import log_axis, page, styled
 from ragbench.retrieval.comparisons import most_measured
-from ragbench.retrieval.plots.looks import Contender, axis_label, contenders, finish, handles_of, pinned, short
+from ragbench.retrieval.plots.looks import axis_label, contenders, finish, handles_of, pinned, short
 from ragbench.retrieval.results import Results
 from ragbench.retrieval.study import METRICS
 
@@ -32,12 +31,14 @@ def growth(results: Results) -> Figure | None:
     sizes = sorted(rows["batch"].unique())
     batches = sizes if len(sizes) <= MOST_BATCHES else [sizes[0], sizes[-1]]
     metrics = [name for name in METRICS["search"] if (rows["metric"] == name).any()]
-    rows = rows[rows["batch"].isin(batches)]
+    rows = rows[rows["batch"].isin(batches)].sort_values("n")
     lines = contenders(rows)
     figure, grid = page(len(batches), len(metrics), panel_in=(2.5, 2.2), sharex="all", sharey="all")
     for across, metric in enumerate(metrics):
         for down, batch in enumerate(batches):
-            _draw(grid[down, across], rows[(rows["metric"] == metric) & (rows["batch"] == batch)], lines)
+            own = rows[(rows["metric"] == metric) & (rows["batch"] == batch)]
+            for line in lines:
+                line.having(own).draw(grid[down, across], "n", "queries_per_s")
             grid[down, across].set_title(f"{metric}, batch {batch}")
         grid[-1, across].set_xlabel("n (vectors)")
     log_axis(grid[0, 0], "x")
@@ -53,17 +54,3 @@ def growth(results: Results) -> Figure | None:
         handles=handles_of(lines),
         notes=[pinned(rows, *_OTHERS)],
     )
-
-
-def _draw(axes: Axes, rows: pd.DataFrame, lines: list[Contender]) -> None:
-    for line in lines:
-        own = line.having(rows).rows.sort_values("n")
-        axes.plot(
-            own["n"].astype(float),
-            own["queries_per_s"],
-            color=line.colour,
-            linestyle=line.dash,
-            marker=line.marker,
-            markersize=4,
-            gid=line.label,
-        )

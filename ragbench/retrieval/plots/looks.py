@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -47,6 +49,11 @@ class Contender:
     def having(self, rows: pd.DataFrame) -> "Contender":
         """The same with those of its rows alone that `rows` has too."""
         return replace(self, rows=self.rows[self.rows.index.isin(rows.index)])
+
+    def draw(self, axes: Axes, x: str, y: str, **looks: Any) -> None:
+        """A line through its rows, one column against another, in their order; `looks` go before its own."""
+        own = {"color": self.colour, "linestyle": self.dash, "marker": self.marker, "markersize": 4, "gid": self.label}
+        axes.plot(self.rows[x].astype(float), self.rows[y], **(own | looks))
 
 
 def contenders(rows: pd.DataFrame) -> list[Contender]:

@@ -1,13 +1,11 @@
 """What an index takes of memory, and the recall that this buys."""
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ragbench.plots.lines import MARKERS
 from ragbench.plots.style import log_axis, panels, styled
 from ragbench.retrieval.plots.looks import (
-    Contender,
     axis_label,
     contenders,
     data_told,
@@ -35,7 +33,11 @@ def memory(results: Results) -> Figure | None:
     lines = contenders(rows)
     figure, grid = panels(len(sets))
     for axes, group in zip(grid.flat, sets, strict=False):
-        _draw(axes, group, lines)
+        for place, line in enumerate(lines):
+            looks = {"linestyle": "", "markerfacecolor": "none", "markersize": under(place)["markersize"]}
+            for index, own in group.groupby("index"):
+                gid = f"{line.label} {index}"
+                line.having(own).draw(axes, "recall_at_k", "index_mib", marker=MARKS[str(index)], gid=gid, **looks)
         axes.set_title(data_told(group))
         axes.set_xlabel("recall_at_k")
     log_axis(grid[0, 0])
@@ -46,17 +48,3 @@ def memory(results: Results) -> Figure | None:
     return finish(
         figure, results, "Memory against recall", handles=[*handles_of(lines, marker=""), *found], notes=notes
     )
-
-
-def _draw(axes: Axes, rows: pd.DataFrame, lines: list[Contender]) -> None:
-    for place, line in enumerate(lines):
-        for index, own in line.having(rows).rows.groupby("index"):
-            axes.plot(
-                own["recall_at_k"],
-                own["index_mib"],
-                MARKS[str(index)],
-                color=line.colour,
-                markerfacecolor="none",
-                markersize=under(place)["markersize"],
-                gid=f"{line.label} {index}",
-            )

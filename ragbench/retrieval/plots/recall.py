@@ -1,5 +1,7 @@
 """What speed is paid for with recall: the frontier of each index and backend, beside exact search."""
 
+from dataclasses import replace
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,6 +25,7 @@ from ragbench.retrieval.study import INDEXES
 
 MOST_DATA_SETS = 3
 _OTHERS = ("k", "batch")
+_PLANE = ("recall_at_k", "queries_per_s")
 APPROXIMATE = tuple(name for name in INDEXES if name != "flat")
 
 
@@ -64,18 +67,8 @@ def recall(results: Results) -> Figure | None:
 def _draw(axes: Axes, rows: pd.DataFrame, index: str, lines: list[Contender]) -> None:
     flat = rows[rows["index"] == "flat"]
     for line in lines:
-        own = line.having(rows[rows["index"] == index]).rows
-        best = frontier(own)
-        axes.plot(own["recall_at_k"], own["queries_per_s"], line.marker, color=line.colour, markersize=3.5, alpha=0.3)
-        axes.plot(
-            best["recall_at_k"],
-            best["queries_per_s"],
-            color=line.colour,
-            linestyle=line.dash,
-            marker=line.marker,
-            markersize=4,
-            gid=line.label,
-        )
-        exact = line.having(flat).rows
-        axes.plot(exact["recall_at_k"], exact["queries_per_s"], "*", color=line.colour, markersize=8, zorder=4)
+        own = line.having(rows[rows["index"] == index])
+        own.draw(axes, *_PLANE, linestyle="", markersize=3.5, alpha=0.3, gid=None)
+        replace(own, rows=frontier(own.rows)).draw(axes, *_PLANE)
+        line.having(flat).draw(axes, *_PLANE, linestyle="", marker="*", markersize=8, zorder=4, gid=None)
     axes.axvline(1, color=GREY, linewidth=0.6, zorder=1)

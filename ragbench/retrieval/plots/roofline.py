@@ -31,17 +31,8 @@ def roofline(results: Results) -> Figure | None:
     for axes, device in zip(grid[0], devices, strict=True):
         own = rows[rows["device"] == device]
         for line in lines:
-            cells = line.having(own).rows
-            axes.plot(
-                cells["intensity"],
-                cells["gflop_per_s"],
-                line.marker,
-                color=line.colour,
-                markersize=3.5,
-                markerfacecolor="none",
-                alpha=0.8,
-                gid=line.label,
-            )
+            looks = {"linestyle": "", "markersize": 3.5, "markerfacecolor": "none", "alpha": 0.8}
+            line.having(own).draw(axes, "intensity", "gflop_per_s", **looks)
         _roofs(axes, results.rates[results.rates["device"] == device], own["intensity"])
         log_axis(axes, "x")
         log_axis(axes, "y")

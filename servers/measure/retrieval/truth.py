@@ -3,6 +3,7 @@
 import numpy as np
 
 from servers.rag.retrieval import Spec, blocks, build
+from servers.rag.retrieval.scan import slices
 
 __all__ = ["brute_force", "exact", "recall", "relative_error"]
 
@@ -12,14 +13,13 @@ _ROWS_BYTES = 1 << 26
 def brute_force(metric: str, vectors: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """In float64, block by block. -> ids (q, k) i64, scores (q, k) f64, best first."""
     asked, distances, ids = queries.astype(np.float64), [], []
-    step = max(1, _ROWS_BYTES // (8 * vectors.shape[1]))
-    parts = ((start, min(start + step, len(vectors))) for start in range(0, len(vectors), step))
-    for start, block in blocks.stream(vectors, parts, lambda _, rows: rows):
+    parts = slices(len(vectors), _ROWS_BYTES // (8 * vectors.shape[1]))
+    for part, block in blocks.stream(vectors, iter(parts)):
         rows = block.astype(np.float64)
         found = _distances(metric, asked, rows)
         near = np.argpartition(found, min(k, len(rows)) - 1, axis=1)[:, :k]
         distances.append(np.take_along_axis(found, near, axis=1))
-        ids.append(near + start)
+        ids.append(near + part.start)
     joined, of = np.concatenate(distances, axis=1), np.concatenate(ids, axis=1)
     order = np.lexsort((of, joined), axis=1)[:, :k]
     best = np.take_along_axis(joined, order, axis=1)

@@ -1,20 +1,17 @@
-"""Top-k search: one backend a file, one contract. Embeds nothing.
+"""Top-k search: five backends, one contract. Embeds nothing.
 
 `build(backend, vectors, spec) -> Index`; `index.search(queries, k)` gives the nearest, best first, ties by lowest id.
+A further array library is a name in `arrays.LIBRARIES` and in BACKENDS; a faster scan is a subclass of Scan.
 """
 
-import importlib
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from servers.rag.retrieval import store
-from servers.rag.retrieval.flat import Flat
-from servers.rag.retrieval.place import Place, RetrieverMissing
 from servers.rag.retrieval.rows import Rows
-from servers.rag.retrieval.spec import DTYPES, KINDS, METRICS, Spec
+from servers.rag.retrieval.spec import DTYPES, KINDS, METRICS, Place, RetrieverMissing, Spec
 from servers.rag.retrieval.store import StoreError
 
 if TYPE_CHECKING:
@@ -36,13 +33,8 @@ __all__ = [
     "load",
 ]
 
-BACKENDS = {name: f"servers.rag.retrieval.{name}_backend" for name in ("numpy", "numba", "torch", "cupy", "faiss")}
-"""Modules with either `require(place)`, which raises RetrieverMissing, and
-`scanner(spec, place)`, which computes for indexes of our own; or, where a library brings indexes, `build(vectors, spec,
-place)` and `restore(arrays, spec, place)`."""
-
-OURS = ("flat", "ivf", "ivf_pq")
-"""Kinds of index that every backend has."""
+BACKENDS = dict.fromkeys(("numpy", "numba", "torch", "cupy"), ("flat", "ivf")) | {"faiss": tuple(KINDS)}
+"""The kinds of index that each backend has."""
 ON_GPU = ("torch", "cupy")
 """Those that search on a GPU where the models run on one."""
 
@@ -90,15 +82,16 @@ def build(
     backend does not have, RetrieverMissing where its library or device is not there.
     """
     spec, place = spec or Spec(), Place(device, threads)
-    module = _module(backend, spec)
-    if hasattr(module, "build"):
-        return cast(Index, module.build(vectors, spec, place))
-    if spec.kind == "flat":
-        return Flat(Rows.of(vectors), spec, module.scanner(spec, place))
-    module.require(place)
+    _check(backend, spec)
+    if backend == "faiss":
+        from servers.rag.retrieval.faiss_backend import FaissIndex  # noqa: PLC0415  # an extra
+
+        return FaissIndex(Rows.of(vectors), spec, place)
+    from servers.rag.retrieval.flat import Flat  # noqa: PLC0415  # scipy and the array libraries are slow to import
     from servers.rag.retrieval.ivf import Ivf  # noqa: PLC0415
 
-    return Ivf.build(vectors, spec, _scan(backend, place))
+    scan = _scan(backend, spec, place)
+    return Flat(Rows.of(vectors), spec, scan) if spec.kind == "flat" else Ivf.build(vectors, spec, scan)
 
 
 def load(folder: Path, backend: str, *, device: str = "cpu", threads: int | None = None, mapped: bool = False) -> Index:
@@ -111,37 +104,41 @@ def load(folder: Path, backend: str, *, device: str = "cpu", threads: int | None
         spec = Spec(**about)
     except (TypeError, ValueError) as error:
         raise StoreError(f"{folder}: {error}") from error
-    module, place = _module(backend, spec), Place(device, threads)
-    if hasattr(module, "restore"):
-        return cast(Index, module.restore(arrays, spec, place))
-    if spec.kind == "flat":
-        return Flat(Rows.restored(arrays), spec, module.scanner(spec, place))
-    module.require(place)
+    place = Place(device, threads)
+    _check(backend, spec)
+    if backend == "faiss":
+        from servers.rag.retrieval.faiss_backend import FaissIndex  # noqa: PLC0415
+
+        return FaissIndex.restore(arrays, spec, place)
+    from servers.rag.retrieval.flat import Flat  # noqa: PLC0415
     from servers.rag.retrieval.ivf import Ivf  # noqa: PLC0415
 
-    return Ivf.restore(arrays, spec, _scan(backend, place))
+    scan = _scan(backend, spec, place)
+    return Flat(Rows.restored(arrays), spec, scan) if spec.kind == "flat" else Ivf.restore(arrays, spec, scan)
 
 
 def kinds(backend: str) -> tuple[str, ...]:
     """The kinds of index that a backend has; imports no library."""
-    return tuple(KINDS) if backend == "faiss" else OURS
+    return BACKENDS[backend]
 
 
-def _module(backend: str, spec: Spec) -> ModuleType:
+def _check(backend: str, spec: Spec) -> None:
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    if spec.kind not in kinds(backend):
-        raise ValueError(f"backend {backend} has index {', '.join(kinds(backend))}, not {spec.kind}")
-    return importlib.import_module(BACKENDS[backend])
+    if spec.kind not in BACKENDS[backend]:
+        raise ValueError(f"backend {backend} has index {', '.join(kinds(backend))}, not {spec.kind}; faiss has it")
 
 
-def _scan(backend: str, place: Place) -> "Scan":
-    """What looks into the lists of an inverted file."""
+def _scan(backend: str, spec: Spec, place: Place) -> "Scan":
+    """What finds candidates: in float32, but for flat search on torch or CuPy. Raises ValueError, RetrieverMissing."""
+    dtype = spec.dtype if spec.kind == "flat" and backend in ON_GPU else "float32"
+    if (backend, dtype) == ("cupy", "bfloat16"):
+        raise ValueError("retriever cupy: dtype must be float32 or float16, got bfloat16, which CuPy does not have")
     if backend == "numba":
-        from servers.rag.retrieval.compiled_scan import CompiledScan  # noqa: PLC0415
+        from servers.rag.retrieval.numba_scan import NumbaScan  # noqa: PLC0415  # compiles
 
-        return CompiledScan(place.workers)
-    from servers.rag.retrieval.array_scan import ArrayScan  # noqa: PLC0415
+        return NumbaScan(spec.metric, place)
     from servers.rag.retrieval.arrays import arrays_for  # noqa: PLC0415
+    from servers.rag.retrieval.scan import Scan  # noqa: PLC0415
 
-    return ArrayScan(arrays_for(backend, place.device))
+    return Scan(arrays_for(backend, place.device), spec.metric, dtype)

@@ -1,37 +1,44 @@
-"""Arrays of numpy, torch and cupy behind the one API they share, and the few things that it lacks. Searches nothing.
-
-The shared part is the array API standard, by way of array-api-compat: `arrays.xp` is its namespace.
-"""
+"""Arrays of numpy, torch and cupy behind the array API standard, and the few operations it lacks. Searches nothing."""
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from threading import RLock
+from typing import Any, TypeVar
 
 import numpy as np
 from array_api_compat import array_namespace
 from scipy.sparse import csc_array
+from threadpoolctl import ThreadpoolController
 
-from servers.rag.retrieval.blas import single_threaded
+from servers.rag.retrieval.spec import RetrieverMissing
 
-__all__ = ["LIBRARIES", "Arrays", "arrays_for"]
+__all__ = ["LIBRARIES", "Arrays", "arrays_for", "single_threaded"]
 
+T = TypeVar("T")
+U = TypeVar("U")
 LIBRARIES = ("numpy", "torch", "cupy")
-
-_CACHED, _BUSY = 1 << 19, 1 << 22
+_BLAS = RLock()  # the number of BLAS's threads is the process's: two searches that set it would restore a wrong one
 
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """One library's arrays on one device. `xp`: its namespace; `library`: which one it is."""
+    """Arrays of one library on one device. `xp`: its array API namespace; `library`: its name."""
 
     xp: Any
     library: str
     device: str
 
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the arrays lie in a GPU's memory."""
+        return self.device != "cpu"
+
     def put(self, array: np.ndarray) -> Any:
-        """The array on the device: itself for numpy, for torch on a CPU the same memory if it may be written."""
+        """The array on the device. On a CPU the same memory, except that torch copies what may not be written."""
         if self.library == "torch":
             return self.xp.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
         return self.xp.asarray(array)
@@ -42,48 +49,27 @@ class Arrays:
             return np.asarray(array.cpu().numpy())
         return np.asarray(array.get() if self.library == "cupy" else array)
 
-    def zeros(self, *shape: int, dtype: str = "float32") -> Any:
-        """Zeros on the device."""
-        if self.library == "torch":
-            return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), device=self.device)
-        return self.xp.zeros(shape, dtype=getattr(self.xp, dtype))
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
+        """An array on the device whose values are not set."""
+        place = {"device": self.device} if self.library == "torch" else {}
+        return self.xp.empty(shape, dtype=getattr(self.xp, dtype), **place)
 
-    @property
-    def block(self) -> int:
-        """Floats of a block of work: what a core's cache holds, or enough to keep a device busy."""
-        return _CACHED if self.library == "numpy" else _BUSY
+    def map(self, task: Callable[[U], T], parts: Iterable[U]) -> list[T]:
+        """The task's results for all parts. numpy: on as many threads as BLAS has, which has one meanwhile.
 
-    def each(self, task: Callable[[slice], None], parts: Iterable[slice]) -> None:
-        """Do the task for each part: with numpy on as many threads as BLAS has, which meanwhile has one."""
-        if self.library != "numpy":
-            for part in parts:
-                task(part)
-            return
-        with single_threaded() as threads, ThreadPoolExecutor(threads, thread_name_prefix="blocks") as pool:
-            for _ in pool.map(task, parts):
-                pass
-
-    def top_k(self, keys: Any, k: int) -> tuple[Any, Any]:
-        """The k largest of each row. keys (q, n) -> keys (q, k), best first, their columns (q, k); ties in any order.
-
-        Needs 1 <= k <= n.
+        BLAS's own threads wait for each other longer than they work where something else wants a core.
         """
-        if self.library == "torch":
-            best = self.xp.topk(keys, k, dim=1)
-            return best.values, best.indices
-        xp, columns = self.xp, keys.shape[1]
-        best = xp.argpartition(keys, columns - k, axis=1)[:, columns - k :] if k < columns else None
-        found = keys if best is None else xp.take_along_axis(keys, best, axis=1)
-        order = xp.argsort(-found, axis=1)
-        return xp.take_along_axis(found, order, axis=1), order if best is None else xp.take_along_axis(
-            best, order, axis=1
-        )
+        parts = list(parts)
+        if self.library != "numpy" or len(parts) < 2:
+            return [task(part) for part in parts]
+        with single_threaded() as threads, ThreadPoolExecutor(threads, thread_name_prefix="arrays") as pool:
+            return list(pool.map(task, parts))
 
-    def kth_best(self, keys: Any, k: int) -> Any:
-        """The k-th largest key of each row, (q,); cheaper in numpy than to say where it is. Needs 1 <= k <= n."""
+    def free_bytes(self) -> int:
+        """Free memory of the GPU."""
         if self.library == "torch":
-            return self.xp.topk(keys, k, dim=1).values[:, -1]
-        return self.xp.partition(keys, keys.shape[1] - k, axis=1)[:, keys.shape[1] - k]
+            return int(self.xp.cuda.mem_get_info()[0])
+        return int(importlib.import_module("cupy").cuda.runtime.memGetInfo()[0])
 
     def sums(self, rows: Any, segments: Any, count: int) -> Any:
         """Sum of the rows of each segment. rows (n, d) f32, segments (n,) i64 in [0, count) -> (count, d) f32.
@@ -93,7 +79,8 @@ class Arrays:
         if self.library == "numpy":
             ones, ends = np.ones(len(rows), dtype=rows.dtype), np.arange(len(rows) + 1)
             return csc_array((ones, segments, ends), shape=(count, len(rows))) @ rows
-        total = self.zeros(count, rows.shape[1])
+        total = self.empty((count, rows.shape[1]), "float32")
+        total[:] = 0
         if self.library == "torch":
             return total.index_add_(0, segments, rows)
         importlib.import_module("cupyx").scatter_add(total, segments, rows)
@@ -101,27 +88,47 @@ class Arrays:
 
 
 def arrays_for(library: str, device: str = "cpu") -> Arrays:
-    """Arrays of that library; "cupy" gives numpy's on the CPU or where CuPy has no device, so that the same code runs.
+    """Arrays of that library. On the device cpu numpy stands in for CuPy, so that the same code runs without a GPU.
 
-    `device` is torch's name of one; on any but the CPU CuPy uses its current device. Raises ValueError for another
-    library.
+    Raises ValueError for another library, RetrieverMissing where the device is not there.
     """
     if library not in LIBRARIES:
         raise ValueError(f"library must be one of {', '.join(LIBRARIES)}, got {library!r}")
+    if library == "numpy" and device != "cpu":
+        raise RetrieverMissing(f"retriever numpy runs on the CPU alone, not on {device}")
     if library == "torch":
         import torch  # noqa: PLC0415  # slow to import, and only this library needs it
 
+        if device == "cuda" and not torch.cuda.is_available():
+            raise RetrieverMissing("retriever torch: torch sees no CUDA device; use device cpu")
         return Arrays(array_namespace(torch.empty(0)), library, device)
-    if library == "cupy" and device != "cpu" and (array := _on_cupy()) is not None:
-        return Arrays(array_namespace(array), library, device)
+    if library == "cupy" and device != "cpu":
+        return Arrays(array_namespace(_on_cupy()), library, device)
     return Arrays(array_namespace(np.empty(0)), "numpy", "cpu")
 
 
 def _on_cupy() -> Any:
-    """An empty array on CuPy's device, or None where there is none."""
+    """An empty array on CuPy's device. Raises RetrieverMissing."""
     try:
         import cupy  # noqa: PLC0415  # an extra
 
-        return cupy.empty(0) if cupy.cuda.runtime.getDeviceCount() else None
-    except (ImportError, RuntimeError):  # CUDARuntimeError is a RuntimeError: no driver
-        return None
+        if cupy.cuda.is_available():
+            return cupy.empty(0)
+    except ImportError:
+        pass
+    raise RetrieverMissing("retriever cupy: no CUDA device, or CuPy is not installed (extra gpu); use device cpu")
+
+
+@contextmanager
+def single_threaded() -> Iterator[int]:
+    """Give BLAS one thread in this process, for one caller at a time. -> how many it had before."""
+    with _BLAS:
+        libraries = _libraries()
+        threads = max((library.num_threads for library in libraries.lib_controllers), default=1)
+        with libraries.limit(limits=1):
+            yield threads
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")

@@ -1,65 +1,55 @@
-"""The k best so far of each query, exact, as blocks are searched one after the other. Reads no block."""
+"""Pairs of query and row that may be among the k best, as blocks are searched one after the other. Reads no block."""
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from servers.rag.retrieval.metrics import scores
+__all__ = ["Best", "Candidates"]
 
-__all__ = ["Best", "Margin"]
 
-Margin = Callable[[np.ndarray], np.ndarray]  # keys (q,) -> how far near them one may be from the exact one
-Keys = Callable[[np.ndarray, np.ndarray], np.ndarray]  # queries (c,), rows (c,) -> keys (c,) f64
+class Candidates(NamedTuple):
+    """Pairs: queries (c,) i64, rows (c,) i64, and their keys (c,) f32 as a scan computed them."""
+
+    queries: np.ndarray
+    rows: np.ndarray
+    keys: np.ndarray
 
 
 class Best:
-    """Of `queries` queries the `k` nearest: by score as it is returned, in float32; ties by lowest row.
+    """`floor` (q,) f32: keys that are lower cannot be among the k best; -inf while a query has had fewer than k.
 
-    `floor` (q,) f64 is the k-th key of each query, -inf while there are fewer: what is below it need not be offered.
+    `slack` (q,) f32 is twice the margin of a key: what is exactly better than the k-th found may have been computed
+    too low by one margin, and the k-th too high by another.
     """
 
-    def __init__(self, metric: str, queries: int, k: int) -> None:
-        self._metric = metric
+    def __init__(self, k: int, slack: np.ndarray) -> None:
         self._k = k
-        self._rows = np.empty((queries, 0), dtype=np.int64)
-        self._keys = np.empty((queries, 0))
-        self.floor = np.full(queries, -np.inf)
+        self.slack = slack
+        self.floor = np.full(len(slack), -np.inf, dtype=np.float32)
+        self._kept = Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+        self._new: list[Candidates] = []
 
-    def offer(self, queries: np.ndarray, rows: np.ndarray, keys: np.ndarray, *, margin: Margin, exact: Keys) -> None:
-        """Take in candidates of a block whose rows come after all before.
+    @property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Queries (c,) i64 and rows (c,) i64 of what may be among the k best."""
+        self.settle()
+        return self._kept.queries, self._kept.rows
 
-        queries (c,) i64 and rows (c,) i64 name pairs, keys (c,) their keys to within `margin`; `exact` computes those
-        of pairs to the last bit, and is asked for the pairs alone that may be among the k best.
-        """
-        if len(rows) == 0:
-            return
-        order = np.lexsort((-keys, queries))
-        queries, rows, keys = queries[order], rows[order], keys[order]
-        count = np.bincount(queries, minlength=len(self.floor))
-        first = np.cumsum(count) - count
-        last = np.full(len(self.floor), -np.inf)
+    def offer(self, found: Candidates) -> None:
+        """Take in pairs of a block; they raise the floor as soon as they are more than those kept."""
+        self._new.append(found)
+        if sum(len(one.rows) for one in self._new) > len(self._kept.rows):
+            self.settle()
+
+    def settle(self) -> None:
+        """Raise the floor by what was offered, and drop what is below it."""
+        joined = Candidates(*map(np.concatenate, zip(self._kept, *self._new, strict=True)))
+        self._new.clear()
+        order = np.lexsort((-joined.keys, joined.queries))
+        of, rows, keys = (part[order] for part in joined)
+        count = np.bincount(of, minlength=len(self.floor))
         full = count >= self._k
-        last[full] = keys[first[full] + self._k - 1]
-        kept = keys >= (last - 2 * margin(last))[queries]
-        queries, rows = queries[kept], rows[kept]
-        self._merge(queries, rows, exact(queries, rows))
-
-    def _merge(self, queries: np.ndarray, rows: np.ndarray, keys: np.ndarray) -> None:
-        held, width = self._rows.shape
-        queries = np.concatenate([np.repeat(np.arange(held), width), queries])
-        rows = np.concatenate([self._rows.ravel(), rows])
-        keys = np.concatenate([self._keys.ravel(), keys])
-        # The score is what is compared, so that what looks equal to the caller is in order of row.
-        shown = scores(self._metric, keys)
-        order = np.lexsort((rows, shown if self._metric in {"l1", "l2"} else -shown, queries))
-        count = np.bincount(queries, minlength=held)
-        width = min(self._k, int(count.min()))
-        assert width == self._k or (count == width).all(), "until there are k, every query is offered every row"
-        places = order[(np.cumsum(count) - count)[:, None] + np.arange(width)]
-        self._rows, self._keys = rows[places], keys[places]
-        if width == self._k:
-            self.floor = self._keys.min(axis=1, initial=np.inf)
-
-    def found(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (q, k) i64 and scores (q, k) f32, best first."""
-        return self._rows, scores(self._metric, self._keys)
+        kth = keys[(np.cumsum(count) - count + self._k - 1)[full]]
+        self.floor[full] = np.maximum(self.floor[full], kth - self.slack[full])
+        kept = keys >= self.floor[of]
+        self._kept = Candidates(of[kept], rows[kept], keys[kept])

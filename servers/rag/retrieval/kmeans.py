@@ -4,19 +4,19 @@ Sources: Lloyd, Least squares quantization in PCM, 1982; Arthur and Vassilvitski
 and Modha, Concept decompositions for large sparse text data using clustering, 2001.
 """
 
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from servers.rag.retrieval.arrays import Arrays
-from servers.rag.retrieval.blas import single_threaded
+from servers.rag.retrieval.arrays import Arrays, single_threaded
+from servers.rag.retrieval.scan import slices
 
 __all__ = ["KMeans", "assign", "kmeans", "unit"]
 
 _SUMMED = 1 << 22  # floats that are added up in float32 before they go to float64
+_BLOCK = {"numpy": 1 << 19, "torch": 1 << 22, "cupy": 1 << 22}  # floats of a block: a cache, or to keep a device busy
 _START_PRODUCTS = 1 << 31  # multiplications that the start may cost, while it has at least two points a centroid
 _START_SAMPLE = 16  # points a centroid that the start looks at, at most
 
@@ -26,13 +26,12 @@ class KMeans:
     """Clusters. centroids (k, d) f32; assignments (n,) i64 and inertia of all the vectors.
 
     `inertia`: sum of squared distances to the nearest centroid, or for `cosine` of 1 - cosine. `history`: that of the
-    points trained on, before each of the `iterations`.
+    points trained on, before each iteration.
     """
 
     centroids: np.ndarray
     assignments: np.ndarray
     inertia: float
-    iterations: int
     history: tuple[float, ...]
 
 
@@ -57,13 +56,29 @@ def kmeans(
         raise ValueError(f"metric must be l2 or cosine, got {metric!r}")
     if not 1 <= k <= len(vectors):
         raise ValueError(f"k must be in 1..{len(vectors)}, the number of vectors, got {k}")
-    chosen = _drawn(vectors, len(vectors) if sample is None else sample * k, rng)
+    chosen = vectors
+    if sample is not None and sample * k < len(vectors):
+        chosen = vectors[np.sort(rng.choice(len(vectors), sample * k, replace=False))]
+    chosen = np.asarray(chosen, dtype=np.float32)
     origin = chosen.mean(axis=0, dtype=np.float64).astype(np.float32)
-    points = _prepared(chosen, metric, origin, arrays)
-    centroids, history = _lloyd(points, _start(points, k, rng, arrays), metric, iterations, tolerance, arrays)
+    points = arrays.put(_seen(chosen, metric, origin))
+    centroids, history = _start(points, k, rng, arrays), list[float]()
+    for _ in range(iterations):
+        labels, losses = _nearest(points, centroids, metric, arrays)
+        counts = np.bincount(labels, minlength=k)
+        empty = np.flatnonzero(counts == 0)
+        history.append(float(losses.sum(dtype=np.float64)))
+        centroids = _means(points, labels, counts, centroids, metric, arrays)
+        # An empty cluster goes to the point that costs most, if it costs anything: inertia falls by that.
+        farthest = np.argsort(-losses, kind="stable")[: len(empty)]
+        farthest = farthest[losses[farthest] > 0]
+        if len(farthest):
+            centroids[arrays.put(empty[: len(farthest)])] = points[arrays.put(farthest)]
+        elif len(history) > 1 and history[-2] - history[-1] <= tolerance * history[-2]:
+            break
     found = arrays.host(centroids) + (origin if metric == "l2" else 0)
     assignments, losses = assign(vectors, found, metric=metric, arrays=arrays)
-    return KMeans(found, assignments, float(losses.sum(dtype=np.float64)), len(history), tuple(history))
+    return KMeans(found, assignments, float(losses.sum(dtype=np.float64)), tuple(history))
 
 
 def assign(vectors: np.ndarray, centroids: np.ndarray, *, metric: str, arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
@@ -71,16 +86,13 @@ def assign(vectors: np.ndarray, centroids: np.ndarray, *, metric: str, arrays: A
 
     For l2 both are moved so that the centroids' mean is the origin: a product of matrices is precise near it.
     """
-    labels, losses = np.empty(len(vectors), dtype=np.int64), np.empty(len(vectors), dtype=np.float32)
     origin = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
-    columns = _columns(_prepared(centroids, metric, origin, arrays), metric, arrays)
-
-    def block(part: slice) -> None:
-        points = _prepared(np.asarray(vectors[part], dtype=np.float32), metric, origin, arrays)
-        labels[part], losses[part] = _nearest_of_block(points, columns, metric, arrays)
-
-    arrays.each(block, _blocks(len(vectors), arrays.block // max(centroids.shape)))
-    return labels, np.maximum(losses, 0)
+    labels, losses = np.empty(len(vectors), dtype=np.int64), np.empty(len(vectors), dtype=np.float32)
+    there = arrays.put(_seen(centroids, metric, origin))
+    for part in slices(len(vectors), _SUMMED // vectors.shape[1]):
+        points = arrays.put(_seen(np.asarray(vectors[part], dtype=np.float32), metric, origin))
+        labels[part], losses[part] = _nearest(points, there, metric, arrays)
+    return labels, losses
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -89,56 +101,32 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.where(lengths > 0, lengths, 1)[:, None]
 
 
-def _lloyd(
-    points: Any, centroids: Any, metric: str, iterations: int, tolerance: float, arrays: Arrays
-) -> tuple[Any, list[float]]:
-    """Centroids after the iterations, and the inertia before each."""
-    history: list[float] = []
-    for _ in range(iterations):
-        labels, losses = _nearest(points, centroids, metric, arrays)
-        counts = np.bincount(labels, minlength=len(centroids))
-        empty = np.flatnonzero(counts == 0)
-        farthest = _farthest(losses, len(empty))
-        history.append(float(losses.sum(dtype=np.float64)))
-        centroids = _means(points, labels, counts, centroids, metric, arrays)
-        if len(farthest):
-            centroids[arrays.put(empty[: len(farthest)])] = points[arrays.put(farthest)]
-        elif len(history) > 1 and history[-2] - history[-1] <= tolerance * history[-2]:
-            break
-    return centroids, history
+def _seen(rows: np.ndarray, metric: str, origin: np.ndarray) -> np.ndarray:
+    """Rows as seen from the origin, or for cosine at length 1."""
+    return rows - origin if metric == "l2" else unit(rows)
 
 
 def _nearest(points: Any, centroids: Any, metric: str, arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
-    """Index of the nearest centroid, and the loss, of each point on the device. Of equal ones the first."""
+    """Index of the nearest centroid, and the loss, of each point on the device. Of equal ones the first.
+
+    Of points at one place the nearest centroid c has the largest p . c - |c|^2 / 2: for l2 a product with a further
+    column, of ones.
+    """
+    xp, columns = arrays.xp, centroids
+    if metric == "l2":
+        columns = xp.concat([centroids, -0.5 * xp.sum(centroids * centroids, axis=1)[:, None]], axis=1)
     labels, losses = np.empty(len(points), dtype=np.int64), np.empty(len(points), dtype=np.float32)
-    columns = _columns(centroids, metric, arrays)
 
     def block(part: slice) -> None:
-        labels[part], losses[part] = _nearest_of_block(points[part], columns, metric, arrays)
+        rows = points[part]
+        keys = (xp.concat([rows, xp.ones_like(rows[:, :1])], axis=1) if metric == "l2" else rows) @ columns.T
+        best = xp.argmax(keys, axis=1)
+        key = xp.take_along_axis(keys, best[:, None], axis=1)[:, 0]
+        loss = xp.sum(rows * rows, axis=1) - 2 * key if metric == "l2" else 1 - key
+        labels[part], losses[part] = arrays.host(best), arrays.host(loss)
 
-    arrays.each(block, _blocks(len(points), arrays.block // max(centroids.shape)))
-    return labels, np.maximum(losses, 0)
-
-
-def _nearest_of_block(rows: Any, columns: Any, metric: str, arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
-    """The same for few enough points that their keys to all centroids fit; a loss may be a rounding below zero."""
-    xp = arrays.xp
-    keys = (xp.concat([rows, xp.ones_like(rows[:, :1])], axis=1) if metric == "l2" else rows) @ columns
-    best = xp.argmax(keys, axis=1)
-    key = xp.take_along_axis(keys, best[:, None], axis=1)[:, 0]
-    loss = xp.sum(rows * rows, axis=1) - 2 * key if metric == "l2" else 1 - key
-    return arrays.host(best), arrays.host(loss)
-
-
-def _columns(centroids: Any, metric: str, arrays: Arrays) -> Any:
-    """What a point's key to each centroid is its product with; for l2 a point with a one at its end.
-
-    Of points at one place the nearest centroid c has the largest p . c - |c|^2 / 2.
-    """
-    if metric == "cosine":
-        return centroids.T
-    xp = arrays.xp
-    return xp.concat([centroids, -0.5 * xp.sum(centroids * centroids, axis=1)[:, None]], axis=1).T
+    arrays.map(block, slices(len(points), max(256, _BLOCK[arrays.library] // max(centroids.shape))))
+    return labels, np.maximum(losses, 0)  # a loss may be a rounding below zero
 
 
 def _means(points: Any, labels: np.ndarray, counts: np.ndarray, before: Any, metric: str, arrays: Arrays) -> Any:
@@ -146,20 +134,12 @@ def _means(points: Any, labels: np.ndarray, counts: np.ndarray, before: Any, met
 
     Blocks are added up in float64.
     """
-    xp, total = arrays.xp, arrays.zeros(*before.shape, dtype="float64")
-    for part in _blocks(len(points), _SUMMED // points.shape[1]):
+    xp, total = arrays.xp, arrays.put(np.zeros(before.shape))
+    for part in slices(len(points), _SUMMED // points.shape[1]):
         total += arrays.sums(points[part], arrays.put(labels[part]), len(before))
     lengths = xp.sqrt(xp.sum(total * total, axis=1)) if metric == "cosine" else arrays.put(counts.astype(np.float64))
     means = total / xp.where(lengths > 0, lengths, xp.ones_like(lengths))[:, None]
     return xp.where((lengths > 0)[:, None], xp.astype(means, xp.float32), before)
-
-
-def _farthest(losses: np.ndarray, count: int) -> np.ndarray:
-    """The points that cost most, where empty clusters go: inertia falls by what they cost. None that costs nothing."""
-    if not count:
-        return np.empty(0, dtype=np.int64)
-    places = np.argsort(-losses, kind="stable")[:count]
-    return places[losses[places] > 0]
 
 
 def _start(points: Any, k: int, rng: np.random.Generator, arrays: Arrays) -> Any:
@@ -183,21 +163,3 @@ def _start(points: Any, k: int, rng: np.random.Generator, arrays: Arrays) -> Any
             place = xp.clip(xp.searchsorted(reached, reached[-1:] * float(draw), side="right"), 0, len(points) - 1)
             chosen.append(place)
     return points[xp.concat(chosen)]
-
-
-def _drawn(vectors: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """At most so many of the vectors, (m, d) f32, in their order."""
-    if count < len(vectors):
-        vectors = vectors[np.sort(rng.choice(len(vectors), count, replace=False))]
-    return np.asarray(vectors, dtype=np.float32)
-
-
-def _prepared(rows: np.ndarray, metric: str, origin: np.ndarray, arrays: Arrays) -> Any:
-    """Rows on the device: as seen from the origin, or for cosine at length 1."""
-    return arrays.put(rows - origin if metric == "l2" else unit(rows))
-
-
-def _blocks(count: int, rows: int) -> Iterator[slice]:
-    """Slices of so many rows, but not under 256: a product of fewer is slow."""
-    rows = max(256, rows)
-    return (slice(start, min(start + rows, count)) for start in range(0, count, rows))

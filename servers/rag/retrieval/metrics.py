@@ -1,16 +1,14 @@
-"""What each metric says of a query and a vector, to the last bit, and how far a fast sum may be from it.
+"""What each metric says of a query and a vector in float64, and how far a fast sum may be from it. Searches nothing.
 
-Searches nothing. Inside, every metric is a *key*, of which larger is nearer: the similarity itself, minus the distance,
-or, for `l2`, minus its square. What a search returns is the *score*: the similarity or the distance.
+Inside, every metric is a *key*, of which larger is nearer: the similarity, minus the distance, or, for `l2`, minus its
+square. What a search returns is the *score*: the similarity or the distance.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from servers.rag.retrieval.spec import Spec
-
-__all__ = ["checked_queries", "checked_vectors", "error_terms", "exact_keys", "margin", "scores", "squared_norms"]
+__all__ = ["checked_queries", "checked_vectors", "exact_keys", "margin", "ranked", "scores", "squared_norms"]
 
 _CHUNK_BYTES = 1 << 18  # of float64: they stay in the second cache
 _LARGEST_SQUARE = 1e36
@@ -29,8 +27,10 @@ def checked_vectors(vectors: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(vectors, dtype=np.float16 if vectors.dtype == np.float16 else np.float32)
 
 
-def checked_queries(queries: np.ndarray, dimensions: int) -> np.ndarray:
-    """`queries` as (q, d) f32, contiguous. Raises ValueError where they are not finite or of other dimensions."""
+def checked_queries(queries: np.ndarray, dimensions: int, k: int) -> np.ndarray:
+    """`queries` as (q, d) f32, contiguous. Raises ValueError where they, or k, make no search."""
+    if k < 0:
+        raise ValueError(f"k must be >= 0, got {k}")
     if queries.ndim != 2 or queries.shape[1] != dimensions:
         raise ValueError(f"queries must be rows of {dimensions} numbers, got shape {queries.shape}")
     queries = np.ascontiguousarray(queries, dtype=np.float32)
@@ -80,43 +80,46 @@ def scores(metric: str, keys: np.ndarray) -> np.ndarray:
     return (-keys if metric == "l1" else keys).astype(np.float32)
 
 
-def error_terms(dimensions: int) -> int:
-    """How many roundings may add up in a product of so many numbers, as BLAS makes it.
+def ranked(
+    metric: str, of: np.ndarray, ids: np.ndarray, keys: np.ndarray, *, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of each query: ids and scores of `shape` (q, k), from pairs of (c,) queries, ids and keys.
 
-    In order it would be `dimensions`; BLAS adds up blocks of at most 1,024, in lanes, and then the blocks.
-    Source: Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 4.2.
+    Best first, by score as it is returned in float32; ties by lowest id. Id -1 and the worst score where there are
+    fewer than k.
     """
-    return min(dimensions, 1024 + dimensions // 256) + 4
+    best, found = np.full(shape, -1, dtype=np.int64), scores(metric, np.full(shape, -np.inf))
+    shown = scores(metric, keys)
+    order = np.lexsort((ids, shown if metric in {"l1", "l2"} else -shown, of))
+    of = of[order]
+    rank = np.arange(len(of)) - np.searchsorted(of, of)
+    order, of, rank = (part[rank < shape[1]] for part in (order, of, rank))
+    best[of, rank], found[of, rank] = ids[order], shown[order]
+    return best, found
 
 
 def margin(
-    at: np.ndarray,
-    *,
-    spec: Spec,
-    dimensions: int,
-    terms: int,
-    query_norms: np.ndarray,
-    largest_norm: float,
-    is_direct: bool,
+    metric: str, *, dtype: str, halves: int, dimensions: int, query_norms: np.ndarray, largest_norm: float
 ) -> np.ndarray:
-    """How far a key that was computed in the spec's dtype may be from the exact one, near the keys `at`, (q,) f64.
+    """How far a key that a scan computes may be from the exact one, (q,) f32; for l2 of half the key.
 
-    `terms`: roundings that may add up in a sum. `is_direct`: sums of differences, whose error is in proportion to the
-    sum; otherwise a product of matrices, whose error is in proportion to the norms. In half precision inputs and
-    result are rounded once more.
+    The scan's sums are of products in float32, or for l1 of differences. BLAS adds up blocks of at most 1,024, in
+    lanes, then the blocks; other loops add in eight lanes. In a half precision `dtype` both inputs are rounded once
+    more, and `halves` is how often a sum is, or a part of it.
+    Source: Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 4.2.
     """
-    summed = terms * _UNIT["float32"]
-    metric, rounded = spec.metric, 0.0 if spec.dtype == "float32" else 3 * _UNIT[spec.dtype]
-    together = query_norms.astype(np.float64) + largest_norm
+    relative = (min(dimensions, 1024 + dimensions // 8) + 16) * _UNIT["float32"]
+    if dtype != "float32":
+        relative += (2 + halves) * _UNIT[dtype]
     if metric == "cosine":
-        return np.full(len(query_norms), summed + rounded)
-    if metric == "ip":
-        return (summed + rounded) * query_norms * largest_norm
-    if is_direct and spec.dtype == "float32":
-        return 2 * summed * np.abs(np.where(np.isfinite(at), at, 0.0))
-    if metric == "l2":
-        return (2 * summed + rounded) * together**2
-    return (summed + rounded) * together * dimensions**0.5
+        found = np.full(len(query_norms), relative)
+    elif metric == "ip":
+        found = relative * query_norms * largest_norm
+    elif metric == "l2":
+        found = relative * (query_norms + largest_norm) ** 2
+    else:
+        found = relative * (query_norms + largest_norm) * dimensions**0.5
+    return found.astype(np.float32)
 
 
 def _parts(count: int, dimensions: int) -> Iterator[slice]:

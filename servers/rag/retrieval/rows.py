@@ -13,7 +13,7 @@ __all__ = ["Rows"]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """vectors (n, d) f32 or f16, in memory or mapped from a file; ids (n,) i64, ascending; `next_id` is given next."""
+    """vectors (n, d) f32 or f16, in memory or mapped from a file; ids (n,) i64; `next_id` is given next."""
 
     vectors: np.ndarray
     ids: np.ndarray
@@ -41,7 +41,7 @@ class Rows:
         return {"vectors": self.vectors, "ids": self.ids, "next": np.array(self.next_id)}
 
     def joined(self, vectors: np.ndarray) -> "Rows":
-        """A copy with more of them, (m, d). Raises ValueError on other dimensions."""
+        """A copy with more of them, (m, d), at the end. Raises ValueError on other dimensions."""
         if vectors.ndim != 2 or vectors.shape[1] != self.shape[1]:
             raise ValueError(f"vectors must be rows of {self.shape[1]} numbers, got shape {vectors.shape}")
         end = self.next_id + len(vectors)
@@ -51,7 +51,6 @@ class Rows:
             end,
         )
 
-    def without(self, ids: np.ndarray) -> "Rows":
-        """A copy less those with these ids; unknown ones are passed over."""
-        kept = ~np.isin(self.ids, ids)
-        return Rows(self.vectors[kept], self.ids[kept], self.next_id)
+    def part(self, places: np.ndarray) -> "Rows":
+        """A copy of those at these places, in their order; or of those that a mask names."""
+        return Rows(self.vectors[places], self.ids[places], self.next_id)

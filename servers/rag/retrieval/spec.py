@@ -1,9 +1,10 @@
-"""Which index is wanted: its metric, its kind and what can be set on it. Builds none."""
+"""Which index is wanted, and where it works. Builds none."""
 
+import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["DTYPES", "KINDS", "METRICS", "Spec"]
+__all__ = ["DTYPES", "KINDS", "METRICS", "Place", "RetrieverMissing", "Spec"]
 
 METRICS = {
     "ip": "inner product, larger is nearer",
@@ -14,10 +15,29 @@ METRICS = {
 KINDS = {
     "flat": "exact: every vector is compared",
     "ivf": "the vectors of the nprobe nearest clusters are compared",
-    "ivf_pq": "the same on codes of a few bytes, the best of them then on the vectors themselves",
+    "ivf_pq": "the same on codes of a few bytes, the best of them then on the vectors themselves (FAISS alone)",
     "hnsw": "a walk along a graph of neighbours (FAISS alone)",
 }
 DTYPES = ("float32", "float16", "bfloat16")
+
+
+class RetrieverMissing(RuntimeError):
+    """The library or device of a backend is not there; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`device`: cpu or cuda. `threads`: None is one for each core that this process may use."""
+
+    device: str = "cpu"
+    threads: int | None = None
+
+    @property
+    def workers(self) -> int:
+        """How many threads to start."""
+        if self.threads is not None:
+            return self.threads
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 import itertools
 
+import pytest
+
 from ragbench.retrieval.cells import cells_of
-from ragbench.retrieval.jobs import jobs_of
+from ragbench.retrieval.jobs import Message, jobs_of, read_message
 from ragbench.retrieval.study import Grid, Study
 
 EXACT = {"metric": ("ip", "l2"), "n": (40, 400), "d": (8,), "backend": ("numpy", "torch")}
@@ -104,3 +106,17 @@ def test_a_row_belongs_to_the_cell_with_its_settings():
     assert job.cell_of(told) == next(c for c in job.cells if c.backend == "torch" and c.batch == 32)
     assert job.cell_of({**told, "batch": 31}) is None
     assert job.cell_of({}) is None
+
+
+def test_the_three_kinds():
+    assert read_message(b'{"progress": "building"}') == Message("progress", "building")
+    assert read_message(b'{"row": {"n": 5}}\r') == Message("row", {"n": 5})
+    assert read_message(b'{"rates": {}}') == Message("rates", {})
+
+
+@pytest.mark.parametrize(
+    "line", [b"Loading 100%", b"5", b"{}", b'{"row": 5}', b'{"progress": "x", "row": {}}', b"\xff", b"[" * 100_000]
+)
+def test_any_other_line_is_refused(line):
+    with pytest.raises(ValueError, match="neither progress nor a row"):
+        read_message(line)

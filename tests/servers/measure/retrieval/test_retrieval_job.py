@@ -43,9 +43,9 @@ def search(**changes: Any) -> dict[str, Any]:
             {"backend": "plain", "index": "flat", "points": [point]},
             {"backend": "numba", "index": "flat", "points": [point, {"k": 5, "batch": 1}]},
             {"backend": "numba", "index": "ivf", "nlist": 40, "points": approximate},
-            {"backend": "numpy", "index": "ivf_pq", "nlist": 40, "m": 4, "points": [approximate[1] | {"rerank": 10}]},
+            {"backend": "faiss", "index": "ivf_pq", "nlist": 40, "m": 4, "points": [approximate[1] | {"rerank": 10}]},
             {"backend": "cupy", "index": "flat", "device": "cuda", "points": [point]},
-            {"backend": "numpy", "index": "ivf_pq", "nlist": 40, "m": 5, "points": [approximate[1] | {"rerank": 0}]},
+            {"backend": "faiss", "index": "ivf_pq", "nlist": 40, "m": 5, "points": [approximate[1] | {"rerank": 0}]},
         ],
     }
     return job | changes
@@ -61,12 +61,12 @@ def test_every_cell_has_a_row_that_says_what_it_is(tmp_path: Path) -> None:
         ("numba", "flat", 1, None, "ok"),
         ("numba", "ivf", 4, 1, "ok"),
         ("numba", "ivf", 4, 4, "ok"),
-        ("numpy", "ivf_pq", 4, 4, "ok"),
+        ("faiss", "ivf_pq", 4, 4, "ok"),
         ("cupy", "flat", 4, None, "skipped"),
-        ("numpy", "ivf_pq", 4, 4, "failed"),
+        ("faiss", "ivf_pq", 4, 4, "failed"),
     ]
     assert "no CUDA device" in found[6]["reason"]
-    assert "m must divide" in found[7]["reason"] or "divide" in found[7]["reason"]
+    assert "m must divide the 16 dimensions: one of 1, 2, 4, 8, 16, got 5" in found[7]["reason"]
     for row in found[:6]:
         assert 0 < row["search_min_s"] <= row["search_s"] <= row["search_max_s"]
         assert row["queries_per_s"] == pytest.approx(row["batch"] / row["search_s"])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from servers.rag.retrieval.arrays import LIBRARIES, Arrays, arrays_for
 
@@ -9,18 +10,6 @@ from servers.rag.retrieval.arrays import LIBRARIES, Arrays, arrays_for
 @pytest.fixture(params=LIBRARIES)
 def arrays(request: pytest.FixtureRequest) -> Arrays:
     return arrays_for(request.param)
-
-
-@pytest.mark.parametrize("k", [1, 2, 5])
-def test_top_k_is_best_first(arrays: Arrays, k: int) -> None:
-    keys = np.array([[1, 5, 3, 2, 4], [9, -9, 0, -np.inf, 7]], dtype=np.float32)
-    best, columns = arrays.top_k(arrays.put(keys), k)
-    assert arrays.host(columns).tolist() == [[1, 4, 2, 3, 0][:k], [0, 4, 2, 1, 3][:k]]
-    assert arrays.host(best).tolist() == [[5, 4, 3, 2, 1][:k], [9, 7, 0, -9, -np.inf][:k]]
-    assert arrays.host(arrays.kth_best(arrays.put(keys), k)).tolist() == [
-        [5, 4, 3, 2, 1][k - 1],
-        [9, 7, 0, -9, -np.inf][k - 1],
-    ]
 
 
 def test_sums_of_segments_in_any_order_and_of_an_empty_one(arrays: Arrays) -> None:
@@ -34,7 +23,29 @@ def test_what_is_put_comes_back(arrays: Arrays) -> None:
     rows = np.arange(6, dtype=np.float32).reshape(2, 3)
     rows.setflags(write=False)
     np.testing.assert_array_equal(arrays.host(arrays.put(rows)), rows)
-    np.testing.assert_array_equal(arrays.host(arrays.zeros(2, 3, dtype="float64")), np.zeros((2, 3)))
+    assert arrays.host(arrays.empty((2, 3), "float16")).shape == (2, 3)
+
+
+def test_results_come_in_the_order_of_the_parts(arrays: Arrays) -> None:
+    assert arrays.map(lambda part: part.start, [slice(start, start + 1) for start in range(50)]) == list(range(50))
+    assert arrays.map(lambda part: part, []) == []
+
+
+def test_blas_has_its_threads_again_after_a_task_failed() -> None:
+    def threads() -> int:
+        return max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+
+    arrays, before = arrays_for("numpy"), threads()
+    seen = []
+
+    def task(part: int) -> None:
+        seen.append(threads())
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        arrays.map(task, [1, 2])
+    assert seen[0] == 1
+    assert threads() == before
 
 
 def test_another_library_is_an_error() -> None:
