@@ -63,7 +63,8 @@ SMALL = {  # -> parameters, pictures, words
     "retrieval": _retrieval,
 }
 
-pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+QUICK = {"sweep", "capacity"}
+of_each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 
 
 def _code(path):
@@ -78,19 +79,23 @@ def _papermill(path, out, *parameters, cwd):
     )
 
 
+@of_each
 def test_outputs_are_stripped(path):
     assert all(not cell.outputs and cell.execution_count is None for cell in _code(path))
 
 
+@of_each
 def test_one_cell_is_tagged_parameters(path):
     assert [cell.metadata.get("tags", []) for cell in _code(path)].count(["parameters"]) == 1
 
 
+@of_each
 def test_nothing_is_defined_or_decided(path):
     nodes = [node for cell in _code(path) for node in ast.walk(ast.parse(cell.source))]
     assert not [node for node in nodes if isinstance(node, LOGIC)]
 
 
+@of_each
 def test_reads_as_an_article(path):
     cells = nbformat.read(path, as_version=4).cells
     assert cells[0].cell_type == "markdown"
@@ -98,6 +103,7 @@ def test_reads_as_an_article(path):
     assert sum(cell.cell_type == "markdown" for cell in cells) >= 5
 
 
+@of_each
 def test_default_studies_are_in_the_repository(path):
     (cell,) = [cell for cell in _code(path) if "parameters" in cell.metadata.get("tags", [])]
     defaults = [ast.literal_eval(assignment.value) for assignment in ast.parse(cell.source).body]
@@ -107,6 +113,10 @@ def test_default_studies_are_in_the_repository(path):
         assert (ROOT / folder / "summary.csv").is_file()
 
 
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.name, marks=() if path.stem in QUICK else pytest.mark.slow) for path in NOTEBOOKS],
+)
 def test_runs_as_typed_from_its_own_folder(path, tmp_path):
     parameters, pictures, told = SMALL[path.stem](tmp_path)
     given = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
@@ -120,6 +130,7 @@ def test_runs_as_typed_from_its_own_folder(path, tmp_path):
     assert path.stem != "sweep" or (tmp_path / "small" / "figures" / "latency.svg").is_file()
 
 
+@of_each
 def test_parameters_are_checked_before_anything_is_read(path):
     parameters, check, *_ = _code(path)
     assert parameters.metadata["tags"] == ["parameters"]

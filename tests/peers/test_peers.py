@@ -17,7 +17,9 @@ def command(name: str, *flags: str) -> list[str]:
     return [sys.executable, "-m", "peers", name, "--port", "0", *flags]
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "ray" else ()) for name in PEERS]
+)
 async def test_it_answers_batches_and_leaves_nothing(name: str, tmp_path: Path) -> None:
     if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
         pytest.skip(f"{NEEDS[name]} is not installed")

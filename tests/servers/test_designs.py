@@ -13,7 +13,7 @@ import pytest
 
 import servers
 from ragbench.processes import launch
-from servers.__main__ import DESIGNS, design_module
+from servers.__main__ import DESIGNS, design_module, main
 from tests.servers.running import QUESTION, SMALL, running
 
 FLEET = ["--base-port", "18200", "--min-replicas", "1", "--max-replicas", "1"]
@@ -147,21 +147,46 @@ async def test_batched_batches_refuses_when_full_and_survives_a_failing_batch(tm
         (["scaled", "--routing", "x"], "scaled: routing must be one of round_robin"),
         (["scaled", "--max-replicas", "1"], "scaled: max_replicas must be >= 1 and >= min_replicas (2), got 1"),
         (["fourth"], "unknown design 'fourth'"),
-        (["baseline", "--corpus", "jsonl"], "baseline: the jsonl corpus needs --corpus-path FILE"),
-        (["baseline", "--max-new-tokens", "5000"], "baseline: --max-new-tokens must be < 1024"),
-        (["baseline", "--device", "cuda"], "baseline: --device cuda: torch sees no CUDA device"),
         (["baseline", "--backend", "x"], "baseline: backend must be one of static, continuous, openai, got 'x'"),
         (["baseline", "--backend", "openai"], "baseline: openai_url: --backend openai wants it, as in http://"),
-        (
-            ["batched", "--backend", "openai", "--openai-url", "http://127.0.0.1:1/v1"],
-            "batched: no OpenAI-compatible server at http://127.0.0.1:1/v1",
-        ),
-        (["baseline", "--generator", "no/such"], "baseline: generator 'no/such' could not be loaded"),
     ],
 )
-def test_a_mistake_is_one_clear_line(flags: list[str], line: str) -> None:
+def test_a_mistake_in_the_settings_is_one_clear_line(
+    flags: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(flags) == 2
+    assert capsys.readouterr().err.startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["baseline", "--max-new-tokens", "5000"], "baseline: --max-new-tokens must be < 1024"),
+        pytest.param(
+            ["baseline", "--corpus", "jsonl"],
+            "baseline: the jsonl corpus needs --corpus-path FILE",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["baseline", "--device", "cuda"],
+            "baseline: --device cuda: torch sees no CUDA device",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["batched", "--backend", "openai", "--openai-url", "http://127.0.0.1:1/v1"],
+            "batched: no OpenAI-compatible server at http://127.0.0.1:1/v1",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["baseline", "--generator", "no/such"],
+            "baseline: generator 'no/such' could not be loaded",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_mistake_that_the_engine_finds_is_one_clear_line(flags: list[str], line: str) -> None:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "servers", *flags, *([*SMALL, "--port", "0"] if len(flags) > 1 else [])]
+    command = [sys.executable, "-m", "servers", *flags, *SMALL, "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
     assert done.returncode in (1, 2)
     assert line in done.stderr

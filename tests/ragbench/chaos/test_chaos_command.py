@@ -33,14 +33,14 @@ def test_a_killed_replica_costs_no_request_and_leaves_nothing(tmp_path):
     assert not alive
 
 
-def test_an_unknown_scenario_is_one_line_with_those_there_are():
-    done = ragbench("chaos", "kil")
-    assert done.returncode == 2
-    assert done.stderr.strip().startswith("unknown scenario kil; there are kill, stop, engine_stopped")
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_an_unknown_scenario_is_one_line_with_those_there_are(call):
+    code, _, err = call("chaos", "kil")
+    assert code == 2
+    assert err.strip().startswith("unknown scenario kil; there are kill, stop, engine_stopped")
+    assert len(err.strip().splitlines()) == 1
 
 
-def test_a_fault_to_order_is_refused_for_a_fleet_that_cannot_have_it():
-    done = ragbench("chaos", "engine_fails", "--command", "python -m servers scaled --profile tiny")
-    assert done.returncode == 2
-    assert "engine_fails: the fault is one to order, from a fleet with --profile stub alone" in done.stderr
+def test_a_fault_to_order_is_refused_for_a_fleet_that_cannot_have_it(call):
+    code, _, err = call("chaos", "engine_fails", "--command", "python -m servers scaled --profile tiny")
+    assert code == 2
+    assert "engine_fails: the fault is one to order, from a fleet with --profile stub alone" in err

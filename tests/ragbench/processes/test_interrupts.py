@@ -98,6 +98,7 @@ def doctor(folder: Path) -> tuple[list[object], str]:
 
 
 COMMANDS = (run, load, capacity, limit, retrieval, chaos, calibrate, report, doctor)
+QUICK = {(run, signal.SIGINT), (load, signal.SIGTERM)}
 SERVERS: list[subprocess.Popen[str]] = []
 
 
@@ -132,8 +133,19 @@ def until(is_so: Callable[[], bool], *, limit_s: float = 40.0) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted on Linux only")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [
+        pytest.param(
+            command,
+            number,
+            id=f"{command.__name__}-{number.name}",
+            marks=() if (command, number) in QUICK else pytest.mark.slow,
+        )
+        for command in COMMANDS
+        for number in (signal.SIGINT, signal.SIGTERM)
+    ],
+)
 def test_a_signal_ends_the_whole_tree(
     tmp_path: Path, command: Callable[[Path], tuple[list[object], str]], number: signal.Signals
 ) -> None:

@@ -3,7 +3,7 @@ import pytest
 from ragbench.files.toml_tables import StudyError
 from ragbench.study.address import Address, url_mistakes
 from ragbench.study.study_file import load_study, parse_study
-from tests.ragbench.running import ragbench, write_study
+from tests.ragbench.running import write_study
 
 
 @pytest.mark.parametrize(
@@ -86,16 +86,15 @@ ca_file = "absent.pem"
 @pytest.mark.parametrize(
     "command", [("run", "--no-report"), ("run", "--dry-run"), ("capacity", "--slo", "latency_p95_s=1")]
 )
-def test_all_mistakes_of_a_study_come_before_the_first_launch(tmp_path, command):
+def test_all_mistakes_of_a_study_come_before_the_first_launch(tmp_path, call, command):
     study = write_study(tmp_path, URLS)
-    done = ragbench(command[0], study, *command[1:], "--results", tmp_path / "results")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert [line.removeprefix(f"{study}: ").split(" ")[0] for line in done.stderr.splitlines()] == [
+    code, out, err = call(command[0], study, *command[1:], "--results", tmp_path / "results")
+    assert (code, out) == (2, "")
+    assert [line.removeprefix(f"{study}: ").split(" ")[0] for line in err.splitlines()] == [
         *("[designs.second]", "[designs.third]", "[designs.fourth]", "[designs.fifth]"),
     ]
-    assert "absent.pem: No such file or directory" in done.stderr
-    assert "ca_file is for a url that begins with https://" in done.stderr
+    assert "absent.pem: No such file or directory" in err
+    assert "ca_file is for a url that begins with https://" in err
     assert not (tmp_path / "results").exists()
 
 
@@ -107,9 +106,9 @@ def test_a_file_of_no_certificates_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("command", [("chaos", "--command", "a 'b"), ("limit", "--bare", "a 'b")])
-def test_a_command_line_that_cannot_be_split_is_one_line(tmp_path, command):
+def test_a_command_line_that_cannot_be_split_is_one_line(tmp_path, call, command):
     out = "--out" if command[0] == "chaos" else "--results"
-    done = ragbench(*command, out, tmp_path / "out")
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "cannot be split into words: No closing quotation" in done.stderr
+    code, _, err = call(*command, out, tmp_path / "out")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert "cannot be split into words: No closing quotation" in err
