@@ -1,16 +1,17 @@
 """Break the code in one place at a time and see whether the tests of its mirrored path notice.
 
 `python scripts/mutants.py --count 150 --seed 1 [--checkout PATH]` draws places evenly from policies/, servers/ and
-ragbench/, and runs for each the tests whose path mirrors that of the file: `tests/a/test_b.py` for `a/b.py`, the tests
-of `tests/a` where there is none. Works on a copy of the checkout. A run beyond the limit is counted as undecided.
+ragbench/, and runs for each the tests whose path mirrors that of the file: `tests/a/test_b.py` for `a/b.py`, else
+`tests/test_a.py`, else the tests of `tests/a`. Works on a clone of what is committed. Undecided is what takes longer than the limit,
+and what is tested by tests that fail without a mistake as well.
 """
 
 import argparse
 import ast
 import csv
+import functools
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -96,38 +97,49 @@ def drawn(root: Path, count: int, seed: int) -> list[Mutant]:
 
 def tests_of(root: Path, path: Path) -> Path:
     """The tests that mirror a file's path."""
-    own = Path("tests", path.parent, f"test_{path.stem}.py")
-    if (root / own).exists():
-        return own
-    folder = own.parent
+    folder = Path("tests", path.parent)
+    for own in (folder / f"test_{path.stem}.py", folder.with_name(f"test_{folder.name}.py")):
+        if (root / own).exists():
+            return own
     while not any((root / folder).glob("test_*.py")):
         folder = folder.parent
     return folder
 
 
 def verdict(root: Path, mutant: Mutant, *, limit_s: float) -> str:
-    """killed, survived, or undecided within the limit."""
-    source = (root / mutant.path).read_bytes()
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", str(tests_of(root, mutant.path))]
+    """killed, survived, or undecided."""
+    tests, source = tests_of(root, mutant.path), (root / mutant.path).read_bytes()
+    if not _pass(root, tests, limit_s):
+        return "undecided"
     (root / mutant.path).write_bytes(mutant.applied(source))
-    environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
-        with subprocess.Popen(
-            command,
-            cwd=root,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as tests:
-            try:
-                return "killed" if tests.wait(limit_s) else "survived"
-            except subprocess.TimeoutExpired:
-                return "undecided"
-            finally:
-                _end(tests.pid)
+        return {True: "survived", False: "killed", None: "undecided"}[_run(root, tests, limit_s)]
     finally:
         (root / mutant.path).write_bytes(source)
+
+
+@functools.cache
+def _pass(root: Path, tests: Path, limit_s: float) -> bool:
+    """Whether the tests pass, in time, without a mistake."""
+    return _run(root, tests, limit_s) is True
+
+
+def _run(root: Path, tests: Path, limit_s: float) -> bool | None:
+    """Whether the tests pass; None where they take longer than the limit."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", str(tests)],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as run:
+        try:
+            return run.wait(limit_s) == 0
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            _end(run.pid)
 
 
 def _end(group: int) -> None:
@@ -149,7 +161,7 @@ def main() -> None:
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder, given.out.open("w", newline="", encoding="utf-8") as out:
         root = Path(folder, "copy")
-        shutil.copytree(given.checkout, root, ignore=shutil.ignore_patterns(".venv", ".git", "__pycache__", ".*_cache"))
+        subprocess.run(["git", "clone", "-q", "--shared", str(given.checkout), str(root)], check=True)
         rows = csv.writer(out)
         rows.writerow(["path", "line", "text", "verdict"])
         chosen = drawn(root, given.count, given.seed)
