@@ -17,7 +17,7 @@ from servers.engine.service import RagService
 from servers.errors import QueueFull
 from servers.http.app import State, add_task
 from servers.http.endpoints import RAG
-from servers.http.headers import told_load
+from servers.http.headers import format_load
 from servers.http.wire import Question, Served, served
 from servers.settings import Settings
 from servers.tasks import Background
@@ -103,7 +103,7 @@ class Baseline:
 
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag`."""
-        state.load = lambda: told_load(self._waiting + self._turn.locked(), self._predicted_s())
+        state.load = lambda: format_load(self._waiting + self._turn.locked(), self._predicted_s())
         state.hangs = self._rag.hangs
         add_task(app, state, RAG, self.answer, request_timeout_s=self._settings.request_timeout_s)
 

@@ -16,7 +16,7 @@ from policies.admission import Admission
 from servers.engine.service import RagService
 from servers.http.app import State, add_task
 from servers.http.endpoints import RAG
-from servers.http.headers import told_load
+from servers.http.headers import format_load
 from servers.http.wire import Question, Served, served
 from servers.queueing.batcher import Batcher
 from servers.rag.pipeline import Answered, Ask
@@ -104,8 +104,8 @@ class Batched:
     def _load(self) -> str:
         """For the balancer, in the header X-Load: requests here, and until one more would be answered."""
         if self._batcher is None:
-            return told_load(0, None)
-        return told_load(self._batcher.outstanding, self._batcher.predicted_s(time.monotonic()))
+            return format_load(0, None)
+        return format_load(self._batcher.outstanding, self._batcher.predicted_s(time.monotonic()))
 
 
 def create(settings: BatchedSettings) -> Batched:
