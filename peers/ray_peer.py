@@ -39,7 +39,7 @@ class Rag:
 
 
 def serve(settings: PeerSettings, port: int) -> None:
-    """Until it is told to stop."""
+    """Serve until stopped."""
     stop = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     ray.init(
