@@ -17,8 +17,6 @@ from servers.http.endpoints import RAG
 from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings
 
-__all__ = ["PeerSettings", "ask", "free_port", "say_ready", "wire"]
-
 _WARM_UP = {"query": "Which animals can hover in the air?"}
 _POLL_S = 0.1
 

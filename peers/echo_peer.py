@@ -14,8 +14,6 @@ from servers.http.endpoints import RAG
 from servers.rag.fakes import Stub
 from servers.rag.pipeline import Ask
 
-__all__ = ["serve"]
-
 
 def serve(settings: PeerSettings, port: int) -> None:
     """Serve until stopped. Has no pipeline."""

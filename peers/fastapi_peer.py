@@ -12,8 +12,6 @@ from servers.engine import load_backend
 from servers.http.endpoints import RAG
 from servers.http.wire import Question
 
-__all__ = ["serve"]
-
 
 def serve(settings: PeerSettings, port: int) -> None:
     """Serve until stopped. Does not batch."""

@@ -11,8 +11,6 @@ from servers.engine import load_backend
 from servers.http.endpoints import RAG
 from servers.rag.pipeline import Answered, Ask
 
-__all__ = ["serve"]
-
 
 class Rag(litserve.LitAPI):
     """One question a request; LitServe hands over lists of them where batches are on."""

@@ -11,8 +11,6 @@ from servers.backend import run
 from servers.engine import load_backend
 from servers.http.endpoints import RAG
 
-__all__ = ["serve"]
-
 _ENV = "RAGBENCH_MOSEC"  # carries the settings to the worker, which is a new process
 
 

@@ -15,8 +15,6 @@ from servers.engine import load_backend
 from servers.http.endpoints import RAG
 from servers.rag.pipeline import Answered, Ask
 
-__all__ = ["serve"]
-
 
 class Rag:
     """One replica."""

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Admission", "Admitted", "Refused", "is_late", "smoothed"]
-
 _SAFE_SHARE = 0.8  # of a client's time: under overload the queue is as long as it may be, and every second guess is low
 
 

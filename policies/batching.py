@@ -10,19 +10,6 @@ from dataclasses import dataclass
 from math import fmod
 from typing import Protocol
 
-__all__ = [
-    "POLICIES",
-    "BatchPolicy",
-    "Close",
-    "FixedWindow",
-    "LateBinding",
-    "LengthAware",
-    "Queue",
-    "SizeOrAge",
-    "Wait",
-]
-
-
 _EXPECTED = 0.5  # share of returning users below which waiting for them costs more than it gains
 
 

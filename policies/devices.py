@@ -3,8 +3,6 @@
 import re
 from itertools import takewhile
 
-__all__ = ["named"]
-
 _NAME = re.compile(r"\d+|(GPU|MIG)-\S+")
 
 

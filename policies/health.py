@@ -8,8 +8,6 @@ trial - it fails ------------------------------------------------------> out
 
 from dataclasses import dataclass, field
 
-__all__ = ["Health", "HealthRules"]
-
 _LEAST_SHARE = 0.1
 
 

@@ -2,8 +2,6 @@
 
 from typing import Literal, get_args
 
-__all__ = ["STATES", "TRANSITIONS", "Event", "IllegalTransition", "State", "after"]
-
 State = Literal["starting", "ready", "draining", "dead"]
 Event = Literal["get_ready", "drain", "end", "return"]
 STATES: tuple[State, ...] = get_args(State)

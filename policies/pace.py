@@ -5,8 +5,6 @@ A straight line through the runs so far, older ones counting less: a run of n ta
 
 from dataclasses import dataclass
 
-__all__ = ["Pace"]
-
 _KEPT = 0.9  # of a run's weight, with each further run
 
 

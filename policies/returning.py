@@ -5,8 +5,6 @@ Users who wait for one answer before they send the next question do; arrivals th
 
 from dataclasses import dataclass
 
-__all__ = ["Returning"]
-
 _WITHIN_S = 0.005  # an answer's way to the user and the next question's way back
 _EACH_S = 0.0005  # of those answered: their answers leave one after another
 _NEWEST_WEIGHT = 0.2

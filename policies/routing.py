@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-__all__ = ["POLICIES", "Load", "RoutingPolicy", "least_outstanding", "least_work", "power_of_two", "round_robin"]
-
 
 @dataclass(frozen=True, slots=True)
 class Load:

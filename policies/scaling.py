@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Protocol
 
-__all__ = ["POLICIES", "Fleet", "Limits", "OutstandingTarget", "RequestRate", "ScalingPolicy", "Target"]
-
 
 @dataclass(frozen=True, slots=True)
 class Fleet:

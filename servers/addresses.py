@@ -10,21 +10,6 @@ from urllib.parse import urlsplit
 
 from servers.errors import BadRequest
 
-__all__ = [
-    "Address",
-    "NoPort",
-    "canonical",
-    "check_hosts",
-    "free_port",
-    "is_allowed",
-    "is_here",
-    "is_loopback",
-    "network_of",
-    "parsed",
-    "place",
-    "reachable",
-]
-
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 

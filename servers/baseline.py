@@ -23,8 +23,6 @@ from servers.settings import Settings
 from servers.tasks import Background
 from servers.telemetry import metrics
 
-__all__ = ["SETTINGS", "Baseline", "create"]
-
 SETTINGS = Settings
 
 

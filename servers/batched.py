@@ -23,8 +23,6 @@ from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings, chosen
 from servers.tasks import Background
 
-__all__ = ["SETTINGS", "Batched", "BatchedSettings", "create"]
-
 
 class BatchedSettings(Settings):
     """What can be set on the queue and the batcher."""

@@ -33,8 +33,6 @@ from servers.rag.build import check_names
 from servers.settings import ENV_PREFIX, KEY_PATTERN, HostList, chosen, flags
 from servers.tasks import Background
 
-__all__ = ["SETTINGS", "Scaled", "ScaledSettings", "create", "replica_start"]
-
 
 class ScaledSettings(BatchedSettings):
     """What can be set on the fleet; the settings of `batched` are handed to the replicas."""

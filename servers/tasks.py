@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-__all__ = ["Background", "TaskEnded", "beside", "unless"]
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 

@@ -11,8 +11,6 @@ from msgspec import Struct
 
 from servers.backend.steps import UNREPORTED, Steps
 
-__all__ = ["Backend", "Chunk", "Done", "Event", "Failed", "Failure", "Loaded", "run"]
-
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 Request_contra = TypeVar("Request_contra", contravariant=True)

@@ -6,8 +6,6 @@ from typing import Generic, TypeVar
 
 from servers.backend import Chunk, Done
 
-__all__ = ["Job"]
-
 R = TypeVar("R")
 
 

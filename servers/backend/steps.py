@@ -8,8 +8,6 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["UNREPORTED", "Steps"]
-
 _EVERY_S = 0.25  # least time between two reports, unless a long step was announced
 _SLACK = 10.0  # a step may take so many times as long as the quickest of its kind, in proportion to its size
 _KEPT = 16  # steps of a kind; the quickest of them hides a paused step, or the first one on a GPU

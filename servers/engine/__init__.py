@@ -32,8 +32,6 @@ from servers.rag.stepping import PipelineBackend
 from servers.settings import Settings
 from servers.tasks import Background
 
-__all__ = ["Engine", "EngineDied", "Jobs", "load_backend", "trial_question"]
-
 log = logging.getLogger(__name__)
 
 

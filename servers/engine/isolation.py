@@ -6,8 +6,6 @@ from typing import TypeVar
 
 from servers.backend import Failure
 
-__all__ = ["EngineUnfit", "failed", "one_by_one"]
-
 log = logging.getLogger(__name__)
 _FAILURES = 3  # failures of single requests in a row, after which the engine is tested
 T = TypeVar("T")

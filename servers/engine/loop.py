@@ -14,8 +14,6 @@ from servers.backend import Backend, Chunk, Event, Failed, Failure
 from servers.backend.steps import Steps
 from servers.engine.isolation import failed, one_by_one
 
-__all__ = ["Cancel", "Inbox", "Submit", "work"]
-
 _TRIAL = -1  # the job of a request of our own
 _CANCELLED = Failure("cancelled", "nobody waits for it any more")
 

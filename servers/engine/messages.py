@@ -16,8 +16,6 @@ from servers.rag.models import ModelError
 from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings, is_secret
 
-__all__ = ["HEAD", "Kind", "Step", "framed", "read"]
-
 HEAD = Struct("!IB")
 """Length of the body in bytes, kind."""
 

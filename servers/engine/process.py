@@ -29,8 +29,6 @@ from servers.settings import Settings
 from servers.tasks import Background
 from servers.telemetry import logs
 
-__all__ = ["EngineProcess"]
-
 log = logging.getLogger(__name__)
 
 

@@ -21,8 +21,6 @@ from servers.settings import Settings
 from servers.tasks import Background
 from servers.telemetry import metrics
 
-__all__ = ["RagService"]
-
 ENGINES: dict[str, Callable[[], Engine]] = {"thread": EngineThread, "process": EngineProcess}
 log = logging.getLogger(__name__)
 _MOST_PAUSE_S = 30  # between two tries of the warm-up

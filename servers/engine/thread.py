@@ -20,8 +20,6 @@ from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings
 from servers.tasks import Background
 
-__all__ = ["EngineThread"]
-
 log = logging.getLogger(__name__)
 
 

@@ -9,8 +9,6 @@ from policies import scaling
 from servers.fleet.reply import Reply
 from servers.tasks import Background
 
-__all__ = ["FleetBackend", "Snapshot"]
-
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

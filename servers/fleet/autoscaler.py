@@ -12,8 +12,6 @@ from policies import scaling
 from servers.fleet import FleetBackend
 from servers.telemetry import metrics
 
-__all__ = ["Autoscaler", "Decision"]
-
 log = logging.getLogger(__name__)
 
 

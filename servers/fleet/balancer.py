@@ -21,8 +21,6 @@ from servers.fleet.reply import Reply, TryFailed
 from servers.fleet.traffic import Traffic, queue_s
 from servers.telemetry import metrics, tracing
 
-__all__ = ["Balancer", "Tries"]
-
 log = logging.getLogger(__name__)
 _WELL_IN_TIME = 0.5  # share of a request's remaining time
 _CHANGE_S = 1.0  # how long to wait for another replica after all tries have failed

@@ -8,8 +8,6 @@ import signal
 from collections.abc import Awaitable
 from contextlib import suppress
 
-__all__ = ["end", "end_of_output", "is_ready_line_said", "status_of", "within"]
-
 log = logging.getLogger(__name__)
 _CHUNK = 65_536
 _EXIT_S = 1.0  # time to exit after closing the output

@@ -17,8 +17,6 @@ from servers.http.endpoints import INFO, READY
 from servers.http.headers import LOAD, TIMEOUT, read_load
 from servers.telemetry import metrics
 
-__all__ = ["ReplicaClient"]
-
 _KEEP_IDLE_S = 5.0
 _ROUNDING_S = 0.002  # a try that ends so shortly before its deadline has reached it
 _MOST_BYTES = 1 << 20  # of /info and /metrics; our own replicas send some 20 KB

@@ -9,8 +9,6 @@ from typing import Any, cast
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-__all__ = ["ReplicaConnector"]
-
 _MOST_INTERIM = 8
 _PIECE_BYTES = 16_384  # parsed at once, so that parsing stops soon after the limit
 

@@ -10,8 +10,6 @@ from servers.fleet.balancer import Balancer
 from servers.fleet.replica import Replica, Roster
 from servers.telemetry import metrics
 
-__all__ = ["Heartbeat"]
-
 log = logging.getLogger(__name__)
 _LATE = 1.5  # times `every_s`; a later answer means that this process was paused
 

@@ -17,8 +17,6 @@ from servers.fleet.replica import Roster
 from servers.fleet.reply import Reply
 from servers.tasks import Background
 
-__all__ = ["LocalFleet"]
-
 
 class LocalFleet:
     """Registered replicas get requests, but do not count for `resize`."""

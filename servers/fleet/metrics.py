@@ -14,8 +14,6 @@ from servers.fleet.replica import Roster
 from servers.http.endpoints import METRICS
 from servers.telemetry.metrics import OVER_REPLICAS
 
-__all__ = ["Families", "ReplicaMetrics", "counted", "parsed", "started_s", "text", "total"]
-
 _DEADLINE_S = 1.0
 _MOST_AWAY = 16
 _Life = tuple[str, float | None]

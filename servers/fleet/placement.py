@@ -7,8 +7,6 @@ from pathlib import Path
 
 from policies.devices import named
 
-__all__ = ["VISIBLE", "least_used", "visible_gpus"]
-
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 

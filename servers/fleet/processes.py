@@ -20,8 +20,6 @@ from servers.settings import ENV_PREFIX
 from servers.tasks import Background, unless
 from servers.telemetry import metrics
 
-__all__ = ["FleetError", "ReplicaProcesses", "Start"]
-
 log = logging.getLogger(__name__)
 _MAX_BACKOFF_S = 30.0
 _SHORT_LIFE_S = 2.0  # a replica that dies within this time after it was ready has failed to start

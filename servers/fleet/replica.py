@@ -12,8 +12,6 @@ from policies.lifecycle import STATES, Event, State, after
 from policies.routing import Load
 from servers.telemetry import metrics
 
-__all__ = ["Replica", "Roster"]
-
 _REPORT_S = 1.0  # how long the load that a replica reported is valid
 _RATE_S = 10.0  # how long its measured rate is valid: a slow replica without requests is tried again after that
 

@@ -11,8 +11,6 @@ import aiohttp
 
 from servers.errors import SCOPE, EngineEnded, QuestionFailed, QueueFull, Unavailable
 
-__all__ = ["Reply", "TryFailed", "check", "in_parts", "passed_on", "read_bounded", "read_start"]
-
 _BUFFERED_BYTES = 1 << 20  # an answer up to this length is read completely before it is passed on
 _ANSWERS = (200, 400, 413, 415, 422, 429, 431, 504)  # passed on; any other status is a fault of the replica
 _PASSED_ON = ("Content-Type", "Server-Timing", "X-Batch-Size", "X-Batch-Close", "X-Replica", "Retry-After", SCOPE)

@@ -25,8 +25,6 @@ from servers.http.endpoints import ASSIGN, RAG, REGISTER, REPLICAS, TASKS, UNREG
 from servers.http.headers import time_limit_s
 from servers.http.middleware import REQUEST_ID
 
-__all__ = ["Forward", "add_proxy_routes", "add_routes", "may_look"]
-
 log = logging.getLogger(__name__)
 Forward = Callable[..., Coroutine[Any, Any, Reply]]
 """(path, body, headers, *, deadline_s) -> the answer of a replica."""

@@ -4,8 +4,6 @@ import re
 from collections import deque
 from math import ceil
 
-__all__ = ["Traffic", "queue_s"]
-
 
 class Traffic:
     """A sliding window of `window_s` seconds."""

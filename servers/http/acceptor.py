@@ -17,8 +17,6 @@ from typing import Any, Protocol
 from servers.addresses import is_loopback, network_of
 from servers.tasks import Background
 
-__all__ = ["Acceptor", "Connection", "allow_descriptors", "room_for"]
-
 log = logging.getLogger(__name__)
 _RESERVE = 24  # for replicas' pipes, heartbeats, logs, a /metrics scrape
 _MOST_DESCRIPTORS = 65_536

@@ -29,8 +29,6 @@ from servers.settings import Settings
 from servers.tasks import Background
 from servers.telemetry import metrics, tracing
 
-__all__ = ["Design", "Measured", "State", "add_handler", "add_task", "create_app"]
-
 log = logging.getLogger(__name__)
 _PUBLIC_INFO = ("design", "profile", "embedder", "generator", "versions")
 """Fields of `GET /info` for everybody; the others need a key or a request from this machine."""

@@ -9,8 +9,6 @@ from starlette.requests import Request
 
 from servers.addresses import canonical, is_allowed, is_loopback
 
-__all__ = ["HostCheck", "bears", "host_check", "is_local", "is_trusted"]
-
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 HostCheck = Callable[[Mapping[bytes, bytes]], str | None]
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::\d{0,5})?", re.IGNORECASE)

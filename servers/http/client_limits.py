@@ -9,8 +9,6 @@ from typing import Any
 from servers.http.acceptor import Acceptor
 from servers.http.pipelined import PipelinedProtocol, Refusal
 
-__all__ = ["MAX_HEADERS", "MAX_HEAD_BYTES", "LimitedProtocol"]
-
 MAX_HEAD_BYTES = 16_384
 MAX_HEADERS = 100
 _IDLE_S = 1.0

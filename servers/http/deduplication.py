@@ -14,8 +14,6 @@ from typing import Generic, TypeVar
 
 from servers.telemetry import metrics
 
-__all__ = ["Duplicates", "of_request"]
-
 T = TypeVar("T")
 _ENTRY_BYTES = 1024  # key, request id and the objects round an answer, measured by tracemalloc
 _LEAST_WAIT_S = 0.1  # between two runs of the timer

@@ -9,8 +9,6 @@ from starlette.requests import Request
 from servers.errors import ClientGone, DeadlinePassed, Unavailable
 from servers.tasks import beside
 
-__all__ = ["or_hang_up"]
-
 T = TypeVar("T")
 
 

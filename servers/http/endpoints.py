@@ -9,22 +9,6 @@ from pydantic import BaseModel
 from servers.errors import Forbidden, Unavailable
 from servers.http.wire import Answer, Question
 
-__all__ = [
-    "ASSIGN",
-    "ENDPOINTS",
-    "HEALTH",
-    "INFO",
-    "METRICS",
-    "RAG",
-    "READY",
-    "REGISTER",
-    "REPLICAS",
-    "SCALING",
-    "TASKS",
-    "UNREGISTER",
-    "Endpoint",
-]
-
 _BAD_REQUEST = "The body is no text, or there are two Host headers"
 
 

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from servers.errors import BadRequest
 
-__all__ = ["LOAD", "TIMEOUT", "ReportedLoad", "format_load", "read_load", "time_limit_s"]
-
 TIMEOUT = "X-Request-Timeout-S"
 LOAD = "X-Load"
 _FORM = re.compile(r"outstanding=(\d{1,9})(?:;wait_s=(\d{1,9}\.\d{1,6}))?")

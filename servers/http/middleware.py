@@ -15,8 +15,6 @@ from servers.http.auth import HostCheck, bears
 from servers.http.endpoints import ENDPOINTS, Endpoint
 from servers.telemetry import logs, metrics
 
-__all__ = ["REQUEST_ID", "RequestMiddleware"]
-
 REQUEST_ID = "X-Request-Id"
 log = logging.getLogger(__name__)
 _MAX_ID_LENGTH = 128

@@ -11,8 +11,6 @@ from servers.errors import SCOPE, DeadlinePassed, QuestionFailed, QueueFull, Una
 from servers.http.endpoints import ENDPOINTS, Endpoint
 from servers.settings import Settings
 
-__all__ = ["Problem", "describe"]
-
 _HEADERS = {
     "Server-Timing": "ms of each stage, as the W3C has it",
     "X-Batch-Size": "how many questions were answered together",

@@ -14,8 +14,6 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from servers.http.write_coalescing import CoalescingTransport
 
-__all__ = ["MAX_AHEAD", "PipelinedProtocol", "Refusal"]
-
 MAX_AHEAD = 8
 """Most requests of a connection that are parsed and not answered."""
 

@@ -26,8 +26,6 @@ from servers.http.client_limits import LimitedProtocol
 from servers.settings import Settings
 from servers.tasks import Background, beside, unless
 
-__all__ = ["BindError", "bind", "run", "warn_if_open"]
-
 log = logging.getLogger(__name__)
 _STDIN, _CHUNK = 0, 4096
 

@@ -8,8 +8,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from servers.rag.pipeline import Answered
 from servers.telemetry import metrics
 
-__all__ = ["Answer", "Document", "Question", "Served", "Usage", "served"]
-
 
 def _whole(number: object) -> object:
     """2.0 as 2: JSON has no integers. Strings and booleans stay what they are, and are refused."""

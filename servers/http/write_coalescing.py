@@ -8,8 +8,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["CoalescingTransport"]
-
 
 class CoalescingTransport:
     """Buffers writes until the event loop has run its ready callbacks, and then sends them together."""

@@ -26,8 +26,6 @@ from servers.rag.pipeline import STAGES, Answered, Ask
 from servers.rag.stepping import PipelineBackend
 from servers.settings import Settings, SettingsError, load
 
-__all__ = ["LimitSettings", "Run", "main"]
-
 COLUMNS = (
     "batch_size",
     "run",

@@ -19,8 +19,6 @@ from servers.rag.pipeline import Ask
 from servers.rag.retrieval import ON_GPU
 from servers.rag.stepping import PipelineBackend
 
-__all__ = ["Floors", "Pass", "Rates", "counted"]
-
 _SIDE = 1024
 _REPEATS = 7
 

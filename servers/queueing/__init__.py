@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-__all__ = ["Line", "Waiter"]
-
 
 class Waiter(Protocol):
     """Hashable by identity. `deadline_s` is on a monotonic clock."""

@@ -7,8 +7,6 @@ from typing import Any, Generic, TypeVar
 
 from servers.errors import RequestError, Unavailable
 
-__all__ = ["Batch", "Done", "Item", "fail", "is_its_own"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

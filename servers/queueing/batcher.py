@@ -22,8 +22,6 @@ from servers.queueing.batch import Batch, Done, Item, fail, is_its_own
 from servers.queueing.line import LocalLine
 from servers.telemetry import metrics
 
-__all__ = ["Batcher"]
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")

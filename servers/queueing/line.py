@@ -9,9 +9,6 @@ from typing import Generic, TypeVar
 
 from servers.queueing import Waiter
 
-__all__ = ["LocalLine"]
-
-
 W = TypeVar("W", bound=Waiter)
 
 

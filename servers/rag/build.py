@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from servers.rag.embedding import Embedder
 
-__all__ = ["build", "check_names"]
-
 
 def check_names(settings: Settings) -> None:
     """Raise ValueError on unknown names and on settings that contradict each other. Imports no model library."""

@@ -16,8 +16,6 @@ from servers.rag import fingerprint
 from servers.rag.models import Profile, loading, shipped
 from servers.rag.tokens import FileTokenizer
 
-__all__ = ["DummyEncoder", "Embedder", "Encoder", "SentenceEncoder", "StaticEncoder", "load_encoder"]
-
 BATCH = 64
 _DOCUMENT_PREFIX = ""  # the cards of the profiles' embedders want none
 

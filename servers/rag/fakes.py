@@ -10,8 +10,6 @@ from servers.backend import Backend, Done, Event, Loaded
 from servers.backend.steps import UNREPORTED, Steps
 from servers.rag.pipeline import Answered, Ask, Hit
 
-__all__ = ["Slowed", "Stub"]
-
 _CRASHED = 139  # as a shell tells of a segmentation fault
 _HITS = (Hit("0", "a document", 1.0),)
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["of_folder", "of_model", "of_tensors"]
-
 _NO_PART = (".md", ".png", ".jpg")  # what people read
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PROFILES", "TINY", "ModelError", "Profile", "loading", "profile", "shipped"]
-
 TINY = Path(__file__).parent / "tiny"
 _LONGEST_REASON = 300  # characters
 

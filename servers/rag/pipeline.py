@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from servers.rag.generation import Generator
     from servers.rag.retrieval import Index
 
-__all__ = ["STAGES", "Answered", "Ask", "Found", "Hit", "NotFinite", "Pipeline"]
-
 STAGES = ("embed", "retrieve", "generate")
 
 

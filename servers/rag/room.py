@@ -6,8 +6,6 @@ tokens is looked at document by document, best first, each only as far as it tak
 
 from collections.abc import Callable, Sequence
 
-__all__ = ["fitted"]
-
 Form = Callable[[str, Sequence[str]], str]
 Lengths = Callable[[Sequence[str]], Sequence[int]]
 

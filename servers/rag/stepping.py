@@ -9,8 +9,6 @@ from servers.backend.steps import UNREPORTED, Steps
 from servers.rag.generation import Generated, reported_step
 from servers.rag.pipeline import Ask, Found, Pipeline
 
-__all__ = ["PipelineBackend"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Running:

@@ -7,8 +7,6 @@ from tokenizers import Tokenizer
 
 from servers.rag.models import TINY
 
-__all__ = ["FileTokenizer"]
-
 
 class FileTokenizer:
     """`end` is the token that ends an answer."""

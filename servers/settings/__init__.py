@@ -15,19 +15,6 @@ from servers.addresses import check_hosts
 from servers.settings.kubernetes import service_variables
 from servers.settings.time_limits import TimeLimits, with_defaults
 
-__all__ = [
-    "ENV_PREFIX",
-    "KEY_PATTERN",
-    "HostList",
-    "Settings",
-    "SettingsError",
-    "chosen",
-    "flags",
-    "ignored_variables",
-    "is_secret",
-    "load",
-]
-
 ENV_PREFIX = "RAG_"
 HostList = Annotated[str, AfterValidator(check_hosts)]
 S = TypeVar("S", bound="Settings")

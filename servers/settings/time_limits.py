@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-__all__ = ["TimeLimits", "with_defaults"]
-
 _HANG_S = 5.0
 _TRY_TIMEOUT_S = 30.0
 

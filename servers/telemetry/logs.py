@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-__all__ = ["FORMATS", "JsonLines", "TextLines", "configure", "request_id"]
-
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Of the request that is being served; middleware.py sets it."""
 

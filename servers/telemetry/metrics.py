@@ -5,32 +5,6 @@ from collections.abc import Callable, Iterable
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.registry import Collector
 
-__all__ = [
-    "BATCHES",
-    "BATCH_SIZE",
-    "DUPLICATES",
-    "EJECTIONS",
-    "EXPIRED",
-    "FAILED_QUESTIONS",
-    "HANGS",
-    "OUTSTANDING",
-    "OVER_REPLICAS",
-    "PREDICTED_WAIT",
-    "QUEUE_DEPTH",
-    "QUEUE_WAIT",
-    "REPLICAS",
-    "REPLICA_ENDS",
-    "REPLICA_START_SECONDS",
-    "REQUESTS",
-    "REQUEST_SECONDS",
-    "RETRIES",
-    "SCALINGS",
-    "SHED",
-    "STAGE_SECONDS",
-    "TOKENS",
-    "TRY_SECONDS",
-]
-
 disable_created_metrics()  # a gauge with the creation time of each series, which nothing reads
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _START_SECONDS = (0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)

@@ -18,8 +18,6 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-__all__ = ["Spans"]
-
 _PATH = "/v1/traces"
 _TIMEOUT_S = 2.0
 

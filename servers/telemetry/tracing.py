@@ -17,8 +17,6 @@ from servers.telemetry import logs
 if TYPE_CHECKING:
     from servers.telemetry.spans import Spans
 
-__all__ = ["Traced", "close", "configure", "headers", "stages", "try_span"]
-
 _exporting: dict[str, "Spans"] = {}
 """Empty, or the configured Spans under the key `to`."""
 

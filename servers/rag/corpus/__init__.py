@@ -11,8 +11,6 @@ from pathlib import Path
 from servers.rag.corpus import facts
 from servers.rag.models import ModelError
 
-__all__ = ["CORPORA", "Corpus", "load", "too_long"]
-
 _LONGEST_ID = 1024  # characters
 
 

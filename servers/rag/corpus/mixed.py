@@ -10,8 +10,6 @@ from random import Random
 
 from servers.rag.corpus import facts
 
-__all__ = ["mixed"]
-
 SHORTEST, LONGEST = 5, 200
 
 

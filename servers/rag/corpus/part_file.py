@@ -12,8 +12,6 @@ from io import FileIO
 
 import numpy as np
 
-__all__ = ["append", "batches"]
-
 log = logging.getLogger(__name__)
 _HEAD = struct.Struct("<III")  # before each batch of f32: its rows, its columns, its CRC-32
 

@@ -25,8 +25,6 @@ from servers.rag.corpus import Corpus, part_file
 if TYPE_CHECKING:
     from servers.rag.embedding import Embedder
 
-__all__ = ["cached_vectors", "default_cache"]
-
 log = logging.getLogger(__name__)
 _STEP = 256  # documents in a batch
 _LOG_EVERY_S = 10.0

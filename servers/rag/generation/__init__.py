@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from servers.rag.models import Profile
     from servers.settings import Settings
 
-__all__ = ["BACKENDS", "Generated", "Generator", "Window", "build", "reported_step"]
-
 BACKENDS = {name: f"servers.rag.generation.{name}" for name in ("static", "continuous", "openai")}
 
 

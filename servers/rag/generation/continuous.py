@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from servers.rag.models import Profile
     from servers.settings import Settings
 
-__all__ = ["ContinuousGenerator", "build"]
-
 
 class ContinuousGenerator(StaticGenerator):
     """New prompts join between two steps."""

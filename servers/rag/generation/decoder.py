@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from servers.rag.models import Profile
     from servers.settings import Settings
 
-__all__ = ["Decoder", "Model", "Tokenizer", "load_decoder"]
-
 _MOST_KEPT = 4096  # texts whose tokens are kept
 
 

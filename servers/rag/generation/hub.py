@@ -10,8 +10,6 @@ from transformers.utils.logging import disable_progress_bar
 from servers.rag.generation.rows import Rows
 from servers.rag.models import loading
 
-__all__ = ["HubModel", "HubTokenizer", "load", "load_tokenizer", "random"]
-
 
 class HubModel:
     """One of transformers' models."""

@@ -16,8 +16,6 @@ from torch.nn import functional
 from servers.rag.generation.rows import Rows
 from servers.rag.models import loading
 
-__all__ = ["Cache", "Llama", "LlamaModel", "load"]
-
 
 @dataclass(slots=True)
 class _Kept:

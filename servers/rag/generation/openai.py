@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from servers.rag.models import Profile
     from servers.settings import Settings
 
-__all__ = ["OpenAIGenerator", "build"]
-
 log = logging.getLogger(__name__)
 _DATA = b"data:"
 _EVENT = b"event:"

@@ -9,8 +9,6 @@ from typing import Any, Protocol
 
 import torch
 
-__all__ = ["Cache", "Job", "Rows", "joined"]
-
 
 class Cache(Protocol):
     """`layers`: of each its `keys` and `values`, tensors (rows, heads, length, head_dim) once something was read."""
