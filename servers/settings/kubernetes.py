@@ -20,7 +20,7 @@ _FORMS = (
 
 
 def service_variables(environment: Mapping[str, str], *, prefix: str) -> list[str]:
-    """The names of those that begin with `prefix` and have both the name and the value of such a variable, in order."""
+    """Sorted names of the variables with `prefix` whose name and value have such a form."""
     return sorted(
         name
         for name, value in environment.items()
