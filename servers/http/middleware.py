@@ -78,7 +78,7 @@ class RequestMiddleware:
             answer = self._answers.get(path, self._app) if is_asked else self._app
             await answer(scope, self._counting(receive), send)
         except ClientDisconnect:
-            log.debug("request %s: the client hung up before its body was whole", request_id)
+            log.debug("request %s: the client closed the connection before its body was complete", request_id)
         except Exception:
             log.exception("a request failed")  # the client learns nothing internal
             if has_begun():

@@ -9,12 +9,12 @@ from servers.rag.pipeline import Answered
 from servers.telemetry import metrics
 
 
-def _whole(number: object) -> object:
+def _as_integer(number: object) -> object:
     """2.0 as 2: JSON has no integers. Strings and booleans stay what they are, and are refused."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-Count = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_as_integer)]
 
 
 class Question(BaseModel):

@@ -65,18 +65,18 @@ def row(name: str, hits: Sequence[bool]) -> str:
     return f"{name:<44} {sum(hits) / len(hits):.4f}  [{low:.4f}, {high:.4f}]  {sum(hits)} of {len(hits)}"
 
 
-def placements(rng: Random, gold: int, found: Sequence[int]) -> dict[str, list[int]]:
-    """Documents of a prompt, from `found`, which has one more: as retrieved, and with gold in a set place."""
-    others = [document for document in found if document != gold]
-    near = others[: len(found) - 2]
+def placements(rng: Random, gold: int, ranking: Sequence[int]) -> dict[str, list[int]]:
+    """Documents of a prompt, from `ranking`, which has one more: as retrieved, and with gold in a set place."""
+    others = [document for document in ranking if document != gold]
+    near = others[: len(ranking) - 2]
     shuffled = [gold, *near]
     facts.shuffle(rng, shuffled)
     return {
-        "as retrieved": list(found[:-1]),
+        "as retrieved": list(ranking[:-1]),
         "gold first": [gold, *near],
         "shuffled": shuffled,
         "gold last": [*near, gold],
-        "gold left out, `unknown`": others[: len(found) - 1],
+        "gold left out, `unknown`": others[: len(ranking) - 1],
     }
 
 
@@ -88,9 +88,9 @@ def report(count: int, seed: int, k: int, *, batch_size: int) -> None:
     gold = [row_of[question.documents[0]] for question in asked]
     top = ranked(corpus, asked, max(k + 1, 3)).tolist()
     for depth in (1, 2):
-        print(row(f"recall@{depth}", [at in found[:depth] for at, found in zip(gold, top, strict=True)]))
+        print(row(f"recall@{depth}", [at in ranking[:depth] for at, ranking in zip(gold, top, strict=True)]))
     reader, rng = Reader(), Random(seed)
-    placed = [placements(rng, at, found[: k + 1]) for at, found in zip(gold, top, strict=True)]
+    placed = [placements(rng, at, ranking[: k + 1]) for at, ranking in zip(gold, top, strict=True)]
     for place in placed[0]:
         prompts = [
             short(question.query, [corpus[at].text for at in documents[place]])
