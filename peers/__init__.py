@@ -1,1 +1,1 @@
-"""Other people's frameworks round the pipeline of the designs, to be measured beside them."""
+"""Other frameworks round the pipeline of the designs, to be measured beside them."""

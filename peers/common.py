@@ -1,4 +1,4 @@
-"""What every peer shares: its settings, the wire's questions and answers, the ready line. Knows no framework."""
+"""What all peers share: settings, request and answer bodies, the ready line. Knows no framework."""
 
 import json
 import os
@@ -17,8 +17,6 @@ from servers.http.endpoints import RAG
 from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings
 
-__all__ = ["PeerSettings", "ask", "free_port", "say_ready", "wire"]
-
 _WARM_UP = {"query": "Which animals can hover in the air?"}
 _POLL_S = 0.1
 
@@ -31,19 +29,13 @@ class PeerSettings(Settings):
     max_wait_s: float = Field(0.005, ge=0, description="how long the framework waits for a batch to fill")
 
 
-SETTINGS = PeerSettings
-
-
 def ask(question: Mapping[str, Any], settings: Settings) -> Ask:
     """A request's body as the pipeline takes it."""
     return Ask(question["query"], question.get("k", 2), question.get("max_new_tokens") or settings.max_new_tokens)
 
 
 def wire(answered: Answered | Failure) -> dict[str, Any]:
-    """An answer as the designs send it, less the headers, which not every framework lets one set.
-
-    Raises RuntimeError where there is none: each framework makes of it what it makes of any error.
-    """
+    """The body of an answer, as the designs send it. Raises RuntimeError on a Failure."""
     if isinstance(answered, Failure):
         raise RuntimeError(answered.text)  # noqa: TRY004  no caller's mistake
     return {
@@ -55,7 +47,7 @@ def wire(answered: Answered | Failure) -> dict[str, Any]:
 
 
 def free_port(port: int) -> int:
-    """The port itself, or a free one for 0: not every framework says which it took."""
+    """The port itself, or a free one for 0: not every framework reports the port it chose."""
     if port:
         return port
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
@@ -64,7 +56,7 @@ def free_port(port: int) -> int:
 
 
 def say_ready(port: int) -> None:
-    """From a thread: print the ready line once a question is answered. The frameworks have no hook for it."""
+    """On a thread, print the ready line once a question is answered. The frameworks have no hook for that."""
 
     def watch() -> None:
         request = urllib.request.Request(

@@ -1,5 +1,7 @@
 """A bare Starlette route that gives a fixed answer: what one Python process can do over HTTP at all."""
 
+import json
+
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -7,19 +9,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from peers.common import PeerSettings, say_ready, wire
+from servers.backend import run
 from servers.http.endpoints import RAG
 from servers.rag.fakes import Stub
-
-__all__ = ["serve"]
+from servers.rag.pipeline import Ask
 
 
 def serve(settings: PeerSettings, port: int) -> None:
-    """Until it is told to stop. It has no pipeline."""
-    import json  # noqa: PLC0415
-
-    from servers.backend import run  # noqa: PLC0415
-    from servers.rag.pipeline import Ask  # noqa: PLC0415
-
+    """Serve until stopped. Has no pipeline."""
     body = json.dumps(wire(run(Stub(0.0, 0.0), [Ask("an echo", 2, 1)])[0])).encode()
 
     async def rag(request: Request) -> Response:

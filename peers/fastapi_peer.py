@@ -12,11 +12,9 @@ from servers.engine import load_backend
 from servers.http.endpoints import RAG
 from servers.http.wire import Question
 
-__all__ = ["serve"]
-
 
 def serve(settings: PeerSettings, port: int) -> None:
-    """Until it is told to stop. It does not batch."""
+    """Serve until stopped. Does not batch."""
     backend, turn, app = load_backend(settings), Lock(), FastAPI()
 
     @app.post(RAG.path)

@@ -11,8 +11,6 @@ from servers.engine import load_backend
 from servers.http.endpoints import RAG
 from servers.rag.pipeline import Answered, Ask
 
-__all__ = ["serve"]
-
 
 class Rag(litserve.LitAPI):
     """One question a request; LitServe hands over lists of them where batches are on."""
@@ -23,34 +21,34 @@ class Rag(litserve.LitAPI):
         self._is_batched = settings.max_batch_size > 1
 
     def setup(self, device: str) -> None:
-        """In the worker."""
+        """Load the pipeline in the worker."""
         self._backend = load_backend(self._settings)
 
     def decode_request(self, request: dict[str, Any]) -> Ask:
-        """A body."""
+        """A question from a request body."""
         return ask(request, self._settings)
 
     def predict(self, asked: Sequence[Ask] | Ask) -> Sequence[Answered | Failure] | Answered | Failure:
-        """A batch, or one."""
+        """Answer a batch, or one question."""
         if isinstance(asked, Ask):
             return run(self._backend, [asked])[0]
         return run(self._backend, list(asked))
 
     def batch(self, inputs: list[Ask]) -> list[Ask]:
-        """As they are; LitServe would try to stack them."""
+        """A batch of inputs, unchanged: LitServe would try to stack them."""
         return inputs
 
     def unbatch(self, output: Sequence[Answered | Failure]) -> list[Answered | Failure]:
-        """As they are."""
+        """A batch of outputs, unchanged."""
         return list(output)
 
     def encode_response(self, output: Answered | Failure) -> dict[str, Any]:
-        """An answer."""
+        """The body of an answer."""
         return wire(output)
 
 
 def serve(settings: PeerSettings, port: int) -> None:
-    """Until it is told to stop."""
+    """Serve until stopped."""
     server = litserve.LitServer(
         Rag(settings), accelerator="cpu", workers_per_device=settings.workers, timeout=settings.request_timeout_s
     )

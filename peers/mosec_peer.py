@@ -11,9 +11,7 @@ from servers.backend import run
 from servers.engine import load_backend
 from servers.http.endpoints import RAG
 
-__all__ = ["serve"]
-
-_ENV = "RAGBENCH_MOSEC"  # the worker is a fresh process: it gets its settings by its environment
+_ENV = "RAGBENCH_MOSEC"  # carries the settings to the worker, which is a new process
 
 
 class Rag(mosec.Worker):
@@ -24,26 +22,18 @@ class Rag(mosec.Worker):
         self._backend = load_backend(self._settings)
 
     def forward(self, data: Any) -> Any:
-        """A batch, or one."""
+        """Answer a batch, or one question."""
         questions = data if isinstance(data, list) else [data]
         answers = [wire(answered) for answered in run(self._backend, [ask(each, self._settings) for each in questions])]
         return answers if isinstance(data, list) else answers[0]
 
 
 def serve(settings: PeerSettings, port: int) -> None:
-    """Until it is told to stop."""
+    """Serve until stopped."""
     os.environ[_ENV] = settings.model_dump_json()
     timeout_ms = round(settings.request_timeout_s * 1000)  # its own default is 3 s
-    sys.argv[1:] = [
-        "--address",
-        settings.host,
-        "--port",
-        str(port),
-        "--timeout",
-        str(timeout_ms),
-        "--log-level",
-        "warning",
-    ]
+    flags = {"address": settings.host, "port": port, "timeout": timeout_ms, "log-level": "warning"}
+    sys.argv[1:] = [f"--{name}={value}" for name, value in flags.items()]
     server = mosec.Server()
     server.append_worker(
         Rag,

@@ -15,8 +15,6 @@ from servers.engine import load_backend
 from servers.http.endpoints import RAG
 from servers.rag.pipeline import Answered, Ask
 
-__all__ = ["serve"]
-
 
 class Rag:
     """One replica."""
@@ -39,7 +37,7 @@ class Rag:
 
 
 def serve(settings: PeerSettings, port: int) -> None:
-    """Until it is told to stop."""
+    """Serve until stopped."""
     stop = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     ray.init(

@@ -1,10 +1,8 @@
-"""Whether a request may join the queue, and when a refused one should come back. Holds no queue."""
+"""Whether a request may join the queue, and when a refused client should retry. Holds no queue."""
 
 from dataclasses import dataclass
 
-__all__ = ["Admission", "Admitted", "Refused", "is_late", "smoothed"]
-
-_SAFE_SHARE = 0.8  # of a client's time: under overload the queue is as long as it may be, and every second guess is low
+_SAFE_SHARE = 0.8  # of a client's time, since half of all predictions are too low
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +12,7 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The request may not wait; the client should come back after `retry_after_s` (whole seconds, as HTTP wants)."""
+    """The request is refused; the client should retry after `retry_after_s` (whole seconds, as in HTTP)."""
 
     reason: str
     retry_after_s: int
@@ -22,10 +20,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Bounded by count, and by the wait that is predicted: by `max_predicted_wait_s`, and by the client's own time.
+    """Limits the queue's length, and the predicted wait by `max_predicted_wait_s` and by the client's own time limit.
 
-    Whoever comes among the next `never_late` is let in whatever is predicted: the prediction may be of a time that is
-    over, and only runs can correct it.
+    The first `never_late` in the queue are admitted whatever the prediction: it may be outdated, and only runs correct
+    it.
     """
 
     max_queue: int
@@ -39,7 +37,7 @@ class Admission:
     def decide(self, waiting: int, predicted_s: float | None, left_s: float | None = None) -> Admitted | Refused:
         """Decide for one more request behind `waiting` ones.
 
-        `predicted_s`: until it would be answered, None where that is not known; `left_s`: until its client gives up.
+        `predicted_s`: until its answer, None if not known; `left_s`: until its client gives up.
         """
         retry_after_s = max(1, round(predicted_s)) if predicted_s is not None else 1
         if waiting >= self.max_queue:
@@ -54,10 +52,10 @@ class Admission:
 
 
 def is_late(predicted_s: float, left_s: float) -> bool:
-    """Whether an answer that is predicted for then had better not be waited for."""
+    """Whether an answer in `predicted_s` is probably too late."""
     return predicted_s > _SAFE_SHARE * left_s
 
 
 def smoothed(average: float | None, sample: float, *, weight: float = 0.2) -> float:
-    """One step of an exponentially weighted mean; the first sample is taken as it is."""
+    """One step of an exponentially weighted mean, which starts at the first sample."""
     return sample if average is None else average + weight * (sample - average)

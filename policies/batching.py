@@ -1,8 +1,8 @@
 """When to close a batch. Reads no clock and runs no model.
 
-A policy is asked only while the pipeline is free, and once more while it is not if a whole batch waits: what arrives
-while it is busy simply collects (late binding). It answers `Close` with a count from the head of the queue and the
-reason, or `Wait` with the time at which to ask again unless something arrives earlier.
+A policy is asked while the pipeline is free, and once while it is busy if a full batch waits: otherwise requests only
+collect then (late binding). It returns `Close` with a count from the head of the queue and the reason, or `Wait` with
+the time at which to ask again unless a request arrives earlier.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,32 +10,17 @@ from dataclasses import dataclass
 from math import fmod
 from typing import Protocol
 
-__all__ = [
-    "POLICIES",
-    "BatchPolicy",
-    "Close",
-    "FixedWindow",
-    "LateBinding",
-    "LengthAware",
-    "Queue",
-    "SizeOrAge",
-    "Wait",
-]
-
-
-_EXPECTED = 0.5  # of those answered: with fewer who come back, a batch that waits for them delays more than it gains
+_EXPECTED = 0.5  # share of returning users below which waiting for them costs more than it gains
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What a policy may know of the waiting requests; times are monotonic seconds.
+    """The waiting requests, as a policy sees them; times are monotonic seconds.
 
-    `tokens` are the prompt lengths from the head of the queue, oldest first, as far as they are known.
-    `last_batch` is the size of the batch that ran last, None before the first, and `last_run_s` how long it took.
-    `passed_over_s`, like `tokens`, is when a batch was first closed that each request would have been in by order of
-    arrival and was not; None for those whose turn has not come.
-    `ended_s` is when the last batch ended, `since_last` how many came since then, and `returning` the share of those
-    answered who lately asked again at once (`policies/returning.py`).
+    `tokens`: prompt lengths, oldest first, as far as they are known. `last_batch`: size of the last batch, None before
+    the first; `last_run_s`: its duration. `passed_over_s`, in the order of `tokens`: when each request was first left
+    out of a batch in its turn, or None. `ended_s`: end of the last batch; `since_last`: arrivals since then;
+    `returning`: share of answered users who ask again at once (`policies/returning.py`).
     """
 
     waiting: int
@@ -53,14 +38,14 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Run the first `count` requests now, or those at the places `picked`, which are as many."""
+    """Run the first `count` requests now, or the `count` requests at the places `picked`."""
 
     count: int
     reason: str
     picked: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError on a batch of nothing, and on places that are not `count` different ones."""
+        """Raise ValueError on an empty batch, and unless `picked` are `count` different places."""
         if self.count < 1:
             raise ValueError(f"count must be >= 1, got {self.count}")
         if self.picked is None:
@@ -69,7 +54,7 @@ class Close:
             raise ValueError(f"picked must be {self.count} different places >= 0, got {self.picked}")
 
     def check(self, waiting: int) -> None:
-        """Raise ValueError where the queue, in which so many wait, has no such places. A larger `count` takes all."""
+        """Raise ValueError if a queue of `waiting` requests lacks these places. A larger `count` takes all."""
         if waiting < 1:
             raise ValueError("nothing waits, and a batch was closed")
         if self.picked is not None and max(self.picked) >= waiting:
@@ -91,30 +76,40 @@ class BatchPolicy(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LateBinding:
-    """Close at the first of: full, token budget, lone request, all back, nobody expected, lull, too old, a deadline.
-
-    Users who were answered by the last batch come back within a moment, and should find the next one open: it is, for
-    `lull_s` after the batch's end or the newest arrival, until as many came as were answered. Where those answered do
-    not come back (`returning` is less than a half, as in open loop) there is nobody to wait for; a lone request after a
-    lone batch does not wait either. `deadline_margin_s` is the time that must be left to run.
-    """
-
+class _Bounds:
     max_batch_size: int
     max_wait_s: float
+
+    def __post_init__(self) -> None:
+        if self.max_batch_size < 1:
+            raise ValueError(f"max_batch_size must be >= 1, got {self.max_batch_size}")
+        if self.max_wait_s < 0:
+            raise ValueError(f"max_wait_s must be >= 0, got {self.max_wait_s}")
+
+
+@dataclass(frozen=True, slots=True)
+class LateBinding(_Bounds):
+    """Close at the first of: full, token budget, lone request, all back, none expected, lull, too old, a deadline.
+
+    Closed-loop users who were answered by the last batch ask again at once and should find the next one open. It stays
+    open for `lull_s` after the last batch's end or the newest arrival, or until as many requests came as were answered.
+    It does not wait if users do not come back (`returning` is below a half, as in open loop), nor for a lone request
+    after a lone batch. `deadline_margin_s` is the time that the run must have left.
+    """
+
     lull_s: float = 0.0015
     max_batch_tokens: int | None = None
     deadline_margin_s: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(self.max_batch_size, self.max_wait_s)
+        _Bounds.__post_init__(self)
         if self.lull_s < 0:
             raise ValueError(f"lull_s must be >= 0, got {self.lull_s}")
         if self.max_batch_tokens is not None and self.max_batch_tokens < 1:
             raise ValueError(f"max_batch_tokens must be >= 1, got {self.max_batch_tokens}")
 
     def decide(self, queue: Queue, now: float) -> Close | Wait:
-        """Close a batch or wait; see the class."""
+        """Close a batch or wait, as the class says."""
         if queue.waiting == 0:
             return Wait(None)
         affordable = self._affordable(queue)
@@ -140,7 +135,7 @@ class LateBinding:
         return "free" if queue.returning < _EXPECTED else None
 
     def _affordable(self, queue: Queue) -> int:
-        """How many requests from the head fit in the padded token budget; at least one, so that none waits forever."""
+        """How many requests from the head fit in the padded token budget, at least one."""
         if self.max_batch_tokens is None:
             return queue.waiting
         longest = 0
@@ -152,28 +147,23 @@ class LateBinding:
 
 
 @dataclass(frozen=True, slots=True)
-class LengthAware:
-    """Late binding; and who runs are, of `look_ahead` batches' worth, those whose padding is least.
+class LengthAware(LateBinding):
+    """Late binding that picks, of `look_ahead` batches' worth of requests, those with the least padding.
 
-    The oldest request is always among them. Who is passed over runs within `max_wait_s` of its turn: when another batch
-    would be too late for the first of them, all of them run; there are never more than one batch holds.
+    The oldest request is always picked. A request that was passed over runs within `max_wait_s` of its turn: all of
+    them run when another batch would be too late for the first one. There are never more than one batch holds.
     """
 
-    max_batch_size: int
-    max_wait_s: float
-    lull_s: float = 0.0015
-    max_batch_tokens: int | None = None
-    deadline_margin_s: float = 0.0
     look_ahead: int = 4
 
     def __post_init__(self) -> None:
-        self._when()
+        LateBinding.__post_init__(self)  # super() does not know a dataclass with slots
         if self.look_ahead < 1:
             raise ValueError(f"look_ahead must be >= 1, got {self.look_ahead}")
 
     def decide(self, queue: Queue, now: float) -> Close | Wait:
-        """Close a batch or wait; see the class."""
-        closed = self._when().decide(queue, now)
+        """Close a batch or wait, as the class says."""
+        closed = LateBinding.decide(self, queue, now)
         seen = min(len(queue.tokens), self.look_ahead * self.max_batch_size)
         if isinstance(closed, Wait) or closed.count >= seen:
             return closed
@@ -184,11 +174,6 @@ class LengthAware:
         picked = self._alike(queue.tokens[:seen], closed.count)
         behind = {*passed, *range(closed.count)} - set(picked)
         return closed if len(behind) > self.max_batch_size else Close(closed.count, closed.reason, picked)
-
-    def _when(self) -> LateBinding:
-        return LateBinding(
-            self.max_batch_size, self.max_wait_s, self.lull_s, self.max_batch_tokens, self.deadline_margin_s
-        )
 
     @staticmethod
     def _alike(tokens: Sequence[int], count: int) -> tuple[int, ...]:
@@ -206,17 +191,11 @@ class LengthAware:
 
 
 @dataclass(frozen=True, slots=True)
-class SizeOrAge:
+class SizeOrAge(_Bounds):
     """The simple rule: close when full, or when the oldest request has waited `max_wait_s`."""
 
-    max_batch_size: int
-    max_wait_s: float
-
-    def __post_init__(self) -> None:
-        _check(self.max_batch_size, self.max_wait_s)
-
     def decide(self, queue: Queue, now: float) -> Close | Wait:
-        """Close a batch or wait; see the class."""
+        """Close a batch or wait, as the class says."""
         if queue.waiting == 0:
             return Wait(None)
         if queue.waiting >= self.max_batch_size:
@@ -226,30 +205,17 @@ class SizeOrAge:
 
 
 @dataclass(frozen=True, slots=True)
-class FixedWindow:
-    """The clockwork rule: a batch every `max_wait_s`, of whoever arrived before the window's end and fits."""
-
-    max_batch_size: int
-    max_wait_s: float
-
-    def __post_init__(self) -> None:
-        _check(self.max_batch_size, self.max_wait_s)
+class FixedWindow(_Bounds):
+    """A batch every `max_wait_s`, of the requests that arrived before the end of the window and fit."""
 
     def decide(self, queue: Queue, now: float) -> Close | Wait:
-        """Close a batch or wait; see the class."""
+        """Close a batch or wait, as the class says."""
         if queue.waiting == 0:
             return Wait(None)
         if self.max_wait_s == 0:
             return Close(min(queue.waiting, self.max_batch_size), "window")
         end_s = queue.oldest_s - fmod(queue.oldest_s, self.max_wait_s) + self.max_wait_s
         return Close(min(queue.waiting, self.max_batch_size), "window") if now >= end_s else Wait(end_s)
-
-
-def _check(max_batch_size: int, max_wait_s: float) -> None:
-    if max_batch_size < 1:
-        raise ValueError(f"max_batch_size must be >= 1, got {max_batch_size}")
-    if max_wait_s < 0:
-        raise ValueError(f"max_wait_s must be >= 0, got {max_wait_s}")
 
 
 POLICIES: dict[str, Callable[..., BatchPolicy]] = {

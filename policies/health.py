@@ -1,4 +1,4 @@
-"""Whether a replica may be routed to: out after failures, back by one trial, slowly. Asks nobody and reads no clock.
+"""Ejection of replicas: out after failures, back after one trial, with a slow start. Reads no clock.
 
 in ---- a connection refused, or `failures` bad answers in a row ----> out
 out --- `ejection_s` later, doubled with every time in a row ---------> trial: one request
@@ -8,14 +8,12 @@ trial - it fails ------------------------------------------------------> out
 
 from dataclasses import dataclass, field
 
-__all__ = ["Health", "HealthRules"]
-
 _LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class HealthRules:
-    """When a replica goes out of the rotation and how it comes back; the names are those of Envoy and its kin."""
+    """When a replica is ejected and how it comes back. The names are those of Envoy."""
 
     failures: int = 2
     ejection_s: float = 0.5
@@ -36,13 +34,13 @@ class Health:
     """One replica's record."""
 
     rules: HealthRules = field(default_factory=HealthRules)
-    since_s: float | None = None  # in the rotation; None: as long as anybody remembers
+    since_s: float | None = None  # when it came into the rotation; None: long ago
     out_until_s: float | None = None
     times_out: int = 0
     _failed: int = 0
 
     def failed(self, now: float, *, is_unreachable: bool, may_go: bool = True) -> bool:
-        """A try failed; `is_unreachable`: there was no connection. -> whether that puts it out, where it `may_go`."""
+        """Note a failed try; `is_unreachable`: no connection. -> whether it is ejected now, if it `may_go`."""
         self._failed += 1
         if not may_go:
             return False
@@ -50,24 +48,24 @@ class Health:
         if not (is_unreachable or is_trial or self._failed >= self.rules.failures):
             return False
         if is_trial and now < (self.out_until_s or 0.0):
-            return False  # sent before it went out
+            return False  # the try began before the ejection
         self.times_out += 1
         pause_s = self.rules.ejection_s * 2.0 ** min(self.times_out - 1, 20)
         self.out_until_s = now + min(pause_s, self.rules.max_ejection_s)
         return True
 
     def answered(self, now: float) -> None:
-        """A try was answered as it should be."""
+        """Note a good answer."""
         self._failed = 0
         if self.out_until_s is not None and now >= self.out_until_s:
             self.out_until_s, self.times_out, self.since_s = None, 0, now
 
     def may_be_asked(self, now: float, outstanding: int) -> bool:
-        """Whether it may have one more request, with `outstanding` there."""
+        """Whether it may get a request while it has `outstanding` ones."""
         return self.out_until_s is None or (now >= self.out_until_s and outstanding == 0)
 
     def share(self, now: float) -> float:
-        """Of the traffic that it would get by its load: grows from 0.1 to 1 in `slow_start_s` after a return."""
+        """Share of its usual traffic: grows from 0.1 to 1 in `slow_start_s` after its return."""
         if self.since_s is None or self.rules.slow_start_s == 0:
             return 1.0
         return min(1.0, max(_LEAST_SHARE, (now - self.since_s) / self.rules.slow_start_s))

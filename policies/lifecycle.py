@@ -1,8 +1,6 @@
-"""The states of a replica, and every way from one to another. All others are refused. Starts and asks nothing."""
+"""The states of a replica and all transitions between them."""
 
 from typing import Literal, get_args
-
-__all__ = ["STATES", "TRANSITIONS", "Event", "IllegalTransition", "State", "after"]
 
 State = Literal["starting", "ready", "draining", "dead"]
 Event = Literal["get_ready", "drain", "end", "return"]
@@ -15,18 +13,18 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     ("ready", "drain"): "draining",
     ("ready", "end"): "dead",
     ("ready", "return"): "ready",  # it was registered twice
-    ("draining", "get_ready"): "draining",  # it was told to drain while it started
+    ("draining", "get_ready"): "draining",  # it was drained while it started
     ("draining", "drain"): "draining",
     ("draining", "end"): "dead",
     ("draining", "return"): "ready",
     ("dead", "end"): "dead",  # it hung, and then its process ended
     ("dead", "return"): "ready",
 }
-"""`return` is for replicas that somebody else keeps: one of ours that is dead or drains never comes back."""
+"""`return` is for registered replicas: one of ours that is dead or drains never comes back."""
 
 
 class IllegalTransition(ValueError):
-    """A replica in that state cannot have such an event."""
+    """The state has no transition for the event."""
 
 
 def after(state: State, event: Event, *, is_ours: bool = True) -> State:

@@ -1,13 +1,11 @@
-"""How long a run takes by its size, and so how long a newcomer will wait. Reads no clock.
+"""Predicts the time of a run from its size, and so the wait of a new request. Reads no clock.
 
-A straight line through the runs so far, older ones counting less: a run of n takes a fixed time and so much for each.
+The model is a line through the past runs: a fixed time, and a time for each request. Older runs count less.
 """
 
 from dataclasses import dataclass
 
-__all__ = ["Pace"]
-
-_KEPT = 0.9  # of a run's weight, with each further run
+_DECAY = 0.9  # of a run's weight, with each further run
 
 
 @dataclass(slots=True)
@@ -21,14 +19,14 @@ class Pace:
     _xy: float = 0.0
 
     def ran(self, size: int, length_s: float) -> None:
-        """A run of `size` requests took so long."""
-        self._n, self._x, self._y = _KEPT * self._n + 1, _KEPT * self._x + size, _KEPT * self._y + length_s
-        self._xx, self._xy = _KEPT * self._xx + size * size, _KEPT * self._xy + size * length_s
+        """Note a run of `size` requests."""
+        self._n, self._x, self._y = _DECAY * self._n + 1, _DECAY * self._x + size, _DECAY * self._y + length_s
+        self._xx, self._xy = _DECAY * self._xx + size * size, _DECAY * self._xy + size * length_s
 
     def run_s(self, size: int) -> float | None:
         """Seconds that a run of `size` takes; None before the first.
 
-        Where all runs were of one size, others are taken to be as long: should they be longer, the next one will tell.
+        As long as all runs were of one size, other sizes are predicted to take as long.
         """
         if not self._n:
             return None
@@ -40,9 +38,9 @@ class Pace:
         return max(mean_s + slope_s * (size - mean_size), 0.1 * mean_s)
 
     def answered_s(self, ahead: int, *, max_batch_size: int, rest_s: float = 0.0) -> float | None:
-        """Seconds until a newcomer behind `ahead` waiting requests is answered; `rest_s` is left of the run under way.
+        """Seconds until a new request behind `ahead` waiting ones is answered; None before the first run.
 
-        None before the first run.
+        `rest_s`: remaining time of the current run.
         """
         whole, others = divmod(ahead, max_batch_size)
         full_s, last_s = self.run_s(max_batch_size), self.run_s(others + 1)

@@ -1,14 +1,12 @@
-"""How many of those who were just answered ask again at once. Reads no clock.
+"""Estimates the share of answered users who ask again at once. Reads no clock.
 
-Users who wait for one answer before they send the next question do; arrivals that know nothing of the server do not.
+Closed-loop users do, who wait for one answer before the next question; open-loop arrivals do not.
 """
 
 from dataclasses import dataclass
 
-__all__ = ["Returning"]
-
-_WITHIN_S = 0.005  # an answer's way to the user and the next question's way back
-_EACH_S = 0.0005  # of those answered: their answers leave one after another
+_WITHIN_S = 0.005  # round trip of an answer and the next question
+_EACH_S = 0.0005  # for each answer, since they are sent one after another
 _NEWEST_WEIGHT = 0.2
 
 
@@ -16,8 +14,8 @@ _NEWEST_WEIGHT = 0.2
 class Returning:
     """`share` (0 to 1) of a batch's requests that are followed by new ones soon after its end, beyond chance.
 
-    Soon is 5 ms, and half a millisecond more for each that was answered. Chance is the rate of arrivals in the rest of
-    the time until the next batch ends. Until it is known, 1.
+    Soon is 5 ms plus 0.5 ms for each answer. Chance is the rate of arrivals between then and the end of the next batch.
+    The share is 1 until it is measured.
     """
 
     share: float = 1.0
@@ -31,13 +29,13 @@ class Returning:
         return _WITHIN_S + _EACH_S * self._answered
 
     def arrived(self, now: float) -> None:
-        """A request came."""
+        """Note an arrival."""
         self.since_last += 1
         if self.ended_s is not None and now - self.ended_s <= self._window_s:
             self._soon += 1
 
     def ended(self, now: float, answered: int) -> None:
-        """A batch of so many was answered."""
+        """Note the end of a batch of `answered` requests."""
         if self.ended_s is not None and self._answered:
             rest_s = now - self.ended_s - self._window_s
             chance = (self.since_last - self._soon) / rest_s * self._window_s if rest_s > 0 else 0.0

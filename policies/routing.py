@@ -4,16 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-__all__ = ["POLICIES", "Load", "RoutingPolicy", "least_outstanding", "least_work", "power_of_two", "round_robin"]
-
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """One replica that may be routed to.
 
-    `outstanding` requests were sent, by us or by others, and not answered; `rate_rps` is how fast it was measured to
-    answer, None before the first measurement. `share` is less than 1 for one that has just come back and should be
-    given less than its load says (slow start).
+    `outstanding`: requests of all clients that are not answered. `rate_rps`: its measured rate, None before the first
+    measurement. `share`: below 1 during the slow start of a replica that has just come back.
     """
 
     name: str
@@ -23,7 +20,7 @@ class Load:
 
     @property
     def filled(self) -> float:
-        """How full it would be with one more request, by its share."""
+        """Its load with one more request, divided by its share."""
         return (self.outstanding + 1) / self.share
 
 
@@ -37,12 +34,12 @@ def round_robin(loads: Sequence[Load], turn: int, rng: Random) -> int:
 
 
 def least_outstanding(loads: Sequence[Load], turn: int, rng: Random) -> int:
-    """The replica with the fewest unanswered requests; ties go round, so that none is favoured."""
+    """The replica with the fewest unanswered requests; ties are broken in turn."""
     return _first_minimum([load.filled for load in loads], turn)
 
 
 def power_of_two(loads: Sequence[Load], turn: int, rng: Random) -> int:
-    """The better of two replicas drawn at random (Mitzenmacher 2001): nearly as good, and needs no full view."""
+    """The better of two replicas drawn at random (Mitzenmacher 2001): nearly as good as the best of all."""
     if len(loads) == 1:
         return 0
     first, second = rng.sample(range(len(loads)), 2)
@@ -50,10 +47,9 @@ def power_of_two(loads: Sequence[Load], turn: int, rng: Random) -> int:
 
 
 def least_work(loads: Sequence[Load], turn: int, rng: Random) -> int:
-    """The replica which would finish this request first: outstanding work over its measured rate.
+    """The replica that would finish this request first: outstanding requests over measured rate.
 
-    A replica without a measurement is taken to be as fast as the fastest measured one while it has nothing to do, so
-    that it is tried, and as slow as the slowest one until it has answered.
+    An idle replica without a measurement counts as the fastest one, so that it is tried; with requests, as the slowest.
     """
     rates = [load.rate_rps for load in loads if load.rate_rps] or [1.0]
     guesses = (max(rates), min(rates))
@@ -61,7 +57,7 @@ def least_work(loads: Sequence[Load], turn: int, rng: Random) -> int:
 
 
 def _first_minimum(costs: Sequence[float], turn: int) -> int:
-    """Index of the lowest cost, looking from `turn` onwards."""
+    """Index of the lowest cost, the first one from `turn` on."""
     count = len(costs)
     return min(range(count), key=lambda index: (costs[index], (index - turn) % count))
 

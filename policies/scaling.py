@@ -1,19 +1,17 @@
-"""How many replicas there should be. Starts and stops nothing; the time is an argument."""
+"""How many replicas there should be. Starts and stops none, and reads no clock."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Protocol
 
-__all__ = ["POLICIES", "Fleet", "Limits", "OutstandingTarget", "RequestRate", "ScalingPolicy", "Target"]
-
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What a policy may know of the fleet. Starting replicas count as capacity: they were already decided.
+    """The fleet, as a policy sees it. Starting replicas count as capacity.
 
-    `outstanding` are the requests on hand, at replicas or waiting for the first one; `queue_wait_p95_s` and
-    `arrival_rps` are of the last seconds.
+    `outstanding`: requests at replicas or waiting for the first one; `queue_wait_p95_s` and `arrival_rps`: of the last
+    seconds.
     """
 
     ready: int
@@ -24,15 +22,15 @@ class Fleet:
 
     @property
     def size(self) -> int:
-        """Replicas that serve or soon will; draining ones are already gone for a decision."""
+        """Replicas that are ready or starting."""
         return self.ready + self.starting
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds of every decision, and how long one direction rests after a change.
+    """The bounds of every decision, and the cool-down of each direction after a change.
 
-    With `min_replicas` 0 a fleet that nobody asks goes, and comes back with the first request.
+    With `min_replicas` 0 an idle fleet is scaled to zero, and up again with the first request.
     """
 
     min_replicas: int
@@ -63,12 +61,12 @@ class ScalingPolicy(Protocol):
     """The contract of everything in `POLICIES`."""
 
     def target(self, fleet: Fleet, now: float) -> Target:
-        """Decide; called at regular times. Keeps its own memory of the last changes."""
+        """Decide. Called at regular times; the policy remembers its last changes."""
 
 
 @dataclass(slots=True)
 class _Cooldown:
-    """Holds a wish back until its direction has rested; a fleet outside its limits is corrected at once."""
+    """Delays a wish until the cool-down of its direction is over; a fleet outside its limits is corrected at once."""
 
     limits: Limits
     up_since_s: float | None = None
@@ -82,7 +80,7 @@ class _Cooldown:
             self.quiet_since_s = now
         if size < self.limits.min_replicas:
             return Target(max(bounded, self.limits.min_replicas), "below min_replicas")
-        if size == 0 and bounded > 0:  # nobody is there: no rest is due
+        if size == 0 and bounded > 0:  # no cool-down from zero
             self.up_since_s = now
             return Target(bounded, wish.reason)
         if size > self.limits.max_replicas:
@@ -102,10 +100,9 @@ class _Cooldown:
 
 @dataclass(slots=True)
 class OutstandingTarget:
-    """Enough replicas that each has `outstanding_per_replica` requests on hand, one more if the queue wait is too long.
+    """One replica for each `outstanding_per_replica` requests, and one more if the queue wait is too long.
 
-    Up is decided at once and may add several; down takes one replica after the load has stayed low for the whole
-    down cool-down.
+    Scaling up may add several at once; scaling down removes one after the load was low for the whole cool-down.
     """
 
     limits: Limits
@@ -119,7 +116,7 @@ class OutstandingTarget:
         self._cooldown = _Cooldown(self.limits)
 
     def target(self, fleet: Fleet, now: float) -> Target:
-        """By work and wait, as the class says."""
+        """Decide by outstanding requests and queue wait."""
         wish = Target(ceil(fleet.outstanding / self.outstanding_per_replica), "outstanding per replica")
         if fleet.queue_wait_p95_s > self.queue_wait_target_s and wish.replicas <= fleet.size and fleet.starting == 0:
             wish = Target(fleet.size + 1, "queue wait")
@@ -141,7 +138,7 @@ class RequestRate:
         self._cooldown = _Cooldown(self.limits)
 
     def target(self, fleet: Fleet, now: float) -> Target:
-        """By requests per second, as the class says."""
+        """Decide by requests per second."""
         step = (fleet.arrival_rps >= self.up_rps) - (fleet.arrival_rps <= self.down_rps)
         is_wanted = fleet.outstanding > 0 or fleet.arrival_rps > 0
         wish = Target(max(fleet.size + step, int(is_wanted)), "requests per second")

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, design: Design, settings: Settings) -> int:
-    """Serve until told to stop; the exit status. What ends a server before that is told in one line."""
+    """Serve until stopped; the exit status. Any other end is reported in one line."""
     report = log.critical if settings.log_format == "json" else partial(print, file=sys.stderr)
     try:
         serve.run(name, design, settings)

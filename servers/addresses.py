@@ -1,4 +1,4 @@
-"""Addresses of replicas, of clients and of our own, each in one spelling. Connects to nothing."""
+"""Addresses of replicas, clients and this machine, each in one canonical form. Connects to nothing."""
 
 import ipaddress
 import re
@@ -10,34 +10,19 @@ from urllib.parse import urlsplit
 
 from servers.errors import BadRequest
 
-__all__ = [
-    "Address",
-    "NoPort",
-    "canonical",
-    "check_hosts",
-    "free_port",
-    "is_allowed",
-    "is_here",
-    "is_loopback",
-    "network_of",
-    "parsed",
-    "place",
-    "reachable",
-]
-
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server listens. `host` is an IP address as ipaddress writes it, or a name in small letters."""
+    """Address of a server. `host` is an IP address as ipaddress writes it, or a name in lower case."""
 
     host: str
     port: int
 
     @property
     def place(self) -> tuple[str, int]:
-        """Equal for two addresses that one process may have at once: all of 127.0.0.0/8 and ::1 count as one host."""
+        """Host and port, with all loopback addresses as one host: one process may listen on all of them."""
         return ("localhost" if is_loopback(self.host) else self.host), self.port
 
     def __str__(self) -> str:
@@ -46,7 +31,7 @@ class Address:
 
 
 def parsed(url: str) -> Address:
-    """The address that `http://host:port` names, port 80 unless said. Raises BadRequest on anything besides that."""
+    """The address of `http://host:port`, by default port 80. Raises BadRequest on any other URL."""
     wanted = f"url: wanted http://host:port, got {url[:200]!r}"
     if not url.isascii() or not url.isprintable() or set(url) & set(" \\@?#%"):
         raise BadRequest(wanted)
@@ -64,7 +49,7 @@ def parsed(url: str) -> Address:
 
 
 def check_hosts(hosts: str) -> str:
-    """The same. Raises ValueError where an entry is neither a name, nor an address, nor a network."""
+    """The same string. Raises ValueError on an entry that is no name, address or network."""
     for entry in _entries(hosts):
         if "/" in entry:
             ipaddress.ip_network(entry, strict=False)
@@ -74,10 +59,9 @@ def check_hosts(hosts: str) -> str:
 
 
 def is_allowed(host: str, allow_hosts: str) -> bool:
-    """Whether one of the entries, with commas between them, is this host or a network that it is in.
+    """Whether one of the comma-separated entries is this host, or a network that contains it.
 
-    The entry `localhost` is every loopback address. A name is allowed by that very name alone: what it stands for may
-    change after we have looked.
+    The entry `localhost` covers every loopback address. Names are compared, not resolved: DNS may change afterwards.
     """
     ip = _ip(host)
     for entry in _entries(allow_hosts):
@@ -89,7 +73,7 @@ def is_allowed(host: str, allow_hosts: str) -> bool:
 
 
 def canonical(host: str) -> str:
-    """One spelling of all that lead to the same place: `127.1`, `0x7f000001`, `::ffff:127.0.0.1`, `LOCALHOST.`."""
+    """One form for all spellings of a host: `127.1`, `0x7f000001`, `::ffff:127.0.0.1` and `LOCALHOST.` are one."""
     host = host.lower().removesuffix(".")
     ip = _ip(host) or _old(host)
     if ip is None:
@@ -102,16 +86,16 @@ def canonical(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether it is an address of this machine that no other one can reach."""
+    """Whether it is a loopback address; `0.0.0.0` and `::` are not."""
     ip = _ip(host)
-    if ip is not None and ip.is_unspecified:  # to listen on, that is every address
+    if ip is not None and ip.is_unspecified:
         return False
     ip = _ip(canonical(host))
     return ip is not None and ip.is_loopback
 
 
 def network_of(host: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address, which one household has whole."""
+    """What counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
     ip = _ip(canonical(host))
     if isinstance(ip, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((ip, 64), strict=False))
@@ -119,15 +103,8 @@ def network_of(host: str) -> str:
 
 
 def is_here(ips: Collection[str]) -> bool:
-    """Whether one of the addresses is this machine's: only those can be bound to."""
-    for ip in ips:
-        with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_STREAM) as probe:
-            try:
-                probe.bind((ip, 0))
-            except OSError:
-                continue
-            return True
-    return False
+    """Whether one of the addresses is this machine's, and so can be bound to."""
+    return any(_can_bind(socket.AF_INET6 if ":" in ip else socket.AF_INET, (ip, 0)) for ip in ips)
 
 
 def _entries(allow_hosts: str) -> list[str]:
@@ -142,7 +119,7 @@ def _ip(host: str) -> IP | None:
 
 
 def _old(host: str) -> IP | None:
-    """The spellings of old, which the resolver still takes: one number for several parts, octal, hexadecimal."""
+    """Old spellings that the resolver still accepts: one number for several parts, octal, hexadecimal."""
     try:
         return ipaddress.IPv4Address(socket.inet_aton(host))
     except OSError:
@@ -150,7 +127,7 @@ def _old(host: str) -> IP | None:
 
 
 class NoPort(OSError):
-    """There is none left."""
+    """No port is free."""
 
 
 def reachable(host: str) -> str:
@@ -159,22 +136,22 @@ def reachable(host: str) -> str:
 
 
 def place(host: str, port: int) -> tuple[int, tuple[Any, ...]]:
-    """Address family and socket address to listen on; of a name that has both, IPv4. Raises OSError or ValueError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    """Address family and socket address to listen on, preferably IPv4. Raises OSError or ValueError."""
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = min(infos, key=lambda info: info[0] != socket.AF_INET)
     return family, address
 
 
 def free_port(host: str, base_port: int, *, taken: Collection[int] = ()) -> int:
-    """The lowest port from `base_port` up that can be listened on and is not `taken`. Raises NoPort."""
+    """The lowest free port from `base_port` that is not `taken`. Raises NoPort."""
     family, (ip, _, *scope) = place(host, base_port)
     for port in range(base_port, 65_536):
-        if port not in taken and _can_listen(family, (ip, port, *scope)):
+        if port not in taken and _can_bind(family, (ip, port, *scope)):
             return port
     raise NoPort(f"no free port on {host} from {base_port} up")
 
 
-def _can_listen(family: int, address: tuple[Any, ...]) -> bool:
+def _can_bind(family: int, address: tuple[Any, ...]) -> bool:
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

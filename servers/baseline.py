@@ -1,8 +1,7 @@
-"""Design 1, baseline: one request at a time; no batching, and no queue but the line at the lock.
+"""Design 1, baseline: one request at a time, without batching.
 
-Every further design is this one plus something. Whoever arrives while the pipeline runs waits for the lock, in order of
-arrival, so that at a load over its capacity the waits grow, up to the bound on how many may wait or to the time that
-their clients give them (`policies/admission.py`).
+Requests that arrive while the pipeline runs wait for a lock in order of arrival. Above capacity the waits grow up to
+the limits of `policies/admission.py`.
 """
 
 import asyncio
@@ -17,13 +16,11 @@ from servers.engine.service import RagService
 from servers.errors import QueueFull
 from servers.http.app import State, add_task
 from servers.http.endpoints import RAG
-from servers.http.headers import told_load
+from servers.http.headers import format_load
 from servers.http.wire import Question, Served, served
 from servers.settings import Settings
 from servers.tasks import Background
 from servers.telemetry import metrics
-
-__all__ = ["SETTINGS", "Baseline", "create"]
 
 SETTINGS = Settings
 
@@ -42,11 +39,11 @@ class Baseline:
         self._turn = asyncio.Lock()
 
     async def start(self, background: Background) -> None:
-        """Load the models and answer one question, so that the first client does not pay for it."""
+        """Load the models and answer one question to warm up."""
         await self._rag.start(background, batch_sizes=[1])
 
     async def answer(self, question: Question, deadline_s: float) -> Served:
-        """Wait for the pipeline, then have it to oneself."""
+        """Wait for the lock, then run the pipeline for one question."""
         ask = self._rag.check(question)
         arrived_s = time.monotonic()
         work = self._rag.work(ask)
@@ -55,7 +52,7 @@ class Baseline:
             metrics.SHED.labels(verdict.reason).inc()
             raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
         started_s = await self._take_turn(work)
-        # Whoever gives up leaves the run to end when it can, and the next one waits for its end, not ours.
+        # The lock is released at the end of the run, even if this request was cancelled before.
         try:
             [job] = self._rag.submit([ask])
         except BaseException:
@@ -73,7 +70,7 @@ class Baseline:
         return served(answered, model=self._rag.model_name, queue_s=started_s - arrived_s, batch_size=1)
 
     async def _take_turn(self, work: int) -> float:
-        """Wait for the lock. -> when it was ours. Who gives up is forgotten."""
+        """Wait for the lock. -> when it was acquired."""
         self._waiting += 1
         self._work_waiting += work
         metrics.QUEUE_DEPTH.set(self._waiting)
@@ -89,7 +86,7 @@ class Baseline:
         return time.monotonic()
 
     def _predicted_s(self, work: int = 1) -> float | None:
-        """Until a newcomer with so much work would be answered: those who wait, the one who runs, and itself."""
+        """Predicted seconds until a new request of size `work` is answered."""
         running = self._work_running if self._turn.locked() else 0
         return self._pace.answered_s(self._work_waiting + running + work - 1, max_batch_size=1)
 
@@ -103,7 +100,7 @@ class Baseline:
 
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag`."""
-        state.load = lambda: told_load(self._waiting + self._turn.locked(), self._predicted_s())
+        state.load = lambda: format_load(self._waiting + self._turn.locked(), self._predicted_s())
         state.hangs = self._rag.hangs
         add_task(app, state, RAG, self.answer, request_timeout_s=self._settings.request_timeout_s)
 

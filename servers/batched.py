@@ -1,7 +1,7 @@
 """Design 2, batched: a bounded queue and a batcher in front of the same pipeline.
 
-One run over 32 questions takes far less than 32 runs, so requests that wait are answered together. When a batch closes
-is a policy (`policies/batching.py`); whom the queue refuses is another (`policies/admission.py`).
+One run over 32 questions takes far less than 32 runs, so waiting requests are answered together. One policy decides
+when a batch closes (`policies/batching.py`), another which requests are refused (`policies/admission.py`).
 """
 
 import asyncio
@@ -16,14 +16,12 @@ from policies.admission import Admission
 from servers.engine.service import RagService
 from servers.http.app import State, add_task
 from servers.http.endpoints import RAG
-from servers.http.headers import told_load
+from servers.http.headers import format_load
 from servers.http.wire import Question, Served, served
 from servers.queueing.batcher import Batcher
 from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings, chosen
 from servers.tasks import Background
-
-__all__ = ["SETTINGS", "Batched", "BatchedSettings", "create"]
 
 
 class BatchedSettings(Settings):
@@ -72,7 +70,7 @@ class Batched:
             background.start(self._fail_later(settings.stub_fault_after_s), name="a fault to order")
 
     async def answer(self, question: Question, deadline_s: float) -> Served:
-        """Wait for the batch that this question is in."""
+        """Wait for the batch with this question."""
         assert self._batcher is not None, "routes are closed until start() has returned"
         done = await self._batcher.submit(self._rag.check(question), deadline_s=deadline_s)
         return served(
@@ -102,10 +100,10 @@ class Batched:
         self._batcher.fail(RuntimeError("a fault to order: the batcher ends"))
 
     def _load(self) -> str:
-        """For the balancer, in the header X-Load: requests here, and until one more would be answered."""
+        """The value of X-Load."""
         if self._batcher is None:
-            return told_load(0, None)
-        return told_load(self._batcher.outstanding, self._batcher.predicted_s(time.monotonic()))
+            return format_load(0, None)
+        return format_load(self._batcher.outstanding, self._batcher.predicted_s(time.monotonic()))
 
 
 def create(settings: BatchedSettings) -> Batched:

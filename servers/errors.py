@@ -15,21 +15,6 @@
 A body over the limit (413) is refused by `middleware.py` before any of this runs; any other exception is a bug (500).
 """
 
-__all__ = [
-    "SCOPE",
-    "BadRequest",
-    "ClientGone",
-    "DeadlinePassed",
-    "EngineEnded",
-    "Forbidden",
-    "QuestionFailed",
-    "QueueFull",
-    "RequestError",
-    "Unavailable",
-    "UpstreamBusy",
-    "UpstreamFailed",
-]
-
 SCOPE = "X-Error-Scope"
 """Header of an error: `request` where another server would answer the same, so that a balancer asks none; `server`
 where another may have room; `engine` where the question may be what ended the engine."""

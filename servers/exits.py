@@ -1,6 +1,4 @@
-"""Exit statuses of a server that mean something to whoever started it; 0 and 1 are as everywhere."""
-
-__all__ = ["ENGINE_ENDED", "PORT_TAKEN"]
+"""Exit statuses of a server beside 0 and 1."""
 
 PORT_TAKEN = 75  # sysexits.h EX_TEMPFAIL: another port may do
-ENGINE_ENDED = 70  # sysexits.h EX_SOFTWARE: what runs the models ended, or can run them no more
+ENGINE_ENDED = 70  # sysexits.h EX_SOFTWARE: the engine ended, or fails whatever the request

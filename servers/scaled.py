@@ -33,8 +33,6 @@ from servers.rag.build import check_names
 from servers.settings import ENV_PREFIX, KEY_PATTERN, HostList, chosen, flags
 from servers.tasks import Background
 
-__all__ = ["SETTINGS", "Scaled", "ScaledSettings", "create", "replica_start"]
-
 
 class ScaledSettings(BatchedSettings):
     """What can be set on the fleet; the settings of `batched` are handed to the replicas."""
@@ -117,17 +115,17 @@ class Scaled:
         ]
 
     async def stop(self) -> None:
-        """Stop deciding, then the fleet."""
+        """Stop the autoscaler, then the fleet."""
         for loop in self._loops:
             loop.cancel()
         await self._fleet.stop()
 
     def info(self) -> dict[str, Any]:
-        """The replicas now, and models, corpus, device and versions as the first replica told them."""
+        """The replicas, and models, corpus, device and versions of the first one."""
         return {"replicas": [replica.describe() for replica in self._fleet.roster], **self._about}
 
     async def exposition(self) -> str:
-        """The fleet's own metrics, and what its replicas add to them."""
+        """The fleet's own metrics combined with those of its replicas."""
         return await self._fleet.exposition(generate_latest().decode())
 
     def mount(self, app: FastAPI, state: State) -> None:
@@ -151,7 +149,7 @@ class Scaled:
             return self._autoscaler.describe()
 
     async def _learn(self) -> None:
-        """What one replica says of itself holds for all; there may be none yet."""
+        """Read `GET /info` of the first replica, once there is one."""
         while not self._about:
             self._fleet.roster.changed.clear()
             await self._ask_about()
@@ -159,8 +157,8 @@ class Scaled:
                 await self._fleet.roster.changed.wait()
 
     async def _ask_about(self) -> None:
-        told = await self._fleet.about()
-        self._about = {key: told[key] for key in told if key not in ("design", "replica", "settings")}
+        info = await self._fleet.about()
+        self._about = {key: info[key] for key in info if key not in ("design", "replica", "settings")}
 
 
 def create(settings: ScaledSettings) -> Scaled:
@@ -172,9 +170,9 @@ def create(settings: ScaledSettings) -> Scaled:
 
 
 def replica_start(settings: ScaledSettings) -> Start:
-    """How a replica is started: the same interpreter, and the settings that `batched` knows."""
+    """How a replica is started: with the same interpreter and the settings of `batched`."""
     gpus = [] if settings.device == "cpu" else visible_gpus(os.environ)
-    device = ["--device", "cuda" if gpus else settings.device]  # one that was given a GPU shall not do without
+    device = ["--device", "cuda" if gpus else settings.device]  # a replica with a GPU must use it
     ours = {"port", "replica", "stop_with_parent", "drain_s", "hang_s", "device"}
     drain_s = settings.drain_s / 2
     given = [*flags(settings, of=BatchedSettings, leave_out=ours), "--hang-s", str(settings.time_limits.hang_s)]
@@ -193,7 +191,7 @@ def replica_start(settings: ScaledSettings) -> Start:
 
 
 def _first(settings: ScaledSettings) -> list[str]:
-    """What the first replica alone is given: a fault to order."""
+    """Flags of the first replica alone: a fault to inject."""
     slow = ["--slowdown", str(settings.slow_replica)] if settings.slow_replica > 1 else []
     return slow + ([] if settings.faulty_replica is None else ["--stub-fault", settings.faulty_replica])
 

@@ -1,6 +1,6 @@
-"""Who owns a task: a server's long-lived ones, and short ones that live as long as a block. Knows no design.
+"""Owners of asyncio tasks: of a server's long-lived ones, and of short ones that end with a block.
 
-No other file of this package makes a task outside a TaskGroup, so that none can fail without anybody noticing.
+No other file of this package makes a task outside a TaskGroup, so that no failure goes unnoticed.
 """
 
 import asyncio
@@ -10,21 +10,19 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-__all__ = ["Background", "TaskEnded", "beside", "unless"]
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 class TaskEnded(RuntimeError):
-    """A task that a server cannot do without has ended; the message names it."""
+    """A task that must run as long as the server has ended; the message names it."""
 
 
 class Background:
     """The tasks that live as long as a server. The end of the `async with` block cancels them and waits for them.
 
-    A task that fails cancels the block, which then raises the task's error: a server without its batcher must not stay.
-    Of several errors, the block's own among them, the first is raised, and the log has the others.
+    A task that fails cancels the block, which then raises the task's error. Of several errors, the first is raised and
+    the others are logged.
     """
 
     def __init__(self) -> None:
@@ -55,13 +53,13 @@ class Background:
             raise first from None
 
     def keep(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
-        """A task that must not end before the block: that it returns is a failure too (TaskEnded)."""
+        """Start a task that must not end before the block: its return is a failure too (TaskEnded)."""
         task = self.start(work, name=name)
         task.add_done_callback(self._must_not_return)
         return task
 
     def start(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
-        """A task that may return before the block ends, and must not fail."""
+        """Start a task that may return before the block ends, but must not fail."""
         task = self._group.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._note_end)
@@ -78,7 +76,7 @@ class Background:
 
 
 async def unless(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of `work`, or None where `event` is set first: the work is then cancelled and waited for."""
+    """The result of `work`, or None if `event` is set first, which cancels the work."""
     with beside(event.wait()) as waiting:
         working = asyncio.create_task(work)
         try:
@@ -93,7 +91,7 @@ async def unless(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
 
 @contextmanager
 def beside(work: Coroutine[Any, Any, T]) -> Iterator[asyncio.Task[T]]:
-    """A task that runs beside the block and is cancelled at its end; if it fails, the log says so."""
+    """Run a task during the block, and cancel it at the end. Its failure is logged."""
     task = asyncio.create_task(work)
     task.add_done_callback(_report)
     try:

@@ -1,16 +1,15 @@
-"""What an engine runs: the contract of a backend, and the events of its jobs. Runs nothing.
+"""The contract of what an engine runs, a backend, and the events of its jobs.
 
-The RAG pipeline and its stand-ins for studies are backends; so is every further kind of model. One loop drives each,
-`servers/engine/loop.py`.
+The RAG pipeline and the fakes for studies are backends. `servers/engine/loop.py` drives them all.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-from servers.backend.steps import UNREPORTED, Steps
+from msgspec import Struct
 
-__all__ = ["Backend", "Chunk", "Done", "Event", "Failed", "Failure", "Loaded", "run"]
+from servers.backend.steps import UNREPORTED, Steps
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -20,9 +19,9 @@ Request_contra = TypeVar("Request_contra", contravariant=True)
 class Failure(NamedTuple):
     """Why a job has no result.
 
-    `kind`: `invalid`, the model server refused what was asked; `busy`, it wants us to come back `retry_after_s` later;
-    `upstream`, it failed; `internal`, our backend raised; `cancelled`, nobody waited for it any more. `text` is for the
-    client, unless it is internal.
+    `kind`: `invalid`, the model server refused the request; `busy`, it asks for a retry after `retry_after_s`;
+    `upstream`, it failed; `internal`, our backend raised; `cancelled`, its client had gone. `text` is for the client,
+    unless it is internal.
     """
 
     kind: Literal["invalid", "busy", "upstream", "internal", "cancelled"]
@@ -30,23 +29,23 @@ class Failure(NamedTuple):
     retry_after_s: int | None = None
 
 
-class Chunk(NamedTuple):
-    """Tokens that a job got: `ids` in the vocabulary, or their `text` where only another server knows the ids."""
+class Chunk(Struct, frozen=True, tag=True, array_like=True):
+    """New tokens of a job: `ids` in the vocabulary, or their `text` where only another server knows the ids."""
 
     job: int
     ids: tuple[int, ...]
     text: str = ""
 
 
-class Done(NamedTuple, Generic[Result]):
+class Done(Struct, Generic[Result], frozen=True, tag=True, array_like=True):
     """A job's whole result."""
 
     job: int
     result: Result
 
 
-class Failed(NamedTuple):
-    """A job has no result. The failure is its own: its neighbours have theirs."""
+class Failed(Struct, frozen=True, tag=True, array_like=True):
+    """A job has no result. The failure concerns no other job."""
 
     job: int
     failure: Failure
@@ -59,8 +58,8 @@ Event = Chunk | Done[Any] | Failed
 class Loaded:
     """What a server must know of a backend to check requests and to describe itself.
 
-    `is_continuous`: requests may be submitted while others run. `info` is part of `GET /info`. `document_chars`: of a
-    document, in the mean; `positions`: the most tokens of a prompt and its answer, None where it is not known.
+    `is_continuous`: requests may be submitted while others run. `info` is part of `GET /info`. `document_chars`: mean
+    length of a document; `positions`: most tokens of a prompt and its answer, None if not known.
     """
 
     corpus_size: int
@@ -82,20 +81,20 @@ class Backend(Protocol[Request_contra]):
         """What is loaded."""
 
     def submit(self, jobs: Sequence[int], requests: Sequence[Request_contra], steps: Steps = UNREPORTED) -> None:
-        """Take requests in, under numbers that no other job has. Where it raises, none of them is taken in."""
+        """Accept requests as jobs with these unused numbers. If it raises, it has accepted none."""
 
     def cancel(self, job: int) -> None:
-        """Forget a job; one that has ended or was never there is no mistake."""
+        """Forget a job. Unknown and ended jobs are ignored."""
 
     def step(self, steps: Steps = UNREPORTED) -> list[Event]:
-        """Move what runs by one step. What it raises is no single job's fault, and leaves them in no known state."""
+        """Run one step of all jobs. An exception is the fault of no single job; `reset` must follow it."""
 
     def reset(self) -> None:
-        """Forget every job, whatever state a step that raised left them in."""
+        """Forget all jobs, in whatever state they are."""
 
 
 def run(backend: Backend[Request], requests: Sequence[Request], steps: Steps = UNREPORTED) -> list[Any]:
-    """The results of one batch in order, a Failure in the place of each that has none. Nothing else may run."""
+    """The results of one batch in order, a Failure for each that has none. No other job may run."""
     outcomes: dict[int, Any] = {}
     try:
         backend.submit(range(len(requests)), requests, steps)

@@ -1,4 +1,4 @@
-"""A request on its way through an engine, as the event loop of the server sees it. Runs nothing."""
+"""A request in an engine, as the server's event loop sees it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -6,13 +6,11 @@ from typing import Generic, TypeVar
 
 from servers.backend import Chunk, Done
 
-__all__ = ["Job"]
-
 R = TypeVar("R")
 
 
 class Job(Generic[R]):
-    """`done` holds the result, or raises why there is none, once the engine has ended the job; cancelled jobs too."""
+    """`done` is the result, or raises why there is none, once the engine has ended the job."""
 
     def __init__(self, number: int, cancel: Callable[[int], None], *, stream: bool = False) -> None:
         self.number = number
@@ -21,14 +19,14 @@ class Job(Generic[R]):
         self._chunks: asyncio.Queue[Chunk | None] | None = asyncio.Queue() if stream else None
 
     def cancel(self) -> None:
-        """Nobody waits for it any more: the engine ends it when it can, which cancels `done`."""
+        """Have the engine end the job when it can, which cancels `done`."""
         if not self.done.done():
             self._cancel(self.number)
 
     async def events(self) -> AsyncIterator[Chunk | Done[R]]:
-        """Chunks as they come, of a job that streams, and then Done. Raises what `done` raises.
+        """Chunks, of a job that streams, and then Done. Raises what `done` raises.
 
-        Who leaves before the end cancels the job.
+        Closing the iterator before its end cancels the job.
         """
         try:
             if self._chunks is not None:
@@ -38,13 +36,13 @@ class Job(Generic[R]):
         finally:
             self.cancel()
 
-    def came(self, chunk: Chunk) -> None:
-        """The engine has made a chunk."""
+    def add(self, chunk: Chunk) -> None:
+        """Take a chunk from the engine."""
         if self._chunks is not None:
             self._chunks.put_nowait(chunk)
 
     def end(self, outcome: R | Exception | None) -> None:
-        """The engine has ended the job: with a result, with why there is none, or, for None, as it was cancelled."""
+        """End the job with a result, with an error, or, for None, as cancelled."""
         if self._chunks is not None:
             self._chunks.put_nowait(None)
         if self.done.done():
@@ -53,6 +51,6 @@ class Job(Generic[R]):
             self.done.cancel()
         elif isinstance(outcome, Exception):
             self.done.set_exception(outcome)
-            self.done.exception()  # seen, should nobody wait any more
+            self.done.exception()  # retrieved, in case nobody awaits it
         else:
             self.done.set_result(outcome)

@@ -1,6 +1,6 @@
-"""Reports that a run makes progress: each step when it has ended, and beforehand one that may take long.
+"""Reports progress of a backend: each step after its end, and a step that may take long before it begins.
 
-Decides nothing: whether the engine hangs is `servers/engine/progress.py`.
+Whether the engine hangs is decided in `servers/engine/progress.py`.
 """
 
 import time
@@ -8,17 +8,15 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["UNREPORTED", "Steps"]
-
-_EVERY_S = 0.25  # between two reports, at most, unless a long step was announced
-_SLACK = 10.0  # times as long as the quickest of the last steps of its kind, in proportion where that was smaller
-_KEPT = 16  # of these, so that one which was stopped, or the first on a GPU, hardly counts
+_EVERY_S = 0.25  # least time between two reports, unless a long step was announced
+_SLACK = 10.0  # a step may take so many times as long as the quickest of its kind, in proportion to its size
+_KEPT = 16  # steps of a kind; the quickest of them hides a paused step, or the first one on a GPU
 
 
 class Steps:
     """The steps of one backend: a call of the embedder, a search, a step of the generator.
 
-    `report` is given the seconds that the next step may take, or 0.0 where a step has ended and nothing is announced.
+    `report` gets the seconds that the next step may take, or 0.0 after a step.
     """
 
     def __init__(
@@ -29,7 +27,7 @@ class Steps:
         most_s: float = float("inf"),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`hang_s`: a step that may take longer than that is announced; `most_s`: none may take longer than that."""
+        """`hang_s`: a step that may take longer is announced; `most_s`: the longest that any step may take."""
         self._report = report
         self._hang_s = hang_s
         self._most_s = most_s
@@ -40,7 +38,7 @@ class Steps:
 
     @contextmanager
     def step(self, kind: str, size: int = 1) -> Iterator[None]:
-        """Time the block, which is one step over `size` items, at least one."""
+        """Time the block, which is one step over `size` items."""
         allowed_s = self._allowed_s(kind, size)
         is_long = allowed_s > self._hang_s
         if is_long:
@@ -49,7 +47,7 @@ class Steps:
         try:
             yield
         except BaseException:
-            if is_long:  # what comes next is not
+            if is_long:
                 self._report(0.0)
             raise
         ended_s = self._clock()
@@ -59,7 +57,7 @@ class Steps:
             self._report(0.0)
 
     def sleep(self, seconds: float) -> None:
-        """Take that long, in short steps. For pipelines that compute nothing."""
+        """Sleep in short steps, for backends that compute nothing."""
         until_s = self._clock() + seconds
         while (left_s := until_s - self._clock()) > 0:
             with self.step("sleep"):

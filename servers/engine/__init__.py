@@ -1,7 +1,7 @@
-"""The contract of an engine, which runs the pipeline for a server: on a thread or in a process. Decides nothing.
+"""The contract of an engine, which runs a backend for a server on a thread or in a process.
 
-A thread shares Python's lock with the event loop: while it computes between two model calls nobody is answered, and
-while somebody is answered it does not compute. A process has its own, and costs a copy of each question and answer.
+A thread shares Python's global lock with the event loop, so that each holds up the other. A process has a lock of its
+own, and costs a copy of each question and answer.
 """
 
 import itertools
@@ -32,39 +32,37 @@ from servers.rag.stepping import PipelineBackend
 from servers.settings import Settings
 from servers.tasks import Background
 
-__all__ = ["Engine", "EngineDied", "Jobs", "load_backend", "trial_question"]
-
 log = logging.getLogger(__name__)
 
 
 class EngineDied(RuntimeError):
-    """The engine ended before the server did, and nothing can be answered any more. `status` is to exit with."""
+    """The engine ended before the server; nothing can be answered any more. `status` is the exit status."""
 
     status = exits.ENGINE_ENDED
 
 
 class Engine(Protocol):
-    """One backend and whoever runs it."""
+    """A backend and the thread or process that runs it."""
 
     async def load(self, settings: Settings, background: Background) -> Loaded:
-        """Build the backend. Raises ModelError. Should the engine end before it is stopped, `background` fails."""
+        """Build the backend. Raises ModelError. If the engine ends before `stop`, a task of `background` fails."""
 
     def submit(self, asks: Sequence[Ask], *, stream: bool = False) -> list[Job[Answered]]:
-        """Jobs of one batch, which is under way or next when this returns; with `stream`, their chunks are wanted.
+        """Jobs of one batch, which runs now or next; with `stream`, with their chunks.
 
-        A job raises the RequestError of its own failure, or Unavailable where the engine has ended.
+        A job raises the RequestError of its own failure, or Unavailable if the engine has ended.
         """
 
     @property
     def progress(self) -> Progress:
-        """What it has to do, and whether it gets on with it; after `load`."""
+        """Its running jobs and its progress; after `load`."""
 
     async def stop(self) -> None:
-        """Give up what runs and waits."""
+        """Give up all jobs."""
 
 
 class Jobs:
-    """Jobs that the engine has not ended, by number, and its progress with them."""
+    """Jobs that the engine has not ended, and its progress with them."""
 
     def __init__(self) -> None:
         self.progress = Progress(hang_s=math.inf)
@@ -75,28 +73,28 @@ class Jobs:
     def issue(
         self, asks: Sequence[Ask], cancel: Callable[[int], None], *, stream: bool
     ) -> tuple[Submit, list[Job[Answered]]]:
-        """The message to the engine, and the jobs that it makes; they have failed where the engine has ended."""
+        """The message to the engine, and its jobs; they have failed if the engine has ended."""
         jobs: list[Job[Answered]] = [Job(next(self._numbers), cancel, stream=stream) for _ in asks]
         now = time.monotonic()
         for job in jobs:
             self._running[job.number] = job
-            self.progress.given(job.number, now)
+            self.progress.started(job.number, now)
         if self.has_ended:
             self.fail(jobs, Unavailable("the engine has ended", retry_after_s=1))
         return Submit(jobs[0].number, asks, stream), jobs
 
-    def hear(self, events: Sequence[Event]) -> None:
-        """Hand what the engine says to those who wait."""
+    def dispatch(self, events: Sequence[Event]) -> None:
+        """Give events of the engine to their jobs."""
         now = time.monotonic()
         for event in events:
             if isinstance(event, Chunk):
                 if (job := self._running.get(event.job)) is not None:
-                    job.came(event)
+                    job.add(event)
             else:
                 self._end(event.job, event.result if isinstance(event, Done) else _error(event.failure), now)
 
     def stepped(self, allowed_s: float) -> None:
-        """The engine makes progress; its next step may take so long."""
+        """Note progress; the next step may take `allowed_s`."""
         self.progress.stepped(time.monotonic(), allowed_s)
 
     def fail(self, jobs: Sequence[Job[Answered]], error: Exception) -> None:
@@ -106,7 +104,7 @@ class Jobs:
             self._end(job.number, error, now)
 
     def end(self) -> None:
-        """The engine has ended, and all its jobs with it."""
+        """Note that the engine has ended, and end all jobs."""
         self.has_ended = True
         self.fail(list(self._running.values()), EngineEnded("the engine has ended", retry_after_s=1))
 
@@ -117,7 +115,7 @@ class Jobs:
 
 
 def _error(failure: Failure) -> RequestError | None:
-    """As those who wait get it; None where nobody does."""
+    """The exception of a failure; None for a cancelled job."""
     match failure.kind:
         case "invalid":
             return BadRequest(failure.text)
@@ -132,12 +130,12 @@ def _error(failure: Failure) -> RequestError | None:
 
 
 def trial_question(max_new_tokens: int) -> Ask:
-    """A question that every backend can answer: asked to warm up, and to test an engine that fails."""
+    """A question that every backend can answer, for the warm-up and to test an engine that fails."""
     return Ask("Which animals can hover in the air?", k=2, max_new_tokens=max_new_tokens)
 
 
 def load_backend(settings: Settings) -> Backend[Ask]:
-    """Build it, and say so in the log. Raises ModelError."""
+    """Build the backend of these settings. Raises ModelError."""
     log.info("loading profile %s", settings.profile)
     backend = _stub(settings) if settings.profile == "stub" else PipelineBackend(build(settings))
     log.info("loaded %s", backend.loaded().info)
@@ -145,11 +143,6 @@ def load_backend(settings: Settings) -> Backend[Ask]:
 
 
 def _stub(settings: Settings) -> Stub:
+    ends = settings.stub_poison_effect == "ends"
     fails_after_s = settings.stub_fault_after_s if settings.stub_fault == "engine" else math.inf
-    return Stub(
-        settings.stub_batch_s,
-        settings.stub_item_s,
-        settings.stub_poison,
-        ends=settings.stub_poison_effect == "ends",
-        fails_after_s=fails_after_s,
-    )
+    return Stub(settings.stub_batch_s, settings.stub_item_s, settings.stub_poison, ends, fails_after_s)

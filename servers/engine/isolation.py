@@ -1,7 +1,4 @@
-"""What a backend that raises costs: one request's failure where one is to blame, or the engine.
-
-Decides when an engine can answer nothing any more; runs nothing by itself and ends no process.
-"""
+"""Error isolation: a request that makes the backend raise fails alone; a backend that fails at all ends the engine."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -9,30 +6,28 @@ from typing import TypeVar
 
 from servers.backend import Failure
 
-__all__ = ["EngineUnfit", "failed", "one_by_one"]
-
 log = logging.getLogger(__name__)
-_FAILURES = 3  # in a row, of requests alone, before the engine is tested
+_FAILURES = 3  # failures of single requests in a row, after which the engine is tested
 T = TypeVar("T")
 _INTERNAL = Failure("internal", "internal error")
 
 
 class EngineUnfit(RuntimeError):
-    """The engine fails whatever it is asked, and must be replaced; the message says what it failed with."""
+    """The engine fails whatever the request, and must be replaced. The message says with which error."""
 
 
 def failed(error: Exception, size: int) -> None:
-    """Log a step over so many jobs that raised. Raises EngineUnfit where its process cannot run anything any more."""
+    """Log a step over `size` jobs that raised. Raises EngineUnfit if the error spoils the process."""
     log.error("a run of %d failed; its questions are run one by one", size, exc_info=error)
     if _is_fatal(error):
         raise EngineUnfit(_text(error)) from error
 
 
 def one_by_one(calls: Iterable[Callable[[], T]], trial: Callable[[], object]) -> list[T | Failure]:
-    """What each call returns, which works for one request; a Failure where it raises. Raises EngineUnfit.
+    """What each call, for one request, returns, or a Failure if it raises. Raises EngineUnfit.
 
-    No request is called a failure before another one was answered: one of the calls, or `trial`, which works for a
-    request of our own.
+    After three failures in a row, and if all calls fail, `trial` runs a request that must succeed: if it raises, the
+    engine is to blame and not the requests.
     """
     outcomes: list[T | Failure] = []
     in_doubt = 0
@@ -55,7 +50,6 @@ def one_by_one(calls: Iterable[Callable[[], T]], trial: Callable[[], object]) ->
 
 
 def _try(trial: Callable[[], object]) -> None:
-    """Is it the requests, or the engine?"""
     try:
         trial()
     except Exception as error:
@@ -63,9 +57,9 @@ def _try(trial: Callable[[], object]) -> None:
 
 
 def _is_fatal(error: BaseException) -> bool:
-    """Whether no process survives it: a CUDA error other than a want of memory spoils every later call.
+    """Whether the error spoils the process, as a CUDA error other than out of memory does.
 
-    By name, because torch need not be there.
+    By name, because torch may not be imported.
     """
     kinds = {kind.__name__ for kind in type(error).__mro__}
     return "AcceleratorError" in kinds and "OutOfMemoryError" not in kinds and "out of memory" not in str(error)

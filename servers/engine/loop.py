@@ -1,6 +1,6 @@
-"""The loop that runs a backend, on the engine's thread or in its process. Knows neither.
+"""The loop that runs a backend, on the engine's thread or in its process.
 
-Every job that was submitted ends with one event: Done, Failed, or Failed as `cancelled` once nobody waits for it.
+Every submitted job ends with one event: Done, or Failed, which a cancelled job gets too.
 """
 
 import gc
@@ -14,14 +14,12 @@ from servers.backend import Backend, Chunk, Event, Failed, Failure
 from servers.backend.steps import Steps
 from servers.engine.isolation import failed, one_by_one
 
-__all__ = ["Cancel", "Inbox", "Submit", "work"]
-
 _TRIAL = -1  # the job of a request of our own
 _CANCELLED = Failure("cancelled", "nobody waits for it any more")
 
 
 class Submit(NamedTuple):
-    """Requests to be run as one batch, under the numbers from `first` on; with `stream`, their chunks are wanted."""
+    """Requests of one batch, as jobs with the numbers from `first` on; with `stream`, their chunks are emitted."""
 
     first: int
     requests: Sequence[Any]
@@ -29,7 +27,7 @@ class Submit(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """Nobody waits for that job any more."""
+    """The client of a job has gone."""
 
     job: int
 
@@ -39,9 +37,9 @@ Emit = Callable[[Sequence[Event]], None]
 
 
 def work(backend: Backend[Any], inbox: Inbox, emit: Emit, *, steps: Steps, trial: Any) -> None:
-    """Run what comes until None does. `trial` is a request that the backend can answer.
+    """Run messages until None comes. `trial` is a request that the backend can answer.
 
-    Raises EngineUnfit where it fails whatever it is asked.
+    Raises EngineUnfit if the backend fails whatever the request.
     """
     # A full collection over what torch and transformers loaded stops everything for a quarter of a second.
     gc.collect()
@@ -50,7 +48,7 @@ def work(backend: Backend[Any], inbox: Inbox, emit: Emit, *, steps: Steps, trial
 
 
 class _Loop:
-    """`_batches` wait to be taken in, `_running` are in the backend, and `_asked` are asked again one by one."""
+    """Jobs in `_batches` wait, in `_running` they are in the backend, in `_retried` they run again one by one."""
 
     def __init__(self, backend: Backend[Any], inbox: Inbox, emit: Emit, steps: Steps, trial: Any) -> None:
         self._backend = backend
@@ -61,111 +59,103 @@ class _Loop:
         self._is_over = False
         self._batches: deque[dict[int, Any]] = deque()
         self._running: dict[int, Any] = {}
-        self._asked: dict[int, Any] = {}
-        self._streamed: dict[int, int] = {}
-        """Ids that were sent, of those whose chunks are wanted."""
+        self._retried: dict[int, Any] = {}
+        self._streamed: dict[int, int] = {}  # number of ids that were emitted, of jobs that stream
 
     def run(self) -> None:
-        """Take in and step, until the loop is over."""
+        """Submit and step, until None has come."""
         while True:
-            self._hear(wait=not (self._running or self._batches))
+            self._receive(wait=not (self._running or self._batches))
             if self._is_over:
                 return
             if self._batches and (self._backend.is_continuous or not self._running):
                 self._begin(self._next())
             if self._running:
-                self._tell(self._step())
+                self._publish(self._step())
 
-    def _hear(self, *, wait: bool) -> None:
-        """Read what has come; with `wait`, as soon as something comes."""
+    def _receive(self, *, wait: bool) -> None:
+        """Handle the messages in the inbox; with `wait`, wait for the first one."""
         while wait or not self._inbox.empty():
             message = self._inbox.get()
             wait = False
             if message is None:
                 self._is_over = True
             elif isinstance(message, Cancel):
-                self._leave(message.job)
+                self._cancel(message.job)
             else:
                 jobs = range(message.first, message.first + len(message.requests))
                 self._batches.append(dict(zip(jobs, message.requests, strict=True)))
                 if message.stream:
                     self._streamed |= dict.fromkeys(jobs, 0)
 
-    def _leave(self, job: int) -> None:
-        """End a job wherever it is; one that is over is no mistake."""
-        for jobs in (self._running, self._asked, *self._batches):
+    def _cancel(self, job: int) -> None:
+        """End a job wherever it is. Ended jobs are ignored."""
+        for jobs in (self._running, self._retried, *self._batches):
             if jobs.pop(job, None) is not None:
                 if jobs is self._running:
                     self._backend.cancel(job)
-                self._tell([Failed(job, _CANCELLED)])
+                self._publish([Failed(job, _CANCELLED)])
                 self._batches = deque(batch for batch in self._batches if batch)
 
     def _next(self) -> dict[int, Any]:
-        """What is taken in together: all that wait, or the first batch of them."""
-        coming = self._batches.popleft()
+        """The jobs to submit together: all that wait, or the first batch."""
+        batch = self._batches.popleft()
         while self._backend.is_continuous and self._batches:
-            coming |= self._batches.popleft()
-        return coming
+            batch |= self._batches.popleft()
+        return batch
 
-    def _begin(self, coming: dict[int, Any]) -> None:
-        """Take them in; where that raises, each by itself."""
+    def _begin(self, batch: dict[int, Any]) -> None:
+        """Submit the jobs; if that raises, one by one."""
         try:
-            self._backend.submit(list(coming), list(coming.values()), self._steps)
+            self._backend.submit(list(batch), list(batch.values()), self._steps)
         except Exception as error:
-            failed(error, len(coming))
+            failed(error, len(batch))
         else:
-            self._running |= coming
+            self._running |= batch
             return
-        # Not while the error is handled: its traceback keeps what the failed call had in memory.
-        outcomes = one_by_one([partial(self._take_in, *one) for one in coming.items()], self._try_to_take_in)
-        self._tell([Failed(job, each) for job, each in zip(coming, outcomes, strict=True) if each is not None])
+        # Outside the except clause, whose traceback holds the memory of the failed call.
+        outcomes = one_by_one([partial(self._submit, *item) for item in batch.items()], self._try_submit)
+        self._publish([Failed(job, failure) for job, failure in zip(batch, outcomes, strict=True) if failure])
 
-    def _take_in(self, job: int, request: Any) -> None:
+    def _submit(self, job: int, request: Any) -> None:
         self._backend.submit([job], [request], self._steps)
         self._running[job] = request
 
-    def _try_to_take_in(self) -> None:
+    def _try_submit(self) -> None:
         self._backend.submit([_TRIAL], [self._trial], self._steps)
         self._backend.cancel(_TRIAL)
 
     def _step(self) -> list[Event]:
-        """One step of all that run; where that raises, the whole of each by itself."""
+        """One step of all running jobs; if it raises, each of them is run alone."""
         try:
-            return self._ended(self._backend.step(self._steps))
+            events = self._backend.step(self._steps)
         except Exception as error:
-            self._asked, self._running = self._running, {}
+            self._retried, self._running = self._running, {}
             self._backend.reset()
-            failed(error, len(self._asked))
-        jobs = list(self._asked)  # likewise
-        outcomes = one_by_one((partial(self._run_alone, job) for job in jobs), self._try_alone)
-        self._asked = {}
+            failed(error, len(self._retried))
+        else:
+            for event in events:
+                if not isinstance(event, Chunk):
+                    self._running.pop(event.job, None)
+            return events
+        jobs = list(self._retried)  # outside the except clause, as in _begin
+        outcomes = one_by_one((partial(self._retry, job) for job in jobs), lambda: self._run_alone(_TRIAL, self._trial))
+        self._retried = {}
         return [
-            Failed(job, each) if isinstance(each, Failure) else each
-            for job, each in zip(jobs, outcomes, strict=True)
-            if each is not None
+            Failed(job, outcome) if isinstance(outcome, Failure) else outcome
+            for job, outcome in zip(jobs, outcomes, strict=True)
+            if outcome is not None
         ]
 
-    def _ended(self, events: list[Event]) -> list[Event]:
-        for event in events:
-            if not isinstance(event, Chunk):
-                self._running.pop(event.job, None)
-        return events
+    def _retry(self, job: int) -> Event | None:
+        """The last event of a job that runs alone; None if it was cancelled."""
+        self._receive(wait=False)
+        return self._run_alone(job, self._retried.pop(job)) if job in self._retried else None
 
-    def _run_alone(self, job: int) -> Event | None:
-        """How the job ends that runs by itself; None where nobody waits for it any more."""
-        self._hear(wait=False)
-        if job not in self._asked:
-            return None
-        request = self._asked.pop(job)
-        return self._alone(job, request)
-
-    def _try_alone(self) -> Event | None:
-        return self._alone(_TRIAL, self._trial)
-
-    def _alone(self, job: int, request: Any) -> Event | None:
+    def _run_alone(self, job: int, request: Any) -> Event | None:
         sent, made = self._streamed.get(job, 0), 0
         try:
-            self._take_in(job, request)
+            self._submit(job, request)
             while job in self._running and not self._is_over:
                 for event in self._backend.step(self._steps):
                     if event.job != job:
@@ -174,17 +164,17 @@ class _Loop:
                         del self._running[job]
                         return event
                     made += len(event.ids)
-                    if made > sent:  # a client has seen the others
-                        self._tell([event])
-                self._hear(wait=False)
+                    if made > sent:  # the client has the earlier ones
+                        self._publish([event])
+                self._receive(wait=False)
         except BaseException:
             self._running.pop(job, None)
             self._backend.reset()
             raise
         return None
 
-    def _tell(self, events: list[Event]) -> None:
-        """Emit what is wanted of these."""
+    def _publish(self, events: list[Event]) -> None:
+        """Emit these events, chunks only of jobs that stream."""
         wanted: list[Event] = []
         for event in events:
             if not isinstance(event, Chunk):

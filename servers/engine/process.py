@@ -1,7 +1,4 @@
-"""The pipeline in a process of its own, and the server's end of it. Decides nothing.
-
-Messages are those of messages.py, over a pair of sockets that only the two have.
-"""
+"""The engine in a process of its own. Server and engine exchange messages.py's messages over a pair of sockets."""
 
 import asyncio
 import logging
@@ -23,7 +20,7 @@ from servers.backend.job import Job
 from servers.backend.steps import Steps
 from servers.engine import EngineDied, Jobs, load_backend, messages, trial_question
 from servers.engine.isolation import EngineUnfit
-from servers.engine.loop import Inbox, work
+from servers.engine.loop import Cancel, Inbox, work
 from servers.engine.progress import Progress
 from servers.errors import EngineEnded
 from servers.rag.models import ModelError
@@ -32,13 +29,11 @@ from servers.settings import Settings
 from servers.tasks import Background
 from servers.telemetry import logs
 
-__all__ = ["EngineProcess"]
-
 log = logging.getLogger(__name__)
 
 
 class EngineProcess:
-    """In a child that ends with us. Should it end before, the server ends too: it cannot answer any more."""
+    """In a child process, which ends with the server. If it ends before, the server ends too."""
 
     def __init__(self) -> None:
         self._child: asyncio.subprocess.Process | None = None
@@ -48,7 +43,7 @@ class EngineProcess:
 
     @property
     def progress(self) -> Progress:
-        """Of the child."""
+        """As the child reports it."""
         return self._jobs.progress
 
     async def load(self, settings: Settings, background: Background) -> Loaded:
@@ -63,7 +58,7 @@ class EngineProcess:
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._loaded = asyncio.get_running_loop().create_future()
         background.start(self._read(reader, self._child), name="engine")
-        self._writer.write(messages.orders(settings))
+        self._writer.write(messages.framed(settings))
         loaded = await self._loaded
         self._jobs.progress.hang_s = settings.time_limits.hang_s
         return loaded
@@ -74,13 +69,13 @@ class EngineProcess:
         message, jobs = self._jobs.issue(asks, self._cancel, stream=stream)
         if not self._jobs.has_ended:
             try:
-                self._writer.write(messages.submit(message))
-            except (TypeError, ValueError) as error:  # text that no UTF-8 has
+                self._writer.write(messages.framed(message))
+            except (TypeError, ValueError) as error:  # a lone surrogate
                 self._jobs.fail(jobs, error)
         return jobs
 
     async def stop(self) -> None:
-        """Kill the child: nobody waits for what it computes."""
+        """Kill the child."""
         self._jobs.has_ended = True
         if self._writer is not None:
             self._writer.close()
@@ -91,14 +86,14 @@ class EngineProcess:
 
     def _cancel(self, job: int) -> None:
         if self._writer is not None and not self._jobs.has_ended:
-            self._writer.write(messages.cancel(job))
+            self._writer.write(messages.framed(Cancel(job)))
 
     async def _read(self, reader: asyncio.StreamReader, child: asyncio.subprocess.Process) -> None:
-        """Hand what comes to those who wait; at the end of the child, fail them. Raises EngineDied."""
+        """Dispatch the child's messages; at its end, fail its jobs. Raises EngineDied."""
         try:
             while True:
                 length, kind = messages.HEAD.unpack(await reader.readexactly(messages.HEAD.size))
-                self._hear(messages.read(kind, await reader.readexactly(length)))
+                self._dispatch(messages.read(kind, await reader.readexactly(length)))
         except (asyncio.IncompleteReadError, ConnectionError):
             if self._jobs.has_ended:  # it was stopped
                 return
@@ -111,12 +106,12 @@ class EngineProcess:
             if self._loaded is not None and not self._loaded.done():
                 self._loaded.set_exception(EngineEnded("the engine has ended", retry_after_s=1))
 
-    def _hear(self, message: Any) -> None:
+    def _dispatch(self, message: Any) -> None:
         assert self._loaded is not None, "made before the child is asked anything"
         if isinstance(message, messages.Step):
             self._jobs.stepped(message.allowed_s)
         elif isinstance(message, list):
-            self._jobs.hear(message)
+            self._jobs.dispatch(message)
         elif self._loaded.done():
             raise ValueError("it has loaded already")
         elif isinstance(message, Loaded):
@@ -126,12 +121,12 @@ class EngineProcess:
 
 
 def _receive(stream: BinaryIO, inbox: "SimpleQueue[Any]") -> None:
-    """Messages as they come, while the pipeline runs. Without a server there is nobody to run it for."""
+    """Read the server's messages into the inbox. Ends the process when the server is gone."""
     try:
-        with suppress(ConnectionError):  # a server that was killed with answers unread
+        with suppress(ConnectionError):  # the server was killed with answers unread
             while len(head := stream.read(messages.HEAD.size)) == messages.HEAD.size:
                 length, kind = messages.HEAD.unpack(head)
-                if len(body := stream.read(length)) < length:  # or while it wrote
+                if len(body := stream.read(length)) < length:  # or while it was writing
                     break
                 inbox.put(messages.read(kind, body))
     except Exception:  # the thread's edge
@@ -140,18 +135,18 @@ def _receive(stream: BinaryIO, inbox: "SimpleQueue[Any]") -> None:
 
 
 def _send(connection: socket.socket, outbox: "SimpleQueue[Any]") -> None:
-    """Answers, while the pipeline runs the next batch."""
+    """Write the outbox to the server."""
     try:
-        with suppress(OSError):  # the server is gone, and so shall we be
+        with suppress(OSError):  # the server is gone
             while True:
-                connection.sendall(messages.said(outbox.get()))
+                connection.sendall(messages.framed(outbox.get()))
     except Exception:  # the thread's edge
         _end("an answer cannot be sent")
 
 
 def _work(connection: socket.socket) -> None:
-    """The child: the first message is settings, the others are requests. Ends when the server is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the server says when to end
+    """Run the child: the first message is settings, the others are requests."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole process group; the server ends this process
         signal.signal(number, signal.SIG_IGN)
     inbox: SimpleQueue[Any] = SimpleQueue()
     outbox: SimpleQueue[Any] = SimpleQueue()
@@ -169,11 +164,11 @@ def _work(connection: socket.socket) -> None:
     else:
         outbox.put(backend.loaded())
         _answer(backend, inbox, outbox, settings)
-    threading.Event().wait()  # until the server, which has been told, ends the connection
+    threading.Event().wait()  # until the server closes the connection
 
 
 def _answer(backend: Backend[Ask], inbox: Inbox, outbox: "SimpleQueue[Any]", settings: Settings) -> None:
-    """Run requests until the server is gone; an engine that is unfit for it ends its process."""
+    """Run requests until the server is gone, or end the process if the engine is unfit."""
     limits = settings.time_limits
     steps = Steps(
         lambda allowed_s: outbox.put(messages.Step(allowed_s)), hang_s=limits.hang_s, most_s=limits.request_timeout_s
@@ -183,13 +178,13 @@ def _answer(backend: Backend[Ask], inbox: Inbox, outbox: "SimpleQueue[Any]", set
     except EngineUnfit as error:
         log.critical("the engine ends: %s", error)
     except Exception:
-        _end("an error that nobody caught")
+        _end("an unexpected error")
     sys.stderr.flush()
     os._exit(exits.ENGINE_ENDED)
 
 
 def _end(why: str) -> NoReturn:
-    """End the process for the exception that is being handled."""
+    """End the process because of the current exception."""
     log.critical("the engine ends: %s", why, exc_info=True)
     sys.stderr.flush()
     os._exit(exits.ENGINE_ENDED)

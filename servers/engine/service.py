@@ -1,4 +1,4 @@
-"""The pipeline as a design uses it: loaded and run by the engine, questions checked. Knows no wire."""
+"""The pipeline as a design uses it: loads it into an engine, checks questions, submits them."""
 
 import asyncio
 import logging
@@ -21,16 +21,14 @@ from servers.settings import Settings
 from servers.tasks import Background
 from servers.telemetry import metrics
 
-__all__ = ["RagService"]
-
 ENGINES: dict[str, Callable[[], Engine]] = {"thread": EngineThread, "process": EngineProcess}
 log = logging.getLogger(__name__)
-_MOST_PAUSE_S = 30  # between two tries of the warm-up, whatever the model server asks for
+_MOST_PAUSE_S = 30  # between two tries of the warm-up
 _VERSIONS = ("torch", "transformers", "sentence-transformers", "numpy", "fastapi", "uvicorn")
 
 
 class Asked(Protocol):
-    """A question as it came."""
+    """A question from a client."""
 
     query: str
     k: int
@@ -38,7 +36,7 @@ class Asked(Protocol):
 
 
 class RagService:
-    """One pipeline on one engine. Raises ValueError on a name that is in none of the tables."""
+    """One pipeline on one engine. Raises ValueError on settings that name nothing we have."""
 
     def __init__(self, settings: Settings) -> None:
         check_names(settings)
@@ -55,7 +53,7 @@ class RagService:
         background.keep(self._watch(), name="hang watch")
 
     async def _warm_up(self, asks: Sequence[Ask]) -> None:
-        """Run them; where a model server is busy, again when it wants us to. Raises ModelError."""
+        """Run a batch; if a model server is busy, again after its Retry-After. Raises ModelError."""
         while True:
             jobs = [job.done for job in self.submit(asks)]
             answers = await asyncio.gather(*jobs, return_exceptions=True)
@@ -80,7 +78,7 @@ class RagService:
             slept_s = time.monotonic()
             await asyncio.sleep(every_s)
             if time.monotonic() - slept_s > 2 * every_s:
-                continue  # this process stood still, too, and has not heard yet what the engine says
+                continue  # this process was paused too, and has not read the engine's reports
             is_hung = self.hangs()
             if is_hung and not was_hung:
                 metrics.HANGS.inc()
@@ -91,11 +89,11 @@ class RagService:
             was_hung = is_hung
 
     async def stop(self) -> None:
-        """Release the engine without waiting for what still runs on it."""
+        """Stop the engine without waiting for running jobs."""
         await self._engine.stop()
 
     def check(self, question: Asked) -> Ask:
-        """The question with its defaults filled in. Raises BadRequest, naming the field, where a limit is passed."""
+        """The question with its defaults. Raises BadRequest, which names the field that exceeds its limit."""
         most = min(self._settings.max_k, self._loaded.corpus_size)
         if question.k > most:
             raise BadRequest(f"k: must be <= {most}, got {question.k}")
@@ -106,23 +104,23 @@ class RagService:
         return Ask(question.query, question.k, tokens)
 
     def tokens(self, ask: Ask) -> int:
-        """About how long its prompt and its answer are: four letters a token is near enough, to sort and to admit."""
+        """Estimated tokens of prompt and answer, four letters each, for sorting and admission."""
         loaded = self._loaded
         letters = len(ask.query) + ask.k * loaded.document_chars
         tokens = 1 + letters // 4 + ask.max_new_tokens
         return tokens if loaded.positions is None else min(tokens, loaded.positions)
 
     def work(self, ask: Ask) -> int:
-        """How many usual questions it stands for, at least one."""
+        """Size in usual questions, at least one."""
         return max(1, self.tokens(ask) // self.tokens(trial_question(self._settings.max_new_tokens)))
 
     @property
     def is_continuous(self) -> bool:
-        """Whether questions may enter the pipeline while others are in it."""
+        """Whether questions may be submitted while others run."""
         return self._loaded.is_continuous
 
     def submit(self, asks: Sequence[Ask]) -> list[Job[Answered]]:
-        """Jobs of one batch, which is under way, or next, when this returns."""
+        """Jobs of one batch, which runs now or next."""
         jobs = self._engine.submit(asks)
         observe = _Observer()
         for job in jobs:
@@ -131,11 +129,11 @@ class RagService:
 
     @property
     def model_name(self) -> str:
-        """Of what generates."""
+        """Name of the generator."""
         return self._loaded.model_name
 
     def info(self) -> dict[str, Any]:
-        """Versions, and, once loaded, device, models and corpus."""
+        """Versions and, once loaded, device, models and corpus."""
         versions = {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}}
         return {"versions": versions, **(self._about.info if self._about else {})}
 
@@ -155,7 +153,7 @@ class _Observer:
         if done.cancelled():
             return
         error = done.exception()
-        if isinstance(error, Unavailable):  # all of the batch, whose engine has ended
+        if isinstance(error, Unavailable):  # the engine has ended, and failed the whole batch
             return
         if error is not None:
             metrics.FAILED_QUESTIONS.labels(type(error).__name__).inc()

@@ -20,8 +20,6 @@ from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings
 from servers.tasks import Background
 
-__all__ = ["EngineThread"]
-
 log = logging.getLogger(__name__)
 
 
@@ -34,18 +32,18 @@ class EngineThread:
 
     @property
     def progress(self) -> Progress:
-        """Of the thread."""
+        """As the thread reports it."""
         return self._jobs.progress
 
     async def load(self, settings: Settings, background: Background) -> Loaded:
-        """`build` imports torch on the thread, so that the port answers /health meanwhile."""
+        """`build` imports torch on the thread, so that /health is answered meanwhile."""
         loop = asyncio.get_running_loop()
         loaded: asyncio.Future[Loaded] = loop.create_future()
         ended: asyncio.Future[None] = loop.create_future()
 
-        def call(what: Callable[..., object], *given: object) -> None:
-            with suppress(RuntimeError):  # the loop has ended: nobody waits
-                loop.call_soon_threadsafe(what, *given)
+        def call(function: Callable[..., object], *arguments: object) -> None:
+            with suppress(RuntimeError):  # the event loop is closed
+                loop.call_soon_threadsafe(function, *arguments)
 
         def run() -> None:
             try:
@@ -58,7 +56,7 @@ class EngineThread:
             steps = Steps(partial(call, self._jobs.stepped), hang_s=limits.hang_s, most_s=limits.request_timeout_s)
             trial = trial_question(settings.max_new_tokens)
             try:
-                work(backend, self._inbox, partial(call, self._jobs.hear), steps=steps, trial=trial)
+                work(backend, self._inbox, partial(call, self._jobs.dispatch), steps=steps, trial=trial)
             except Exception as error:  # the thread's edge
                 log.critical("the engine ends: %s", error, exc_info=None if isinstance(error, EngineUnfit) else error)
                 call(self._jobs.end)
@@ -78,7 +76,7 @@ class EngineThread:
         return jobs
 
     async def stop(self) -> None:
-        """End the thread after the step that it is in, which cannot be interrupted and is not waited for."""
+        """End the thread after its current step, which cannot be interrupted and is not waited for."""
         self._inbox.put(None)
 
     def _cancel(self, job: int) -> None:

@@ -1,7 +1,4 @@
-"""Many replicas of one server, and the balancer before them. Knows no model.
-
-`FleetBackend` is what keeps and asks the replicas; `LocalFleet` does so with processes of this machine.
-"""
+"""Replicas of one server behind a load balancer. Knows no model. `LocalFleet` implements FleetBackend by processes."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -12,15 +9,13 @@ from policies import scaling
 from servers.fleet.reply import Reply
 from servers.tasks import Background
 
-__all__ = ["FleetBackend", "Snapshot"]
-
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A fleet at one moment.
 
-    `replicas` are as `GET /replicas` describes them, `seen` is what a scaling policy knows, from the last `window_s` of
-    traffic. `starts`: when replicas got ready, on the fleet's clock, and how long each had taken.
+    `replicas`: as in `GET /replicas`. `seen`: the input of a scaling policy, from the last `window_s` of traffic.
+    `starts`: when replicas got ready, on the fleet's clock, and how many seconds each took.
     """
 
     replicas: Sequence[dict[str, Any]]
@@ -30,21 +25,21 @@ class Snapshot:
 
 
 class FleetBackend(Protocol):
-    """Replicas somewhere. `wanted` is set when a request waits though there is no replica at all."""
+    """A set of replicas. `wanted` is set when a request waits for a first replica."""
 
     wanted: asyncio.Event
 
     async def start(self, count: int, background: Background) -> None:
-        """Start so many replicas; ready when all of them are. Raises FleetError."""
+        """Start `count` replicas and wait until they are ready. Raises FleetError."""
 
     def resize(self, count: int) -> bool:
-        """Have there be so many. -> whether that was anything to do."""
+        """Start or drain replicas until there are `count`. -> whether that changes anything."""
 
     def snapshot(self, now: float) -> Snapshot:
-        """What there is."""
+        """The fleet now."""
 
     async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
-        """Have one of the replicas answer. Raises a RequestError."""
+        """The answer of one of the replicas. Raises a RequestError."""
 
     async def stop(self) -> None:
         """Stop every replica; return when the last one is gone."""

@@ -1,4 +1,4 @@
-"""Every half second: look at the fleet, ask the scaling policy, resize, and keep what was decided and why."""
+"""Asks the scaling policy at regular times, resizes the fleet, and keeps the decisions with their reasons."""
 
 import asyncio
 import logging
@@ -12,14 +12,12 @@ from policies import scaling
 from servers.fleet import FleetBackend
 from servers.telemetry import metrics
 
-__all__ = ["Autoscaler", "Decided"]
-
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """One decision: what the policy saw, how many replicas it wanted, and why."""
+class Decision:
+    """One decision: what the policy saw, the number of replicas it wanted, and why."""
 
     number: int
     at_s: float
@@ -28,7 +26,7 @@ class Decided:
 
 
 class Autoscaler:
-    """The shell round a scaling policy. A request that waits for a first replica is looked at without delay."""
+    """Runs a scaling policy every `every_s`, and at once when a request waits for a first replica."""
 
     def __init__(
         self,
@@ -44,11 +42,11 @@ class Autoscaler:
         self._every_s = every_s
         self._name = name
         self._clock = clock
-        self._decided: deque[Decided] = deque(maxlen=4096)
+        self._decisions: deque[Decision] = deque(maxlen=4096)
         self._number = 0
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             try:
                 async with asyncio.timeout(self._every_s):
@@ -59,13 +57,13 @@ class Autoscaler:
             try:
                 self.decide(self._clock())
             except Exception:
-                log.exception("a scaling decision failed; the next one is tried all the same")
+                log.exception("a scaling decision failed; the next one is made all the same")
 
     def decide(self, now: float) -> None:
-        """Look, ask, resize."""
+        """Make one decision and resize the fleet."""
         seen = self._fleet.snapshot(now).seen
         target = self._policy.target(seen, now)
-        self._decided.append(Decided(self._number, now, seen, target))
+        self._decisions.append(Decision(self._number, now, seen, target))
         self._number += 1
         if not self._fleet.resize(target.replicas):
             return
@@ -75,21 +73,21 @@ class Autoscaler:
         metrics.SCALINGS.labels("up" if target.replicas > seen.size else "down").inc()
 
     def describe(self) -> dict[str, Any]:
-        """As `GET /scaling` tells it: the newest decisions, those that hold among them, and when replicas got ready.
+        """The body of `GET /scaling`: the newest decisions, and when replicas got ready.
 
-        `window_s`: how far back the rate and the queue wait that a decision saw reach.
+        `window_s`: period over which the rate and the queue wait of a decision were measured.
         """
         now = self._clock()
         snapshot = self._fleet.snapshot(now)
         decisions = [
             {
-                "number": one.number,
-                "age_s": now - one.at_s,
-                **asdict(one.seen),
-                "target": one.target.replicas,
-                "reason": one.target.reason,
+                "number": decision.number,
+                "age_s": now - decision.at_s,
+                **asdict(decision.seen),
+                "target": decision.target.replicas,
+                "reason": decision.target.reason,
             }
-            for one in self._decided
+            for decision in self._decisions
         ]
         starts = [{"age_s": now - ready_s, "start_s": start_s} for ready_s, start_s in snapshot.starts]
         return {"policy": self._name, "window_s": snapshot.window_s, "decisions": decisions, "starts": starts}

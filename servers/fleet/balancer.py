@@ -1,6 +1,6 @@
-"""The proxy round a routing policy: sends a request to a replica, and to another one if that fails.
+"""Load balancer: sends a request to a replica, and to another one if that fails.
 
-Decides nothing: which replica is `policies/routing.py`, which may be asked at all `policies/health.py`. Starts none.
+`policies/routing.py` decides which replica, `policies/health.py` which ones are in the rotation.
 """
 
 import asyncio
@@ -21,19 +21,18 @@ from servers.fleet.reply import Reply, TryFailed
 from servers.fleet.traffic import Traffic, queue_s
 from servers.telemetry import metrics, tracing
 
-__all__ = ["Balancer", "Tries"]
-
 log = logging.getLogger(__name__)
-_WELL_IN_TIME = 0.5  # of what is left of a request's time
-_PATIENCE_S = 1.0  # for news of the replicas, when those that were asked have all broken off
-_SUSPECT, _BLAMED = 2, 3  # replicas that ended with one question in them: by chance hardly, and not by chance
+_WELL_IN_TIME = 0.5  # share of a request's remaining time
+_CHANGE_S = 1.0  # how long to wait for another replica after all tries have failed
+_SUSPECT, _BLAMED = 2, 3  # replicas that ended with one question in them
 
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """How long a replica may show no progress with a try, and how many requests may wait for a first replica.
+    """Limits of tries. `timeout_s`: a replica may make no progress for so long.
 
-    `silent_s`: a try that ends at its deadline sooner says nothing of the replica; two heartbeats fall into that time.
+    `max_waiting`: requests that may wait for a first replica. `silent_s`: a shorter try that reaches its deadline is no
+    evidence against the replica.
     """
 
     timeout_s: float = 30.0
@@ -42,7 +41,7 @@ class Tries:
 
 
 class Balancer:
-    """Routes over the ready replicas of a roster, counting what is outstanding at each. `client.open` comes first."""
+    """Routes requests over the ready replicas of a roster. `client.open` comes first."""
 
     def __init__(
         self,
@@ -56,7 +55,7 @@ class Balancer:
     ) -> None:
         self.traffic = Traffic()
         self.waiting = 0
-        self.wanted = asyncio.Event()  # somebody waits for a first replica
+        self.wanted = asyncio.Event()  # a request waits for a first replica
         self.tries = tries or Tries()
         self.client = ReplicaClient(timeout_s=self.tries.timeout_s, api_key=api_key, clock=clock)
         self._roster = roster
@@ -66,11 +65,11 @@ class Balancer:
         self._turn = 0
 
     def choose(self, tried: Set[Replica] = frozenset()) -> Replica:
-        """The replica for the next request. Raises Unavailable where none is left."""
+        """The replica for the next request. Raises Unavailable if none is left."""
         now = self._clock()
         ready = [replica for replica in self._roster.in_state("ready") if replica not in tried]
-        # Where all are out, one that is out is better than none: it may well be we who are slow.
-        candidates = [one for one in ready if one.health.may_be_asked(now, one.outstanding)] or ready
+        # If all are ejected, any of them is better than none: this process may be the slow one.
+        candidates = [replica for replica in ready if replica.health.may_be_asked(now, replica.outstanding)] or ready
         if not candidates:
             raise Unavailable("no replica is ready", retry_after_s=1)
         index = self._route([replica.load(now) for replica in candidates], self._turn, self._rng)
@@ -78,11 +77,11 @@ class Balancer:
         return candidates[index]
 
     async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
-        """Ask replicas until one answers, each at most once. A question has no side effect, so it may be asked again.
+        """Try replicas until one answers, each at most once. Questions have no side effects, so retries are safe.
 
-        Raises Unavailable when none is left to ask, QueueFull when those that are left are full, too many wait already
-        for the first one or the deadline cannot be kept, DeadlinePassed after `deadline_s` on our clock, QuestionFailed
-        when so many replicas ended with it that it is to blame.
+        Raises Unavailable if none is left; QueueFull if all are full, too many requests wait for a first replica or the
+        deadline cannot be met; DeadlinePassed at `deadline_s` on our clock; QuestionFailed after three replicas ended
+        with the question in them.
         """
         self.traffic.arrived(self._clock())
         self._refuse_late(deadline_s)
@@ -102,7 +101,7 @@ class Balancer:
             tried.add(replica)
             try:
                 with tracing.try_span(replica=replica.name, attempt=len(tried)):
-                    async with self._apart(replica, is_suspect=ends >= _SUSPECT, deadline_s=deadline_s):
+                    async with self._isolated(replica, is_suspect=ends >= _SUSPECT, deadline_s=deadline_s):
                         return await self._try(
                             replica, path, body, {**headers, **tracing.headers()}, deadline_s=deadline_s
                         )
@@ -126,26 +125,26 @@ class Balancer:
                     )
 
     def failed(self, replica: Replica, *, is_unreachable: bool, reason: str, is_silent: bool = False) -> None:
-        """Note that a replica did not answer as it should. A registered one that cannot be reached is dead.
+        """Note a failure, which may eject the replica. A registered one that cannot be reached is dead.
 
-        One that answers, but wrongly, stays in the rotation where it is the last or half of them are out: it may be the
-        questions. One that is unreachable or `is_silent` does not.
+        A replica that answers wrongly stays if less than half of them would be left: the questions may be the cause.
+        One that is unreachable or `is_silent` goes in any case.
         """
-        may_go = is_unreachable or is_silent or self._may_spare(replica)
+        may_go = is_unreachable or is_silent or self._may_eject(replica)
         if replica.health.failed(self._clock(), is_unreachable=is_unreachable, may_go=may_go):
             metrics.EJECTIONS.labels("unreachable" if is_unreachable else "failures").inc()
-            log.warning("replica %s is left alone for a while: %s", replica.name, reason)
+            log.warning("replica %s is ejected for a while: %s", replica.name, reason)
         if is_unreachable and replica.registered and replica.state == "ready":
             self._roster.move(replica, "end")
 
     def unregister(self, replica: Replica) -> None:
-        """Give it no more requests. What it has may take until its deadline: nobody asks for signs of progress."""
+        """Give it no more requests. Those it has may take until their deadlines."""
         self._roster.move(replica, "drain")
         self._roster.remove(replica)
         replica.progressed(self._clock(), try_timeout_s=math.inf)
 
-    def _may_spare(self, replica: Replica) -> bool:
-        """Whether it is out already, or else at least half of the ready replicas stay in the rotation without it."""
+    def _may_eject(self, replica: Replica) -> bool:
+        """Whether it is ejected already, or at least half of the ready replicas stay in the rotation without it."""
         if replica.health.out_until_s is not None:
             return True
         ready = self._roster.in_state("ready")
@@ -153,7 +152,7 @@ class Balancer:
         return (out + 1) * 2 <= len(ready)
 
     def _refuse_late(self, deadline_s: float) -> None:
-        """Where every replica has so much to do that the answer would be late, say so now. Raises QueueFull."""
+        """Raise QueueFull if every replica predicts an answer after the deadline."""
         now = self._clock()
         predicted = [replica.predicted_s(now) for replica in self._roster.in_state("ready")]
         waits = [wait_s for wait_s in predicted if wait_s is not None]
@@ -162,10 +161,9 @@ class Balancer:
             raise QueueFull("too busy: deadline", retry_after_s=max(1, round(min(waits))))
 
     def _has_room(self, tried: Set[Replica], deadline_s: float) -> bool:
-        """Whether one that was not tried would be well in time, by what it said a moment ago, or has nothing to do.
+        """Whether an untried replica is idle, or predicts an answer well before the deadline.
 
-        Under overload none would: to ask them all would cost a multiple of what each refusal is worth, and the more the
-        later we are to hear what they say.
+        Under overload none does, and trying all of them would cost more than the refusal.
         """
         now = self._clock()
         others = [replica for replica in self._roster.in_state("ready") if replica not in tried]
@@ -175,7 +173,7 @@ class Balancer:
         return any(wait_s is not None and wait_s < _WELL_IN_TIME * (deadline_s - now) for wait_s in waits)
 
     async def _next(self, tried: Set[Replica], deadline_s: float) -> Replica:
-        """A replica that was not tried, once there is one: a fleet may start from nothing, or replace its dead."""
+        """A replica that was not tried, once there is one: the fleet may be starting one."""
 
         def untried() -> bool:
             return any(replica not in tried for replica in self._roster.in_state("ready"))
@@ -191,7 +189,7 @@ class Balancer:
         try:
             async with asyncio.timeout(max(0.0, deadline_s - self._clock())):
                 while not untried():
-                    await self._news(patient=not self._roster.in_state("ready"))
+                    await self._change(limit_s=_CHANGE_S if self._roster.in_state("ready") else None)
             return self.choose(tried)
         except TimeoutError:
             raise DeadlinePassed("no replica was ready in time") from None
@@ -199,10 +197,10 @@ class Balancer:
             self.waiting -= 1
 
     @asynccontextmanager
-    async def _apart(self, replica: Replica, *, is_suspect: bool, deadline_s: float) -> AsyncIterator[None]:
-        """A suspect is at a replica together with no other one, so that only the question to blame is blamed.
+    async def _isolated(self, replica: Replica, *, is_suspect: bool, deadline_s: float) -> AsyncIterator[None]:
+        """Let a replica run one suspect at a time, so that only the question to blame is blamed.
 
-        Raises DeadlinePassed where its turn does not come in time.
+        Raises DeadlinePassed if its turn comes too late.
         """
         if not is_suspect:
             yield
@@ -217,10 +215,10 @@ class Balancer:
         finally:
             replica.suspects.release()
 
-    async def _news(self, *, patient: bool) -> None:
-        """Until a replica changes its state. Raises Unavailable where that is not soon and we are not `patient`."""
+    async def _change(self, *, limit_s: float | None) -> None:
+        """Wait until a replica changes its state. Raises Unavailable after `limit_s`."""
         self._roster.changed.clear()
-        waiting = asyncio.timeout(None if patient else _PATIENCE_S)
+        waiting = asyncio.timeout(limit_s)
         try:
             async with waiting:
                 await self._roster.changed.wait()
@@ -232,13 +230,13 @@ class Balancer:
     async def _try(
         self, replica: Replica, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float
     ) -> Reply:
-        """One try at one replica. Raises TryFailed where another one may be asked."""
+        """One try at one replica. Raises TryFailed if another one may be tried."""
         sent_s = self._clock()
         try:
             reply = await self.client.ask(replica, path, body, headers, deadline_s=deadline_s)
         except DeadlinePassed:
             if replica.alive_s <= sent_s and self._clock() - sent_s >= self.tries.silent_s:
-                self.failed(replica, is_unreachable=False, is_silent=True, reason="it has answered nobody since")
+                self.failed(replica, is_unreachable=False, is_silent=True, reason="it has made no progress since")
             raise
         if reply.status == 200:
             self.traffic.waited(self._clock(), queue_s(reply.headers.get("Server-Timing", "")))
@@ -246,5 +244,5 @@ class Balancer:
 
 
 def _all_full(shed_s: Sequence[int]) -> QueueFull:
-    """The refusals of all replicas as one, with the shortest of their waits."""
+    """One refusal for those of all replicas, with the shortest wait."""
     return QueueFull("too busy: every replica is full", retry_after_s=min(shed_s))

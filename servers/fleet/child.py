@@ -1,4 +1,4 @@
-"""One child process: its ready line, the end of its output, its end. Decides not when."""
+"""A child process: its ready line, the end of its output, its end."""
 
 import asyncio
 import json
@@ -8,15 +8,13 @@ import signal
 from collections.abc import Awaitable
 from contextlib import suppress
 
-__all__ = ["end", "end_of_output", "is_ready_line_said", "status_of", "within"]
-
 log = logging.getLogger(__name__)
 _CHUNK = 65_536
-_LAST_S = 1.0  # for a process to end that has closed its output
+_EXIT_S = 1.0  # time to exit after closing the output
 
 
 async def is_ready_line_said(process: asyncio.subprocess.Process) -> bool:
-    """True at the ready line, False at the end of the output."""
+    """Wait for the ready line; False if the output ends without it."""
     assert process.stdout is not None, "started with a pipe"
     while True:
         try:
@@ -26,25 +24,25 @@ async def is_ready_line_said(process: asyncio.subprocess.Process) -> bool:
             if json.loads(line).get("ready") is True:
                 return True
         except (ValueError, AttributeError):
-            continue  # not the line: whatever else it says, however long, is not for us
+            continue  # another line, or one that is too long
 
 
 async def end_of_output(process: asyncio.subprocess.Process) -> None:
-    """Until the process closes its stdout, which its death does."""
+    """Wait until the process closes its stdout, as it does when it ends."""
     assert process.stdout is not None, "started with a pipe"
     while await process.stdout.read(_CHUNK):
         pass
 
 
 async def status_of(process: asyncio.subprocess.Process) -> int:
-    """The exit status of one that has closed its output; it is killed if it does not end with that."""
-    if not await within(process.wait(), _LAST_S):
+    """The exit status of a process that has closed its output; it is killed if it goes on."""
+    if not await within(process.wait(), _EXIT_S):
         await end(process, 0.0)
     return await process.wait()
 
 
 async def end(process: asyncio.subprocess.Process, patience_s: float) -> None:
-    """SIGTERM, time to finish, SIGKILL to its whole group; without patience at once. Reaped in any case."""
+    """End and reap a process: SIGTERM, `patience_s` to finish, then SIGKILL to its process group; 0 s: SIGKILL only."""
     if process.returncode is None and patience_s > 0:
         process.terminate()
         if not await within(process.wait(), patience_s + 1.0):
@@ -55,7 +53,7 @@ async def end(process: asyncio.subprocess.Process, patience_s: float) -> None:
 
 
 async def within(waiting: Awaitable[object], limit_s: float) -> bool:
-    """Whether it came to its end in time."""
+    """Whether it ended in time."""
     try:
         await asyncio.wait_for(waiting, limit_s)
     except TimeoutError:

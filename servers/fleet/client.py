@@ -1,6 +1,7 @@
-"""Asks one replica: one try at a request, whether it is ready, what it is. Chooses none, and tries nothing again."""
+"""Client of the replicas: one try of a request, `GET /ready`, `GET /info` and `GET /metrics`. Retries nothing."""
 
 import asyncio
+import errno
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -16,16 +17,14 @@ from servers.http.endpoints import INFO, READY
 from servers.http.headers import LOAD, TIMEOUT, read_load
 from servers.telemetry import metrics
 
-__all__ = ["ReplicaClient"]
-
 _KEEP_IDLE_S = 5.0
-_AT_ONCE_S = 0.002  # before its deadline a try counts as late
-_INFO_BYTES = 1 << 20
-_OUT_OF_FILES = (23, 24)  # ENFILE, EMFILE: our own want, and no replica's fault
+_ROUNDING_S = 0.002  # a try that ends so shortly before its deadline has reached it
+_MOST_BYTES = 1 << 20  # of /info and /metrics; our own replicas send some 20 KB
+_OUT_OF_FILES = (errno.ENFILE, errno.EMFILE)  # our fault, not the replica's
 
 
 class ReplicaClient:
-    """The connections to the replicas. `timeout_s`: how long one may show no progress with a try."""
+    """A connection pool. `timeout_s`: how long a replica may make no progress with a try."""
 
     def __init__(
         self, *, timeout_s: float, api_key: str | None = None, clock: Callable[[], float] = time.monotonic
@@ -36,7 +35,7 @@ class ReplicaClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Make the connection pool; as many connections as there are requests."""
+        """Make the connection pool, which has no limit."""
         connector = ReplicaConnector(limit=0, keepalive_timeout=_KEEP_IDLE_S)
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -53,12 +52,12 @@ class ReplicaClient:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The connections to the replicas."""
+        """The connection pool."""
         assert self._session is not None, "open() comes first"
         return self._session
 
     async def is_ready(self, url: str, *, timeout_s: float = 2.0) -> bool | None:
-        """Whether a server at that address says that it may be routed to; None where we could not ask."""
+        """Whether the server at `url` is ready; None if this process is out of file descriptors."""
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self.session.get(url + READY.path, timeout=timeout, allow_redirects=False) as answer:
@@ -69,20 +68,26 @@ class ReplicaClient:
             return False
 
     async def info(self, url: str) -> dict[str, object]:
-        """A replica's `GET /info`; nothing where it does not answer."""
-        timeout = aiohttp.ClientTimeout(total=10.0)
-        asking = self.session.get(url + INFO.path, headers=self._key, timeout=timeout, allow_redirects=False)
+        """A replica's `GET /info`; empty if it does not answer."""
         try:
-            async with asking as answer:
-                told = json.loads(await read_bounded(answer, _INFO_BYTES)) if answer.status == 200 else {}
-        except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError):
+            info = json.loads(await self.text(url + INFO.path, timeout_s=10.0) or "{}")
+        except (ValueError, RecursionError):
             return {}
-        return told if isinstance(told, dict) else {}
+        return info if isinstance(info, dict) else {}
+
+    async def text(self, url: str, *, timeout_s: float) -> str | None:
+        """The body of a 200; None if there is no such answer in time, or if it is too long or not UTF-8."""
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        try:
+            async with self.session.get(url, headers=self._key, timeout=timeout, allow_redirects=False) as answer:
+                return (await read_bounded(answer, _MOST_BYTES)).decode() if answer.status == 200 else None
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return None
 
     async def ask(
         self, replica: Replica, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float
     ) -> Reply:
-        """One try. Raises TryFailed where another one may be asked; DeadlinePassed; Unavailable for our own want."""
+        """One try. Raises TryFailed, DeadlinePassed, or Unavailable if this process is out of file descriptors."""
         sent_s = self._clock()
         left_s = deadline_s - sent_s
         if left_s <= 0:
@@ -99,29 +104,29 @@ class ReplicaClient:
                         url = replica.url + path
                         posted = self.session.post(url, data=body, headers=asking, allow_redirects=False)
                         answer = await stack.enter_async_context(posted)
-                        if (told := read_load(answer.headers.get(LOAD))) is not None:
-                            # it has done with this one, and we have not
-                            replica.told(self._clock(), told.outstanding + 1, told.wait_s)
+                        if (load := read_load(answer.headers.get(LOAD))) is not None:
+                            # the replica has finished this request; here it is still outstanding
+                            replica.report(self._clock(), load.outstanding + 1, load.wait_s)
                         check(answer, headers)
-                        kept = passed_on(answer.headers)
-                        content, is_whole = await read_start(answer)
+                        passed = passed_on(answer.headers)
+                        content, is_complete = await read_start(answer)
             except aiohttp.ClientConnectorError as error:
                 if error.errno in _OUT_OF_FILES:
                     raise Unavailable("this server is out of file descriptors", retry_after_s=1) from error
                 raise TryFailed(f"cannot be reached: {error.strerror}", is_unreachable=True) from error
             except aiohttp.ClientError as error:
-                is_end = not replica.registered  # one of ours says nothing that cannot be read
+                is_end = not replica.registered  # our own replicas send nothing malformed
                 raise TryFailed(f"broke off: {error or type(error).__name__}", is_end=is_end) from error
             except TimeoutError:
                 if replica.gone.is_set():
                     raise TryFailed("is gone", is_end=True) from None
-                if deadline_s - self._clock() > _AT_ONCE_S:
+                if deadline_s - self._clock() > _ROUNDING_S:
                     raise TryFailed(f"showed no progress for {self._timeout_s:g} s", is_silent=True) from None
                 raise DeadlinePassed("no replica answered before the deadline") from None
             now = self._clock()
             replica.health.answered(now)
             if answer.status == 200:
                 replica.answered(now, now - sent_s, outstanding)
-            if is_whole:
-                return Reply(answer.status, kept, content)
-            return Reply(answer.status, kept, in_parts(answer, stack.pop_all(), content, left_s=deadline_s - now))
+            if is_complete:
+                return Reply(answer.status, passed, content)
+            return Reply(answer.status, passed, in_parts(answer, stack.pop_all(), content, left_s=deadline_s - now))

@@ -1,4 +1,4 @@
-"""Asks every replica now and then whether it is ready: one that is alive and does not answer hangs. Ends none."""
+"""Heartbeats: finds replicas that are alive and do not answer."""
 
 import asyncio
 import logging
@@ -10,21 +10,19 @@ from servers.fleet.balancer import Balancer
 from servers.fleet.replica import Replica, Roster
 from servers.telemetry import metrics
 
-__all__ = ["Heartbeat"]
-
 log = logging.getLogger(__name__)
-_LATE = 1.5  # times what an answer may take: longer, and we were not there to hear it
+_LATE = 1.5  # times `every_s`; a later answer means that this process was paused
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """`GET /ready` every `every_s`, answered within as much; after `misses` in a row a replica hangs.
+    """`GET /ready` every `every_s` with the same time limit; a replica hangs after `misses` in a row.
 
-    One that has answered a question meanwhile is not asked: it is well, however long its queue is. Either is a sign of
-    progress, and gives the tries at it more time. One that drains is watched too: it holds requests.
+    A replica that has just answered a question is not asked. Both count as progress, which gives the tries at it more
+    time. Draining replicas are asked too.
 
-    With the second miss it gets no more requests. When it hangs, those it has are asked of others; our own is ended and
-    replaced (`ReplicaProcesses`), and a registered one is dead until it answers again.
+    The second miss ejects a replica. When it hangs, its requests go to others; ours is ended and replaced
+    (`ReplicaProcesses`), and a registered one is dead until it answers again.
     """
 
     roster: Roster
@@ -34,17 +32,17 @@ class Heartbeat:
     clock: Callable[[], float] = time.monotonic
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             started_s = asyncio.get_running_loop().time()
             try:
                 await self.once()
             except* Exception:
-                log.exception("a heartbeat failed; the next one is tried all the same")
+                log.exception("a heartbeat failed; the next one is sent all the same")
             await asyncio.sleep(max(0.0, started_s + self.every_s - asyncio.get_running_loop().time()))
 
     async def once(self) -> None:
-        """Ask each of them, all at once."""
+        """Ask all replicas concurrently."""
         async with asyncio.TaskGroup() as beats:
             for replica in self.roster:
                 if replica.is_ending:
@@ -59,7 +57,7 @@ class Heartbeat:
             return
         is_ready = await self.balancer.client.is_ready(replica.url, timeout_s=self.every_s)
         if is_ready is None or (not is_ready and self.clock() - asked_s > _LATE * self.every_s):
-            return  # it is we who are short of descriptors, or of time
+            return  # this process is out of file descriptors, or was paused
         if replica.state == "dead" and replica.registered and is_ready:
             replica.fault, replica.missed = None, 0
             self.roster.move(replica, "return")

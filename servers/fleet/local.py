@@ -1,4 +1,4 @@
-"""A fleet of processes on this machine: what keeps them, asks them and watches over them, put together."""
+"""A fleet of processes on this machine: processes, balancer, heartbeat and metrics."""
 
 import asyncio
 import time
@@ -17,11 +17,9 @@ from servers.fleet.replica import Roster
 from servers.fleet.reply import Reply
 from servers.tasks import Background
 
-__all__ = ["LocalFleet"]
-
 
 class LocalFleet:
-    """Replicas that were registered count as replicas to ask, and not as replicas to resize."""
+    """Registered replicas get requests, but do not count for `resize`."""
 
     def __init__(
         self,
@@ -39,23 +37,23 @@ class LocalFleet:
         self.balancer = Balancer(self.roster, route, tries=tries, api_key=api_key, seed=seed, clock=clock)
         self.wanted = self.balancer.wanted
         self._processes = ReplicaProcesses(self.roster, start, clock=clock)
-        self._metrics = ReplicaMetrics(self.roster, api_key=api_key)
+        self._metrics = ReplicaMetrics(self.roster, self.balancer.client)
         self._heartbeat = Heartbeat(self.roster, self.balancer, heartbeat_s, clock=clock)
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self, count: int, background: Background) -> None:
-        """Processes whose tasks belong to `background`."""
+        """Start the processes and the heartbeat."""
         await self.balancer.client.open()
         self._processes.open(background)
         await self._processes.start(count)
         self._watching = background.keep(self._heartbeat.run(), name="heartbeat")
 
     def resize(self, count: int) -> bool:
-        """Of our own processes."""
+        """Resize our own processes."""
         return self._processes.resize(count)
 
     def snapshot(self, now: float) -> Snapshot:
-        """Outstanding are the requests that wait for a first replica, and those at ours, whoever sent them."""
+        """`outstanding` covers requests that wait for a first replica and those at our own, of all clients."""
         ready, starting = self.roster.own("ready"), self.roster.own("starting")
         traffic = self.balancer.traffic
         seen = scaling.Fleet(
@@ -69,21 +67,21 @@ class LocalFleet:
         return Snapshot(replicas, seen, traffic.window_s, tuple(self._processes.starts))
 
     async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
-        """By way of the balancer."""
+        """Forward by the balancer."""
         return await self.balancer.forward(path, body, headers, deadline_s=deadline_s)
 
     async def about(self) -> dict[str, Any]:
-        """What `GET /info` of one ready replica says; nothing where none is ready."""
+        """`GET /info` of one ready replica; empty if none is ready."""
         for replica in self.roster.own("ready")[:1]:
             return await self.balancer.client.info(replica.url)
         return {}
 
     async def exposition(self, own: str) -> str:
-        """This process's metrics with what the replicas add to them."""
+        """This process's metrics combined with those of the replicas."""
         return await self._metrics.added_to(own)
 
     async def stop(self) -> None:
-        """Stop watching, then the processes, then the connections to them."""
+        """Stop the heartbeat, then the processes, then the connections to them."""
         if self._watching is not None:
             self._watching.cancel()
         await self._processes.stop()

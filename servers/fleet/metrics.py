@@ -1,42 +1,38 @@
-"""What the replicas of a fleet have counted, those that are gone included, added up by the rules of OVER_REPLICAS."""
+"""Metrics of a fleet: those of all replicas, past ones included, combined by the rules of OVER_REPLICAS."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import cast
 
-import aiohttp
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from servers.fleet.connector import ReplicaConnector
+from servers.fleet.client import ReplicaClient
 from servers.fleet.replica import Roster
-from servers.fleet.reply import read_bounded
 from servers.http.endpoints import METRICS
 from servers.telemetry.metrics import OVER_REPLICAS
 
-__all__ = ["Families", "ReplicaMetrics", "counted", "parsed", "started_s", "text", "total"]
-
 _DEADLINE_S = 1.0
 _MOST_AWAY = 16
-_MOST_BYTES = 1 << 20  # ours say some 20 KB
 _Life = tuple[str, float | None]
-"""One process at one address."""
+"""One process: its address, and its start time."""
 Families = Mapping[str, Metric]
 """Metrics by name, a counter's without its `_total`."""
 _COMBINED = {family.name: how for metric, how in OVER_REPLICAS.items() for family in metric.collect()}
 
 
 class ReplicaMetrics:
-    """Asks the replicas of a roster, and remembers what each had counted when it last answered.
+    """Scrapes the replicas of a roster, and keeps the counters of each from its last answer.
 
-    Of those that are gone for good there is one sum. The last `_MOST_AWAY` that were unregistered and may come back are
-    kept apart: their counters would be added twice.
+    The counters of replicas that are gone for good are kept as one sum. Those of the last `_MOST_AWAY` unregistered
+    replicas are kept apart: they may come back, and would be added twice.
     """
 
-    def __init__(self, roster: Roster, *, api_key: str | None = None) -> None:
+    def __init__(self, roster: Roster, client: ReplicaClient) -> None:
         self._roster = roster
-        self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+        self._client = client
         self._last: dict[_Life, Families] = {}
         self._registered: set[_Life] = set()
         self._away: dict[_Life, Families] = {}
@@ -45,13 +41,13 @@ class ReplicaMetrics:
 
     @property
     def remembered(self) -> int:
-        """How many replicas are remembered one by one though they are not on the roster."""
+        """How many replicas that are not on the roster are kept apart."""
         return len(self._away)
 
     async def added_to(self, own: str) -> str:
-        """The exposition `own` of the fleet with what its replicas add.
+        """The exposition `own` of the fleet with the metrics of its replicas.
 
-        One that does not answer in time has no gauges in it, and the counters that it had: they must not fall.
+        A replica that does not answer in time adds its last counters, which must not fall, and no gauges.
         """
         async with self._asking:
             answered = await self._answers()
@@ -62,12 +58,9 @@ class ReplicaMetrics:
 
     async def _answers(self) -> dict[_Life, Families]:
         asked = self._roster.in_state("ready", "draining")
-        async with aiohttp.ClientSession(
-            connector=ReplicaConnector(), headers=self._headers, timeout=aiohttp.ClientTimeout(total=_DEADLINE_S)
-        ) as session:
-            found = await asyncio.gather(*(_fetch(session, replica.url) for replica in asked))
+        scraped = await asyncio.gather(*(self._scrape(replica.url) for replica in asked))
         answered: dict[_Life, Families] = {}
-        for replica, families in zip(asked, found, strict=True):
+        for replica, families in zip(asked, scraped, strict=True):
             if families is not None:
                 life = replica.url, started_s(families)
                 answered[life] = families
@@ -75,8 +68,16 @@ class ReplicaMetrics:
                     self._registered.add(life)
         return answered
 
+    async def _scrape(self, url: str) -> Families | None:
+        """A replica's metrics; None if it gives none that can be parsed."""
+        exposition = await self._client.text(url + METRICS.path, timeout_s=_DEADLINE_S)
+        try:
+            return None if exposition is None else parsed(exposition)
+        except ValueError:
+            return None
+
     def _retire(self, answered: dict[_Life, Families]) -> None:
-        """Keep apart those who may come back, add up those who will not."""
+        """Keep replicas apart that may come back, and add up those that will not."""
         for life in answered:
             self._away.pop(life, None)
         answering = {url for url, _ in answered}
@@ -98,23 +99,14 @@ class ReplicaMetrics:
         self._gone = total({}, [self._gone, families])
 
 
-async def _fetch(session: aiohttp.ClientSession, url: str) -> Families | None:
-    """A replica's metrics; None where it gives none that can be read."""
-    try:
-        async with session.get(url + METRICS.path, allow_redirects=False) as answer:
-            return parsed((await read_bounded(answer, _MOST_BYTES)).decode()) if answer.status == 200 else None
-    except (aiohttp.ClientError, TimeoutError, ValueError):
-        return None
-
-
 def parsed(exposition: str) -> Families:
-    """An exposition's metrics. Raises ValueError where it is none."""
+    """The metrics of an exposition. Raises ValueError."""
     families = text_string_to_metric_families(exposition)
     return {family.name: family for family in families if not family.name.endswith("_created")}
 
 
 def total(own: Families, replicas: Iterable[Families]) -> Families:
-    """The fleet's own metrics, with what its replicas add to them."""
+    """The fleet's own metrics combined with those of its replicas."""
     everyone = [own, *replicas]
     added = {
         name: _combined([families[name] for families in everyone if name in families], how)
@@ -125,33 +117,23 @@ def total(own: Families, replicas: Iterable[Families]) -> Families:
 
 
 def counted(families: Families) -> Families:
-    """What of a replica's metrics outlives it: a counter that fell would be read as a restart, and as new requests."""
+    """The metrics that outlive a replica: Prometheus reads a counter that falls as a restart."""
     return {name: family for name, family in families.items() if family.type in ("counter", "histogram")}
 
 
 def started_s(families: Families) -> float | None:
-    """When the process started that says this, in s since 1970: one that takes over an address counts from 0 again."""
+    """Start time of the process in s since 1970. Another process at the same address counts from 0 again."""
     family = families.get("process_start_time_seconds")
     return family.samples[0].value if family and family.samples else None
 
 
 def text(families: Families) -> str:
     """The exposition of these metrics."""
-    registry = CollectorRegistry()
-    registry.register(_Listed(families.values()))
-    return generate_latest(registry).decode()
-
-
-class _Listed(Collector):
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
+    return generate_latest(cast(CollectorRegistry, SimpleNamespace(collect=families.values))).decode()
 
 
 def _combined(families: Sequence[Metric], how: Callable[[Iterable[float]], float]) -> Metric:
-    """Series by series: those of the same name and labels become one."""
+    """Combine the samples of each series, that is, of one name and one set of labels."""
     series: dict[tuple[str, frozenset[tuple[str, str]]], list[Sample]] = {}
     for family in families:
         for sample in family.samples:

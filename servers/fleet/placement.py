@@ -1,4 +1,4 @@
-"""Which GPUs there are, and which of them a replica gets. Imports no torch: the balancer holds no device."""
+"""Which GPUs there are, and which of them a replica gets. Imports no torch."""
 
 import re
 from collections import Counter
@@ -7,16 +7,14 @@ from pathlib import Path
 
 from policies.devices import named
 
-__all__ = ["VISIBLE", "least_used", "visible_gpus"]
-
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> list[str]:
-    """As CUDA_VISIBLE_DEVICES names them; where it is unset, as many numbers from 0 as there are NVIDIA devices here.
+    """The GPUs of CUDA_VISIBLE_DEVICES; if it is unset, numbers from 0 for the NVIDIA devices of this machine.
 
-    A container that was given one GPU has /dev/nvidia3, say, and its CUDA calls that 0. A GPU in MIG mode counts as
-    one, its first slice: the others are used where CUDA_VISIBLE_DEVICES names them.
+    Only their count matters: in a container with /dev/nvidia3 alone, CUDA calls that GPU 0. A GPU in MIG mode counts as
+    its first slice, unless CUDA_VISIBLE_DEVICES names others.
     """
     visible = environment.get(VISIBLE)
     if visible is not None:
@@ -26,6 +24,6 @@ def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -
 
 
 def least_used(gpus: Iterable[str], taken: Iterable[str | None]) -> str | None:
-    """The GPU with the fewest replicas, the first of them at a tie: round robin, several each where there are fewer."""
+    """The GPU with the fewest replicas, the first at a tie."""
     used = Counter(taken)
     return min(gpus, key=lambda gpu: used[gpu], default=None)

@@ -1,4 +1,4 @@
-"""Replica processes: start, ready line, watch, drain, stop. Decides neither how many there are nor who gets what."""
+"""Replica processes: start, ready line, watch, drain, stop. Decides neither their number nor the routing."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -20,26 +20,23 @@ from servers.settings import ENV_PREFIX
 from servers.tasks import Background, unless
 from servers.telemetry import metrics
 
-__all__ = ["FleetError", "ReplicaProcesses", "Start"]
-
 log = logging.getLogger(__name__)
 _MAX_BACKOFF_S = 30.0
-_UNREADY = "before it was ready; its log says why"
-_HANG_S = 30.0  # the same of one that hangs, which takes a while to be seen
-_SHORT_LIFE_S = 2.0  # a crash loop, rather than a crash
+_SHORT_LIFE_S = 2.0  # a replica that dies within this time after it was ready has failed to start
+_SHORT_HANG_S = 30.0  # the same for a hang, which takes longer to be seen
 
 
 class FleetError(RuntimeError):
-    """Replicas do not come up; the message says how the last one ended."""
+    """Replicas fail to start; the message says how the last one ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How replicas are started: `command --port N`, on the free ports from `base_port` up.
+    """How replicas are started: `command --port N`, on free ports from `base_port`.
 
-    `gpus` are shared out among them; `environment` is added to theirs, and is for secrets, which a command line would
-    show; with `log_dir` each has its own log there; `first` are further arguments of the first one. One that is drained
-    while the fleet goes on is given `longest_s`, in which any request ends; at the end of the fleet, `drain_s`.
+    `gpus` are shared among them. `environment` is added to theirs, for secrets. With `log_dir` each has its own log.
+    `first` are further arguments of the first replica. A replica that is drained gets `longest_s`, in which any request
+    ends, or at the end of the fleet `drain_s`.
     """
 
     command: Sequence[str]
@@ -57,29 +54,29 @@ class Start:
 class ReplicaProcesses:
     """Keeps replicas running, each in a process group of its own.
 
-    A replica holds the other end of a pipe on its stdin, so that it stops even if this process is killed.
+    Its stdin is a pipe from this process, so that it stops even if this process is killed.
     """
 
     def __init__(self, roster: Roster, start: Start, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.starts: deque[tuple[float, float]] = deque(maxlen=256)  # when one got ready, and how long it took
+        self.starts: deque[tuple[float, float]] = deque(maxlen=256)  # when a replica got ready, and how long it took
         self._roster = roster
         self._start = start
         self._clock = clock
         self._background: Background | None = None
-        self._is_stopping = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._lives: dict[Replica, asyncio.Task[None]] = {}
         self._ports: dict[Replica, int] = {}
-        self._begun = 0
+        self._started = 0
         self._failures = 0
         self._last_failure = ""
         self._next_start_s = 0.0
 
     def open(self, background: Background) -> None:
-        """Have the replicas' tasks belong to `background`. Comes first."""
+        """Let `background` own the replicas' tasks. Comes first."""
         self._background = background
 
     async def start(self, count: int) -> None:
-        """Start `count` replicas and wait until they are ready. Raises FleetError after as many failures in a row."""
+        """Start `count` replicas and wait until they are ready. Raises FleetError after that many failures."""
         self.resize(count)
         while len(self._roster.own("ready")) < count:
             if self._failures >= max(2, count):
@@ -89,14 +86,14 @@ class ReplicaProcesses:
             await self._roster.changed.wait()
 
     def resize(self, count: int, *, patient: bool = True) -> bool:
-        """Start or drain replicas until `count` are ready or starting. -> whether that was anything to do.
+        """Start or drain replicas until `count` are ready or starting. -> whether that changes anything.
 
-        Replicas that keep dying are started ever more slowly; not `patient` starts them at once all the same.
+        With `patient`, failed starts are followed by growing pauses.
         """
         alive = self._roster.own("starting", "ready")
         missing = count - len(alive) if not patient or self._clock() >= self._next_start_s else 0
         for _ in range(missing):
-            self._begin()
+            self._add()
         dispensable = self._roster.own("starting")[::-1] + self._roster.own("ready")[::-1]
         surplus = dispensable[: max(0, len(alive) - count)]
         for replica in surplus:
@@ -105,8 +102,8 @@ class ReplicaProcesses:
         return missing > 0 or bool(surplus)
 
     async def stop(self) -> None:
-        """Stop every replica, at once and together; return when the last process is gone."""
-        self._is_stopping.set()
+        """Stop all replicas concurrently; return when the last process is gone."""
+        self._stopping.set()
         for replica in self._lives:
             replica.stop.set()
             if replica.state != "dead":
@@ -114,7 +111,7 @@ class ReplicaProcesses:
         while self._lives:
             await asyncio.wait(self._lives.values())
 
-    def _begin(self) -> None:
+    def _add(self) -> None:
         try:
             port = free_port(self._start.host, self._start.base_port, taken=self._ports.values())
         except NoPort as error:
@@ -123,15 +120,15 @@ class ReplicaProcesses:
         replica = Replica(str(Address(reachable(self._start.host), port)), gpu=gpu)
         self._roster.add(replica)
         self._ports[replica] = port
-        further = self._start.first if self._begun == 0 else ()
-        self._begun += 1
+        further = self._start.first if self._started == 0 else ()
+        self._started += 1
         assert self._background is not None, "open() comes first"
         life = self._background.start(self._live(replica, port, further), name=f"replica {port}")
         self._lives[replica] = life
         life.add_done_callback(lambda _: self._lives.pop(replica, None))
 
     async def _live(self, replica: Replica, port: int, further: Sequence[str]) -> None:
-        """From start to end of one process; whatever happens, it is stopped, reaped and taken off the roster."""
+        """The life of one process, which in any case is stopped, reaped and taken off the roster."""
         process: asyncio.subprocess.Process | None = None
         how = "stopped"
         try:
@@ -148,8 +145,8 @@ class ReplicaProcesses:
             self._failed(f"replica on port {port} could not be started: {error}")
         except Exception:
             how = "error"
-            log.exception("the replica on port %d cannot be looked after any more", port)
-            self._failed(f"replica on port {port} could not be looked after; the log says why")
+            log.exception("the replica on port %d cannot be watched any more", port)
+            self._failed(f"replica on port {port} could not be watched; the log says why")
         finally:
             replica.is_ending = True
             if process is not None:
@@ -180,17 +177,17 @@ class ReplicaProcesses:
         return process
 
     async def _drained(self, replica: Replica) -> None:
-        """Until it has answered what it holds, or the time for that is over, or it hangs."""
+        """Wait until it has answered its requests, its time is over, or it hangs."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._start.longest_s):
-                await unless(self._is_stopping, _either(replica.idle, replica.gone))
-        if self._is_stopping.is_set():
+                await unless(self._stopping, unless(replica.idle, replica.gone.wait()))
+        if self._stopping.is_set():
             await within(replica.idle.wait(), self._start.drain_s)
 
     async def _watch(self, process: asyncio.subprocess.Process, replica: Replica) -> tuple[str, str | None]:
-        """Wait for ready, then for the end of the process or of its use. -> how it ended, and what is wrong with that.
+        """Wait until it is ready, then until it ends or is stopped. -> how it ended, and the problem, if any.
 
-        One that served for a while and dies is replaced at once; one that does not last is a failure to start.
+        A replica that served for a while and dies is no problem: it is replaced at once.
         """
         begun_s = self._clock()
         limit_s = self._start.ready_timeout_s
@@ -205,7 +202,11 @@ class ReplicaProcesses:
         if not is_ready:
             status = await status_of(process)
             is_taken = status == exits.PORT_TAKEN
-            return ("port_taken", None) if is_taken else ("not_started", f"ended with status {status} {_UNREADY}")
+            return (
+                ("port_taken", None)
+                if is_taken
+                else ("not_started", f"ended with status {status} before it was ready; its log says why")
+            )
         self._is_ready(replica, begun_s)
         return await self._watch_ready(process, replica)
 
@@ -213,7 +214,7 @@ class ReplicaProcesses:
         ready_s = self._clock()
         await unless(replica.stop, end_of_output(process))
         lived_s = self._clock() - ready_s
-        is_short = lived_s < (_SHORT_LIFE_S if replica.fault is None else _HANG_S)
+        is_short = lived_s < (_SHORT_LIFE_S if replica.fault is None else _SHORT_HANG_S)
         if not is_short:
             self._failures = 0
         if replica.stop.is_set():
@@ -247,27 +248,20 @@ class ReplicaProcesses:
             log.warning("%d starts in a row have failed: the next one in %g s", self._failures, pause_s)
 
 
-async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
-    await unless(one, other.wait())
-
-
 def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment less our variables: a replica's settings are on its command line, all but the secrets."""
+    """The environment without RAG_ variables: a replica gets its settings by its command line."""
     return {name: value for name, value in environment.items() if not name.startswith(ENV_PREFIX)}
 
 
 @contextmanager
 def _log(folder: Path | None, port: int) -> Iterator[IO[bytes] | None]:
-    """Where the replica on that port writes its log; None, with ours, where there is no place for it."""
-    if folder is None:
-        yield None
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / f"replica-{port}.log").open("ab")
-    except OSError as error:
-        log.warning("no log of its own for the replica on port %d: %s", port, error)
-        yield None
-        return
-    with file:
+    """The log file of a replica; None without a folder or if it cannot be opened."""
+    with ExitStack() as stack:
+        file = None
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context((folder / f"replica-{port}.log").open("ab"))
+            except OSError as error:
+                log.warning("no log of its own for the replica on port %d: %s", port, error)
         yield file

@@ -1,4 +1,4 @@
-"""One replica as the fleet and the balancer see it, and the roster of all of them. Starts and asks nothing."""
+"""A replica as the fleet and the balancer see it, and the roster of all replicas. Starts none and sends nothing."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,19 +12,16 @@ from policies.lifecycle import STATES, Event, State, after
 from policies.routing import Load
 from servers.telemetry import metrics
 
-__all__ = ["Replica", "Roster"]
-
-_TOLD_S = 1.0  # how long what a replica said of its load is believed
-_MEASURED_S = 10.0  # how long its measured rate is: a slow one that gets no requests is tried again after that
+_REPORT_S = 1.0  # how long the load that a replica reported is valid
+_RATE_S = 10.0  # how long its measured rate is valid: a slow replica without requests is tried again after that
 
 
 @dataclass(slots=True, eq=False)
 class Replica:
-    """A `batched` server. A registered one was started by somebody else, who will also stop it.
+    """A `batched` server. The fleet neither starts nor stops a registered one.
 
-    `gone` is set when no answer is to be expected from it any more. `missed` counts the heartbeats in a row that it did
-    not answer, and `fault` is why the fleet should end it; `is_ending` is set when it does. `suspects` is held by a
-    question that other replicas have ended with, for as long as it is here.
+    `gone`: set when no more answers are to be expected. `missed`: heartbeats missed in a row. `fault`: why the fleet
+    should end it; `is_ending`: it does. `suspects`: held while a question is here with which other replicas ended.
     """
 
     url: str
@@ -42,9 +39,9 @@ class Replica:
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
-    heard_s: float = 0.0  # when it last answered a question
-    alive_s: float = 0.0  # when it last showed progress: by an answer, or by saying that it is ready
-    _told: tuple[float, int, float | None] = (0.0, 0, None)
+    heard_s: float = 0.0  # last answer to a question
+    alive_s: float = 0.0  # last progress: an answer, or a heartbeat
+    _report: tuple[float, int, float | None] = (0.0, 0, None)  # time, requests of other clients, predicted wait
     _limits: dict[asyncio.Timeout, float] = field(default_factory=dict)  # of tries, with their deadlines
 
     def __post_init__(self) -> None:
@@ -57,7 +54,7 @@ class Replica:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Count one request as outstanding for as long as the block runs."""
+        """Count one request as outstanding during the block."""
         self.outstanding += 1
         self.idle.clear()
         metrics.OUTSTANDING.inc()
@@ -71,7 +68,7 @@ class Replica:
 
     @contextmanager
     def trying(self, limit: asyncio.Timeout, *, deadline_s: float) -> Iterator[None]:
-        """Let `limit` pass at once should the replica be gone before the block ends, and later if it makes progress."""
+        """During the block, move `limit` when the replica makes progress, and let it pass when the replica is gone."""
         self._limits[limit] = deadline_s
         try:
             yield
@@ -79,7 +76,7 @@ class Replica:
             del self._limits[limit]
 
     def progressed(self, now: float, *, try_timeout_s: float) -> None:
-        """It goes on with what it has: tries may take `try_timeout_s` from now, each until its deadline at most."""
+        """Give each try here `try_timeout_s` from now, at most until its deadline."""
         self.alive_s = now
         loop_now = asyncio.get_running_loop().time()
         for limit, deadline_s in self._limits.items():
@@ -87,35 +84,35 @@ class Replica:
                 limit.reschedule(loop_now + min(deadline_s - now, try_timeout_s))
 
     def lost(self) -> None:
-        """No answer is to be expected any more: whoever waits for one asks another replica."""
+        """End all tries here: no more answers are to be expected."""
         self.gone.set()
-        for limit in tuple(self._limits):  # one that passes at this very moment cannot be moved, and need not be
+        for limit in tuple(self._limits):
             if not limit.expired():
                 limit.reschedule(asyncio.get_running_loop().time())
 
     def answered(self, now: float, latency_s: float, outstanding: int) -> None:
-        """Learn the rate from one answer by Little's law: `outstanding` requests were here for `latency_s` each."""
+        """Measure the rate by Little's law: `outstanding` requests took `latency_s` each."""
         self.heard_s = self.alive_s = now
         self.rate_rps = smoothed(self.rate_rps, outstanding / max(latency_s, 1e-6))
 
-    def told(self, now: float, outstanding: int, wait_s: float | None) -> None:
-        """It said how many requests it had, of which those beyond ours were sent by others, and its predicted wait."""
-        self._told = now, max(0, outstanding - self.outstanding), wait_s
+    def report(self, now: float, outstanding: int, wait_s: float | None) -> None:
+        """Note the load that it reported; requests beyond ours are those of other clients."""
+        self._report = now, max(0, outstanding - self.outstanding), wait_s
 
     def load(self, now: float) -> Load:
-        """What a routing policy may know. What was measured or told long ago is not known any more."""
-        told_s, elsewhere, _ = self._told
-        others = elsewhere if now - told_s <= _TOLD_S else 0
-        rate_rps = self.rate_rps if now - self.heard_s <= _MEASURED_S else None
+        """The load for a routing policy, without outdated values."""
+        reported_s, others, _ = self._report
+        others = others if now - reported_s <= _REPORT_S else 0
+        rate_rps = self.rate_rps if now - self.heard_s <= _RATE_S else None
         return Load(self.name, self.outstanding + others, rate_rps, self.health.share(now))
 
     def predicted_s(self, now: float) -> float | None:
-        """Until one more would be answered, as it said itself a moment ago; None where it did not."""
-        told_s, _, wait_s = self._told
-        return wait_s if self.outstanding and now - told_s <= _TOLD_S else None
+        """Seconds until one more request would be answered, as it reported lately; None if it did not."""
+        reported_s, _, wait_s = self._report
+        return wait_s if self.outstanding and now - reported_s <= _REPORT_S else None
 
     def describe(self) -> dict[str, Any]:
-        """As `GET /replicas` tells it."""
+        """Its entry in `GET /replicas`."""
         return {
             "url": self.url,
             "pid": self.pid,
@@ -126,7 +123,7 @@ class Replica:
 
 
 class Roster:
-    """All replicas, our own and registered ones; `changed` is set whenever one changes its state."""
+    """All replicas, our own and registered ones. `changed` is set on every change of a state."""
 
     def __init__(self, rules: HealthRules | None = None) -> None:
         self.rules = rules or HealthRules()
@@ -137,13 +134,13 @@ class Roster:
         return iter(tuple(self._replicas))
 
     def add(self, replica: Replica) -> None:
-        """Put a replica on the list, and under the roster's rules of health."""
+        """Add a replica, and give it the roster's health rules."""
         replica.health.rules = self.rules
         self._replicas.append(replica)
         self._count()
 
     def remove(self, replica: Replica) -> None:
-        """Take it off the list."""
+        """Remove a replica."""
         self._replicas.remove(replica)
         self._count()
 
@@ -165,7 +162,7 @@ class Roster:
         return [replica for replica in self._replicas if replica.state in states]
 
     def own(self, *states: State) -> list[Replica]:
-        """Those of them that the fleet itself started."""
+        """The replicas in one of these states that the fleet itself started."""
         return [replica for replica in self.in_state(*states) if not replica.registered]
 
     def _count(self) -> None:

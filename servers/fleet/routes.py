@@ -1,4 +1,4 @@
-"""The routes about replicas: who there is, who would be next, and replicas that were started elsewhere."""
+"""Routes about replicas, the registration of replicas that were started elsewhere, and the proxy of tasks."""
 
 import asyncio
 import logging
@@ -25,16 +25,14 @@ from servers.http.endpoints import ASSIGN, RAG, REGISTER, REPLICAS, TASKS, UNREG
 from servers.http.headers import time_limit_s
 from servers.http.middleware import REQUEST_ID
 
-__all__ = ["Forward", "add_proxy_routes", "add_routes", "may_look"]
-
 log = logging.getLogger(__name__)
 Forward = Callable[..., Coroutine[Any, Any, Reply]]
-"""Of path, body and headers, with `deadline_s`: the answer of a replica."""
+"""(path, body, headers, *, deadline_s) -> the answer of a replica."""
 _PASSED_ON = ("Content-Type", "traceparent", "tracestate")
 _REMEMBERED_BYTES = 65_536
 
 
-class Asked(BaseModel):
+class Registration(BaseModel):
     """The body of `/register` and `/unregister`: a base address, `http://host:port`."""
 
     url: str
@@ -62,9 +60,9 @@ def add_routes(
         return {"backend": balancer.choose().url + RAG.path}
 
     @app.post(REGISTER.path)
-    async def register(asked: Asked, request: Request) -> dict[str, Any]:
+    async def register(registration: Registration, request: Request) -> dict[str, Any]:
         authorise(request, admin_token)
-        address = parsed(asked.url)
+        address = parsed(registration.url)
         if not is_allowed(address.host, allow_hosts):
             raise BadRequest(f"url: {address.host} is not among the hosts of --allow-hosts: {allow_hosts}")
         if address.port == request.scope["server"][1] and is_here(await _resolved(address)):
@@ -73,7 +71,9 @@ def add_routes(
         _check_room(roster, address, None if admin_token is not None else max_registered)
         if not await balancer.client.is_ready(url):
             raise BadRequest(f"url: no server at {url} answers GET /ready with 200")
-        _check_room(roster, address, None if admin_token is not None else max_registered)  # others came meanwhile
+        _check_room(
+            roster, address, None if admin_token is not None else max_registered
+        )  # others may have come meanwhile
         replica = roster.find(url)
         log.info("%s was registered", url, extra={"by": request.client.host if request.client else "nobody"})
         if replica is None:
@@ -84,24 +84,24 @@ def add_routes(
         return replica.describe()
 
     @app.post(UNREGISTER.path)
-    async def unregister(asked: Asked, request: Request) -> dict[str, Any]:
+    async def unregister(registration: Registration, request: Request) -> dict[str, Any]:
         authorise(request, admin_token)
-        replica = roster.find(str(parsed(asked.url)))
+        replica = roster.find(str(parsed(registration.url)))
         if replica is None or not replica.registered:
-            raise BadRequest(f"url: {asked.url[:200]} was not registered here")
+            raise BadRequest(f"url: {registration.url[:200]} was not registered here")
         log.info("%s was unregistered", replica.url, extra={"by": request.client.host if request.client else "nobody"})
         balancer.unregister(replica)
         return replica.describe()
 
 
 def may_look(request: Request) -> None:
-    """Raise Forbidden off this machine unless the server has keys: then the envelope has seen one of them."""
+    """Raise Forbidden unless the request comes from this machine, or the middleware has checked its key."""
     if not is_trusted(request):
         raise Forbidden("only from this machine, unless the server is started with RAG_API_KEY")
 
 
 def authorise(request: Request, admin_token: str | None) -> None:
-    """Raise Forbidden unless the request carries the token, or, where none is set, comes from this machine."""
+    """Raise Forbidden unless the request carries the token or, if none is set, comes from this machine."""
     if admin_token is not None:
         if not bears(request.headers.get("Authorization", ""), [admin_token]):
             raise Forbidden("a bearer token is needed here")
@@ -110,7 +110,7 @@ def authorise(request: Request, admin_token: str | None) -> None:
 
 
 def _check_room(roster: Roster, address: Address, most: int | None) -> None:
-    """Raise where it cannot be one more replica: for it is one already under another address, or there are enough."""
+    """Raise BadRequest on another address of a known replica, Forbidden beyond `most` registered ones."""
     if roster.find(str(address)) is not None:
         return
     for replica in roster:
@@ -121,19 +121,16 @@ def _check_room(roster: Roster, address: Address, most: int | None) -> None:
 
 
 async def _resolved(address: Address) -> set[str]:
-    """The IP addresses that it stands for now; none where nobody knows the name."""
+    """The IP addresses of a name; none if it is unknown."""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        infos = await asyncio.get_running_loop().getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError:
         return set()
-    return {str(where[0]) for *_, where in found}
+    return {str(where[0]) for *_, where in infos}
 
 
 def add_proxy_routes(app: FastAPI, state: State, forward: Forward, *, request_timeout_s: float) -> None:
-    """Every task, passed on: the body goes through unread, for the replica validates it.
-
-    The request keeps its id and what is left of its time.
-    """
+    """Proxy every task. The replica validates the body; the request keeps its id and its remaining time."""
     state.passes_on = True
     for endpoint in TASKS:
         add_handler(app, state, endpoint, _passed_on(state, partial(forward, endpoint.path), request_timeout_s))

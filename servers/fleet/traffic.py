@@ -1,10 +1,8 @@
-"""What passed through the balancer in the last seconds: arrivals and queue waits. Decides nothing."""
+"""Arrivals and queue waits of the last seconds."""
 
 import re
 from collections import deque
 from math import ceil
-
-__all__ = ["Traffic", "queue_s"]
 
 
 class Traffic:
@@ -16,11 +14,11 @@ class Traffic:
         self._waits: deque[tuple[float, float]] = deque()
 
     def arrived(self, now: float) -> None:
-        """A request came in."""
+        """Note an arrival."""
         self._arrivals.append(now)
 
     def waited(self, now: float, queue_s: float) -> None:
-        """A request was answered which had waited in a replica's queue for that long."""
+        """Note the queue wait of an answered request."""
         self._waits.append((now, queue_s))
 
     def arrival_rps(self, now: float) -> float:
@@ -30,7 +28,7 @@ class Traffic:
         return len(self._arrivals) / self.window_s
 
     def queue_wait_p95_s(self, now: float) -> float:
-        """The 95th percentile (nearest rank) of the queue waits; 0.0 where nothing was answered in the window."""
+        """The 95th percentile (nearest rank) of the queue waits; 0.0 without an answer in the window."""
         while self._waits and self._waits[0][0] < now - self.window_s:
             self._waits.popleft()
         waits = sorted(wait for _, wait in self._waits)
@@ -38,6 +36,6 @@ class Traffic:
 
 
 def queue_s(server_timing: str) -> float:
-    """The queue wait in a replica's own Server-Timing header; 0.0 where it has none."""
-    found = re.search(r"\bqueue;(?:[^,]*;)?dur=(\d+(?:\.\d+)?)", server_timing)
-    return float(found[1]) / 1000 if found else 0.0
+    """The queue wait in a replica's Server-Timing header; 0.0 if there is none."""
+    match = re.search(r"\bqueue;(?:[^,]*;)?dur=(\d+(?:\.\d+)?)", server_timing)
+    return float(match[1]) / 1000 if match else 0.0

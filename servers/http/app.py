@@ -22,35 +22,26 @@ from servers.http.deduplication import Duplicates, of_request
 from servers.http.disconnect import or_hang_up
 from servers.http.endpoints import ENDPOINTS, HEALTH, INFO, METRICS, READY, Endpoint
 from servers.http.headers import LOAD, time_limit_s
-from servers.http.middleware import REQUEST_ID, Envelope
+from servers.http.middleware import REQUEST_ID, RequestMiddleware
 from servers.http.openapi import describe
 from servers.http.wire import Served
 from servers.settings import Settings
 from servers.tasks import Background
 from servers.telemetry import metrics, tracing
 
-__all__ = [
-    "Design",
-    "Measured",
-    "State",
-    "add_handler",
-    "add_task",
-    "create_app",
-]
-
 log = logging.getLogger(__name__)
-_TOLD_TO_ALL = ("design", "profile", "embedder", "generator", "versions")
-"""Of `GET /info`: settings and addresses are for this machine alone, or for who has a key."""
-_MODEL_BYTES = 600  # one pydantic model without its texts
+_PUBLIC_INFO = ("design", "profile", "embedder", "generator", "versions")
+"""Fields of `GET /info` for everybody; the others need a key or a request from this machine."""
+_MODEL_BYTES = 600  # memory of one pydantic model without its texts
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class State:
-    """Where a server is in its life; `serve.py` moves it on.
+    """State of a server, set by `serve.py` and by its design.
 
-    `load` tells a balancer how much there is to do, and `hangs` whether nothing comes of it; one that `passes_on`
-    requests has its replicas speak for themselves. `answers` has who answers each task, by path.
+    `load` is the value of X-Load; `hangs` says whether the engine makes no progress. A proxy, which `passes_on`
+    requests, leaves those headers to its replicas. `answers` are the applications that answer tasks, by path.
     """
 
     ready: bool = False
@@ -69,7 +60,7 @@ class State:
             raise Unavailable("the server is draining", retry_after_s=1)
 
     def headers(self) -> dict[str, str]:
-        """What every answer about requests says of its server, refusals too."""
+        """Headers of every answer about tasks and readiness, refusals included."""
         if self.passes_on:
             return {}
         headers = {"X-Replica": self.replica}
@@ -77,21 +68,21 @@ class State:
             try:
                 headers[LOAD] = self.load()
             except Exception:
-                log.exception("the load could not be told; the answer goes out without it")
+                log.exception("the load is not known; the answer is sent without X-Load")
         return headers
 
 
 class Design(Protocol):
-    """What a design module's `create(settings)` returns."""
+    """A server design, as the `create(settings)` of its module returns it."""
 
     async def start(self, background: Background) -> None:
-        """Load and warm up; the server is ready when this returns. Tasks that are to live on are `background`'s."""
+        """Load and warm up; the server is ready when this returns. Long-lived tasks belong to `background`."""
 
     async def stop(self) -> None:
-        """Release everything; no request is running any more."""
+        """Release everything. No request is running."""
 
     def info(self) -> dict[str, Any]:
-        """What is particular to this design, for `GET /info`."""
+        """Fields of `GET /info` that this design adds."""
 
     def mount(self, app: FastAPI, state: State) -> None:
         """Add the design's routes."""
@@ -99,14 +90,14 @@ class Design(Protocol):
 
 @runtime_checkable
 class Measured(Protocol):
-    """A design whose `/metrics` is more than its own process's."""
+    """A design whose `/metrics` covers more than its own process."""
 
     async def exposition(self) -> str:
         """The text of `GET /metrics`."""
 
 
 def create_app(name: str, settings: Settings, design: Design, state: State) -> ASGIApp:
-    """The application round a design: `/health`, `/ready`, `/info`, `/metrics`, the envelope and the error answers."""
+    """The application round a design: `/health`, `/ready`, `/info`, `/metrics`, middleware and error answers."""
     app = FastAPI(title=f"ragbench {name}", redoc_url=None)
 
     @app.get(HEALTH.path)
@@ -122,8 +113,8 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> A
 
     @app.get(INFO.path)
     async def info(request: Request) -> dict[str, Any]:
-        told = {"design": name, "replica": state.replica, "settings": settings.public(), **design.info()}
-        return told if is_trusted(request) else {key: told[key] for key in _TOLD_TO_ALL if key in told}
+        fields = {"design": name, "replica": state.replica, "settings": settings.public(), **design.info()}
+        return fields if is_trusted(request) else {key: fields[key] for key in _PUBLIC_INFO if key in fields}
 
     @app.get(METRICS.path, response_class=PlainTextResponse)
     async def prometheus() -> Response:
@@ -134,7 +125,7 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> A
     describe(app, settings, answered=[ENDPOINTS[path] for path in state.answers])
     app.add_exception_handler(RequestError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    enveloped = Envelope(
+    wrapped = RequestMiddleware(
         app,
         answers=state.answers,
         max_body_bytes=settings.max_body_bytes,
@@ -143,15 +134,15 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> A
         keys=settings.keys(),
         checks=host_check(settings.host, settings.hosts),
     )
-    return enveloped if settings.otlp_endpoint is None else tracing.Traced(enveloped, paths=frozenset(state.answers))
+    return wrapped if settings.otlp_endpoint is None else tracing.Traced(wrapped, paths=frozenset(state.answers))
 
 
 def add_handler(
     app: FastAPI, state: State, endpoint: Endpoint, handler: Callable[[Request], Awaitable[Response]]
 ) -> None:
-    """Have `handler` answer, past FastAPI: its layers cost more than the rest of the exchange.
+    """Answer an endpoint by `handler` without FastAPI, whose layers cost more than the rest of the exchange.
 
-    FastAPI has the route too, for other methods' 405; it is described in openapi.py.
+    The route is added to FastAPI too, which answers 405 to other methods.
     """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -178,15 +169,15 @@ def add_task(
     *,
     request_timeout_s: float,
 ) -> None:
-    """Validate, answer within the time limit, describe the stages in the headers.
+    """Add a task: validate the question, answer within the time limit, describe the stages in the headers.
 
-    `answer` is given the question and its deadline on the monotonic clock.
+    `answer` gets the question and its deadline on the monotonic clock.
     """
     known: Duplicates[Served] = Duplicates(size=_size)
     model = endpoint.question
     assert model is not None, "a task has a question"
 
-    async def answered(request: Request) -> Response:
+    async def handler(request: Request) -> Response:
         state.require_ready()
         limit_s = time_limit_s(request.headers, request_timeout_s)
         body = await request.body()
@@ -201,7 +192,7 @@ def add_task(
         tracing.stages(served.stage_s)
         return Response(served.answer.model_dump_json(), media_type="application/json", headers=_described(served))
 
-    add_handler(app, state, endpoint, answered)
+    add_handler(app, state, endpoint, handler)
 
 
 def _read(model: type[BaseModel], body: bytes) -> BaseModel:
@@ -212,9 +203,9 @@ def _read(model: type[BaseModel], body: bytes) -> BaseModel:
 
 
 def _size(served: Served) -> int:
-    """What it takes in memory, in bytes: its texts, and the objects that hold them."""
+    """Memory of an answer in bytes: its texts, and the objects that hold them."""
     answer = served.answer
-    texts = [answer.query, answer.result, *(text for one in answer.documents for text in (one.id, one.text))]
+    texts = [answer.query, answer.result, *(text for hit in answer.documents for text in (hit.id, hit.text))]
     return _MODEL_BYTES * (2 + len(answer.documents)) + sum(map(sys.getsizeof, texts))
 
 
@@ -235,7 +226,7 @@ async def _answer_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's own form, less the input: a client's megabyte is not sent back to it."""
+    """FastAPI's own form without the input, which may be large."""
     assert isinstance(error, RequestValidationError)
     detail = [{key: part[key] for key in ("loc", "msg", "type")} for part in error.errors()]
     return JSONResponse({"detail": detail}, status_code=422)

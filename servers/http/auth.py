@@ -1,4 +1,4 @@
-"""Who asks: somebody with a key or on this machine, who may see everything, or a stranger. Answers nobody."""
+"""Who sends a request: a client with a key or on this machine, which may see everything, or a stranger."""
 
 import hmac
 import re
@@ -9,8 +9,6 @@ from starlette.requests import Request
 
 from servers.addresses import canonical, is_allowed, is_loopback
 
-__all__ = ["HostCheck", "bears", "host_check", "is_local", "is_trusted"]
-
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 HostCheck = Callable[[Mapping[bytes, bytes]], str | None]
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::\d{0,5})?", re.IGNORECASE)
@@ -18,15 +16,15 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def is_local(request: Request) -> bool:
-    """Whether it comes from a loopback address, and no proxy says that it comes from elsewhere."""
+    """Whether it comes from a loopback address and no proxy forwards it."""
     client = request.client
     return client is not None and is_loopback(client.host) and not _is_forwarded(request)
 
 
 def is_trusted(request: Request) -> bool:
-    """Whether the envelope has seen a key, or the request comes from this machine.
+    """Whether the middleware has checked a key, or the request comes from this machine.
 
-    What comes from the very address that it goes to has left no machine, whichever address that is.
+    A request whose source and destination are one address comes from this machine, whichever address that is.
     """
     if request.state.has_key or is_local(request):
         return True
@@ -40,10 +38,10 @@ def _is_forwarded(request: Request) -> bool:
 
 
 def host_check(bound: str, hosts: str | None) -> tuple[HostCheck, HostCheck]:
-    """Two checks of a request's headers, of its Host and of its Origin: each is what is wrong, or None.
+    """Checks of a request's Host and of its Origin. Each returns what is wrong, or None.
 
-    `bound` is the address that the server listens on. Where that is no loopback address and there are no `hosts`, any
-    Host will do. A request without a Host comes from no browser.
+    `bound` is the address that the server listens on. Unless it is a loopback address or `hosts` are set, any Host is
+    allowed. A request without a Host comes from no browser.
     """
     is_any = hosts is None and not is_loopback(bound)
     names = f"localhost,{bound}" + ("" if hosts is None else f",{hosts}")
@@ -77,8 +75,8 @@ def _is_same(origin: str, host: str) -> bool:
 
 
 def bears(authorization: str, keys: Sequence[str]) -> bool:
-    """Whether that header carries one of the keys. Takes as long for a near miss as for a far one."""
-    scheme, _, given = authorization.partition(" ")
-    # All are compared, in Latin-1, of which a header's bytes are made.
-    fits = [hmac.compare_digest(given.strip().encode("latin-1"), key.encode()) for key in keys]
-    return scheme.lower() == "bearer" and any(fits)
+    """Whether the Authorization header carries one of the keys. Compares in constant time."""
+    scheme, _, token = authorization.partition(" ")
+    # All keys are compared; a header's bytes are Latin-1.
+    matches = [hmac.compare_digest(token.strip().encode("latin-1"), key.encode()) for key in keys]
+    return scheme.lower() == "bearer" and any(matches)

@@ -1,40 +1,42 @@
-"""How much and how slowly a client may send: uvicorn's protocol with limits on a request's head, length and time.
+"""How much and how slowly a client may send: limits on a request's head, its length and its time.
 
-Judges neither keys nor what is asked; the body's own limit is middleware.py's.
+Checks no keys. The limit on a body's bytes is in middleware.py.
 """
 
 import asyncio
 from typing import Any
 
-from servers.http.acceptor import Door
+from servers.http.acceptor import Acceptor
 from servers.http.pipelined import PipelinedProtocol, Refusal
-
-__all__ = ["MAX_HEADERS", "MAX_HEAD_BYTES", "GuardedProtocol", "guarded"]
 
 MAX_HEAD_BYTES = 16_384
 MAX_HEADERS = 100
 _IDLE_S = 1.0
 _CHUNK_FACTOR = 8
-"""A body in chunks of one byte takes six on the way; whatever is beyond that is no body."""
+"""On the wire, a body in chunks of one byte takes six times its length; more than that is no body."""
 _LEAST_READ = 16_384
-"""Bytes that a client has to read in `client_timeout_s` while more than it should is waiting to be sent to it."""
+"""Bytes that a client must read in `client_timeout_s` while the write buffer is over its limit."""
 
 
-class GuardedProtocol(PipelinedProtocol):
-    """A request's head must be whole `client_timeout_s` after its first byte, its body as long after the head.
+class LimitedProtocol(PipelinedProtocol):
+    """A request's head must be complete `client_timeout_s` after its first byte, its body as long after the head.
 
-    A client that does not read for as long is cut off: what is sent to it and not read takes memory.
-
-    There is one timer a connection. It is set when something is first waited for, and looks only when it fires whether
-    that has come or what is waited for meanwhile: a request costs a few assignments.
+    A client that reads nothing for as long is disconnected, since unread answers take memory. A connection has one
+    timer, which checks only when it fires whether the client is late: a request costs a few assignments.
     """
 
-    client_timeout_s: float
-    max_body_bytes: int
-    door: Door | None = None
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        client_timeout_s: float,
+        max_body_bytes: int,
+        acceptor: Acceptor | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.client_timeout_s = client_timeout_s
+        self.max_body_bytes = max_body_bytes
+        self.acceptor = acceptor
         self._due_s: float | None = None
         self._answered_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -44,23 +46,23 @@ class GuardedProtocol(PipelinedProtocol):
         self._received = 0  # bytes of this request in earlier pieces
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected, and should say something."""
+        """Start the timer of the first head."""
         super().connection_made(transport)
-        if self.door is not None:
-            self.door.entered(self, self._address())
+        if self.acceptor is not None:
+            self.acceptor.opened(self, self._address())
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone."""
+        """Stop the timers."""
         for timer in (self._timer, self._unread_timer):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
-        if self.door is not None:
-            self.door.left(self, self._address())
+        if self.acceptor is not None:
+            self.acceptor.closed(self, self._address())
 
-    def leave_if_idle(self) -> bool:
-        """See Guest; the time between two requests of one who is busy is not idle."""
+    def close_if_idle(self) -> bool:
+        """Close, unless a request is running or has ended a moment ago."""
         is_idle = self.cycle is not None and self.owed == 0
         if not is_idle or self.loop.time() - self._answered_s < _IDLE_S or self.transport.is_closing():
             return False
@@ -68,46 +70,46 @@ class GuardedProtocol(PipelinedProtocol):
         return True
 
     def on_response_complete(self) -> None:
-        """An answer is out."""
+        """Note the time of the answer."""
         self._answered_s = self.loop.time()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """The client does not read as fast as it is answered."""
+        """Watch a client that reads more slowly than it is answered."""
         super().pause_writing()
         self._watch_reading()
 
     def resume_writing(self) -> None:
-        """It has read."""
+        """Stop watching: the client has read."""
         super().resume_writing()
         if self._unread_timer is not None and not self.transport.is_closing():
             self._unread_timer.cancel()
             self._unread_timer = None
 
-    def close_begins(self) -> None:
-        """It should read what there is."""
+    def on_close(self) -> None:
+        """Watch whether the client reads its last answer."""
         self._watch_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Parse it, or wait for a head, of which this may be no more than an empty line."""
+        """Parse the bytes. Empty lines before a head count as part of it."""
         if self._due_s is None and self.owed == 0:
             self._wait()
         super().data_received(data)
 
-    def parsed(self, count: int) -> None:
-        """See that it is not too much."""
+    def on_parsed(self, count: int) -> None:
+        """Refuse a request that is too long."""
         self._received += count
         if self._received > MAX_HEAD_BYTES:
             self._limit()
 
     def on_message_begin(self) -> None:
-        """The first byte of a head."""
+        """Start the timer of a head."""
         super().on_message_begin()
         self._in_head = True
         self._wait()
 
     def on_headers_complete(self) -> None:
-        """The last byte of a head. Raises Refusal."""
+        """Check a head's size, and start the timer of the body. Raises Refusal."""
         if self._received + self.piece > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
@@ -115,13 +117,13 @@ class GuardedProtocol(PipelinedProtocol):
         self._in_head = False
         self._wait()
         super().on_headers_complete()
-        if self.door is not None and self.door.is_crowded and not self.upgrades:
+        if self.acceptor is not None and self.acceptor.is_full and not self.upgrades:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
-        """The last byte of a request: now it is for us to make haste."""
+        """Stop the timer: the request is complete."""
         self._due_s = None
-        self._received = -self.piece  # what else is in this piece was counted
+        self._received = -self.piece  # on_parsed adds the whole piece
         super().on_message_complete()
 
     def _address(self) -> str | None:
@@ -143,12 +145,12 @@ class GuardedProtocol(PipelinedProtocol):
         self._timer = None
         if self._due_s is None or self.transport.is_closing():
             return
-        if self.flow.read_paused or self.owes_before:  # it is we who do not read, or who owe an answer
+        if self.flow.read_paused or self.owes_earlier:  # the server is the one that is late
             self._wait()
         elif self.loop.time() < self._due_s:
             self._timer = self.loop.call_at(self._due_s, self._look)
         elif self._in_head or self.owed > 0:
-            self.refuse(408, f"the request was not whole within {self.client_timeout_s:g} s")
+            self.refuse(408, f"the request was not complete within {self.client_timeout_s:g} s")
         else:
             self.transport.close()
 
@@ -165,12 +167,6 @@ class GuardedProtocol(PipelinedProtocol):
         self._watch_reading()
         if before - self._unread < _LEAST_READ:
             self.transport.abort()
-
-
-def guarded(*, client_timeout_s: float, max_body_bytes: int, door: Door | None = None) -> type[GuardedProtocol]:
-    """The protocol with these limits, for uvicorn, which makes one for each connection that comes in by `door`."""
-    limits = {"client_timeout_s": client_timeout_s, "max_body_bytes": max_body_bytes, "door": door}
-    return type("Guarded", (GuardedProtocol,), limits)
 
 
 def _is_chunked(headers: list[tuple[bytes, bytes]]) -> bool:

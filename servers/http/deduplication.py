@@ -1,7 +1,7 @@
-"""One answer a request id: who sends the same request again gets the answer of the first. Computes nothing.
+"""One answer for each request id: a request that is sent again gets the answer of the first one.
 
-A client (or a balancer) that does not know whether its request came through may send it again with the same id: while
-the first is under way the second waits with it, and for some seconds after it gets the same answer.
+A client or a balancer that does not know whether its request arrived may send it again with the same id. While the
+first request runs, the second waits for its answer; for some seconds after that, it gets the same answer.
 """
 
 import asyncio
@@ -14,15 +14,13 @@ from typing import Generic, TypeVar
 
 from servers.telemetry import metrics
 
-__all__ = ["Duplicates", "of_request"]
-
 T = TypeVar("T")
-_ENTRY_BYTES = 1024  # key, request id and the objects round an answer, as tracemalloc has them
-_LEAST_WAIT_S = 0.1  # the timer looks at most so often
+_ENTRY_BYTES = 1024  # key, request id and the objects round an answer, measured by tracemalloc
+_LEAST_WAIT_S = 0.1  # between two runs of the timer
 
 
 def of_request(request_id: str, body: bytes) -> Hashable:
-    """The key of a request: its id, and what it asks, since one id for two questions is some client's mistake."""
+    """The key of a request: its id and its body, since a client may use one id for two questions by mistake."""
     return request_id, blake2b(body, digest_size=16).digest()
 
 
@@ -30,13 +28,13 @@ def of_request(request_id: str, body: bytes) -> Hashable:
 class _Entry(Generic[T]):
     answer: T | None = None
     size: int = 0
-    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Duplicates(Generic[T]):
-    """Remembers answers for `keep_s`, as many as `most_bytes` hold; failures, and what `keep` denies, are forgotten.
+    """Keeps answers for `keep_s` and up to `most_bytes` in all; no failures, and no answer that `keep` rejects.
 
-    `size` is what an answer takes, in bytes; `_ENTRY_BYTES` are added for what is round it.
+    `size` gives the bytes of an answer; `_ENTRY_BYTES` are added to it.
     """
 
     def __init__(
@@ -59,35 +57,30 @@ class Duplicates(Generic[T]):
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        """How many answers are remembered."""
         return len(self._answered)
 
     async def once(self, key: Hashable, answer: Callable[[], Awaitable[T]]) -> T:
-        """The answer to `key`: computed, or the one of another caller who came before. Raises what `answer` raises.
+        """The answer to `key`: computed, or that of an earlier caller. Raises what `answer` raises.
 
-        Should the first caller leave or fail, the next one computes for itself.
+        If the first caller is cancelled or fails, the next one computes the answer.
         """
         self._forget()
         while (known := self._known.get(key)) is not None:
             if known.answer is not None:
                 metrics.DUPLICATES.inc()
                 return known.answer
-            over = asyncio.get_running_loop().create_future()
-            known.waiting.append(over)
-            await over
+            await known.ended.wait()
         entry = self._known[key] = _Entry()
         try:
-            found = await answer()
-            entry.answer = found if self._keep(found) else None
+            computed = await answer()
+            entry.answer = computed if self._keep(computed) else None
         finally:
             if entry.answer is None:
                 del self._known[key]
             else:
                 self._remember(key, entry, entry.answer)
-            for over in entry.waiting:
-                if not over.done():
-                    over.set_result(None)
-        return found
+            entry.ended.set()
+        return computed
 
     def _remember(self, key: Hashable, entry: _Entry[T], answer: T) -> None:
         entry.size = _ENTRY_BYTES + self._size(answer)
@@ -98,13 +91,13 @@ class Duplicates(Generic[T]):
             self._wait()
 
     def _forget(self) -> None:
-        """What is too old, and then the oldest, until the rest fits."""
+        """Drop what is too old, and then the oldest until the rest fits."""
         too_old_s = self._clock() - self._keep_s
         while self._answered and (self._bytes > self._most_bytes or self._answered[0][0] <= too_old_s):
             self._bytes -= self._known.pop(self._answered.popleft()[1]).size
 
     def _wait(self) -> None:
-        """Look again when the oldest is too old: it must go even if nobody asks any more."""
+        """Run again when the oldest is too old: memory is freed even without further requests."""
         left_s = self._answered[0][0] + self._keep_s - self._clock()
         self._timer = asyncio.get_running_loop().call_later(max(_LEAST_WAIT_S, left_s), self._look)
 

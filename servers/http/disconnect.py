@@ -1,4 +1,4 @@
-"""An answer, unless its time is over or its client has gone. Computes nothing."""
+"""Awaits an answer until its time limit or until its client disconnects."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,18 +9,16 @@ from starlette.requests import Request
 from servers.errors import ClientGone, DeadlinePassed, Unavailable
 from servers.tasks import beside
 
-__all__ = ["or_hang_up"]
-
 T = TypeVar("T")
 
 
 async def or_hang_up(request: Request, answer: Coroutine[Any, Any, T], *, timeout_s: float) -> T:
-    """The awaited answer. Raises DeadlinePassed after `timeout_s`, ClientGone when the client closes the connection.
+    """The answer. Raises DeadlinePassed after `timeout_s`, ClientGone when the client closes the connection.
 
-    uvicorn cancels what is not answered when the drain time is over: that client is told Unavailable.
+    Raises Unavailable when uvicorn cancels the request at the end of the drain time.
 
-    The body must have been read: the connection's next message is its end, and a task waits for that, because asking
-    `is_disconnected` now and then would notice late. The answer is cancelled then, so that nobody computes for nobody.
+    The body must have been read, so that the next message is the disconnect. A task waits for it and cancels the
+    answer; polling `is_disconnected` would notice late.
     """
     working = asyncio.current_task()
     assert working is not None, "a handler runs in a task"

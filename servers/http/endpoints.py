@@ -1,4 +1,4 @@
-"""Every path of a server, as one table. No path is spelt anywhere else. Answers nothing."""
+"""The table of all paths of a server. No path is spelt anywhere else."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,33 +9,16 @@ from pydantic import BaseModel
 from servers.errors import Forbidden, Unavailable
 from servers.http.wire import Answer, Question
 
-__all__ = [
-    "ASSIGN",
-    "ENDPOINTS",
-    "HEALTH",
-    "INFO",
-    "METRICS",
-    "RAG",
-    "READY",
-    "REGISTER",
-    "REPLICAS",
-    "SCALING",
-    "TASKS",
-    "UNREGISTER",
-    "Endpoint",
-]
-
-_BAD_REQUEST = "The body is not even text, or Host is there twice"
+_BAD_REQUEST = "The body is no text, or there are two Host headers"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One path.
 
-    `task` is what the models do for it: its requests are counted, timed, traced and, by a fleet, passed on to a
-    replica; `question` and `answer` are its bodies, and an answer `streams` where the question asks for it. One that
-    `is_open` is asked without a key, by whoever watches the server. One that `says_load` has X-Replica and X-Load.
-    `errors` are those that no other path has, by their status.
+    `task`: what the models do for it. Requests of a task are counted, timed, traced and, by a fleet, sent to a replica.
+    `question` and `answer` are its bodies; `streams`: the answer is streamed on request. `is_open`: needs no key.
+    `says_load`: answers have X-Replica and X-Load. `errors` are those of this path alone, by status.
     """
 
     path: str
@@ -60,7 +43,6 @@ ASSIGN = Endpoint("/assign", errors={503: Unavailable.__doc__ or ""})
 REGISTER = Endpoint("/register", "POST", errors={400: _BAD_REQUEST, 403: Forbidden.__doc__ or ""})
 UNREGISTER = Endpoint("/unregister", "POST", errors={400: _BAD_REQUEST, 403: Forbidden.__doc__ or ""})
 
-ENDPOINTS = {
-    one.path: one for one in (RAG, HEALTH, READY, INFO, METRICS, REPLICAS, SCALING, ASSIGN, REGISTER, UNREGISTER)
-}
-TASKS = tuple(one for one in ENDPOINTS.values() if one.task is not None)
+_ALL = (RAG, HEALTH, READY, INFO, METRICS, REPLICAS, SCALING, ASSIGN, REGISTER, UNREGISTER)
+ENDPOINTS = {endpoint.path: endpoint for endpoint in _ALL}
+TASKS = tuple(endpoint for endpoint in _ALL if endpoint.task is not None)

@@ -1,4 +1,4 @@
-"""How long a request may take: what its client asks for in X-Request-Timeout-S, at most what the server allows."""
+"""The headers X-Request-Timeout-S, by which a client asks for less time, and X-Load, by which a server reports load."""
 
 import math
 import re
@@ -7,15 +7,13 @@ from typing import NamedTuple
 
 from servers.errors import BadRequest
 
-__all__ = ["LOAD", "TIMEOUT", "Told", "read_load", "time_limit_s", "told_load"]
-
 TIMEOUT = "X-Request-Timeout-S"
 LOAD = "X-Load"
 _FORM = re.compile(r"outstanding=(\d{1,9})(?:;wait_s=(\d{1,9}\.\d{1,6}))?")
 
 
 def time_limit_s(headers: Mapping[str, str], most_s: float) -> float:
-    """Seconds from now. Raises BadRequest on what is no time."""
+    """Seconds that a request may take: what its client asks for, at most `most_s`. Raises BadRequest."""
     asked = headers.get(TIMEOUT)
     if asked is None:
         return most_s
@@ -28,19 +26,19 @@ def time_limit_s(headers: Mapping[str, str], most_s: float) -> float:
     return min(limit_s, most_s)
 
 
-class Told(NamedTuple):
-    """Requests that are at a server, whoever sent them, and seconds until one more would be answered, where known."""
+class ReportedLoad(NamedTuple):
+    """Requests at a server from all clients, and the predicted seconds until one more is answered, if known."""
 
     outstanding: int
     wait_s: float | None
 
 
-def told_load(outstanding: int, wait_s: float | None) -> str:
+def format_load(outstanding: int, wait_s: float | None) -> str:
     """The header's value."""
     return f"outstanding={outstanding}" + ("" if wait_s is None else f";wait_s={wait_s:.3f}")
 
 
-def read_load(header: str | None) -> Told | None:
-    """What a header says; None where it says nothing that can be read."""
-    found = _FORM.fullmatch(header or "")
-    return None if found is None else Told(int(found[1]), None if found[2] is None else float(found[2]))
+def read_load(header: str | None) -> ReportedLoad | None:
+    """The load in an X-Load header; None if there is none or it is malformed."""
+    match = _FORM.fullmatch(header or "")
+    return None if match is None else ReportedLoad(int(match[1]), None if match[2] is None else float(match[2]))

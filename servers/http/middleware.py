@@ -1,7 +1,4 @@
-"""What every exchange gets, whatever the design: a request id, a look at whom it is from, a bounded body, metrics.
-
-A plain ASGI layer, so that the disconnect message still reaches the handlers.
-"""
+"""ASGI middleware of every design: request id, Host, Origin and key checks, a limit on the body, metrics."""
 
 import logging
 import time
@@ -18,22 +15,21 @@ from servers.http.auth import HostCheck, bears
 from servers.http.endpoints import ENDPOINTS, Endpoint
 from servers.telemetry import logs, metrics
 
-__all__ = ["REQUEST_ID", "Envelope"]
-
 REQUEST_ID = "X-Request-Id"
 log = logging.getLogger(__name__)
 _MAX_ID_LENGTH = 128
-_NONE = Endpoint("")  # any path that there is not
+_UNKNOWN = Endpoint("")  # stands for every path that is not in the table
 
 
-def _all_well(_: Mapping[bytes, bytes]) -> None:
+def _allow(_: Mapping[bytes, bytes]) -> None:
     return None
 
 
-class Envelope:
-    """Wraps an ASGI application; answers 403 to what is meant for another server or comes from another site's page.
+class RequestMiddleware:
+    """Wraps an ASGI application.
 
-    And 401 without one of the keys, 413 to a body over the limit, 500 to a bug.
+    Answers 403 to a Host or an Origin of another site, 401 without one of the keys, 413 to a body over the limit, 500
+    to an unexpected exception.
     """
 
     def __init__(
@@ -45,11 +41,11 @@ class Envelope:
         describe: Callable[[], Mapping[str, str]] = dict,
         access_log: bool = False,
         keys: Sequence[str] = (),
-        checks: tuple[HostCheck, HostCheck] = (_all_well, _all_well),
+        checks: tuple[HostCheck, HostCheck] = (_allow, _allow),
     ) -> None:
-        """`answers` has who answers a task, by path, in place of `app`; `checks` are those of Host and of Origin.
+        """`answers`: applications for tasks, by path, used in place of `app`. `checks`: of Host and of Origin.
 
-        `describe`: further headers of answers of tasks and about readiness.
+        `describe`: further headers of answers about tasks and readiness.
         """
         self._app = app
         self._answers = answers or {}
@@ -60,7 +56,7 @@ class Envelope:
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One exchange."""
+        """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -69,7 +65,7 @@ class Envelope:
         scope.setdefault("state", {}).update(request_id=request_id, has_key=bool(self._keys))
         logs.request_id.set(request_id)
         path = scope["path"]
-        endpoint = ENDPOINTS.get(path, _NONE)
+        endpoint = ENDPOINTS.get(path, _UNKNOWN)
         send, has_begun = _describing(send, request_id, endpoint, describe=self._describe, access_log=self._access_log)
         refusal = self._refusal(scope, headers, is_open=endpoint.is_open)
         if refusal is not None:
@@ -82,16 +78,15 @@ class Envelope:
             answer = self._answers.get(path, self._app) if is_asked else self._app
             await answer(scope, self._counting(receive), send)
         except ClientDisconnect:
-            log.debug("request %s: the client hung up before its body was whole", request_id)
+            log.debug("request %s: the client closed the connection before its body was complete", request_id)
         except Exception:
-            # A bug: the traceback goes to the log, and the client learns nothing internal.
-            log.exception("a request failed")
+            log.exception("a request failed")  # the client learns nothing internal
             if has_begun():
-                raise  # half an answer is out: uvicorn ends the connection, which tells the client
+                raise  # part of the answer is sent: uvicorn closes the connection
             await JSONResponse({"detail": "internal error"}, status_code=500)(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: Mapping[bytes, bytes], *, is_open: bool) -> ASGIApp | None:
-        """The answer to a request that is not passed on."""
+        """The answer to a request that is refused, or None."""
         path = scope["path"]
         if len(headers) != len(scope["headers"]) and sum(name == b"host" for name, _ in scope["headers"]) > 1:
             return _problem(400, "there must be one Host")
@@ -108,7 +103,7 @@ class Envelope:
         return None
 
     def _counting(self, receive: Receive) -> Receive:
-        """Refuse a body that grows over the limit although its length was not declared."""
+        """Refuse a body that exceeds the limit without a declared length."""
         received = 0
 
         async def counted() -> Message:
@@ -134,14 +129,14 @@ def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None)
 
 
 def _echoed(request_id: str) -> str:
-    """The client's own id where it is fit for a header and a log line, else nothing."""
+    """The client's own id if it is fit for a header and a log line, otherwise an empty string."""
     return request_id if len(request_id) <= _MAX_ID_LENGTH and request_id.isascii() and request_id.isprintable() else ""
 
 
 def _describing(
     send: Send, request_id: str, endpoint: Endpoint, *, describe: Callable[[], Mapping[str, str]], access_log: bool
 ) -> tuple[Send, Callable[[], bool]]:
-    """Add the request id and what `describe` says to the headers; count, time and, if asked, log answers of tasks."""
+    """Add the request id and the headers of `describe`; count, time and optionally log the answers of tasks."""
     started_s = time.monotonic()
     begun = False
 

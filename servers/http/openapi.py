@@ -1,4 +1,4 @@
-"""What `/openapi.json` says beyond what FastAPI finds out: tasks, every error and its form. Serves nothing."""
+"""Completes `/openapi.json` with what FastAPI does not know: tasks, and all errors with their form."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +11,8 @@ from servers.errors import SCOPE, DeadlinePassed, QuestionFailed, QueueFull, Una
 from servers.http.endpoints import ENDPOINTS, Endpoint
 from servers.settings import Settings
 
-__all__ = ["Problem", "describe"]
-
 _HEADERS = {
-    "Server-Timing": "ms of each stage, as the W3C has it",
+    "Server-Timing": "ms of each stage (W3C Server-Timing)",
     "X-Batch-Size": "how many questions were answered together",
     "X-Batch-Close": "why the batch closed",
     "X-Replica": "who answered",
@@ -22,7 +20,7 @@ _HEADERS = {
 
 
 class Fault(BaseModel):
-    """One thing that is wrong with the input."""
+    """One mistake in the input."""
 
     loc: list[str | int]
     msg: str
@@ -36,54 +34,54 @@ class Problem(BaseModel):
 
 
 def describe(app: FastAPI, settings: Settings, *, answered: Sequence[Endpoint]) -> None:
-    """Complete the schema. Tasks are described here for every design: FastAPI knows nothing of their bodies."""
-    made = app.openapi
+    """Complete the schema. `answered` are the tasks, whose bodies FastAPI does not know."""
+    generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schema = made()
+            schema = generate()
             schema["components"] = {"schemas": _components(schema, settings, answered)}
-            schema["paths"] |= {one.path: {one.method.lower(): _task(one)} for one in answered}
+            schema["paths"] |= {task.path: {task.method.lower(): _task(task)} for task in answered}
             for path, methods in schema["paths"].items():
                 for operation in methods.values():
                     _complete(operation, ENDPOINTS[path], has_key=settings.api_key is not None)
             if settings.api_key is not None:
                 schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        assert app.openapi_schema is not None, "FastAPI keeps what it made"
+        assert app.openapi_schema is not None, "generate() sets it"
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI's documentation has it
+    app.openapi = openapi  # type: ignore[method-assign]  # as in FastAPI's documentation
 
 
 def _components(schema: dict[str, Any], settings: Settings, answered: Sequence[Endpoint]) -> dict[str, Any]:
     models: list[tuple[type[BaseModel], JsonSchemaMode]] = [(Problem, "serialization")]
-    models += [(one.question, "validation") for one in answered if one.question is not None]
-    models += [(one.answer, "serialization") for one in answered if one.answer is not None]
+    models += [(task.question, "validation") for task in answered if task.question is not None]
+    models += [(task.answer, "serialization") for task in answered if task.answer is not None]
     _, defined = models_json_schema(models, ref_template="#/components/schemas/{model}")
-    for one in answered:
-        asked = defined["$defs"][_name(one.question)]["properties"]
-        if "k" in asked:
-            asked["k"]["maximum"] = settings.max_k
-        asked["max_new_tokens"]["anyOf"][0]["maximum"] = settings.max_new_tokens
+    for task in answered:
+        fields = defined["$defs"][_name(task.question)]["properties"]
+        if "k" in fields:
+            fields["k"]["maximum"] = settings.max_k
+        fields["max_new_tokens"]["anyOf"][0]["maximum"] = settings.max_new_tokens
     own = schema.get("components", {}).get("schemas", {})
     return {name: model for name, model in own.items() if "ValidationError" not in name} | defined["$defs"]
 
 
 def _task(endpoint: Endpoint) -> dict[str, Any]:
-    told = _answer("The answer", _name(endpoint.answer)) | {
+    answer = _answer("The answer", _name(endpoint.answer)) | {
         "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()}
     }
     kinds = (QueueFull, QuestionFailed, UpstreamFailed, Unavailable, DeadlinePassed)
     errors = {str(kind.status): _error(kind.__doc__ or "") for kind in kinds}
-    asked = {"required": True, "content": {"application/json": {"schema": _model(_name(endpoint.question))}}}
-    return {"summary": str(endpoint.task).capitalize(), "requestBody": asked, "responses": {"200": told, **errors}}
+    body = {"required": True, "content": {"application/json": {"schema": _model(_name(endpoint.question))}}}
+    return {"summary": str(endpoint.task).capitalize(), "requestBody": body, "responses": {"200": answer, **errors}}
 
 
 def _complete(operation: dict[str, Any], endpoint: Endpoint, *, has_key: bool) -> None:
-    """Add the errors that several routes share, each in the form in which it is sent."""
+    """Add the errors that several routes share."""
     errors = {"400": "The request names more than one Host", "403": "Host is not this server's, or Origin another site"}
     if "requestBody" in operation:
-        errors |= {"413": "The body is too large", "422": "The body asks amiss; the text names the field"}
+        errors |= {"413": "The body is too large", "422": "The body is invalid; the text names the field"}
     errors |= {str(status): text for status, text in endpoint.errors.items()}
     if has_key and not endpoint.is_open:
         errors["401"] = "The key is missing or wrong"

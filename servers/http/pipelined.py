@@ -1,24 +1,21 @@
-"""Takes the requests off a connection in their order, few at a time. Limits neither their size nor their time.
+"""HTTP/1.1 pipelining: reads the requests of a connection in order, few at a time. Limits neither size nor time.
 
-Three things that uvicorn's protocol leaves open: how many requests a client may send ahead of the answers; a request
-that asks for another protocol (`Upgrade`), which is a request like any other for a server that speaks HTTP/1.1 alone;
-and a client that has closed its sending half of the connection and waits for its answers.
+Adds to uvicorn's protocol: a limit on the requests that a client sends ahead of the answers; `Upgrade` requests, which
+are answered as HTTP/1.1; and clients that close their sending half of the connection and wait for their answers.
 """
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from servers.http.write_coalescing import CorkedProtocol
-
-__all__ = ["MAX_AHEAD", "PipelinedProtocol", "Refusal"]
+from servers.http.write_coalescing import CoalescingTransport
 
 MAX_AHEAD = 8
-"""Requests of one connection that are parsed and not answered; reading stops there."""
+"""Most requests of a connection that are parsed and not answered."""
 
 _HEAD_END = b"\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -26,7 +23,7 @@ _FIRST_PROBE_S = 0.01
 
 
 class Refusal(Exception):
-    """Stops the parser: the request is answered with this status and text, and the connection ends."""
+    """Stops the parser. The request is answered with this status and text, and the connection is closed."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -34,53 +31,51 @@ class Refusal(Exception):
 
 
 class _Flow(FlowControl):
-    """uvicorn's, except that a handler which wants a body does not end a pause of ours."""
+    """uvicorn's flow control, with pauses that a handler's wish for its body does not end."""
 
     is_held = False
 
     def hold(self) -> None:
-        """Read nothing until `release`."""
         self.is_held = True
         self.pause_reading()
 
     def release(self) -> None:
-        """Read again."""
         self.is_held = False
         self.resume_reading()
 
     def resume_reading(self) -> None:
-        """Read again, unless held."""
         if self.read_paused and not self.is_held:
             super().resume_reading()
 
 
-class PipelinedProtocol(CorkedProtocol):
-    """At most MAX_AHEAD requests wait on a connection; what has been read beyond them is parsed as they are answered.
+class PipelinedProtocol(HttpToolsProtocol):
+    """At most MAX_AHEAD requests of a connection are parsed; bytes beyond them are parsed as answers go out.
 
-    So a connection with much to ask gets one turn of the loop for each request, as every other connection does.
+    So a connection with many requests gets one turn of the event loop for each, as every other connection does.
     """
 
     flow: _Flow
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.owed = 0  # requests whose head has come and whose answer is not out
+        self.owed = 0  # requests with a parsed head and no complete answer
         self.in_body = False
-        self._current: RequestResponseCycle | None = None  # of the request that is being answered
-        self._data = b""  # what was read last, of which the parser has had those before `_start`
+        self._current: RequestResponseCycle | None = None  # of the request that is answered now
+        self._data = b""  # what was read last; the parser has had the bytes before `_start`
         self._start = 0
-        self.piece = 0  # bytes that the parser is given now
-        self.upgrades = False  # the parser has just had the head of a request that asks for another protocol
-        self.is_last = False  # nothing more is read: the connection ends with the answers that are due
+        self.piece = 0  # bytes that the parser reads now
+        self.upgrades = False  # the parser has just read the head of an Upgrade request
+        self.is_last = False  # nothing more is read: the connection closes after the answers that are due
         self._refusal = b""  # sent after them
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected."""
-        super().connection_made(transport)
+        """Wrap the transport."""
+        coalescing = CoalescingTransport(cast(asyncio.Transport, transport), self.on_close)
+        super().connection_made(cast(asyncio.Transport, coalescing))
         self.flow = _Flow(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone. uvicorn tells that to the newest request alone, and not to an older one that is under way."""
+        """Tell the request that is answered now. uvicorn tells only the newest one."""
         if self._current is not None and not self._current.response_complete:
             self._current.disconnected = True
             self._current.message_event.set()
@@ -88,13 +83,13 @@ class PipelinedProtocol(CorkedProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse as much of it as there is room for."""
+        """Parse as many requests as MAX_AHEAD allows."""
         if not self.is_last:
             self._data, self._start = data, 0
             self._parse()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio knows it so
-        """The client sends no more. -> whether it has answers to wait for, and the connection is kept for them."""
+        """Read no more. -> whether the connection stays open for answers that are due."""
         self.is_last = True
         self._drop_partial()
         if self.owed == 0:
@@ -103,7 +98,7 @@ class PipelinedProtocol(CorkedProtocol):
         return True
 
     def on_headers_complete(self) -> None:
-        """A head is there. Raises Refusal."""
+        """Count the request. Raises Refusal."""
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise Refusal(405, "this server is no proxy")
@@ -116,13 +111,13 @@ class PipelinedProtocol(CorkedProtocol):
             self._current = self.cycle
 
     def on_message_complete(self) -> None:
-        """A request is whole. With an Upgrade the parser says so at the end of the head, which is too early."""
+        """End a request. For an Upgrade the parser calls this at the end of the head, which is too early."""
         if not self.upgrades:
             self.in_body = False
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """An answer is out: on with the next request."""
+        """Go on with the next request."""
         self.owed -= 1
         self._current = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
@@ -130,14 +125,14 @@ class PipelinedProtocol(CorkedProtocol):
             self._go_on()
 
     @property
-    def owes_before(self) -> bool:
-        """Whether answers are due to requests that have come whole."""
+    def owes_earlier(self) -> bool:
+        """Whether answers to complete requests are due."""
         return self.owed > self._is_partial()
 
     def refuse(self, status: int, detail: str) -> None:
-        """Read no more, give the answers that are due, then this one, and close.
+        """Read no more, send the answers that are due, then this one, and close.
 
-        It is the answer to a request that has not come whole; where that has been given one already, it gets no second.
+        It answers an incomplete request, unless the application has begun to answer that request.
         """
         if self.is_last or self.transport.is_closing():
             return
@@ -152,11 +147,14 @@ class PipelinedProtocol(CorkedProtocol):
             self.transport.write(self._refusal)
             self.transport.close()
 
-    def parsed(self, count: int) -> None:
-        """So many bytes more have been parsed."""
+    def on_parsed(self, count: int) -> None:
+        """Hook: `count` more bytes were parsed."""
+
+    def on_close(self) -> None:
+        """Hook: the connection closes as soon as the client has read its answers."""
 
     def _go_on(self) -> None:
-        """After an answer: parse what was held back, or read again, or end."""
+        """After an answer: parse what was held back, or read again, or close."""
         if self.transport.is_closing():
             return
         if self.is_last and self.owed == 0:
@@ -168,7 +166,7 @@ class PipelinedProtocol(CorkedProtocol):
             self.flow.release()
 
     def _parse(self) -> None:
-        """Feed the parser no more heads than there is room for, and hold back the rest."""
+        """Give the parser as many heads as MAX_AHEAD allows, and hold back the rest."""
         self._unset_keepalive_if_required()
         if self._start == 0 and self._data.count(_HEAD_END) <= MAX_AHEAD - self.owed:
             self._feed(self._data)
@@ -191,10 +189,10 @@ class PipelinedProtocol(CorkedProtocol):
             self._refuse_for(error)
             return
         self._start += count
-        self.parsed(count)
+        self.on_parsed(count)
 
     def _parse_again(self) -> None:
-        """The parser takes what follows for another protocol. A new one is given the same head without the Upgrade."""
+        """Give a new parser the same head without the Upgrade: the old one would read on in another protocol."""
         head = self._head_without_upgrade()
         self.upgrades = False
         self.parser = httptools.HttpRequestParser(self)
@@ -213,7 +211,7 @@ class PipelinedProtocol(CorkedProtocol):
             self.flow.release()
 
     def _refuse_for(self, error: httptools.HttpParserError) -> None:
-        """An error of a callback stands in the context of the parser's."""
+        """Answer an error of the parser, or the Refusal of a callback, which is its context."""
         self._data = b""
         cause = error.__context__
         if isinstance(cause, Refusal):
@@ -231,7 +229,7 @@ class PipelinedProtocol(CorkedProtocol):
         return self.in_body and not self.cycle.response_complete
 
     def _drop_partial(self) -> None:
-        """A request that will never be whole waits for no answer. One that is being answered is told by the close."""
+        """Forget an incomplete request. One that is being answered sees the connection close."""
         if self._is_partial():
             if self.pipeline:
                 self.pipeline.popleft()  # the newest
@@ -240,10 +238,10 @@ class PipelinedProtocol(CorkedProtocol):
         self.in_body = False
 
     def _probe(self, pause_s: float) -> None:
-        """Find out whether a client that sends no more still reads, for whom has gone should not be computed.
+        """Find out whether a client that sends no more still reads: send it `100 Continue` now and then.
 
-        One that has closed both halves answers what it is sent with a reset, and the next write fails; a client that
-        reads has to ignore a 100 that it did not ask for (RFC 9110, 15.2).
+        A client that has closed both halves answers with a reset, and the next write fails. A client that reads ignores
+        a 100 that it did not ask for (RFC 9110, 15.2).
         """
         if self.transport.is_closing() or self._current is None:
             return
@@ -253,7 +251,7 @@ class PipelinedProtocol(CorkedProtocol):
 
 
 def _end_of_heads(data: bytes, start: int, *, most: int) -> int:
-    """Where the `most`-th head after `start` ends, or the data."""
+    """Index of the end of the `most`-th head after `start`, or of the data."""
     end = start
     for _ in range(most):
         found = data.find(_HEAD_END, end)

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import uvicorn
@@ -19,13 +20,11 @@ from starlette.types import ASGIApp
 
 from servers import exits
 from servers.addresses import is_loopback, place, reachable
-from servers.http.acceptor import Door, allow_descriptors, room_for
+from servers.http.acceptor import Acceptor, allow_descriptors, room_for
 from servers.http.app import Design, State, create_app
-from servers.http.client_limits import guarded
+from servers.http.client_limits import LimitedProtocol
 from servers.settings import Settings
 from servers.tasks import Background, beside, unless
-
-__all__ = ["BindError", "bind", "run", "warn_of_open_door"]
 
 log = logging.getLogger(__name__)
 _STDIN, _CHUNK = 0, 4096
@@ -39,7 +38,7 @@ except ImportError:  # there is none for Windows
 
 
 class BindError(RuntimeError):
-    """The address cannot be listened on; the message says which and why. `status` is for the process to exit with."""
+    """Listening on an address failed; the message says which and why. `status` is the exit status."""
 
     def __init__(self, message: str, *, port_taken: bool) -> None:
         super().__init__(message)
@@ -47,26 +46,36 @@ class BindError(RuntimeError):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with the signals left to us: it would raise them again at the end, and so skip our cleaning up.
+    """uvicorn without its signal handlers, which would skip our clean-up, and with our acceptor and protocol.
 
-    Accepting is left to our door; `each` connection takes that many descriptors.
+    Each connection takes `descriptors` file descriptors.
     """
 
-    def __init__(self, config: uvicorn.Config, door: Door, background: Background, *, each: int) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        settings: Settings,
+        acceptor: Acceptor,
+        background: Background,
+        *,
+        descriptors: int,
+    ) -> None:
         super().__init__(config)
-        self._door = door
+        self._acceptor = acceptor
         self._background = background
-        self._each = each
+        self._descriptors = descriptors
+        self._protocol = partial(
+            LimitedProtocol,
+            client_timeout_s=settings.client_timeout_s,
+            max_body_bytes=settings.max_body_bytes,
+            acceptor=acceptor,
+            app_state={},
+        )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open the door."""
-
-        def protocol() -> asyncio.Protocol:
-            make = cast(Callable[..., asyncio.Protocol], self.config.http_protocol_class)  # as uvicorn itself does
-            return make(config=self.config, server_state=self.server_state, app_state={})
-
-        self._door.open(protocol, self._background, most=room_for(each=self._each))
-        self.servers = cast(Any, [self._door])  # all that is asked of a server is to close, and to have closed
+        make = partial(self._protocol, config=self.config, server_state=self.server_state)
+        self._acceptor.open(make, self._background, most=room_for(each=self._descriptors))
+        self.servers = cast(Any, [self._acceptor])  # uvicorn only closes it and waits for that
         self.started = True
 
     @contextmanager
@@ -78,10 +87,10 @@ def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes any free one. Raises BindError."""
     try:
         family, address = place(host, port)
-        # With the protocol named: asyncio sets TCP_NODELAY only on sockets that say they are TCP, and without it an
+        # The protocol is named because asyncio sets TCP_NODELAY only on sockets that say they are TCP. Without it an
         # answer can wait 40 ms for the client's delayed acknowledgement.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    except (OSError, ValueError) as error:  # ValueError: a name that none can have
+    except (OSError, ValueError) as error:  # ValueError: an impossible name
         raise _refused(host, port, error) from error
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -110,8 +119,8 @@ def run(name: str, design: Design, settings: Settings) -> None:
         listener.close()
 
 
-def warn_of_open_door(settings: Settings) -> None:
-    """A line in the log where others than this machine's users may ask, and need no key."""
+def warn_if_open(settings: Settings) -> None:
+    """Log a warning where clients on other machines need no key, or where their Host header is not checked."""
     if settings.api_key is None and not is_loopback(settings.host):
         log.warning("%s can be reached by others and asks for no key: set RAG_API_KEY", settings.host)
     if settings.hosts is None and not is_loopback(settings.host):
@@ -121,24 +130,19 @@ def warn_of_open_door(settings: Settings) -> None:
 async def _serve(name: str, design: Design, settings: Settings, listener: socket.socket) -> None:
     port = listener.getsockname()[1]
     state = State(replica=settings.replica or str(port))
-    door = Door(listener, most_per_address=settings.max_connections_per_address)
-    warn_of_open_door(settings)
+    acceptor = Acceptor(listener, most_per_address=settings.max_connections_per_address)
+    warn_if_open(settings)
     stop = _stop_requested(with_parent=settings.stop_with_parent)
     async with Background() as background:
-        config = _config(create_app(name, settings, design, state), settings, door)
-        server = _Server(config, door, background, each=2 if state.passes_on else 1)
+        config = _config(create_app(name, settings, design, state), settings)
+        server = _Server(config, settings, acceptor, background, descriptors=2 if state.passes_on else 1)
         with beside(server.serve(sockets=[listener])) as serving:
             serving.add_done_callback(lambda _: stop.set())
             try:
                 if await unless(stop, _started(design, background)):
                     state.ready = True
-                    told = {
-                        "ready": True,
-                        "port": port,
-                        "pid": os.getpid(),
-                        "host": reachable(listener.getsockname()[0]),
-                    }
-                    print(json.dumps(told), flush=True)
+                    host = reachable(listener.getsockname()[0])
+                    print(json.dumps({"ready": True, "port": port, "pid": os.getpid(), "host": host}), flush=True)
                     await stop.wait()
                     log.info("draining for at most %g s", settings.drain_s)
             finally:
@@ -152,7 +156,7 @@ async def _serve(name: str, design: Design, settings: Settings, listener: socket
                     await design.stop()
 
 
-def _config(app: ASGIApp, settings: Settings, door: Door) -> uvicorn.Config:
+def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         log_config=None,
@@ -160,7 +164,7 @@ def _config(app: ASGIApp, settings: Settings, door: Door) -> uvicorn.Config:
         lifespan="off",
         server_header=False,
         proxy_headers=False,
-        http=guarded(client_timeout_s=settings.client_timeout_s, max_body_bytes=settings.max_body_bytes, door=door),
+        http=LimitedProtocol,
         ws="none",
         timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
@@ -176,17 +180,17 @@ async def _started(design: Design, background: Background) -> bool:
 
 
 def _stop_requested(*, with_parent: bool) -> asyncio.Event:
-    """An event which SIGTERM and Ctrl-C set, and, `with_parent`, the end of stdin: the parent holds its other end."""
+    """An event that SIGTERM and Ctrl-C set; `with_parent`, the end of stdin too, whose other end the parent holds."""
     event = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, event.set)
-    if with_parent and sys.stdin is None:  # closed: nobody holds its other end
+    if with_parent and sys.stdin is None:  # stdin is closed: no parent holds its other end
         event.set()
     elif with_parent:
 
         def watch() -> None:
-            # Not by way of sys.stdin: a thread that holds its lock makes Python abort at its end.
+            # os.read, because a thread that holds the lock of sys.stdin makes Python abort at exit.
             while os.read(_STDIN, _CHUNK):
                 pass
             os.kill(os.getpid(), signal.SIGTERM)

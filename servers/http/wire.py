@@ -1,4 +1,4 @@
-"""What travels: the bodies of `POST /rag` and of its answers. Knows no route and no header."""
+"""The bodies of `POST /rag` and of its answers."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,15 +8,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from servers.rag.pipeline import Answered
 from servers.telemetry import metrics
 
-__all__ = ["Answer", "Document", "Question", "Served", "Usage", "served"]
 
-
-def _whole(number: object) -> object:
-    """JSON knows no integers: 2.0 is one, and "2" and true are not."""
+def _as_integer(number: object) -> object:
+    """2.0 as 2: JSON has no integers. Strings and booleans stay what they are, and are refused."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
-Count = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_as_integer)]
 
 
 class Question(BaseModel):
@@ -37,7 +35,7 @@ class Question(BaseModel):
 
 
 class Document(BaseModel):
-    """One retrieved document; scores are comparable within one answer only."""
+    """One retrieved document. Scores are comparable within one answer only."""
 
     id: str
     text: str
@@ -63,7 +61,7 @@ class Answer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """An answer with the seconds of each stage, for the headers."""
+    """An answer with what its headers say; `stage_s` in seconds."""
 
     answer: Answer
     stage_s: dict[str, float]
@@ -74,7 +72,7 @@ class Served:
 def served(
     answered: Answered, *, model: str, queue_s: float, batch_size: int, close_reason: str | None = None
 ) -> Served:
-    """The answer as it goes out."""
+    """The answer as it is sent."""
     documents = [Document(id=hit.id, text=hit.text, score=hit.score) for hit in answered.documents]
     usage = _usage(answered.prompt_tokens, answered.completion_tokens)
     answer = Answer(query=answered.query, result=answered.result, documents=documents, model=model, usage=usage)
@@ -82,7 +80,7 @@ def served(
 
 
 def _usage(prompt_tokens: int | None, completion_tokens: int | None) -> Usage | None:
-    """Counted; None where a model server does not say."""
+    """Token counts, added to the metrics; None if a model server does not give them."""
     if prompt_tokens is None or completion_tokens is None:
         return None
     metrics.TOKENS.labels("prompt").inc(prompt_tokens)

@@ -1,1 +1,1 @@
-"""Instruments that time what servers run. They serve nobody."""
+"""Instruments that time the pipeline and the retrievers without a server."""

@@ -1,7 +1,7 @@
-"""python -m servers.limit [flags]: how fast the pipeline is with no server round it, and how fast it could be.
+"""python -m servers.limit [flags]: how fast the pipeline is without a server, and how fast it could be.
 
-Every design's throughput ends at these figures. The flags are those of the designs, and three more; `--out` keeps every
-run as a row, from which `ragbench simulate --times` takes its service times.
+These figures bound the throughput of every design. The flags are those of the designs and three more; `--out` writes a
+row for each run, from which `ragbench simulate --times` takes its service times.
 """
 
 import csv
@@ -26,8 +26,6 @@ from servers.rag.pipeline import STAGES, Answered, Ask
 from servers.rag.stepping import PipelineBackend
 from servers.settings import Settings, SettingsError, load
 
-__all__ = ["LimitSettings", "Run", "main"]
-
 COLUMNS = (
     "batch_size",
     "run",
@@ -38,7 +36,7 @@ COLUMNS = (
 
 
 class LimitSettings(Settings):
-    """What can be set beside the pipeline."""
+    """Settings beside those of the pipeline."""
 
     batch_sizes: list[PositiveInt] = Field([1, 2, 4, 8, 16, 32], min_length=1, description="batch sizes to time")
     duration_s: float = Field(3.0, gt=0, description="how long to time each size; three batches at least")
@@ -58,7 +56,7 @@ class Run:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Time, print, keep; the exit status."""
+    """Time the pipeline, print and write the figures; the exit status."""
     try:
         settings = load(LimitSettings, sys.argv[1:] if argv is None else argv, prog="python -m servers.limit")
         check_names(settings)
@@ -80,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def timed(backend: PipelineBackend, settings: LimitSettings, questions: Sequence[Ask]) -> list[Run]:
-    """Each batch size once to warm up, then in turns, so that a drift of the machine meets all alike."""
+    """Run each batch size once to warm up, and then in turns, so that drift of the machine affects all alike."""
     rng = Random(settings.seed)
     for size in settings.batch_sizes:
         run(backend, rng.choices(questions, k=size))
@@ -100,7 +98,7 @@ def timed(backend: PipelineBackend, settings: LimitSettings, questions: Sequence
 
 
 def _stages(answers: Sequence[Answered | Failure]) -> dict[str, float]:
-    """The seconds of each stage of a run. Raises ModelError where it failed."""
+    """Seconds of each stage of a run. Raises ModelError if it failed."""
     first = answers[0]
     if isinstance(first, Failure):
         raise ModelError(first.text)
@@ -108,23 +106,23 @@ def _stages(answers: Sequence[Answered | Failure]) -> dict[str, float]:
 
 
 def _questions(settings: LimitSettings) -> list[Ask]:
-    """Those that the harness asks."""
+    """The questions of the harness."""
     asked = facts.questions(facts.facts(), 2000)
     return [Ask(question.query, 2, settings.max_new_tokens) for question in asked]
 
 
 def _floors(backend: PipelineBackend, settings: LimitSettings, questions: Sequence[Ask]) -> dict[int, dict[str, float]]:
-    """By batch size and stage, the least that this machine could take, in seconds; prints the machine's rates."""
+    """The least seconds that this machine could take, by batch size and stage. Prints the machine's rates."""
     from servers.measure.roofline import Floors  # noqa: PLC0415  imports torch
 
     floors = Floors(backend)
-    print(floors.told(), flush=True)
+    print(floors.describe(), flush=True)
     rng = Random(settings.seed)
     return {size: floors.of(rng.choices(questions, k=size)) for size in settings.batch_sizes}
 
 
 def _print_table(runs: Sequence[Run], floors: dict[int, dict[str, float]]) -> None:
-    """Medians in ms, and in brackets the share of them that the floor makes up."""
+    """Print medians in ms, with the floor's share of each."""
     print(
         f"{'batch':>6}"
         + "".join(f"{stage + ' ms':>18}" for stage in STAGES)

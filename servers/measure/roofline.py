@@ -1,4 +1,4 @@
-"""How fast this machine could run a batch at best: its own rates, and what the batch asks of them. Serves nothing.
+"""The least time of a batch on this machine, from the machine's rates and the batch's work.
 
 The floor of a pass of a model is the longer of two times: its floating point operations at the rate of a large matrix
 product, and its weights, read once, at the rate of a copy of as many bytes. Source: Williams, Waterman and Patterson,
@@ -19,8 +19,6 @@ from servers.rag.pipeline import Ask
 from servers.rag.retrieval import ON_GPU
 from servers.rag.stepping import PipelineBackend
 
-__all__ = ["Floors", "Pass", "Rates", "counted"]
-
 _SIDE = 1024
 _REPEATS = 7
 
@@ -35,7 +33,7 @@ class Pass:
 
 @dataclass(slots=True)
 class Rates:
-    """What the device does in its dtype with the threads that are set: FLOP/s, and bytes/s by number of bytes."""
+    """Measured rates of the device in its dtype: FLOP/s, and bytes/s by number of bytes."""
 
     device: str
     dtype: torch.dtype
@@ -47,7 +45,7 @@ class Rates:
         self.flops_per_s = 2 * _SIDE**3 / self._fastest_s(lambda: left @ right)
 
     def bytes_per_s(self, size: int) -> float:
-        """Of a copy of `size` bytes, reading and writing: a small model may stay in a cache, and so may its copy."""
+        """Rate of a copy of `size` bytes, reads and writes together; a small copy may stay in a cache."""
         if size not in self._bytes_per_s:
             source = torch.ones(max(size, 4096), dtype=torch.uint8, device=self.device)
             target = torch.empty_like(source)
@@ -57,11 +55,12 @@ class Rates:
     def floor_s(self, passes: Sequence[Pass]) -> float:
         """The least time of passes that follow one another."""
         return sum(
-            max(one.flops / self.flops_per_s, one.weight_bytes / self.bytes_per_s(one.weight_bytes)) for one in passes
+            max(step.flops / self.flops_per_s, step.weight_bytes / self.bytes_per_s(step.weight_bytes))
+            for step in passes
         )
 
     def _fastest_s(self, work: Callable[[], Any]) -> float:
-        """The best of some rounds of about 20 ms each."""
+        """The best of seven rounds of about 20 ms each."""
         work()
         began_s = self._now()
         work()
@@ -82,7 +81,7 @@ class Rates:
 
 @contextmanager
 def counted(model: Any) -> Iterator[list[Pass]]:
-    """The passes of `model` (a torch module) inside the block, which runs slower for it."""
+    """Count the passes of `model`, a torch module, in the block. Slows it down."""
     weight_bytes = _weights(model)
     passes: list[Pass] = []
     before: list[int] = []
@@ -111,7 +110,7 @@ class Floors:
         self._rates = Rates(weight.device.type, weight.dtype)
         self._search = self._rates if about["retriever"] in ON_GPU else Rates("cpu", torch.float32)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """The machine's rates in one line."""
         size = _weights(self._generator) if self._generator is not None else 0
         about, rates = self._pipeline.about, self._rates
@@ -122,7 +121,7 @@ class Floors:
         )
 
     def of(self, asks: Sequence[Ask]) -> dict[str, float]:
-        """Seconds by stage for these questions; 0 for a generator that runs elsewhere."""
+        """Seconds by stage for these questions; 0 for a generator on another server."""
         with counted(self._pipeline.embedder.module) as embedding:
             self._pipeline.find(asks)
         generate_s = 0.0

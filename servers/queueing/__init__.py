@@ -1,12 +1,7 @@
-"""Who waits for the models, and the batcher that forms batches of them. Knows neither HTTP nor models.
-
-A batcher takes its requests from a Line: `LocalLine` is one of this process.
-"""
+"""The queue of requests, and the batcher that makes batches of them. Knows neither HTTP nor models."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
-
-__all__ = ["Line", "Waiter"]
 
 
 class Waiter(Protocol):
@@ -14,55 +9,54 @@ class Waiter(Protocol):
 
     @property
     def deadline_s(self) -> float:
-        """When nobody waits for the answer any more."""
+        """When the request expires."""
 
     @property
     def work(self) -> int:
-        """How many usual requests it stands for."""
+        """Size in usual requests."""
 
 
 W = TypeVar("W", bound=Waiter)
 
 
 class Line(Protocol[W]):
-    """Requests in order of arrival; any may leave from any place. A step costs the same however many wait."""
+    """A queue in order of arrival, which requests may also leave from the middle. Operations take constant time."""
 
     @property
     def work(self) -> int:
-        """Of all who wait."""
+        """Size of all waiting requests in usual ones."""
 
-    def __len__(self) -> int:
-        """How many wait."""
+    def __len__(self) -> int: ...
 
     def put(self, waiter: W) -> None:
-        """At the end."""
+        """Append a request."""
 
     def leave(self, waiter: W) -> bool:
-        """Out of the line, as nobody waits for the answer any more. -> whether it was in it."""
+        """Remove an expired request. -> whether it was in the line."""
 
     async def wait(self, timeout_s: float | None) -> bool:
-        """Until somebody comes or leaves, or `stir` is called, since the last `wait`. -> False after `timeout_s`."""
+        """Wait for a change since the last `wait`: put, leave or stir. -> False after `timeout_s`."""
 
     def stir(self) -> None:
-        """Have `wait` return: there is something else to look at."""
+        """Make `wait` return."""
 
     def first(self, most: int) -> list[W]:
-        """The oldest, who stay."""
+        """The oldest `most` requests, which stay in the line."""
 
     def ends(self) -> tuple[W, W]:
-        """The oldest and the newest; somebody must wait."""
+        """The oldest and the newest request of a line that is not empty."""
 
     def earliest_deadline_s(self) -> float:
-        """Of those who wait; somebody must."""
+        """The earliest deadline in a line that is not empty."""
 
     def take(self, most: int) -> list[W]:
-        """Out of the line, to be answered: the oldest, at most so many."""
+        """Remove the oldest `most` requests, to be answered."""
 
     def pick(self, places: Sequence[int]) -> list[W]:
-        """Out of the line, to be answered: those at these places, 0 being the oldest."""
+        """Remove the requests at these places, 0 being the oldest, to be answered."""
 
     def acknowledge(self, waiters: Sequence[W]) -> None:
-        """These were taken, and have been answered or have failed: nobody else need answer them."""
+        """Confirm that taken requests have been answered or have failed."""
 
     def clear(self) -> list[W]:
-        """Everybody out. -> they, oldest first."""
+        """Remove all requests, and return them, oldest first."""

@@ -1,4 +1,4 @@
-"""Requests on their way through a batcher: one that waits, a batch that runs, what comes of each."""
+"""Values of the batcher: a waiting request, a running batch, a result."""
 
 import asyncio
 from collections.abc import Iterable
@@ -7,15 +7,13 @@ from typing import Any, Generic, TypeVar
 
 from servers.errors import RequestError, Unavailable
 
-__all__ = ["Batch", "Done", "Item", "fail", "is_its_own"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[R]):
-    """One request's result, and what its batch was like."""
+    """A request's result, with facts about its batch."""
 
     result: R
     queue_s: float
@@ -25,7 +23,7 @@ class Done(Generic[R]):
 
 @dataclass(slots=True, eq=False)
 class Item(Generic[T, R]):
-    """A request: how many usual ones it stands for, how long it is, and since when others were taken before it."""
+    """A waiting request. `work`: its size in usual requests; `passed_over_s`: when it was left out in its turn."""
 
     request: T
     arrived_s: float
@@ -38,7 +36,7 @@ class Item(Generic[T, R]):
 
 @dataclass(slots=True, eq=False)
 class Batch(Generic[T, R]):
-    """Requests that run together, as `size` is told to each of them."""
+    """Requests that run together. `size` is the batch size in their answers."""
 
     items: list[Item[T, R]]
     reason: str
@@ -47,17 +45,17 @@ class Batch(Generic[T, R]):
 
     @property
     def work(self) -> int:
-        """How many usual requests it stands for."""
+        """Size in usual requests."""
         return sum(item.work for item in self.items)
 
 
 def fail(items: Iterable[Item[Any, Any]], error: BaseException) -> None:
-    """Answer those who still wait with an error."""
+    """Fail the requests that are not answered yet."""
     for item in items:
         if not item.done.done():
             item.done.set_exception(error)
 
 
 def is_its_own(error: Exception) -> bool:
-    """Whether it is the failure of one request, and not of the engine."""
+    """Whether a failure concerns one request, and not the engine."""
     return isinstance(error, RequestError) and not isinstance(error, Unavailable)

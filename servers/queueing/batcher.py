@@ -1,6 +1,6 @@
-"""The asyncio shell round a batch policy: collects while the pipeline is busy, runs what the policy closes.
+"""The batcher: collects requests while the pipeline is busy, and runs the batches that a policy closes.
 
-Decides nothing: when to close is `policies/batching.py`, whom to refuse is `policies/admission.py`.
+`policies/batching.py` decides when to close a batch, `policies/admission.py` which requests are refused.
 """
 
 import asyncio
@@ -22,24 +22,20 @@ from servers.queueing.batch import Batch, Done, Item, fail, is_its_own
 from servers.queueing.line import LocalLine
 from servers.telemetry import metrics
 
-__all__ = ["Batcher"]
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
-_SEEN = 512  # requests whose length a policy is shown
+_SEEN = 512  # requests whose length a policy sees
 _POLICY_FAILURES = 3  # in a row, before the batcher ends
 
 
 class Batcher(Generic[T, R]):
     """A bounded queue in front of `submit`, which takes a list of requests and returns a job for each.
 
-    What one job raises is its request's alone.
-
-    While a batch runs, the next may already be handed over if it is full: nobody who comes later could be in it, and
-    the pipeline need not wait for us between the two. A pipeline that `is_continuous`, whose requests come and go one
-    by one, is handed each by itself, `max_batch_size` at a time.
+    While a batch runs, the next one is submitted as soon as it is full: no later request could join it, and the
+    pipeline need not wait for the batcher. A pipeline that `is_continuous` gets each request by itself, with at most
+    `max_batch_size` running.
     """
 
     def __init__(  # noqa: PLR0913  each is another part of the pipeline or of the rules
@@ -56,7 +52,7 @@ class Batcher(Generic[T, R]):
         line: Line[Item[T, R]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`tokens`: how long a request is, for policies; `work`: how many usual ones it stands for, for admission."""
+        """`tokens`: length of a request, for policies; `work`: its size in usual requests, for admission."""
         self._submit = submit
         self._policy = policy
         self._admission = admission
@@ -78,23 +74,23 @@ class Batcher(Generic[T, R]):
 
     @property
     def outstanding(self) -> int:
-        """Requests that are here and not answered."""
+        """Number of requests that are not answered."""
         return len(self._line) + sum(len(batch.items) for batch in self._taken)
 
     @property
     def waiting(self) -> int:
-        """Usual requests that those in the queue stand for, and those of a batch that was handed over early."""
+        """Size, in usual requests, of the queue and of a batch that was submitted early."""
         ahead = 0 if self._is_continuous else sum(batch.work for batch in self._taken[1:])
         return self._line.work + ahead
 
     def running_s(self, now: float) -> float:
-        """How long the run under way takes already; 0 where there is none."""
+        """Seconds since the current run began; 0 without one."""
         if not self._taken:
             return 0.0
         return now - max(self._taken[0].taken_s, self._returning.ended_s or 0.0)
 
     def predicted_s(self, now: float, work: int = 1) -> float | None:
-        """Until one who came now, with so much `work`, would be answered; None before the first run."""
+        """Predicted seconds until a new request of size `work` is answered; None before the first run."""
         ahead = self.waiting + work - 1
         if self._is_continuous:
             return (ahead + 1) / self._rate_rps if self._rate_rps else None
@@ -104,9 +100,9 @@ class Batcher(Generic[T, R]):
         return self._pace.answered_s(ahead, max_batch_size=self._max_batch_size, rest_s=rest_s)
 
     async def submit(self, request: T, *, deadline_s: float | None = None) -> Done[R]:
-        """Wait in the queue for a batch and its run. Raises QueueFull, or whatever the run raised.
+        """The result of a request, after its wait and its run. Raises QueueFull, or what the run raises.
 
-        `deadline_s` is on our clock, `request_timeout_s` from now unless given: nobody waits for the answer after it.
+        `deadline_s`, on our clock, is when the request expires; by default, after `request_timeout_s`.
         """
         now = self._clock()
         deadline_s = now + self._request_timeout_s if deadline_s is None else deadline_s
@@ -124,12 +120,12 @@ class Batcher(Generic[T, R]):
         return await item.done
 
     def fail(self, error: Exception) -> None:
-        """End `serve` with this error."""
+        """Make `serve` raise this error."""
         self._fault = error
         self._line.stir()
 
     async def serve(self) -> None:
-        """Run batches until cancelled; then whoever still waits is answered 503. Raises what a policy keeps raising."""
+        """Run batches until cancelled, and then fail all requests. Raises an error that a policy raises repeatedly."""
         try:
             async with asyncio.TaskGroup() as runs:
                 while True:
@@ -158,12 +154,12 @@ class Batcher(Generic[T, R]):
                 return Batch(items, decision.reason, len(items), self._clock())
             delay_s = None if decision.until_s is None else decision.until_s - self._clock()
             if not await self._line.wait(delay_s):
-                # The policy named this moment: ask it again, with those in the queue whose bytes have come by now.
+                # The policy named this moment: let requests that have already arrived enter the queue first.
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
 
     def _decision(self) -> Close | Wait:
-        """What the policy says, where the pipeline could take a batch."""
+        """The policy's decision, if the pipeline can take a batch."""
         running = len(self._taken)
         room = self._max_batch_size - running if self._is_continuous else self._max_batch_size
         is_early = running > 0 and not self._is_continuous
@@ -174,7 +170,7 @@ class Batcher(Generic[T, R]):
             if isinstance(decision, Close):
                 decision.check(len(self._line))
         except Exception as error:
-            log.exception("the batch policy failed; so do the %d requests that wait", len(self._line))
+            log.exception("the batch policy failed, and with it %d waiting requests", len(self._line))
             self._fail_waiting(error)
             self._policy_failures += 1
             if self._policy_failures == _POLICY_FAILURES:
@@ -190,7 +186,7 @@ class Batcher(Generic[T, R]):
         return replace(decision, count=room, picked=None if decision.picked is None else decision.picked[:room])
 
     def _picked(self, decision: Close) -> list[Item[T, R]]:
-        """Take the batch out of the queue, and note whom it passed over."""
+        """Take the batch out of the queue, and note the requests that it passes over."""
         if decision.picked is None:
             return self._line.take(decision.count)
         oldest = self._line.first(decision.count)
@@ -200,25 +196,25 @@ class Batcher(Generic[T, R]):
         return self._line.pick(decision.picked)
 
     def _dealt(self, batch: Batch[T, R]) -> list[Batch[T, R]]:
-        """The batch as the pipeline takes it; where it is continuous, each request's `size` is how many run with it."""
+        """The batches to submit: for a continuous pipeline one a request, whose `size` is how many run with it."""
         if not self._is_continuous:
             return [batch]
         before = len(self._taken)
         return [Batch([item], batch.reason, before + n, batch.taken_s) for n, item in enumerate(batch.items, start=1)]
 
     async def _finish(self, batch: Batch[T, R], jobs: Sequence[Job[R]]) -> None:
-        """Wait for the jobs and answer. What fails all of them is no single request's."""
+        """Wait for the jobs and answer. An error of all jobs that concerns no single request fails the batch."""
         ended = [job.done for job in jobs]
         await asyncio.wait(ended)
         outcomes: list[R | BaseException | None] = [
             None if done.cancelled() else done.exception() or done.result() for done in ended
         ]
         known = [outcome for outcome in outcomes if outcome is not None]
-        if not known:  # given up, as nobody waits for any
+        if not known:  # all were cancelled
             self._leave(batch)
             return
-        fault = known[0] if all(isinstance(each, Exception) and not is_its_own(each) for each in known) else None
-        if isinstance(fault, Unavailable):  # the engine has ended, and says why itself
+        fault = known[0] if all(isinstance(error, Exception) and not is_its_own(error) for error in known) else None
+        if isinstance(fault, Unavailable):  # the engine has ended, and logs why
             log.warning("a batch of %d was not run: %s", len(batch.items), fault)
         elif isinstance(fault, Exception):
             log.error("a batch of %d failed", len(batch.items), exc_info=fault)
@@ -240,7 +236,7 @@ class Batcher(Generic[T, R]):
         fail(batch.items, error)
 
     def _ended(self, batch: Batch[T, R]) -> float:
-        """Note it, and wake the policy before those who will be answered. -> when the batch started."""
+        """Note the end of a run, and wake the policy before the clients. -> when the run began."""
         now, before_s = self._clock(), self._returning.ended_s
         started_s = batch.taken_s if before_s is None or self._is_continuous else max(batch.taken_s, before_s)
         self._returning.ended(now, batch.size)
@@ -263,7 +259,7 @@ class Batcher(Generic[T, R]):
         fail(self._line.clear(), error)
 
     def _view(self) -> Queue:
-        """The policy's picture. Nobody need wait for others where those can join later."""
+        """The queue for the policy. A continuous pipeline waits for no returning users, who can join later."""
         if not self._line:
             return Queue(waiting=0, oldest_s=0.0, newest_s=0.0, last_batch=self._last_batch)
         oldest, newest = self._line.ends()
@@ -283,14 +279,14 @@ class Batcher(Generic[T, R]):
         )
 
     def _leave_queue(self, item: Item[T, R], done: asyncio.Future[Done[R]]) -> None:
-        """Forget one whose client gave up or whose time ran out: it must not cost compute."""
+        """Forget a request whose client has gone or whose time is over."""
         if done.cancelled() and self._line.leave(item):
             metrics.EXPIRED.labels("queue").inc()
             metrics.QUEUE_DEPTH.set(len(self._line))
 
 
 def _give_up(job: Job[Any], done: "asyncio.Future[Any]") -> None:
-    """Nobody waits for this request any more."""
+    """Cancel the job of a request whose client has gone."""
     if done.cancelled() and not job.done.done():
         metrics.EXPIRED.labels("run").inc()
         job.cancel()

@@ -1,4 +1,4 @@
-"""The line of one process, with the earliest of all deadlines at hand."""
+"""The line of one process."""
 
 import asyncio
 from collections import OrderedDict
@@ -9,28 +9,24 @@ from typing import Generic, TypeVar
 
 from servers.queueing import Waiter
 
-__all__ = ["LocalLine"]
-
-
 W = TypeVar("W", bound=Waiter)
 
 
 class LocalLine(Generic[W]):
-    """In memory; what is lost with the process is asked again by its clients."""
+    """In memory: its requests are lost with the process."""
 
     def __init__(self) -> None:
-        self.work = 0  # of all who wait
+        self.work = 0
         self._waiters: OrderedDict[W, None] = OrderedDict()
-        self._deadlines: list[tuple[float, int, W]] = []  # a heap; those who have left are dropped later
+        self._deadlines: list[tuple[float, int, W]] = []  # a heap; removed requests are dropped from it later
         self._numbers = count()
         self._stirred = asyncio.Event()
 
     def __len__(self) -> int:
-        """How many wait."""
         return len(self._waiters)
 
     def put(self, waiter: W) -> None:
-        """At the end."""
+        """Append a request."""
         self._waiters[waiter] = None
         self.work += waiter.work
         if len(self._deadlines) > 2 * len(self._waiters) + 64:
@@ -40,14 +36,14 @@ class LocalLine(Generic[W]):
         self.stir()
 
     def leave(self, waiter: W) -> bool:
-        """From any place."""
+        """Remove a request from any place."""
         if not self._remove(waiter):
             return False
         self.stir()
         return True
 
     async def wait(self, timeout_s: float | None) -> bool:
-        """Wake at the first change."""
+        """Wait for a change."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._stirred.wait()
@@ -58,17 +54,17 @@ class LocalLine(Generic[W]):
         return True
 
     def stir(self) -> None:
-        """Wake whoever waits."""
+        """Set the event."""
         self._stirred.set()
 
     def take(self, most: int) -> list[W]:
-        """Out of the line: the oldest, at most so many."""
+        """Remove the oldest."""
         taken = [self._waiters.popitem(last=False)[0] for _ in range(min(most, len(self)))]
         self.work -= sum(waiter.work for waiter in taken)
         return taken
 
     def pick(self, places: Sequence[int]) -> list[W]:
-        """Out of the line: those at these places, 0 being the oldest."""
+        """Remove by place."""
         waiters = list(islice(self._waiters, max(places) + 1))
         picked = [waiters[place] for place in places]
         for waiter in picked:
@@ -76,24 +72,24 @@ class LocalLine(Generic[W]):
         return picked
 
     def acknowledge(self, waiters: Sequence[W]) -> None:
-        """Nothing is kept of those who were taken."""
+        """Do nothing: taken requests are forgotten."""
 
     def first(self, most: int) -> list[W]:
-        """The oldest, who stay."""
+        """Look at the oldest."""
         return list(islice(self._waiters, most))
 
     def ends(self) -> tuple[W, W]:
-        """The oldest and the newest; somebody must wait."""
+        """Look at both ends."""
         return next(iter(self._waiters)), next(reversed(self._waiters))
 
     def earliest_deadline_s(self) -> float:
-        """Of those who wait; somebody must."""
+        """Look at the top of the heap."""
         while self._deadlines[0][2] not in self._waiters:
             heappop(self._deadlines)
         return self._deadlines[0][0]
 
     def clear(self) -> list[W]:
-        """Everybody out. -> they, oldest first."""
+        """Remove all."""
         waiters = list(self._waiters)
         self._waiters.clear()
         self._deadlines.clear()

@@ -1,6 +1,6 @@
-"""Settings to a loaded pipeline: device, dtype, threads, models, corpus, index. Runs nothing."""
+"""Builds a pipeline from settings: device, dtype, threads, models, corpus, index."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,9 @@ if TYPE_CHECKING:
 
     from servers.rag.embedding import Embedder
 
-__all__ = ["build", "check_names"]
-
 
 def check_names(settings: Settings) -> None:
-    """Raise ValueError where a name is not in its table; imports no model library."""
+    """Raise ValueError on unknown names and on settings that contradict each other. Imports no model library."""
     tables: dict[str, Collection[str]] = {
         "profile": PROFILES,
         "corpus": corpus.CORPORA,
@@ -28,7 +26,8 @@ def check_names(settings: Settings) -> None:
         "backend": generation.BACKENDS,
     }
     for field, valid in tables.items():
-        _require(field, getattr(settings, field), valid)
+        if getattr(settings, field) not in valid:
+            raise ValueError(f"{field} must be one of {', '.join(valid)}, got {getattr(settings, field)!r}")
     wanted = spec(settings)
     if wanted.kind not in retrieval.kinds(settings.retriever):
         kinds = ", ".join(retrieval.kinds(settings.retriever))
@@ -42,7 +41,7 @@ def check_names(settings: Settings) -> None:
 
 
 def spec(settings: Settings) -> retrieval.Spec:
-    """The index that is wanted. Raises ValueError."""
+    """The index that the settings describe. Raises ValueError."""
     return retrieval.Spec(
         metric=settings.metric,
         kind=settings.index,
@@ -56,7 +55,7 @@ def spec(settings: Settings) -> retrieval.Spec:
 
 
 def build(settings: Settings) -> Pipeline:
-    """Load everything. Raises ModelError with one line on what is missing and what to do about it."""
+    """Load everything. Raises ModelError with one line on what is missing and how to get it."""
     import torch  # noqa: PLC0415
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
@@ -113,7 +112,7 @@ def _embedder(settings: Settings, chosen: Profile, device: str, dtype: "torch.dt
 
 
 def _index(settings: Settings, vectors: "np.ndarray", device: str, threads: int) -> retrieval.Index:
-    """The index, on the models' device where the retriever can use one."""
+    """The index, on the models' device if the retriever supports it."""
     place = device if settings.retriever in retrieval.ON_GPU else "cpu"
     try:
         return retrieval.build(settings.retriever, vectors, spec(settings), device=place, threads=threads)
@@ -130,9 +129,10 @@ def _device(wanted: str) -> str:
 
 
 def _dtype(wanted: str, device: str, chosen: Profile) -> "torch.dtype":
-    """Where it is left to us: bfloat16 on what multiplies it itself, on a CPU save for tiny, whose answers are checked.
+    """The dtype; for `auto` bfloat16 on hardware that multiplies it, otherwise float32.
 
-    A GPU without it gets float32: what was trained in bfloat16 may leave the range of float16.
+    On a CPU `tiny` gets float32, because its answers are checked. Float16 is never chosen: models trained in bfloat16
+    may exceed its range.
     """
     import torch  # noqa: PLC0415
 
@@ -145,12 +145,6 @@ def _dtype(wanted: str, device: str, chosen: Profile) -> "torch.dtype":
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
 
 
-def _require(field: str, value: str, valid: Iterable[str]) -> None:
-    names: Collection[str] = list(valid)
-    if value not in names:
-        raise ValueError(f"{field} must be one of {', '.join(names)}, got {value!r}")
-
-
 def _short(value: Any) -> Any:
-    """Paths of the shipped models by their name alone, so that results do not carry a machine's folders."""
+    """A shipped model's path as `tiny/NAME`, so that results contain no folders of a machine."""
     return f"tiny/{Path(value).name}" if isinstance(value, str) and shipped(value) else value

@@ -1,4 +1,4 @@
-"""Texts to unit vectors. Keeps none of them and searches nothing."""
+"""Encodes texts as unit vectors."""
 
 import hashlib
 import itertools
@@ -16,8 +16,6 @@ from servers.rag import fingerprint
 from servers.rag.models import Profile, loading, shipped
 from servers.rag.tokens import FileTokenizer
 
-__all__ = ["DummyEncoder", "Embedder", "Encoder", "SentenceEncoder", "StaticEncoder", "load_encoder"]
-
 BATCH = 64
 _DOCUMENT_PREFIX = ""  # the cards of the profiles' embedders want none
 
@@ -25,7 +23,7 @@ _DOCUMENT_PREFIX = ""  # the cards of the profiles' embedders want none
 class Encoder(Protocol):
     """Texts (n) -> normalised vectors (n, d) f32.
 
-    `made_by`: all that its vectors follow from; two encoders for which it is equal give equal vectors.
+    `made_by`: all that determines its vectors; encoders with equal values give equal vectors.
     """
 
     module: torch.nn.Module
@@ -50,7 +48,7 @@ class SentenceEncoder:
         self.made_by: Mapping[str, object] = _made_by(source, self.module, dtype)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Pooled as the model's own files say."""
+        """Encode a batch with the pooling of the model's own files."""
         vectors = self.module.encode(
             list(texts), batch_size=BATCH, normalize_embeddings=False, show_progress_bar=False, convert_to_tensor=True
         )
@@ -67,7 +65,7 @@ def _made_by(source: str, module: Any, dtype: torch.dtype) -> Mapping[str, objec
 
 
 def _without_normalising(model: Any) -> Any:
-    """A sentence-transformers model less the steps at its end that divide by the length, in the dtype."""
+    """A sentence-transformers model without its final normalisation, which would be in its dtype."""
     from sentence_transformers.sentence_transformer.modules import Normalize  # noqa: PLC0415
 
     while len(model) > 1 and isinstance(model[-1], Normalize):
@@ -76,7 +74,7 @@ def _without_normalising(model: Any) -> Any:
 
 
 class StaticEncoder:
-    """The shipped embedder: a text's vector is the mean of its tokens' vectors. Loaded without other libraries."""
+    """The shipped embedder: a text's vector is the mean of its tokens' vectors."""
 
     def __init__(self, folder: Path, *, device: str, dtype: torch.dtype) -> None:
         with loading("embedder", str(folder)):
@@ -89,15 +87,15 @@ class StaticEncoder:
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """A text without a token is zeros."""
+        """Encode a batch. A text without tokens is zeros."""
         tokens = self._tokenizer.encode(texts)
         starts = torch.tensor([0, *itertools.accumulate(map(len, tokens))][:-1], device=self._device)
-        ids = torch.tensor([one for text in tokens for one in text], dtype=torch.long, device=self._device)
+        ids = torch.tensor([token for text in tokens for token in text], dtype=torch.long, device=self._device)
         return torch.nn.functional.normalize(self.module(ids, starts).float(), dim=1).cpu().numpy()
 
 
 class DummyEncoder:
-    """A transformer encoder of the given shape with random weights and mean pooling: right in speed, not in meaning."""
+    """A transformer encoder of the given shape with random weights and mean pooling, to measure speed."""
 
     def __init__(
         self, config: dict[str, Any], tokenizer: FileTokenizer, *, device: str, dtype: torch.dtype, seed: int
@@ -124,13 +122,13 @@ class DummyEncoder:
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts beyond the model's positions are cut."""
+        """Encode a batch. Texts longer than the model's positions are cut."""
         parts = [self._batch(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
         return np.concatenate(parts)
 
     def _batch(self, texts: Sequence[str]) -> np.ndarray:
         tokens = [torch.tensor(ids[: self._max_tokens]) for ids in self._tokenizer.encode(texts)]
-        ids = pad_sequence(tokens, batch_first=True).to(self._device)  # before a text it would move its positions
+        ids = pad_sequence(tokens, batch_first=True).to(self._device)  # padding on the left would shift positions
         mask = pad_sequence([torch.ones_like(one) for one in tokens], batch_first=True).to(self._device)
         hidden = self.module(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
@@ -147,7 +145,7 @@ def load_encoder(source: str, *, device: str, dtype: torch.dtype) -> Encoder:
 
 
 class Embedder:
-    """An encoder used as its card says: queries get the profile's prefix, documents none."""
+    """An encoder with the prefix of its model card: for queries the profile's, for documents none."""
 
     def __init__(self, encoder: Encoder, profile: Profile) -> None:
         self._encoder = encoder
@@ -160,7 +158,7 @@ class Embedder:
 
     @property
     def key(self) -> str:
-        """Names what the documents' vectors follow from, for a cache of them."""
+        """Cache key of document vectors."""
         return json.dumps({**self._encoder.made_by, "document_prefix": _DOCUMENT_PREFIX}, sort_keys=True)
 
     def queries(self, texts: Sequence[str]) -> np.ndarray:

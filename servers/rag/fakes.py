@@ -1,4 +1,4 @@
-"""Backends for studies: one that only takes its time, and one that makes another slower. Neither runs a model."""
+"""Backends for studies without a model: one that only sleeps, and one that slows another one down."""
 
 import os
 import time
@@ -10,18 +10,16 @@ from servers.backend import Backend, Done, Event, Loaded
 from servers.backend.steps import UNREPORTED, Steps
 from servers.rag.pipeline import Answered, Ask, Hit
 
-__all__ = ["Slowed", "Stub"]
-
-_CRASHED = 139  # as a shell tells of a segmentation fault
+_CRASHED = 139  # a shell's status for a segmentation fault
 _HITS = (Hit("0", "a document", 1.0),)
 
 
 @dataclass(frozen=True, slots=True)
 class Stub:
-    """A batch of n takes `batch_s` + n `item_s`, asleep; each question is its own answer.
+    """Sleeps `batch_s` + n `item_s` for a batch of n. Each question is its own answer.
 
-    With faults to order: a batch with the text `poison` in a question fails, or `ends` its process as a crash in a
-    library does, and every batch fails `fails_after_s`.
+    Fault injection: a batch with the text `poison` in a question fails, or `ends` its process as a crash in a library
+    does; every batch fails after `fails_after_s`.
     """
 
     batch_s: float = 0.0002
@@ -34,22 +32,22 @@ class Stub:
     _batch: dict[int, Ask] = field(default_factory=dict)
 
     def loaded(self) -> Loaded:
-        """As of a pipeline."""
+        """Facts that look like a pipeline's."""
         corpus = {"name": "none", "size": 10_000, "checksum": "0" * 16}
         info = {"corpus": corpus, "profile": "stub", "batch_s": self.batch_s, "item_s": self.item_s, "device": "cpu"}
         return Loaded(10_000, "stub", self.is_continuous, info, document_chars=10)
 
     def submit(self, jobs: Sequence[int], requests: Sequence[Ask], steps: Steps = UNREPORTED) -> None:
-        """They make the next batch."""
+        """Add to the next batch."""
         del steps
         self._batch.update(zip(jobs, requests, strict=True))
 
     def cancel(self, job: int) -> None:
-        """It takes no time of the batch."""
+        """Remove from the batch."""
         self._batch.pop(job, None)
 
     def step(self, steps: Steps = UNREPORTED) -> list[Event]:
-        """The whole batch."""
+        """Run the whole batch."""
         if not self._batch:
             return []
         length_s = self.batch_s + self.item_s * len(self._batch)
@@ -73,7 +71,7 @@ class Stub:
 
 
 class Slowed:
-    """Another backend, each of whose steps takes `times` as long; asleep for what it adds."""
+    """Another backend whose steps take `times` as long; the added time is slept."""
 
     def __init__(self, backend: Backend[Any], times: float) -> None:
         self._backend = backend
@@ -84,13 +82,13 @@ class Slowed:
         self.reset = backend.reset
 
     def submit(self, jobs: Sequence[int], requests: Sequence[Any], steps: Steps = UNREPORTED) -> None:
-        """As of the backend, later."""
+        """Submit, and sleep."""
         started_s = time.perf_counter()
         self._backend.submit(jobs, requests, steps)
         self._sleep(started_s, steps)
 
     def step(self, steps: Steps = UNREPORTED) -> list[Event]:
-        """As of the backend, later; the stages' own times are told as they were."""
+        """Step, and sleep. The times of the stages stay as they were."""
         started_s = time.perf_counter()
         events = self._backend.step(steps)
         self._sleep(started_s, steps)

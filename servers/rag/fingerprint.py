@@ -1,4 +1,4 @@
-"""Which weights a model is made of, in a short string: other weights, other string. Loads no model."""
+"""A short string that identifies the weights of a model."""
 
 import hashlib
 import os
@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["of_folder", "of_model", "of_tensors"]
-
-_NO_PART = (".md", ".png", ".jpg")  # what people read
+_NO_PART = (".md", ".png", ".jpg")
 
 
 def of_model(source: str, module: Any) -> str:
-    """Of a folder its files; of a hub id the commit in the hub's cache; else the weights of `module`, loaded from it.
+    """Of a folder, its files; of a hub id, the commit in the hub's cache, or else the weights of `module`.
 
-    A folder's files are read at every start, a second a gigabyte: sizes and dates can stay when weights change.
+    Files are read at every start, at about one second a gigabyte, since size and date may stay when weights change.
     """
     if Path(source).is_dir():
         return f"files {of_folder(Path(source))}"
@@ -23,7 +21,7 @@ def of_model(source: str, module: Any) -> str:
 
 
 def of_folder(folder: Path) -> str:
-    """Names and bytes of all files that a model can consist of: weights in any format, settings, tokenizer, pooling."""
+    """Hash of the names and bytes of all files in a folder except texts and pictures."""
     digest = hashlib.sha256()
     for path in sorted(_files(folder)):
         with path.open("rb") as file:
@@ -33,7 +31,7 @@ def of_folder(folder: Path) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Also those behind links, as hub caches have them; a folder that links lead to twice is entered once."""
+    """All files, also behind links, as in hub caches; a folder is entered once."""
     entered: set[str] = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         if (real := os.path.realpath(place)) in entered:
@@ -47,7 +45,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def of_tensors(module: Any) -> str:
-    """Names, types, shapes and values of a torch module's state, and how it is built."""
+    """Hash of a torch module: its structure, and the names, types, shapes and values of its state."""
     import torch  # noqa: PLC0415
 
     digest = hashlib.sha256(repr(module).encode())
@@ -58,8 +56,8 @@ def of_tensors(module: Any) -> str:
 
 
 def _commit(source: str) -> str | None:
-    """The commit of the hub's repository whose files the cache has as the newest: loading has just made them so."""
+    """The commit of a hub repository in the cache, which loading has just updated."""
     from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
 
-    found = try_to_load_from_cache(source, "config.json")
-    return Path(found).parent.name if isinstance(found, str) else None
+    path = try_to_load_from_cache(source, "config.json")
+    return Path(path).parent.name if isinstance(path, str) else None

@@ -1,4 +1,4 @@
-"""The profiles: which pair of models a server runs, and the shapes that dummy weights take. Loads nothing."""
+"""The profiles: pairs of models, and the shapes of dummy weights."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -6,21 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PROFILES", "TINY", "ModelError", "Profile", "loading", "profile", "shipped"]
-
 TINY = Path(__file__).parent / "tiny"
 _LONGEST_REASON = 300  # characters
 
 
 class ModelError(RuntimeError):
-    """A model, a device or a corpus is not to be had; the message is one line that says what to do."""
+    """A model, a device or a corpus is not available; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """A pair of models.
 
-    `embedder` and `generator` are folders or hub ids; `query_prefix` is what the embedder's card wants before a query.
+    `embedder` and `generator` are folders or hub ids; `query_prefix` is that of the embedder's model card.
     `embedder_config` and `generator_config` are transformers configurations for `--weights dummy`.
     """
 
@@ -102,23 +100,23 @@ def profile(name: str) -> Profile:
 
 
 def shipped(source: str) -> bool:
-    """Whether it is one of our own models."""
+    """Whether it is one of the shipped models."""
     return Path(source).parent == TINY
 
 
 @contextmanager
 def loading(kind: str, source: str) -> Iterator[None]:
-    """While a library reads the files of a model: whatever it makes of them, ModelError says in one line."""
+    """Turn every exception of a library that reads a model's files into a ModelError of one line."""
     try:
         yield
     except ModelError:
         raise
-    except Exception as error:  # damaged and hostile files break the libraries in any way
+    except Exception as error:  # damaged and hostile files raise all kinds of exceptions
         raise _not_loaded(kind, source, error) from error
 
 
 def _not_loaded(kind: str, source: str, error: Exception) -> ModelError:
-    """What was looked for, where, what was wrong, and what to do about it."""
+    """The error: the model, the place, the reason, and what to do."""
     name, is_folder = type(error).__name__, Path(source).is_dir()
     where = "that folder does not hold a model" if is_folder else "neither a folder nor in the hub's cache"
     if name == "OutOfMemoryError":  # torch's, which is not imported here

@@ -1,8 +1,6 @@
-"""Embed, retrieve and prompt for a list of questions, with the seconds of each stage. No HTTP, no queue.
+"""Embeds, retrieves and makes prompts for a list of questions. Generation is in stepping.py.
 
-What is generated of the prompts, and when, is in stepping.py.
-
-What goes in and out are named tuples: they cross to the engine's process and back, without their fields' names.
+Questions and answers are named tuples, which are sent to the engine's process and back without field names.
 """
 
 import time
@@ -23,25 +21,20 @@ if TYPE_CHECKING:
     from servers.rag.generation import Generator
     from servers.rag.retrieval import Index
 
-__all__ = ["STAGES", "Answered", "Ask", "Found", "Hit", "NotFinite", "Pipeline"]
-
 STAGES = ("embed", "retrieve", "generate")
 
 
 class NotFinite(RuntimeError):
-    """Questions whose embeddings hold NaN or infinity, and so are near to nothing.
-
-    `places` are theirs among the `count` that were asked together, from 0.
-    """
+    """Embeddings hold NaN or infinity. `places`: of their questions among the `count` of the batch, from 0."""
 
     def __init__(self, places: Sequence[int], count: int) -> None:
-        told = ", ".join(map(str, places))
-        super().__init__(f"NaN or infinity in the embedding of question {told} of {count}, counted from 0")
+        listed = ", ".join(map(str, places))
+        super().__init__(f"NaN or infinity in the embedding of question {listed} of {count}, counted from 0")
         self.places = tuple(places)
 
 
 class Ask(NamedTuple):
-    """One question: how many documents it wants, and how many tokens its answer may have."""
+    """A question, the number of documents to retrieve, and the most tokens of the answer."""
 
     query: str
     k: int
@@ -49,7 +42,7 @@ class Ask(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """One retrieved document with its score: a similarity or a distance, as the metric says."""
+    """A retrieved document. `score` is a similarity or a distance, depending on the metric."""
 
     id: str
     text: str
@@ -57,7 +50,7 @@ class Hit(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """One answer. `stage_s` is the whole batch's time: that is how long each of its requests was in the stage."""
+    """An answer. `stage_s` are the times of its batch, since each request is in a stage for as long as its batch."""
 
     query: str
     result: str
@@ -76,14 +69,14 @@ class Found:
     stage_s: dict[str, float]
 
     def answered(self, made: Generated, generate_s: float) -> Answered:
-        """With the answer that was generated."""
+        """The answer with the generated text."""
         stage_s = {**self.stage_s, "generate": generate_s}
         return Answered(self.ask.query, made.text, self.hits, made.prompt_tokens, made.completion_tokens, stage_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The parts, loaded. `about` is what `GET /info` says of them."""
+    """The loaded parts. `about` is their part of `GET /info`."""
 
     embedder: "Embedder"
     index: "Index"
@@ -101,7 +94,7 @@ class Pipeline:
         }
 
     def find(self, asks: Sequence[Ask], steps: Steps = UNREPORTED) -> list[Found]:
-        """Each question's documents, in order. The batch is searched for its largest k; rows are cut.
+        """The documents of each question, in order. The batch is searched for its largest k, and rows are cut.
 
         Raises NotFinite.
         """
@@ -113,20 +106,20 @@ class Pipeline:
         with _timed(stage_s, "retrieve"), steps.step("search", len(asks)):
             ids, scores = self.index.search(vectors, max(ask.k for ask in asks))
             hits = [self._hits(ask, ids[row], scores[row]) for row, ask in enumerate(asks)]
-        return [Found(ask, each, stage_s) for ask, each in zip(asks, hits, strict=True)]
+        return [Found(*pair, stage_s) for pair in zip(asks, hits, strict=True)]
 
     def prompts(self, found: Sequence[Found], steps: Steps = UNREPORTED) -> list[str]:
-        """One prompt each; where it would not fit the model, the lowest ranked documents are left out of it."""
-        asked = [(one.ask.query, [hit.text for hit in one.hits]) for one in found]
+        """One prompt each. The lowest ranked documents are left out if they would not fit the model."""
+        asked = [(item.ask.query, [hit.text for hit in item.hits]) for item in found]
         window = self.generator.window
         if window is None:
             return [self.prompt(query, texts) for query, texts in asked]
-        rooms = [window.positions - one.ask.max_new_tokens for one in found]
+        rooms = [window.positions - item.ask.max_new_tokens for item in found]
         with steps.step("tokenise", sum(len(text) for _, texts in asked for text in texts)):
             return fitted(self.prompt, asked, rooms, window.lengths)
 
     def _hits(self, ask: Ask, ids: np.ndarray, scores: np.ndarray) -> tuple[Hit, ...]:
-        """Those that were found: an approximate search may find fewer than k."""
+        """The documents of one row; an approximate search may find fewer than k."""
         pairs = zip(ids[: ask.k].tolist(), scores[: ask.k].tolist(), strict=True)
         return tuple(Hit(self.corpus.ids[row], self.corpus.texts[row], score) for row, score in pairs if row >= 0)
 

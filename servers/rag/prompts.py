@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 
 
 def short(question: str, documents: Sequence[str]) -> str:
-    """One line per document, the best nearest to the question: the only form the tiny reader was trained on.
+    """One line per document, the best one next to the question: the form on which the tiny reader was trained.
 
-    Documents come best first, as a retriever ranks them. Small models use best what stands next to the question, and
-    there the best document stands for every k.
+    `documents` come best first. Small models make best use of what stands next to the question.
     """
     return "\n".join([*reversed(documents), f"Question: {question}", "Answer:"])
 

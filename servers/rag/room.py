@@ -1,24 +1,21 @@
-"""How many of a question's documents its prompt has room for. Runs no model, and cuts no document.
+"""Fits a question's documents into its prompt, by leaving some out. Cuts no document.
 
-Tokens are counted no further than they can matter: what has several times as many characters as there is room for
-tokens is looked at document by document, best first, each only as far as it takes to see that it does not fit.
+Long texts are tokenised only as far as needed: a prompt with many more characters than it has room for tokens is
+measured document by document, best first, each up to where it no longer fits.
 """
 
 from collections.abc import Callable, Sequence
 
-__all__ = ["fitted"]
-
 Form = Callable[[str, Sequence[str]], str]
 Lengths = Callable[[Sequence[str]], Sequence[int]]
 
-_CHARS_A_TOKEN = 8  # more than a text of any length has in the mean, so that what is longer seldom fits
+_CHARS_A_TOKEN = 8  # more than the mean of any text, so that longer prompts seldom fit
 
 
 def fitted(form: Form, asked: Sequence[tuple[str, Sequence[str]]], rooms: Sequence[int], lengths: Lengths) -> list[str]:
     """A prompt for each question with its documents, best first; the lowest ranked that do not fit are left out.
 
-    `rooms` are the tokens that each prompt may have; `lengths` counts those of texts. A question that fits with no
-    document is asked without one.
+    `rooms`: most tokens of each prompt; `lengths`: counts the tokens of texts. A question may lose all.
     """
     prompts = [form(query, texts) for query, texts in asked]
     near = [place for place, room in enumerate(rooms) if len(prompts[place]) <= _CHARS_A_TOKEN * room]
@@ -44,14 +41,14 @@ def _cut(form: Form, query: str, texts: Sequence[str], room: int, lengths: Lengt
         prompt = form(query, texts[:kept])
         if not kept:
             return prompt
-        [whole] = lengths([prompt])  # more than its parts where they are joined by something
-        over = whole - room
+        [tokens] = lengths([prompt])  # may be more than its parts, which are joined by separators
+        over = tokens - room
         if over <= 0:
             return prompt
 
 
 def _cost(form: Form, text: str, empty: int, room: int, lengths: Lengths) -> int:
-    """The tokens that a document adds to a prompt, or some number above `room`."""
+    """Tokens that a document adds to a prompt, or any number above `room`."""
     end = _CHARS_A_TOKEN * room
     while True:
         [tokens] = lengths([form("", [text[:end]])])

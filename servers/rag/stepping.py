@@ -1,4 +1,4 @@
-"""The pipeline as a backend: questions enter it, and leave it, between two steps of its generator."""
+"""The pipeline as a backend."""
 
 import time
 from collections.abc import Sequence
@@ -9,8 +9,6 @@ from servers.backend.steps import UNREPORTED, Steps
 from servers.rag.generation import Generated, reported_step
 from servers.rag.pipeline import Ask, Found, Pipeline
 
-__all__ = ["PipelineBackend"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Running:
@@ -19,9 +17,9 @@ class _Running:
 
 
 class PipelineBackend:
-    """Answers of a generator that is not continuous are given when all of its batch are there.
+    """Runs the pipeline. If its generator is not continuous, the answers of a batch come together at its end.
 
-    Each request of a batch was in it for as long as all of it took, and its `stage_s` says so.
+    The `stage_s` of each request are then the times of its batch.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -31,7 +29,7 @@ class PipelineBackend:
         self._ended: list[tuple[_Running, Done[Generated]]] = []
 
     def loaded(self) -> Loaded:
-        """What the server must know of the pipeline."""
+        """Facts about the pipeline."""
         pipeline, window = self.pipeline, self.pipeline.generator.window
         return Loaded(
             corpus_size=len(pipeline.corpus),
@@ -43,20 +41,20 @@ class PipelineBackend:
         )
 
     def submit(self, jobs: Sequence[int], requests: Sequence[Ask], steps: Steps = UNREPORTED) -> None:
-        """Embed and retrieve for these, and have the generator take their prompts in."""
+        """Embed, retrieve, and submit the prompts to the generator."""
         found = self.pipeline.find(requests, steps)
         began_s = time.perf_counter()
         prompts = self.pipeline.prompts(found, steps)
-        self.pipeline.generator.submit(jobs, prompts, [one.max_new_tokens for one in requests])
-        self._running |= {job: _Running(one, began_s) for job, one in zip(jobs, found, strict=True)}
+        self.pipeline.generator.submit(jobs, prompts, [ask.max_new_tokens for ask in requests])
+        self._running |= {job: _Running(item, began_s) for job, item in zip(jobs, found, strict=True)}
 
     def cancel(self, job: int) -> None:
-        """Take it out of the batch with the next step."""
+        """Remove the job from the batch with the next step."""
         if self._running.pop(job, None) is not None:
             self.pipeline.generator.cancel(job)
 
     def step(self, steps: Steps = UNREPORTED) -> list[Event]:
-        """One token for each that runs."""
+        """One token for each running job."""
         events: list[Event] = []
         for event in reported_step(self.pipeline.generator, steps) if self._running else ():
             if event.job not in self._running:
@@ -79,7 +77,7 @@ class PipelineBackend:
         return events
 
     def reset(self) -> None:
-        """Forget all that run."""
+        """Forget all jobs, here and in the generator."""
         self._running.clear()
         self._ended.clear()
         self.pipeline.generator.reset()

@@ -7,8 +7,6 @@ from tokenizers import Tokenizer
 
 from servers.rag.models import TINY
 
-__all__ = ["FileTokenizer"]
-
 
 class FileTokenizer:
     """`end` is the token that ends an answer."""
@@ -23,11 +21,11 @@ class FileTokenizer:
         return cls(TINY / "reader")
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Their ids, not padded."""
+        """Ids of each text, not padded."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Without special tokens."""
+        """The text of some ids, without special tokens."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def vocabulary(self) -> dict[str, int]:

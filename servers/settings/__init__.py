@@ -15,29 +15,16 @@ from servers.addresses import check_hosts
 from servers.settings.kubernetes import service_variables
 from servers.settings.time_limits import TimeLimits, with_defaults
 
-__all__ = [
-    "ENV_PREFIX",
-    "KEY_PATTERN",
-    "HostList",
-    "Settings",
-    "SettingsError",
-    "chosen",
-    "flags",
-    "ignored_variables",
-    "is_secret",
-    "load",
-]
-
 ENV_PREFIX = "RAG_"
 HostList = Annotated[str, AfterValidator(check_hosts)]
 S = TypeVar("S", bound="Settings")
 T = TypeVar("T")
 KEY_PATTERN = r"^[!-~]+$"
-"""What a header can carry, and at least one letter of it: an empty key would keep nobody out."""
+"""Printable ASCII, at least one character: an empty key would protect nothing."""
 
 
 class SettingsError(ValueError):
-    """A setting is unknown or out of range; the message names it and says what is valid."""
+    """A setting is unknown or invalid; the message names it and says what is valid."""
 
 
 class Settings(BaseSettings):
@@ -158,13 +145,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _limits_agree(self) -> Self:
-        """All time limits at once: two that contradict each other are found at the start."""
+        """Check all time limits together."""
         self.time_limits  # noqa: B018  raises ValueError
         return self
 
     @property
     def time_limits(self) -> TimeLimits:
-        """The time limits, with what follows from the others where it is not set."""
+        """The time limits, with defaults that follow from the others."""
         return with_defaults(
             hang_s=self.hang_s,
             try_timeout_s=getattr(self, "try_timeout_s", self.request_timeout_s),
@@ -180,7 +167,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Pydantic's own order; the environment is without the variables that are ignored."""
+        """Pydantic's own order, with an environment without the ignored variables."""
         if isinstance(env_settings, EnvSettingsSource):
             ignored = {name.lower() for name in ignored_variables()}
             env_settings.env_vars = {
@@ -200,7 +187,7 @@ class Settings(BaseSettings):
 def load(settings_class: type[S], argv: Sequence[str], *, prog: str, known: Collection[str] = ()) -> S:
     """Settings from `argv` over RAG_* variables over the file named by --config (or RAG_CONFIG) over the defaults.
 
-    `known` are the names of other designs' settings, which may stand in the environment too.
+    `known` are the names of other designs' settings, which the environment may have too.
     Raises SettingsError; exits like argparse on a malformed or unknown flag and on --help.
     """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -218,15 +205,12 @@ def load(settings_class: type[S], argv: Sequence[str], *, prog: str, known: Coll
 
 
 def ignored_variables() -> list[str]:
-    """Variables of our prefix that are no settings: Kubernetes made them for a service."""
+    """Variables with our prefix that Kubernetes made for a service."""
     return service_variables(os.environ, prefix=ENV_PREFIX)
 
 
 def flags(settings: Settings, *, of: type[Settings], leave_out: Collection[str] = ()) -> list[str]:
-    """The command line which gives another server these settings of class `of`, whatever its variables and file say.
-
-    Without the secrets, for everybody on the machine can read it.
-    """
+    """Flags that give another server these settings of class `of`, without the secrets, which all users could read."""
     line: list[str] = []
     for name in of.model_fields:
         value = getattr(settings, name)
@@ -238,7 +222,7 @@ def flags(settings: Settings, *, of: type[Settings], leave_out: Collection[str] 
 
 
 def chosen(field: str, table: Mapping[str, Callable[..., T]], settings: Settings, **given: Any) -> T:
-    """The policy that `settings` name in `field`, made of `given` and of the settings called like its parameters.
+    """The policy that `settings` name in `field`, made with `given` and the settings named like its parameters.
 
     Raises ValueError on a name that is not in the table.
     """
@@ -250,7 +234,7 @@ def chosen(field: str, table: Mapping[str, Callable[..., T]], settings: Settings
 
 
 def _from_file(path: str | None) -> dict[str, Any]:
-    """The file's keys, less those that a variable of the environment outranks."""
+    """The file's settings without those that the environment overrides."""
     if path is None:
         return {}
     try:
@@ -272,13 +256,13 @@ def _refuse_unknown_variables(names: Collection[str]) -> None:
 
 
 def _sentence(part: Any) -> str:
-    if not part["loc"]:  # what several settings are together: the input is all that are set, the secrets among them
+    if not part["loc"]:  # a check of several settings, whose input has the secrets too
         return str(part["msg"]).removeprefix("Value error, ")
     name = ".".join(str(place) for place in part["loc"])
-    is_told = part["type"] != "extra_forbidden" and not is_secret(name)
-    return f"{name}: {part['msg']}" + (f", got {part['input']!r}" if is_told else "")
+    shows_input = part["type"] != "extra_forbidden" and not is_secret(name)
+    return f"{name}: {part['msg']}" + (f", got {part['input']!r}" if shows_input else "")
 
 
 def is_secret(setting: str) -> bool:
-    """Whether a setting of that name is told to nobody: by no route, on no command line, in no error."""
+    """Whether a setting is a secret, which no route, command line or error shows."""
     return setting.endswith(("_key", "_token"))

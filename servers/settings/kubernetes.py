@@ -7,8 +7,6 @@ so on (https://kubernetes.io/docs/concepts/services-networking/service, "Environ
 import re
 from collections.abc import Mapping
 
-__all__ = ["service_variables"]
-
 _URL = re.compile(r"(tcp|udp|sctp)://\S+:[0-9]+", re.IGNORECASE)
 _FORMS = (
     (re.compile(r"\w+_SERVICE_HOST"), re.compile(r"[0-9a-f.:]*", re.IGNORECASE)),  # an address of v4 or v6
@@ -22,7 +20,7 @@ _FORMS = (
 
 
 def service_variables(environment: Mapping[str, str], *, prefix: str) -> list[str]:
-    """The names of those that begin with `prefix` and have both the name and the value of such a variable, in order."""
+    """Sorted names of the variables with `prefix` whose name and value have such a form."""
     return sorted(
         name
         for name, value in environment.items()

@@ -1,8 +1,6 @@
-"""The time limits of a server, checked together. Measures no time."""
+"""The time limits of a server, checked together."""
 
 from dataclasses import dataclass
-
-__all__ = ["TimeLimits", "with_defaults"]
 
 _HANG_S = 5.0
 _TRY_TIMEOUT_S = 30.0
@@ -34,7 +32,7 @@ class TimeLimits:
 
 
 def with_defaults(*, hang_s: float | None, try_timeout_s: float | None, request_timeout_s: float) -> TimeLimits:
-    """With what is not set: a try gets 30 s and a step 5 s, or, where that is less, the request and half the try."""
+    """The limits with their defaults: a try 30 s, at most the request's time; a step 5 s, at most half a try's."""
     if try_timeout_s is None:
         try_timeout_s = min(_TRY_TIMEOUT_S, request_timeout_s)
     if hang_s is None:

@@ -1,4 +1,4 @@
-"""How a server's log reads: one event a line on stderr, as text or as JSON. Decides nothing about what is logged."""
+"""Format of a server's log: one event a line on stderr, as text or as JSON."""
 
 import json
 import logging
@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-__all__ = ["FORMATS", "JsonLines", "TextLines", "configure", "request_id"]
-
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Of the request that is being served; middleware.py sets it."""
 
@@ -20,15 +18,17 @@ _PLAIN = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
 _CHATTY = ("uvicorn.error", "sentence_transformers", "httpx")
 
 
-class TextLines(logging.Formatter):
-    """`2026-01-31T12:00:00.250Z INFO scaled[977] servers.fleet: message key=value request_id=…`, then any traceback.
-
-    A value that could be taken for more than one is written as a JSON string, for a client chooses its request's id.
-    """
-
+class _Lines(logging.Formatter):
     def __init__(self, server: str) -> None:
         super().__init__()
         self._server = server
+
+
+class TextLines(_Lines):
+    """`2026-01-31T12:00:00.250Z INFO scaled[977] servers.fleet: message key=value request_id=…`, then any traceback.
+
+    An ambiguous value is written as a JSON string, since clients choose request ids.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's lines."""
@@ -38,16 +38,12 @@ class TextLines(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-class JsonLines(logging.Formatter):
+class JsonLines(_Lines):
     """One JSON object: time, level, server, logger, event, request_id if any, the `extra` fields, error if any."""
-
-    def __init__(self, server: str) -> None:
-        super().__init__()
-        self._server = server
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's one line."""
-        told: dict[str, Any] = {
+        event: dict[str, Any] = {
             "time": _time(record),
             "level": record.levelname.lower(),
             "server": self._server,
@@ -55,16 +51,16 @@ class JsonLines(logging.Formatter):
             "event": record.getMessage(),
         }
         if record.exc_info:
-            told["error"] = self.formatException(record.exc_info)
-        # told twice: it comes first in the line, and no field may take its place
-        return json.dumps({**told, **_fields(record), **told}, default=str)
+            event["error"] = self.formatException(record.exc_info)
+        # `event` twice: its keys come first, and no field may replace one of them
+        return json.dumps({**event, **_fields(record), **event}, default=str)
 
 
-FORMATS: Mapping[str, type[TextLines] | type[JsonLines]] = {"text": TextLines, "json": JsonLines}
+FORMATS: Mapping[str, type[_Lines]] = {"text": TextLines, "json": JsonLines}
 
 
 def configure(server: str, *, level: str, form: str) -> None:
-    """Send every record of this process to stderr; Python's warnings and its last error too."""
+    """Log to stderr, with Python's warnings and uncaught exceptions."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(FORMATS[form](f"{server}[{os.getpid()}]"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
@@ -75,7 +71,7 @@ def configure(server: str, *, level: str, form: str) -> None:
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    log.critical("stopped by an error that nobody caught", exc_info=(kind, error, trace))
+    log.critical("stopped by an uncaught error", exc_info=(kind, error, trace))
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -88,12 +84,12 @@ def _quoted(value: str) -> str:
 
 
 def _in_one_line(text: str) -> str:
-    """With what is not printable as its escape: a line of the log begins where we begin one."""
+    """With escapes for characters that are not printable: no message can forge a line of the log."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What `extra` gave, and the request's id."""
+    """The fields of `extra`, and the request's id."""
     fields = {key: value for key, value in record.__dict__.items() if key not in _PLAIN}
     known = request_id.get()
     return fields if known is None else {**fields, "request_id": known}

@@ -5,33 +5,7 @@ from collections.abc import Callable, Iterable
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.registry import Collector
 
-__all__ = [
-    "BATCHES",
-    "BATCH_SIZE",
-    "DUPLICATES",
-    "EJECTIONS",
-    "EXPIRED",
-    "FAILED_QUESTIONS",
-    "HANGS",
-    "OUTSTANDING",
-    "OVER_REPLICAS",
-    "PREDICTED_WAIT",
-    "QUEUE_DEPTH",
-    "QUEUE_WAIT",
-    "REPLICAS",
-    "REPLICA_ENDS",
-    "REPLICA_START_SECONDS",
-    "REQUESTS",
-    "REQUEST_SECONDS",
-    "RETRIES",
-    "SCALINGS",
-    "SHED",
-    "STAGE_SECONDS",
-    "TOKENS",
-    "TRY_SECONDS",
-]
-
-disable_created_metrics()  # a gauge beside each series, which says when its process first used it, and nobody reads
+disable_created_metrics()  # a gauge with the creation time of each series, which nothing reads
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _START_SECONDS = (0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 
@@ -69,19 +43,11 @@ REPLICA_START_SECONDS = Histogram(
 )
 REPLICA_ENDS = Counter("rag_replica_ends", "Replica processes that ended, by reason", ["reason"])
 
+_QUEUE = (SHED, EXPIRED, DUPLICATES, QUEUE_DEPTH, QUEUE_WAIT)
+_PIPELINE = (BATCH_SIZE, BATCHES, STAGE_SECONDS, HANGS, FAILED_QUESTIONS, TOKENS)
 OVER_REPLICAS: dict[Collector, Callable[[Iterable[float]], float]] = {
-    SHED: sum,
-    EXPIRED: sum,
-    DUPLICATES: sum,
-    QUEUE_DEPTH: sum,
-    QUEUE_WAIT: sum,
+    **dict.fromkeys((*_QUEUE, *_PIPELINE), sum),
     PREDICTED_WAIT: max,
-    BATCH_SIZE: sum,
-    BATCHES: sum,
-    STAGE_SECONDS: sum,
-    HANGS: sum,
-    FAILED_QUESTIONS: sum,
-    TOKENS: sum,
 }
-"""What the replicas add to the fleet's /metrics, and how. A metric that is not listed is the balancer's own: a request
-passes both, and would be counted twice."""
+"""How the metrics of the replicas are combined in the fleet's /metrics. The others are the balancer's own, since they
+would count each request twice."""

@@ -1,6 +1,6 @@
-"""The spans of a request as OpenTelemetry has them, sent by OTLP over HTTP. Needs the extra `tracing`.
+"""OpenTelemetry spans of a request, exported by OTLP over HTTP. Needs the extra `tracing`.
 
-POST /rag            server: the exchange, as a child of the client's own span where it sent `traceparent`
+POST /rag            server: the request, a child of the client's span if it sent `traceparent`
 |-- try              client: one try at one replica (scaled), whose own POST /rag is its child
 `-- queue, embed, retrieve, generate
 """
@@ -18,14 +18,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-__all__ = ["Spans"]
-
 _PATH = "/v1/traces"
 _TIMEOUT_S = 2.0
 
 
 class Spans:
-    """Makes spans in the current context and exports them in batches, on a thread of its own."""
+    """Makes spans in the current context, and exports them in batches on a thread."""
 
     def __init__(self, server: str, endpoint: str) -> None:
         about = {"service.name": f"ragbench-{server}", "service.instance.id": str(os.getpid())}
@@ -37,13 +35,13 @@ class Spans:
         self._propagator = TraceContextTextMapPropagator()
 
     def request(self, method: str, route: str, headers: Mapping[str, str]) -> AbstractContextManager[Span]:
-        """The span of an exchange, continuing the trace of these headers."""
+        """The span of a request, which continues the trace in these headers."""
         parent = self._propagator.extract(headers)
         asked = {"http.request.method": method, "http.route": route}
         return self._tracer.start_as_current_span(f"{method} {route}", parent, SpanKind.SERVER, asked)
 
     def answered(self, span: Span, *, status: int, request_id: str | None) -> None:
-        """What became of it."""
+        """Note the status and the request id."""
         span.set_attribute("http.response.status_code", status)
         if request_id is not None:
             span.set_attribute("rag.request_id", request_id)
@@ -52,11 +50,11 @@ class Spans:
 
     def attempt(self, *, replica: str, attempt: int) -> AbstractContextManager[Span]:
         """The span of one try, the first being 1."""
-        told: dict[str, str | int] = {"rag.replica": replica, "rag.attempt": attempt}
-        return self._tracer.start_as_current_span("try", kind=SpanKind.CLIENT, attributes=told)
+        about: dict[str, str | int] = {"rag.replica": replica, "rag.attempt": attempt}
+        return self._tracer.start_as_current_span("try", kind=SpanKind.CLIENT, attributes=about)
 
     def stages(self, stage_s: Mapping[str, float]) -> None:
-        """Children of the current span, end to end, the last of them ending now."""
+        """Add consecutive children of the current span, the last of which ends now."""
         start_ns = time.time_ns() - sum(map(_ns, stage_s.values()))
         for stage, seconds in stage_s.items():
             span = self._tracer.start_span(stage, start_time=start_ns)
@@ -64,13 +62,13 @@ class Spans:
             span.end(start_ns)
 
     def headers(self) -> dict[str, str]:
-        """The current span, for the server that is asked next."""
+        """Headers with the current span, for the next server."""
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier)
         return carrier
 
     def close(self) -> None:
-        """Flush. The exporter would go on trying for longer than a server that stops is given."""
+        """Flush for at most two seconds; the exporter itself would retry for longer."""
         flushing = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
         flushing.start()
         flushing.join(_TIMEOUT_S)

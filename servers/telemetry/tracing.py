@@ -1,7 +1,7 @@
-"""Where a request is traced: the points at which spans begin and end. Which spans they are is in spans.py.
+"""Tracing hooks of a server; the spans themselves are made in spans.py.
 
-Without --otlp-endpoint nothing of OpenTelemetry is imported, and every function here does nothing; a balancer passes
-the trace headers of a request on in any case (routes.py).
+Without --otlp-endpoint OpenTelemetry is not imported and these functions do nothing. A balancer passes trace headers on
+in any case (routes.py).
 """
 
 from collections.abc import Collection, Mapping
@@ -17,14 +17,12 @@ from servers.telemetry import logs
 if TYPE_CHECKING:
     from servers.telemetry.spans import Spans
 
-__all__ = ["Traced", "close", "configure", "headers", "stages", "try_span"]
-
 _exporting: dict[str, "Spans"] = {}
-"""Under `to` once configured: what makes the spans and sends them."""
+"""Empty, or the configured Spans under the key `to`."""
 
 
 def configure(server: str, *, endpoint: str | None) -> None:
-    """Send spans to that OTLP/HTTP endpoint from now on; None: to nobody. Raises SettingsError without the extra."""
+    """Send spans to an OTLP/HTTP endpoint from now on, unless it is None. Raises SettingsError without the extra."""
     if endpoint is None:
         return
     try:
@@ -35,38 +33,38 @@ def configure(server: str, *, endpoint: str | None) -> None:
 
 
 def close() -> None:
-    """Send what is not sent yet, for at most two seconds."""
+    """Flush for at most two seconds."""
     if (spans := _exporting.pop("to", None)) is not None:
         spans.close()
 
 
 def headers() -> dict[str, str]:
-    """What makes the server that is asked continue the trace from the span that we are in."""
+    """Headers by which another server continues the trace from the current span."""
     spans = _exporting.get("to")
     return {} if spans is None else spans.headers()
 
 
 def try_span(*, replica: str, attempt: int) -> AbstractContextManager[object]:
-    """The span of one try at one replica; `headers()` within it are those to send."""
+    """The span of one try at one replica; `headers()` inside it are the ones to send."""
     spans = _exporting.get("to")
     return nullcontext() if spans is None else spans.attempt(replica=replica, attempt=attempt)
 
 
 def stages(stage_s: Mapping[str, float]) -> None:
-    """Spans of the stages, in s, that one after the other have just ended."""
+    """Make spans of stages, in s, that have just ended one after another."""
     if (spans := _exporting.get("to")) is not None:
         spans.stages(stage_s)
 
 
 class Traced:
-    """Wraps an ASGI application: a span round every exchange on `paths`. Only for a server that is configured."""
+    """ASGI middleware with a span for every request on `paths`."""
 
     def __init__(self, app: ASGIApp, *, paths: Collection[str]) -> None:
         self._app = app
         self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One exchange."""
+        """Answer one request."""
         spans = _exporting.get("to")
         if spans is None or scope["type"] != "http" or scope["path"] not in self._paths:
             await self._app(scope, receive, send)

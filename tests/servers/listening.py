@@ -9,7 +9,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from servers.http.client_limits import GuardedProtocol, guarded
+from servers.http.client_limits import LimitedProtocol
 
 DEADLINE_S = 30.0
 
@@ -18,15 +18,15 @@ class Listening:
     """A server on a free port of 127.0.0.1; `protocols` are those of all connections there were."""
 
     def __init__(self, app: Any, *, client_timeout_s: float = 20.0, max_body_bytes: int = 262_144) -> None:
-        kind = guarded(client_timeout_s=client_timeout_s, max_body_bytes=max_body_bytes)
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", http=kind, ws="none")
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", http=LimitedProtocol, ws="none")
         config.load()
-        self.protocols: list[GuardedProtocol] = []
+        self.protocols: list[LimitedProtocol] = []
         self.port = 0
-        self._kind, self._config, self._state = kind, config, ServerState()
+        self._limits = {"client_timeout_s": client_timeout_s, "max_body_bytes": max_body_bytes}
+        self._config, self._state = config, ServerState()
 
-    def protocol(self) -> GuardedProtocol:
-        made = self._kind(config=self._config, server_state=self._state, app_state={})
+    def protocol(self) -> LimitedProtocol:
+        made = LimitedProtocol(config=self._config, server_state=self._state, app_state={}, **self._limits)
         self.protocols.append(made)
         return made
 

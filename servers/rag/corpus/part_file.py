@@ -1,6 +1,6 @@
-"""A file that batches of vectors are added to, and that survives a kill. Computes none, and locks nothing.
+"""A file to which batches of vectors are appended, and which survives a kill.
 
-Each batch stands behind its size and checksum, so that one which was cut off in the middle is seen and left out.
+Each batch follows its size and checksum, so that a torn one is recognised and left out.
 """
 
 import logging
@@ -12,14 +12,12 @@ from io import FileIO
 
 import numpy as np
 
-__all__ = ["append", "batches"]
-
 log = logging.getLogger(__name__)
 _HEAD = struct.Struct("<III")  # before each batch of f32: its rows, its columns, its CRC-32
 
 
 def batches(part: FileIO) -> Iterator[np.ndarray]:
-    """The batches (rows, d) f32 in order; the first that is torn or damaged is cut off with all that follow it."""
+    """The batches (rows, d) f32 in order. The file is truncated before the first torn or damaged one."""
     size, at = part.seek(0, os.SEEK_END), 0
     part.seek(0)
     while len(head := part.read(_HEAD.size)) == _HEAD.size:
@@ -32,14 +30,14 @@ def batches(part: FileIO) -> Iterator[np.ndarray]:
 
 
 def append(part: FileIO, batch: np.ndarray) -> bool:
-    """Write a batch (rows, d) f32; False where that fails, after which nothing may follow it."""
+    """Append a batch (rows, d) f32. -> whether that worked; after a failure nothing may be appended."""
     body = batch.tobytes()
     record = _HEAD.pack(*batch.shape, zlib.crc32(body)) + body
     try:
         written = part.write(record)
     except OSError as error:
-        log.warning("what is computed is not kept for a later run: %s", error)
+        log.warning("the vectors so far are not kept for a later run: %s", error)
         return False
     if written < len(record):
-        log.warning("what is computed is not kept for a later run: the disk is full")
+        log.warning("the vectors so far are not kept for a later run: the disk is full")
     return written == len(record)

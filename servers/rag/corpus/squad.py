@@ -1,8 +1,7 @@
-"""The `squad` corpus: the contexts of a SQuAD v1.1 file, and its questions. Embeds nothing and asks nobody.
+"""The `squad` corpus: the contexts of a SQuAD v1.1 file, and its questions.
 
-A file is SQuAD's JSON, or the hub data set's Parquet. A document is a context, ids `c00000` upwards in the order of the
-file; one that comes again is the same document. Questions without an answer, which SQuAD v2 has, are left out: no
-document holds what would be right.
+A file is SQuAD's JSON, or the hub data set's Parquet. Each different context is a document, with ids from `c00000` in
+the order of the file. Questions without an answer, which SQuAD v2 has, are left out.
 """
 
 import argparse
@@ -28,7 +27,7 @@ HUB_FILE = "plain_text/validation-00000-of-00001.parquet"
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One context, and the questions that it answers."""
+    """A context, and the questions that it answers."""
 
     id: str
     text: str
@@ -36,13 +35,13 @@ class Passage:
 
 
 class Answer(BaseModel):
-    """A text that answers."""
+    """A gold answer."""
 
     text: Text
 
 
 class Asked(BaseModel):
-    """A question, and what answers it."""
+    """A question with its answers."""
 
     id: Text
     question: Text
@@ -50,41 +49,36 @@ class Asked(BaseModel):
 
 
 class Paragraph(BaseModel):
-    """A context, and what is asked on it."""
+    """A context with its questions."""
 
     context: Text
     qas: list[Asked]
 
 
 class Article(BaseModel):
-    """Of an encyclopedia."""
+    """Paragraphs of one article."""
 
     paragraphs: list[Paragraph]
 
 
 class Squad(BaseModel):
-    """A file."""
+    """The file."""
 
     data: list[Article]
 
 
 class WrongSchema(ValueError):
-    """A place in the file is not as SQuAD's files are; the message names it."""
+    """The file is not in SQuAD's format; the message names the place."""
 
 
 def read(path: Path | None, size: int | None = None, *, max_chars: int | None = None) -> list[Passage]:
-    """The contexts of a file, of the hub data set where there is none; the first `size` of them, or all.
+    """The contexts of a file, or of the hub data set; the first `size` of them, or all.
 
-    Raises ModelError with one line, also where a context has more than `max_chars` characters.
+    Raises ModelError, also on a context of more than `max_chars` characters.
     """
     path = path or from_hub()
     try:
-        paragraphs = (
-            from_parquet(path)
-            if path.suffix == ".parquet"
-            else from_json(json.loads(path.read_bytes().decode("utf-8-sig")))
-        )
-        return passages(paragraphs, size, max_chars)
+        return passages((_from_parquet if path.suffix == ".parquet" else _from_json)(path), size, max_chars)
     except OSError as error:
         raise ModelError(f"corpus file {path}: {error.strerror or error}") from error
     except ImportError as error:
@@ -99,42 +93,44 @@ def read(path: Path | None, size: int | None = None, *, max_chars: int | None = 
 
 
 def passages(paragraphs: Iterable[tuple[str, Paragraph]], size: int | None, max_chars: int | None) -> list[Passage]:
-    """Each of the first `size` contexts, or of all, once, with all that is asked on it. Raises WrongSchema.
+    """The first `size` different contexts, or all, with their questions. Raises WrongSchema.
 
-    A paragraph comes with its place in the file.
+    `paragraphs` are pairs of a place in the file and a paragraph.
     """
-    found: dict[str, list[Asked]] = {}
+    questions: dict[str, list[Asked]] = {}
     seen: set[str] = set()
     for at, paragraph in paragraphs:
         if fault := too_long(paragraph.context, max_chars):
             raise WrongSchema(f"{at}: the context {fault}")
-        is_wanted = paragraph.context in found or size is None or len(found) < size
+        is_wanted = paragraph.context in questions or size is None or len(questions) < size
         for asked in paragraph.qas:
             if asked.id in seen:
                 raise WrongSchema(f"the question id {asked.id!r} is there twice")
             seen.add(asked.id)
         if is_wanted:
-            found.setdefault(paragraph.context, []).extend(asked for asked in paragraph.qas if asked.answers)
-    return [_passage(f"c{number:05d}", text, asked) for number, (text, asked) in enumerate(found.items())]
+            questions.setdefault(paragraph.context, []).extend(asked for asked in paragraph.qas if asked.answers)
+    return [_passage(f"c{number:05d}", text, asked) for number, (text, asked) in enumerate(questions.items())]
 
 
 def _passage(document: str, text: str, asked: Iterable[Asked]) -> Passage:
-    answers = ((each, tuple(dict.fromkeys(answer.text for answer in each.answers))) for each in asked)
-    return Passage(
-        document, text, tuple(Question(each.id, each.question, given, (document,)) for each, given in answers)
+    questions = (
+        Question(question.id, question.question, tuple(dict.fromkeys(a.text for a in question.answers)), (document,))
+        for question in asked
     )
+    return Passage(document, text, tuple(questions))
 
 
-def from_json(file: Any) -> Iterator[tuple[str, Paragraph]]:
-    """The paragraphs of SQuAD's JSON, as it was parsed. Raises WrongSchema."""
-    for i, article in enumerate(checked(Squad, file).data):
+def _from_json(path: Path) -> Iterator[tuple[str, Paragraph]]:
+    """The paragraphs of SQuAD's JSON, with their places. Raises WrongSchema."""
+    file = json.loads(path.read_bytes().decode("utf-8-sig"))
+    for i, article in enumerate(_checked(Squad, file).data):
         for j, paragraph in enumerate(article.paragraphs):
             yield f"data[{i}].paragraphs[{j}]", paragraph
 
 
-def from_parquet(path: Path) -> Iterator[tuple[str, Paragraph]]:
+def _from_parquet(path: Path) -> Iterator[tuple[str, Paragraph]]:
     """The same of the hub's Parquet file, which has a row for each question."""
-    import pandas as pd  # noqa: PLC0415  half a second, which no other corpus needs
+    import pandas as pd  # noqa: PLC0415  takes half a second
 
     with path.open("rb") as file:
         rows = pd.read_parquet(file).to_dict("records")
@@ -143,11 +139,11 @@ def from_parquet(path: Path) -> Iterator[tuple[str, Paragraph]]:
         answers = row.get("answers")
         if isinstance(answers, dict) and "text" in answers:
             answers = [{"text": text} for text in answers["text"]]
-        yield at, checked(Paragraph, row | {"qas": [row | {"answers": answers}]}, at=at)
+        yield at, _checked(Paragraph, row | {"qas": [row | {"answers": answers}]}, at=at)
 
 
 def from_hub() -> Path:
-    """The hub data set's validation file: from the local cache, otherwise downloaded. Raises ModelError."""
+    """The hub data set's validation file, from the local cache or downloaded. Raises ModelError."""
     from huggingface_hub import hf_hub_download  # noqa: PLC0415
     from huggingface_hub.constants import HF_HUB_CACHE  # noqa: PLC0415
     from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
@@ -166,8 +162,8 @@ def from_hub() -> Path:
         ) from error
 
 
-def checked(schema: type[Part], value: Any, *, at: str = "") -> Part:
-    """The value, if it is as `schema` says. Raises WrongSchema with the place of the first mistake, behind `at`."""
+def _checked(schema: type[Part], value: Any, *, at: str = "") -> Part:
+    """The validated value. Raises WrongSchema with the place of the first mistake, after `at`."""
     try:
         return schema.model_validate(value)
     except ValidationError as error:
@@ -178,7 +174,7 @@ def checked(schema: type[Part], value: Any, *, at: str = "") -> Part:
 
 
 def sample(asked: Sequence[Question], count: int | None, seed: int) -> list[Question]:
-    """So many of the questions in random order, or all in theirs. Raises ModelError where there are too few."""
+    """`count` of the questions in random order, or all in their order. Raises ModelError if there are too few."""
     if count is None:
         return list(asked)
     if count > len(asked):

@@ -1,7 +1,6 @@
-"""Prompts to answers: one generator a file, one contract.
+"""Generators, which complete prompts: one contract, and one generator a file.
 
-Prompts are submitted, and `step` moves all that run by one token: so a caller may stream what it gets, cancel what
-nobody waits for, and submit more in between.
+Each `step` generates one token for all running prompts; in between, a caller may submit and cancel.
 """
 
 import importlib
@@ -18,14 +17,12 @@ if TYPE_CHECKING:
     from servers.rag.models import Profile
     from servers.settings import Settings
 
-__all__ = ["BACKENDS", "Generated", "Generator", "Window", "build", "reported_step"]
-
 BACKENDS = {name: f"servers.rag.generation.{name}" for name in ("static", "continuous", "openai")}
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One answer; tokens are counted without padding and without the end token, where they are known."""
+    """One answer. Tokens are counted without padding and end token; None if not known."""
 
     text: str
     prompt_tokens: int | None
@@ -45,40 +42,37 @@ class Generator(Protocol):
 
     @property
     def is_continuous(self) -> bool:
-        """Whether what is submitted while others run starts with the next step, or waits until they have ended."""
+        """Whether new prompts join with the next step, or wait until the running ones have ended."""
 
     @property
     def window(self) -> "Window | None":
-        """What a prompt and its answer must fit into; None where another server decides that."""
+        """The limit of a prompt with its answer; None if another server decides that."""
 
     @property
     def reading(self) -> int:
-        """The most tokens of prompts, padding counted, that the next step reads; 0 where it reads none."""
+        """Most tokens of prompts, with padding, that the next step reads."""
 
     def submit(self, jobs: Sequence[int], prompts: Sequence[str], max_new_tokens: Sequence[int]) -> None:
-        """Take prompts in under these numbers, each with the most tokens its answer may have (>= 1)."""
+        """Accept prompts as jobs, each with the most tokens of its answer (>= 1)."""
 
     def cancel(self, job: int) -> None:
-        """Forget a job; one that has ended or was never there is no mistake."""
+        """Forget a job. Unknown and ended jobs are ignored."""
 
     def step(self) -> list[Event]:
-        """Move what runs by one token; nothing where nothing runs. What it raises is no single job's fault.
-
-        The result of a Done is Generated.
-        """
+        """One token for each running job. The result of a Done is Generated. An exception is no single job's fault."""
 
     def reset(self) -> None:
-        """Forget every job, whatever state a step that raised left them in."""
+        """Forget all jobs, in whatever state they are."""
 
 
 def reported_step(generator: Generator, steps: Steps) -> list[Event]:
-    """One step. One that reads prompts takes the longer the more they are; others take much the same for any number."""
+    """Run and report one step. The time of a prefill grows with its tokens, that of a decode hardly."""
     reading = generator.reading
     with steps.step("prefill", reading) if reading else steps.step("decode"):
         return generator.step()
 
 
 def build(settings: "Settings", profile: "Profile", *, device: str, dtype: "torch.dtype") -> Generator:
-    """The backend that `settings` name, with its model loaded. Raises ModelError."""
+    """The generator that `settings` name, loaded. Raises ModelError."""
     make = importlib.import_module(BACKENDS[settings.backend]).build
     return cast("Callable[..., Generator]", make)(settings, profile, device=device, dtype=dtype)

@@ -1,8 +1,7 @@
-"""Generation in which new prompts join between two steps of those that run, and nobody waits for the longest answer.
+"""Continuous batching: new prompts join between two steps, so that none waits for the longest answer.
 
-A step gives each running row its next token; then those that were submitted meanwhile are read in one padded batch of
-their own, get their first token from it, and join. How many run at a time is the caller's to
-bound; how many tokens they have is bounded by `max_prompt_tokens`.
+A step generates a token for each running row; then new prompts are read in a padded batch of their own, get their first
+token, and join. The caller bounds the number of rows, `max_prompt_tokens` the number of tokens.
 """
 
 from typing import TYPE_CHECKING
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from servers.rag.models import Profile
     from servers.settings import Settings
 
-__all__ = ["ContinuousGenerator", "build"]
-
 
 class ContinuousGenerator(StaticGenerator):
     """New prompts join between two steps."""
@@ -28,20 +25,20 @@ class ContinuousGenerator(StaticGenerator):
 
     @property
     def reading(self) -> int:
-        """Of those who would join."""
+        """Tokens of the prompts that join next."""
         return self._most_read()
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
-        """One token for each row that runs, and the first one of each that joins."""
+        """One token for each running row, and the first one of each new row."""
         events: list[Event] = []
         if self._running is not None:
             before = len(self._running.jobs)
             events, self._running = self._decoder.advance(self._running)
             if self._running is not None and len(self._running.jobs) < before:
                 self._running.trimmed()
-        if self._waiting and (coming := self._next()):
-            first, fresh = self._decoder.advance(self._decoder.rows(coming))
+        if self._waiting and (joining := self._next()):
+            first, fresh = self._decoder.advance(self._decoder.rows(joining))
             events += first
             if fresh is not None:
                 self._running = fresh if self._running is None else joined(self._running, fresh)
@@ -49,6 +46,6 @@ class ContinuousGenerator(StaticGenerator):
 
 
 def build(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> ContinuousGenerator:
-    """With its model loaded. Raises ModelError."""
+    """The generator with its model. Raises ModelError."""
     decoder = load_decoder(settings, profile, device=device, dtype=dtype)
     return ContinuousGenerator(decoder, max_prompt_tokens=settings.max_prompt_tokens)

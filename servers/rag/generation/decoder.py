@@ -1,4 +1,4 @@
-"""A causal model with its tokenizer: prompts to rows, rows to their next tokens. Decides nothing about who runs."""
+"""A causal model with its tokenizer: prompts to rows, rows to their next tokens. Schedules nothing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from servers.rag.models import Profile
     from servers.settings import Settings
 
-__all__ = ["Decoder", "Model", "Tokenizer", "load_decoder"]
-
-_MOST_KEPT = 4096  # texts whose tokens are kept
+_MOST_KEPT = 4096  # texts in the cache of tokens
 
 
 class Model(Protocol):
@@ -29,10 +27,10 @@ class Model(Protocol):
     positions: int  # the most tokens of a prompt and its answer together
 
     def cache(self) -> Cache:
-        """An empty one for a new batch."""
+        """An empty cache for a new batch."""
 
     def logits(self, rows: Rows) -> torch.Tensor:
-        """Of each row's next token, (rows, vocabulary). Keys and values of what went in are kept in the rows' cache."""
+        """Logits of each row's next token, (rows, vocabulary). Adds keys and values to the rows' cache."""
 
 
 class Tokenizer(Protocol):
@@ -41,10 +39,10 @@ class Tokenizer(Protocol):
     end: int | None  # ends an answer
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Their ids, not padded."""
+        """Ids of each text, not padded."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Without special tokens."""
+        """The text of some ids, without special tokens."""
 
 
 class Decoder:
@@ -60,11 +58,11 @@ class Decoder:
 
     @property
     def window(self) -> Window:
-        """What a prompt and its answer must fit into."""
+        """The model's limit."""
         return Window(self.model.positions, self._lengths)
 
     def prompts(self, prompts: Sequence[str], limits: Sequence[int]) -> list[list[int]]:
-        """Their tokens. One that leaves no room for its answer loses its beginning."""
+        """Tokens of prompts. One that leaves no room for its answer loses its beginning."""
         known, self._tokenised = self._tokenised, {}
         unknown = [prompt for prompt in prompts if prompt not in known]
         known |= self._tokens(unknown)
@@ -99,7 +97,7 @@ class Decoder:
         return events, rows.after(chosen, going_on)
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each. They are kept until the next prompts, which most likely are among them."""
+        """Numbers of tokens. The tokens are cached for the next prompts, which are probably among these texts."""
         tokens = self._tokens(texts)
         if len(self._tokenised) > _MOST_KEPT:
             self._tokenised.clear()

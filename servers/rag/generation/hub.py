@@ -10,8 +10,6 @@ from transformers.utils.logging import disable_progress_bar
 from servers.rag.generation.rows import Rows
 from servers.rag.models import loading
 
-__all__ = ["HubModel", "HubTokenizer", "load", "load_tokenizer", "random"]
-
 
 class HubModel:
     """One of transformers' models."""
@@ -22,7 +20,7 @@ class HubModel:
         self.positions = int(module.config.max_position_embeddings)
 
     def cache(self) -> DynamicCache:
-        """Keys and values as transformers keeps them."""
+        """An empty cache."""
         return DynamicCache(config=self.module.config)
 
     def logits(self, rows: Rows) -> torch.Tensor:
@@ -46,16 +44,16 @@ class HubTokenizer:
         self.end: int | None = tokenizer.eos_token_id
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """As the model's card has it, with what is put before every text."""
+        """Ids of each text, with the model's special tokens."""
         return self._tokenizer(list(texts), verbose=False)["input_ids"]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Without special tokens."""
+        """The text of some ids, without special tokens."""
         return self._tokenizer.decode(ids, skip_special_tokens=True)
 
 
 def load(source: str, *, device: str, dtype: torch.dtype) -> HubModel:
-    """A folder or hub id. Raises ModelError. Weights may be a pickle, as those of OPT are, but one of tensors alone."""
+    """A folder or hub id. Raises ModelError. Weights may be a pickle of tensors, as OPT's are."""
     disable_progress_bar()
     with loading("generator", source):
         module = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, trust_remote_code=False, weights_only=True)

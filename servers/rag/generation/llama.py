@@ -16,18 +16,16 @@ from torch.nn import functional
 from servers.rag.generation.rows import Rows
 from servers.rag.models import loading
 
-__all__ = ["Cache", "Llama", "LlamaModel", "load"]
-
 
 @dataclass(slots=True)
 class _Kept:
-    """Keys and values of what a layer has read, (rows, heads, length, head_dim) each."""
+    """Cached keys and values of a layer, (rows, heads, length, head_dim) each."""
 
     keys: torch.Tensor | None = None
     values: torch.Tensor | None = None
 
     def extended(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keep what came, and return all there is."""
+        """Append to the cache, and return all of it."""
         if self.keys is not None and self.values is not None:
             keys, values = torch.cat([self.keys, keys], dim=2), torch.cat([self.values, values], dim=2)
         self.keys, self.values = keys, values
@@ -42,7 +40,7 @@ class Cache:
 
 
 class _Layer(torch.nn.Module):
-    """Attention, then a gated feed-forward network, each added to what came in."""
+    """Attention and a gated feed-forward network, both with a residual connection."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -92,7 +90,7 @@ class Llama(torch.nn.Module):
         self.register_buffer("turns", _turns(config), persistent=False)
 
     def forward(self, rows: Rows) -> torch.Tensor:
-        """Logits (rows, vocabulary) of each row's next token. Keys and values of what went in are kept in the cache."""
+        """Logits (rows, vocabulary) of each row's next token. Adds keys and values to the cache."""
         hidden = self.embedding(rows.ids)
         width = rows.ids.shape[1]
         turn = self.turns[:, rows.positions]
@@ -135,9 +133,9 @@ def _turned(heads: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
 
 
 def _allowed(mask: torch.Tensor, width: int) -> torch.Tensor:
-    """What the last `width` columns may look at, to be added to scores, (rows, 1, width, length).
+    """The attention mask of the last `width` columns, to be added to scores, (rows, 1, width, length).
 
-    Padding looks at itself: a softmax over nothing would be NaN, and NaN would stay in the cache.
+    Padding attends to itself: a softmax over nothing would be NaN, which would stay in the cache.
     """
     length = mask.shape[1]
     columns = torch.arange(length, device=mask.device)
@@ -155,7 +153,7 @@ def load(folder: Path, *, device: str, dtype: torch.dtype) -> LlamaModel:
 
 
 def _renamed(saved: dict[str, torch.Tensor], layers: int) -> dict[str, torch.Tensor]:
-    """Published names to ours; matrices that multiply the same thing become one."""
+    """Our names for published weights; matrices with the same input become one."""
     weights = {"embedding.weight": saved["model.embed_tokens.weight"], "norm.weight": saved["model.norm.weight"]}
     parts = {
         "attention_norm": ["input_layernorm"],

@@ -1,4 +1,4 @@
-"""Generation by a server of its own that speaks OpenAI's completions: vLLM, TGI, llama.cpp, Ollama. Runs no model.
+"""Generation by another server with OpenAI's completions API: vLLM, TGI, llama.cpp, Ollama. Runs no model.
 
 Source: https://platform.openai.com/docs/api-reference/completions, with `stream` and `stream_options.include_usage`.
 """
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from servers.rag.models import Profile
     from servers.settings import Settings
 
-__all__ = ["OpenAIGenerator", "build"]
-
 log = logging.getLogger(__name__)
 _DATA = b"data:"
 _EVENT = b"event:"
@@ -37,10 +35,10 @@ _MOST_TOKENS = 1 << 31
 
 
 class OpenAIGenerator:
-    """Each prompt is a streamed request, on an event loop in a thread; `step` gives what has come since the last one.
+    """Sends each prompt as a streamed request, on an event loop in a thread. `step` returns what has come since.
 
-    How many tokens fit the model is the other server's to say. What it refuses or fails at is that prompt's failure. A
-    step waits a moment for the first piece and no longer, so that others can join meanwhile.
+    The other server limits the tokens; what it refuses is the failure of that prompt alone. A step waits only a moment
+    for the first event, so that other prompts can join.
     """
 
     is_continuous = True
@@ -50,12 +48,12 @@ class OpenAIGenerator:
     def __init__(
         self, url: str, *, model: str | None, api_key: str | None, temperature: float, seed: int, timeout_s: float
     ) -> None:
-        """`url` ends before `/completions`. Raises ModelError where nobody answers there."""
+        """`url` ends before `/completions`. Raises ModelError if no server answers there."""
         self._url = url.rstrip("/")
         self._sampling = {"temperature": temperature, "seed": seed}
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self._came: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
@@ -72,30 +70,30 @@ class OpenAIGenerator:
             raise
 
     def submit(self, jobs: Sequence[int], prompts: Sequence[str], max_new_tokens: Sequence[int]) -> None:
-        """A request each, sent at once."""
+        """Send a request for each prompt."""
         self._wait(self._started(list(zip(jobs, prompts, max_new_tokens, strict=True))))
 
     def cancel(self, job: int) -> None:
-        """Close its connection, at which the other server stops computing for it."""
+        """Close the connection, upon which the other server stops computing."""
         self._wait(self._stopped([job]))
 
     def step(self) -> list[Event]:
-        """All that has come."""
-        come = []
+        """The events that have come."""
+        events = []
         with suppress(queue.Empty):
-            come.append(self._came.get(timeout=_STEP_S if self._running else 0.001))
-        while not self._came.empty():
-            come.append(self._came.get())
-        return come
+            events.append(self._events.get(timeout=_STEP_S if self._running else 0.001))
+        while not self._events.empty():
+            events.append(self._events.get())
+        return events
 
     def reset(self) -> None:
-        """Close every connection, and forget what has come."""
+        """Close all connections, and forget their events."""
         self._wait(self._stopped(list(self._running)))
-        while not self._came.empty():
-            self._came.get()
+        while not self._events.empty():
+            self._events.get()
 
     def close(self) -> None:
-        """Give up what runs and end the thread."""
+        """Cancel all requests and end the thread."""
         self.reset()
         self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
@@ -115,11 +113,11 @@ class OpenAIGenerator:
             await self._closing.wait()
 
     async def _chosen(self, model: str | None) -> str:
-        """The model's name, one that the server lists."""
+        """The wanted model, or the first one that the server lists."""
         try:
             async with self._session.get(f"{self._url}/models") as response:
                 response.raise_for_status()
-                names = [str(one["id"]) for one in (await response.json())["data"]]
+                names = [str(entry["id"]) for entry in (await response.json())["data"]]
         except (aiohttp.ClientError, TimeoutError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"no OpenAI-compatible server at {self._url}: {error or type(error).__name__}") from error
         if not names or model not in (None, *names):
@@ -138,7 +136,7 @@ class OpenAIGenerator:
             await asyncio.wait(tasks)
 
     async def _complete(self, job: int, prompt: str, limit: int) -> None:
-        """One request, a chunk for each part of its answer, and at its end the whole answer or why there is none."""
+        """Run one request: put a Chunk for each part of its answer, and at the end Done or Failed."""
         event: Event
         try:
             event = Done(job, await self._generated(job, prompt, limit))
@@ -150,10 +148,10 @@ class OpenAIGenerator:
             event = Failed(job, _failure("the model server's answer cannot be read", error))
         finally:
             self._running.pop(job, None)
-        self._came.put(event)
+        self._events.put(event)
 
     async def _generated(self, job: int, prompt: str, limit: int) -> Generated:
-        """The whole answer. Raises _RefusedError, or whatever the connection or the parsing raises."""
+        """The complete answer. Raises _RefusedError, or what the connection or the parsing raises."""
         text, usage, has_ended = "", None, False
         async for part in self._parts(prompt, limit):
             if part is None:
@@ -167,9 +165,9 @@ class OpenAIGenerator:
             has_ended |= any(choice.get("finish_reason") for choice in choices)
             if more := "".join(choice.get("text") or "" for choice in choices):
                 text += more
-                self._came.put(Chunk(job, (), more))
+                self._events.put(Chunk(job, (), more))
         if not has_ended:
-            raise _RefusedError(Failure("upstream", "the model server's answer ended before it was whole"))
+            raise _RefusedError(Failure("upstream", "the model server's answer ended before it was complete"))
         counted = usage if isinstance(usage, dict) else {}
         return Generated(
             _paired(text).strip(), _tokens(counted, "prompt_tokens"), _tokens(counted, "completion_tokens")
@@ -197,7 +195,7 @@ class OpenAIGenerator:
 
 
 class _RefusedError(Exception):
-    """The model server gave no answer; `failure` is what the client is told."""
+    """The model server gave no answer; `failure` is for the client."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.text)
@@ -205,7 +203,7 @@ class _RefusedError(Exception):
 
 
 async def _refusal(url: str, response: aiohttp.ClientResponse) -> Failure:
-    """What an answer other than 200 means for who asked us: our key and our model's name are not his fault."""
+    """The failure for an answer other than 200. A wrong key or model name is not the client's fault."""
     said = (await response.content.read(4096)).decode(errors="replace")
     if response.status in _INVALID:
         return Failure("invalid", f"the model server refused the prompt: {_message(said)}")
@@ -216,7 +214,7 @@ async def _refusal(url: str, response: aiohttp.ClientResponse) -> Failure:
 
 
 def _message(said: str) -> str:
-    """OpenAI's `error.message`, or the beginning of whatever else there is."""
+    """OpenAI's `error.message`, or the beginning of the body."""
     try:
         return _paired(str(json.loads(said)["error"]["message"]))[:300]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -224,17 +222,17 @@ def _message(said: str) -> str:
 
 
 def _retry_after_s(header: str | None) -> int:
-    """The header's seconds, at least one; one where there is none, or a date."""
+    """Seconds in Retry-After, at least one; one without the header and for a date."""
     return max(1, int(header)) if header is not None and header.isdecimal() and len(header) < 6 else 1
 
 
 def _paired(text: str) -> str:
-    """With the two halves of a letter put together that came in two events; one without the other has no UTF-8."""
+    """The text with surrogate pairs joined, whose halves may come in two events; lone surrogates are replaced."""
     return text.encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace")
 
 
 def _tokens(usage: dict[str, Any], name: str) -> int | None:
-    """How many were counted; None where the server does not say, or says what no prompt can have."""
+    """A token count; None if it is missing or impossible."""
     count = usage.get(name)
     return count if isinstance(count, int) and 0 <= count < _MOST_TOKENS else None
 
@@ -245,13 +243,13 @@ def _failure(text: str, error: Exception) -> Failure:
 
 
 def build(settings: "Settings", profile: "Profile", *, device: str, dtype: "torch.dtype") -> OpenAIGenerator:
-    """Connected. Raises ModelError."""
+    """The generator, connected. Raises ModelError."""
     del profile, device, dtype
     assert settings.openai_url is not None, "checked by check_names"
     return OpenAIGenerator(
         settings.openai_url,
         model=settings.openai_model,
-        api_key=os.environ.get("OPENAI_API_KEY"),  # as every client of such servers has it; on no command line
+        api_key=os.environ.get("OPENAI_API_KEY"),  # the usual variable; never on a command line
         temperature=settings.temperature,
         seed=settings.seed,
         timeout_s=settings.request_timeout_s,

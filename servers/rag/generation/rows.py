@@ -1,4 +1,4 @@
-"""The rows of a padded batch in mid-generation: leaving out those that have ended, and putting two batches together.
+"""The rows of a padded batch during generation: removing ended rows, joining two batches.
 
 Padding is on the left, so that every row's next token has the same column. Runs no model.
 """
@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-
-__all__ = ["Cache", "Job", "Rows", "joined"]
 
 
 class Cache(Protocol):
@@ -31,9 +29,9 @@ class Job:
 
 @dataclass(slots=True)
 class Rows:
-    """A row a job: `ids` (rows, width) go in next, `mask` (rows, length) is what they may look at.
+    """One row for each job: `ids` (rows, width) are read next, and attend to `mask` (rows, length).
 
-    `positions` (rows, width) count from each row's own beginning. `cache` holds keys and values of what went in before.
+    `positions` (rows, width) count from each row's own beginning. `cache`: keys and values of what was read before.
     """
 
     jobs: list[Job]
@@ -43,7 +41,7 @@ class Rows:
     cache: Cache
 
     def after(self, chosen: torch.Tensor, kept: Sequence[int]) -> "Rows | None":
-        """The rows that are `kept`, each with the token chosen for it (rows,) as its next; None where none is."""
+        """The rows `kept`, each with its next token of `chosen` (rows,); None if none is kept."""
         if not kept:
             return None
         mask, positions, jobs = self.mask, self.positions[:, -1:] + 1, self.jobs
@@ -57,7 +55,7 @@ class Rows:
         return Rows(jobs, chosen[:, None], mask, positions, self.cache)
 
     def trimmed(self) -> "Rows":
-        """Without the columns that no row looks at any more: the longest row may have gone."""
+        """Remove the columns to which no row attends any more, after the longest row has gone."""
         first = int(self.mask.any(dim=0).int().argmax())
         if first:
             self.mask = self.mask[:, first:]
@@ -67,7 +65,7 @@ class Rows:
 
 
 def joined(first: Rows, second: Rows) -> Rows:
-    """One batch of two, both with one token a row to go in next: the shorter one gets more padding on its left."""
+    """Two batches as one, with more padding on the left of the shorter one. Both read one token a row next."""
     width = max(first.mask.shape[1], second.mask.shape[1])
     for mine, other in zip(first.cache.layers, second.cache.layers, strict=True):
         mine.keys = _stacked(mine.keys, other.keys, width - 1, dim=2)
@@ -82,7 +80,7 @@ def joined(first: Rows, second: Rows) -> Rows:
 
 
 def _stacked(first: torch.Tensor, second: torch.Tensor, width: int, *, dim: int) -> torch.Tensor:
-    """Both, one under the other, with zeros before what is shorter than `width` along `dim`."""
+    """One tensor under the other, with zeros before the one that is shorter than `width` along `dim`."""
     shape = list(first.shape)
     shape[0], shape[dim] = len(first) + len(second), width
     whole = first.new_zeros(shape)

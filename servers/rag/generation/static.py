@@ -1,6 +1,6 @@
-"""Generation by one padded batch at a time: what is submitted while it runs makes the next one.
+"""Static batching: one padded batch at a time; prompts that are submitted meanwhile form the next one.
 
-Rows that have ended leave the batch, so the last long answer does not pay for the short ones.
+Rows leave the batch when they end, so that long answers do not pay for short ones.
 """
 
 import logging
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from servers.rag.models import Profile
     from servers.settings import Settings
 
-__all__ = ["StaticGenerator", "build"]
-
 log = logging.getLogger(__name__)
 
 
@@ -29,10 +27,10 @@ class StaticGenerator:
     is_continuous = False
 
     def __init__(self, decoder: Decoder, *, max_prompt_tokens: int | None = None) -> None:
-        """`max_prompt_tokens` bounds a batch's prompts with their padding; what is beyond it waits."""
+        """`max_prompt_tokens`: most tokens of a batch's prompts, with padding; further prompts wait."""
         self._decoder = decoder
         self._max_prompt_tokens = max_prompt_tokens
-        self._has_told = False
+        self._has_warned = False
         self._waiting: list[Job] = []
         self._running: Rows | None = None
 
@@ -48,27 +46,27 @@ class StaticGenerator:
 
     @property
     def reading(self) -> int:
-        """Of the next batch, where none runs."""
+        """Tokens of the next batch; 0 while one runs."""
         return 0 if self._running is not None else self._most_read()
 
     def submit(self, jobs: Sequence[int], prompts: Sequence[str], max_new_tokens: Sequence[int]) -> None:
-        """Tokenised at once; they run with the next batch."""
+        """Tokenise prompts for the next batch."""
         tokens = self._decoder.prompts(prompts, max_new_tokens)
-        self._waiting += [Job(*one) for one in zip(jobs, tokens, max_new_tokens, strict=True)]
+        self._waiting += [Job(*job) for job in zip(jobs, tokens, max_new_tokens, strict=True)]
 
     def cancel(self, job: int) -> None:
-        """Forget a job; one that runs leaves the batch with the next step."""
+        """Forget a job. A running one leaves the batch with the next step."""
         self._waiting = [waiting for waiting in self._waiting if waiting.number != job]
         for running in self._running.jobs if self._running else ():
             running.is_cancelled |= running.number == job
 
     def reset(self) -> None:
-        """Forget those that wait and those that run."""
+        """Forget waiting and running jobs."""
         self._waiting, self._running = [], None
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
-        """One token for each row of the batch that runs, or of one made of all that wait."""
+        """One token for each row of the running batch, or of a new one."""
         if self._running is None and self._waiting:
             self._running = self._decoder.rows(self._next())
         if self._running is None:
@@ -77,21 +75,21 @@ class StaticGenerator:
         return events
 
     def _next(self) -> list[Job]:
-        """Take of the waiting, in order, those that may be read beside what runs; if nothing does, at least one."""
+        """Take the waiting prompts, in order, that fit beside the running ones; at least one if none runs."""
         rows, width = (0, 0) if self._running is None else tuple(self._running.mask.shape)
         taken, _ = self._fitting(rows, width)
         if taken < len(self._waiting):
-            self._tell()
+            self._warn()
         jobs, self._waiting = self._waiting[:taken], self._waiting[taken:]
         return jobs
 
     def _most_read(self) -> int:
-        """Tokens of those who would be read if nothing ran beside them."""
+        """Tokens of the next batch if nothing ran beside it."""
         taken, width = self._fitting(0, 0)
         return taken * width
 
     def _fitting(self, rows: int, width: int) -> tuple[int, int]:
-        """How many of the waiting may be read beside so many rows of that width, and how wide all are then."""
+        """How many waiting prompts fit beside `rows` rows of `width` tokens, and the width of all of them."""
         for taken, job in enumerate(self._waiting):
             wider = max(width, len(job.prompt))
             is_too_much = self._max_prompt_tokens is not None and (rows + taken + 1) * wider > self._max_prompt_tokens
@@ -100,16 +98,16 @@ class StaticGenerator:
             width = wider
         return len(self._waiting), width
 
-    def _tell(self) -> None:
-        """Once: it says what to expect of all that follow."""
-        if not self._has_told:
-            self._has_told = True
+    def _warn(self) -> None:
+        """Log once that prompts do not fit."""
+        if not self._has_warned:
+            self._has_warned = True
             longest = max(len(job.prompt) for job in self._waiting)
-            told = "%d prompts of up to %d tokens are read in parts: --max-prompt-tokens is %d"
-            log.warning(told, len(self._waiting), longest, self._max_prompt_tokens)
+            text = "%d prompts of up to %d tokens are read in parts: --max-prompt-tokens is %d"
+            log.warning(text, len(self._waiting), longest, self._max_prompt_tokens)
 
 
 def build(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> StaticGenerator:
-    """With its model loaded. Raises ModelError."""
+    """The generator with its model. Raises ModelError."""
     decoder = load_decoder(settings, profile, device=device, dtype=dtype)
     return StaticGenerator(decoder, max_prompt_tokens=settings.max_prompt_tokens)

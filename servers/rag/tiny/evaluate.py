@@ -1,6 +1,6 @@
-"""Measure the shipped models end to end on questions about held-out entities; prints a table with 95% intervals.
+"""Measures the shipped models end to end on questions about held-out entities; prints a table with 95% intervals.
 
-Trains nothing, and uses none of the servers: what it prints is what a correct server must reproduce.
+Uses no server: a correct server must reproduce these figures.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from random import Random
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -38,14 +39,14 @@ class Reader:
 
     def answers(self, prompts: Sequence[str], *, batch_size: int) -> list[str]:
         """One answer a prompt, in order, from left-padded batches of that size."""
-        found: list[str] = []
+        texts: list[str] = []
         for start in range(0, len(prompts), batch_size):
             inputs = self.tokenizer(list(prompts[start : start + batch_size]), return_tensors="pt", padding=True)
             with torch.inference_mode():
                 rows = self.model.generate(**inputs, generation_config=self.config)
             new = rows[:, inputs["input_ids"].shape[1] :]
-            found += self.tokenizer.batch_decode(new, skip_special_tokens=True)
-        return found
+            texts += self.tokenizer.batch_decode(new, skip_special_tokens=True)
+        return texts
 
 
 def ranked(
@@ -58,32 +59,24 @@ def ranked(
     return np.argsort(-(queries @ documents.T), axis=1, kind="stable")[:, :k]
 
 
-def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95% score interval of a share (E. B. Wilson, 1927)."""
-    share, spread = hits / count, z * z / count
-    centre = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * (share * (1 - share) / count + spread / (4 * count)) ** 0.5
-    return centre - half, centre + half
-
-
 def row(name: str, hits: Sequence[bool]) -> str:
-    """One line of the table."""
-    low, high = wilson(sum(hits), len(hits))
+    """One line of the table, with Wilson's 95% score interval of the share (E. B. Wilson, 1927)."""
+    low, high = binomtest(sum(hits), len(hits)).proportion_ci(method="wilson")
     return f"{name:<44} {sum(hits) / len(hits):.4f}  [{low:.4f}, {high:.4f}]  {sum(hits)} of {len(hits)}"
 
 
-def placements(rng: Random, gold: int, found: Sequence[int]) -> dict[str, list[int]]:
-    """Which documents a prompt holds, of one more than it has room for: as retrieved, and with gold in a set place."""
-    others = [document for document in found if document != gold]
-    near = others[: len(found) - 2]
+def placements(rng: Random, gold: int, ranking: Sequence[int]) -> dict[str, list[int]]:
+    """Documents of a prompt, from `ranking`, which has one more: as retrieved, and with gold in a set place."""
+    others = [document for document in ranking if document != gold]
+    near = others[: len(ranking) - 2]
     shuffled = [gold, *near]
     facts.shuffle(rng, shuffled)
     return {
-        "as retrieved": list(found[:-1]),
+        "as retrieved": list(ranking[:-1]),
         "gold first": [gold, *near],
         "shuffled": shuffled,
         "gold last": [*near, gold],
-        "gold left out, `unknown`": others[: len(found) - 1],
+        "gold left out, `unknown`": others[: len(ranking) - 1],
     }
 
 
@@ -95,9 +88,9 @@ def report(count: int, seed: int, k: int, *, batch_size: int) -> None:
     gold = [row_of[question.documents[0]] for question in asked]
     top = ranked(corpus, asked, max(k + 1, 3)).tolist()
     for depth in (1, 2):
-        print(row(f"recall@{depth}", [at in found[:depth] for at, found in zip(gold, top, strict=True)]))
+        print(row(f"recall@{depth}", [at in ranking[:depth] for at, ranking in zip(gold, top, strict=True)]))
     reader, rng = Reader(), Random(seed)
-    placed = [placements(rng, at, found[: k + 1]) for at, found in zip(gold, top, strict=True)]
+    placed = [placements(rng, at, ranking[: k + 1]) for at, ranking in zip(gold, top, strict=True)]
     for place in placed[0]:
         prompts = [
             short(question.query, [corpus[at].text for at in documents[place]])

@@ -162,7 +162,7 @@ def test_an_engine_ends_where_its_server_breaks_off_or_cannot_be_read(rest: byte
     command = [sys.executable, "-m", "servers.engine.process", str(theirs.fileno())]
     with ours, theirs, subprocess.Popen(command, pass_fds=[theirs.fileno()]) as engine:
         theirs.close()
-        ours.sendall(messages.orders(Settings(profile="stub")) + rest)
+        ours.sendall(messages.framed(Settings(profile="stub")) + rest)
         ours.shutdown(socket.SHUT_WR)
         try:
             assert engine.wait(60) == status

@@ -74,7 +74,7 @@ def test_a_pause_of_the_whole_server_is_no_hang_and_a_hang_is_one_line(
 
     async def scenario() -> None:
         nonlocal paused_s
-        progress.given(1, virtual.now())
+        progress.started(1, virtual.now())
         watching = asyncio.create_task(rag._watch())
         await asyncio.sleep(1.0)
         paused_s = 10.0

@@ -31,7 +31,7 @@ def back(framed: bytes) -> object:
 
 @given(JOB, st.lists(st.builds(Ask, TEXT, SMALL, SMALL)), st.booleans())
 def test_requests_come_back(first: int, asks: list[Ask], stream: bool) -> None:
-    assert back(messages.submit(Submit(first, asks, stream))) == Submit(first, asks, stream)
+    assert back(messages.framed(Submit(first, asks, stream))) == Submit(first, asks, stream)
 
 
 ANSWER = st.builds(Answered, TEXT, TEXT, HITS, SMALL, SMALL, st.dictionaries(TEXT, NUMBER))
@@ -44,9 +44,9 @@ EVENT = st.one_of(
 
 
 @given(st.lists(EVENT))
-def test_events_come_back_whole_and_of_their_own_types_with_chunks_first(events: list[Event]) -> None:
-    told = back(messages.said(events))
-    assert told == sorted(events, key=lambda event: [Chunk, Done, Failed].index(type(event)))
+def test_events_come_back_in_order_and_of_their_own_types(events: list[Event]) -> None:
+    told = back(messages.framed(events))
+    assert told == events
     assert isinstance(told, list)
     assert {type(event) for event in told} <= {Chunk, Done, Failed}
     answers = [event.result for event in told if isinstance(event, Done)]
@@ -55,14 +55,14 @@ def test_events_come_back_whole_and_of_their_own_types_with_chunks_first(events:
 
 def test_giving_up_and_what_is_loaded_come_back() -> None:
     loaded = Loaded(3, "stub", is_continuous=True, info={"corpus": {"size": 3}, "batch_s": 0.5, "device": None})
-    assert back(messages.cancel(3)) == Cancel(3)
-    assert back(messages.said(loaded)) == loaded
+    assert back(messages.framed(Cancel(3))) == Cancel(3)
+    assert back(messages.framed(loaded)) == loaded
 
 
 def test_settings_arrive_whole_but_for_the_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAG_SEED", "5")
     settings = BatchedSettings(api_key="hush", seed=7, cache_dir="/cache", max_batch_size=3)
-    framed = messages.orders(settings)
+    framed = messages.framed(settings)
     assert b"hush" not in framed
     assert back(framed) == Settings(**settings.model_dump(include=set(Settings.model_fields) - {"api_key"}))
 
@@ -73,8 +73,8 @@ class OddError(Exception):
 
 def test_errors_come_back_as_one_of_two() -> None:
     missing, other = (
-        back(messages.said(ModelError("no model"))),
-        back(messages.said(OddError("odd"))),
+        back(messages.framed(ModelError("no model"))),
+        back(messages.framed(OddError("odd"))),
     )
     assert (type(missing), str(missing)) == (ModelError, "no model")
     assert (type(other), str(other)) == (RuntimeError, "OddError: odd")
@@ -83,11 +83,11 @@ def test_errors_come_back_as_one_of_two() -> None:
 @pytest.mark.parametrize("odd", [Answered("\ud800", "", (), 1, 1, {}), Answered("a", "b", (), 2**64, 1, {})])
 def test_an_answer_that_cannot_be_put_into_bytes_is_a_failure_of_its_own(odd: Answered) -> None:
     good = Answered("a", "b", (), 1, None, {})
-    told = back(messages.said([Done(1, good), Done(2, odd), Done(3, good)]))
-    assert told == [Done(1, good), Done(3, good), Failed(2, Failure("internal", "internal error"))]
+    told = back(messages.framed([Done(1, good), Done(2, odd), Done(3, good)]))
+    assert told == [Done(1, good), Failed(2, Failure("internal", "internal error")), Done(3, good)]
     loaded = Loaded(3, "stub", is_continuous=True, info={"size": 2**64})
-    assert isinstance(back(messages.said(loaded)), RuntimeError)
-    assert isinstance(back(messages.said(OddError("\ud800"))), RuntimeError)
+    assert isinstance(back(messages.framed(loaded)), RuntimeError)
+    assert isinstance(back(messages.framed(OddError("\ud800"))), RuntimeError)
 
 
 @given(st.integers(0, 255), st.binary(max_size=60))

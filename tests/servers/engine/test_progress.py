@@ -9,11 +9,11 @@ from servers.engine.progress import Progress
 def test_an_engine_without_work_never_hangs_and_one_with_work_does_from_its_last_sign_on() -> None:
     progress = Progress(hang_s=5.0)
     assert not progress.hangs(1000.0)
-    progress.given(1, 1000.0)
+    progress.started(1, 1000.0)
     assert (progress.hangs(1005.0), progress.hangs(1005.1)) == (False, True)
     progress.stepped(1005.2)
     assert (progress.hangs(1010.0), progress.hangs(1010.3)) == (False, True)
-    progress.given(2, 1010.0)
+    progress.started(2, 1010.0)
     assert progress.stalled_s(1010.0) == pytest.approx(4.8), "more work is no progress"
     progress.ended(1, 1011.0)
     assert (progress.stalled_s(1012.0), progress.hangs(1016.1)) == (1.0, True), "the second run is still there"
@@ -23,7 +23,7 @@ def test_an_engine_without_work_never_hangs_and_one_with_work_does_from_its_last
 
 def test_a_step_that_was_announced_may_take_what_it_said_and_the_next_one_may_not() -> None:
     progress = Progress(hang_s=5.0)
-    progress.given(1, 0.0)
+    progress.started(1, 0.0)
     progress.stepped(1.0, 60.0)
     assert (progress.hangs(60.0), progress.hangs(61.1)) == (False, True)
     progress.stepped(50.0)
@@ -79,7 +79,7 @@ def test_steps_are_reported_often_enough_for_a_short_limit() -> None:
     now = 0.0
     progress = Progress(hang_s=0.2)
     steps = Steps(lambda allowed_s: progress.stepped(now, allowed_s), hang_s=0.2, clock=lambda: now)
-    progress.given(1, now)
+    progress.started(1, now)
     for _ in range(100):
         with steps.step("decode"):
             now += 0.01

@@ -58,7 +58,7 @@ def test_a_fleet_shows_what_waits_what_we_sent_and_what_others_sent() -> None:
         fleet.roster.add(Replica(f"http://{len(list(fleet.roster))}", state=state))
     first, second, *_ = fleet.roster
     first.outstanding = 3
-    second.told(9.5, 4, None)
+    second.report(9.5, 4, None)
     fleet.balancer.waiting = 2
     fleet.balancer.traffic.arrived(10.0)
     shown = fleet.snapshot(10.0)

@@ -340,9 +340,9 @@ async def test_what_cannot_be_in_time_is_refused_at_once(
     balancer, roster = balanced
     replica = await start("good")
     roster.add(replica)
-    replica.told(1.0, 9, 2.6)
+    replica.report(1.0, 9, 2.6)
     assert (await ask(balancer, deadline_s=1.5)).status == 200, "nobody is there: what it said is over"
-    replica.told(1.0, 9, 2.6)
+    replica.report(1.0, 9, 2.6)
     with replica.serving():
         with pytest.raises(QueueFull) as refused:
             await ask(balancer, deadline_s=3.5)
@@ -406,15 +406,15 @@ async def test_a_refusal_is_passed_on_at_once_where_no_other_replica_could_be_in
     roster.add(await start("full"))
     other = await start("good")
     roster.add(other)
-    other.told(1.0, 9, 7.0)
+    other.report(1.0, 9, 7.0)
     with other.serving(), pytest.raises(QueueFull) as refused:
         await ask(balancer, deadline_s=5.0)
     assert (refused.value.retry_after_s, asked["good"]) == (2, 0)
-    other.told(-1.0, 9, 2.0)
+    other.report(-1.0, 9, 2.0)
     balancer._turn = 0
     with other.serving(), pytest.raises(QueueFull):  # what it said is old: we are behind, and more tries delay us more
         await ask(balancer, deadline_s=5.0)
-    other.told(1.0, 9, 2.0)
+    other.report(1.0, 9, 2.0)
     with other.serving():
         assert (await ask(balancer, deadline_s=5.0)).status == 200
 

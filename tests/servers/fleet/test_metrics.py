@@ -8,6 +8,7 @@ import httpx
 import pytest
 from aiohttp import web
 
+from servers.fleet.client import ReplicaClient
 from servers.fleet.metrics import ReplicaMetrics
 from servers.fleet.replica import Replica, Roster
 from tests.servers.running import QUESTION, running
@@ -56,6 +57,14 @@ async def fake() -> AsyncIterator[Callable[[], Awaitable[Fake]]]:
         await runner.cleanup()
 
 
+@pytest.fixture
+async def client() -> AsyncIterator[ReplicaClient]:
+    client = ReplicaClient(timeout_s=1.0)
+    await client.open()
+    yield client
+    await client.close()
+
+
 async def now(metrics: ReplicaMetrics) -> tuple[float, float]:
     """Batches and queue depth of the fleet."""
     lines = dict(line.rsplit(" ", 1) for line in (await metrics.added_to(OWN)).splitlines() if line[0] != "#")
@@ -63,10 +72,10 @@ async def now(metrics: ReplicaMetrics) -> tuple[float, float]:
 
 
 async def test_what_a_replica_counted_stays_when_it_is_silent_and_when_it_is_gone(
-    fake: Callable[[], Awaitable[Fake]],
+    fake: Callable[[], Awaitable[Fake]], client: ReplicaClient
 ) -> None:
     roster = Roster()
-    metrics = ReplicaMetrics(roster)
+    metrics = ReplicaMetrics(roster, client)
     assert await now(metrics) == (0, 0)
     first, second = await fake(), await fake()
     first.says = said(started_s=1, batches=5, depth=2)
@@ -86,9 +95,11 @@ async def test_what_a_replica_counted_stays_when_it_is_silent_and_when_it_is_gon
     assert await now(metrics) == (17, 0)
 
 
-async def test_the_counters_of_many_that_are_gone_are_one_sum(fake: Callable[[], Awaitable[Fake]]) -> None:
+async def test_the_counters_of_many_that_are_gone_are_one_sum(
+    fake: Callable[[], Awaitable[Fake]], client: ReplicaClient
+) -> None:
     roster = Roster()
-    metrics = ReplicaMetrics(roster)
+    metrics = ReplicaMetrics(roster, client)
     replica, other = await fake(), await fake()
     for life in range(1, 31):  # our own at one address, each the successor of the last
         member = Replica(replica.url, state="ready")
@@ -111,9 +122,11 @@ async def test_the_counters_of_many_that_are_gone_are_one_sum(fake: Callable[[],
     assert await now(metrics) == (60 + 3 * 30 + 1, 0), "it came back, and is counted once"
 
 
-async def test_a_registered_server_of_another_make_is_left_out(fake: Callable[[], Awaitable[Fake]]) -> None:
+async def test_a_registered_server_of_another_make_is_left_out(
+    fake: Callable[[], Awaitable[Fake]], client: ReplicaClient
+) -> None:
     roster = Roster()
-    metrics = ReplicaMetrics(roster)
+    metrics = ReplicaMetrics(roster, client)
     foreign = await fake()
     foreign.says = "<html>\n<p class='x'>no such page</p>\n</html>"
     roster.add(Replica(foreign.url, registered=True, state="ready"))

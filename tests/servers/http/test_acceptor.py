@@ -1,4 +1,4 @@
-"""The door: no more inside than there is room for, the others wait and are not turned away."""
+"""The acceptor: no more connections than there is room for; the others wait in the backlog."""
 
 import asyncio
 import resource
@@ -7,30 +7,30 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from servers.http.acceptor import Door, allow_descriptors, room_for
+from servers.http.acceptor import Acceptor, allow_descriptors, room_for
 from servers.tasks import Background
 
 
-class Guest(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """Says that it is in, and when it is gone."""
 
-    def __init__(self, door: Door, *, is_idle: bool = False) -> None:
-        self._door = door
+    def __init__(self, acceptor: Acceptor, *, is_idle: bool = False) -> None:
+        self._acceptor = acceptor
         self._is_idle = is_idle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
-        self._door.entered(self, "127.0.0.1")
+        self._acceptor.opened(self, "127.0.0.1")
         transport.write(b"in\n")
 
-    def leave_if_idle(self) -> bool:
+    def close_if_idle(self) -> bool:
         if self._is_idle:
             self._transport.close()
         return self._is_idle
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._door.left(self, "127.0.0.1")
+        self._acceptor.closed(self, "127.0.0.1")
 
 
 @pytest.fixture
@@ -41,27 +41,27 @@ async def listener() -> AsyncIterator[socket.socket]:
 
 async def test_whoever_finds_it_crowded_waits_until_another_leaves(listener: socket.socket) -> None:
     async with Background() as background:
-        door = Door(listener)
-        door.open(lambda: Guest(door), background, most=2)
+        acceptor = Acceptor(listener)
+        acceptor.open(lambda: Connection(acceptor), background, most=2)
         streams = [await asyncio.open_connection(*listener.getsockname()) for _ in range(3)]
         assert [await reader.readline() for reader, _ in streams[:2]] == [b"in\n"] * 2
-        assert door.is_crowded
+        assert acceptor.is_full
         third = asyncio.create_task(streams[2][0].readline())
         assert not (await asyncio.wait({third}, timeout=0.2))[0]
         streams[0][1].close()
         assert await asyncio.wait_for(third, 10) == b"in\n"
         for _, writer in streams[1:]:
             writer.close()
-        door.close()
+        acceptor.close()
 
 
 async def test_once_it_has_closed_nobody_is_let_in(listener: socket.socket) -> None:
     async with Background() as background:
-        door = Door(listener)
-        await door.wait_closed()  # it never opened
-        door.open(lambda: Guest(door), background, most=2)
-        door.close()
-        await door.wait_closed()
+        acceptor = Acceptor(listener)
+        await acceptor.wait_closed()  # it never opened
+        acceptor.open(lambda: Connection(acceptor), background, most=2)
+        acceptor.close()
+        await acceptor.wait_closed()
         reader, writer = await asyncio.open_connection(*listener.getsockname())  # the kernel's queue takes it
         waiting = asyncio.create_task(reader.readline())
         assert not (await asyncio.wait({waiting}, timeout=0.2))[0]
@@ -71,18 +71,18 @@ async def test_once_it_has_closed_nobody_is_let_in(listener: socket.socket) -> N
 
 async def test_who_does_nothing_makes_room_the_oldest_first(listener: socket.socket) -> None:
     async with Background() as background:
-        door = Door(listener)
+        acceptor = Acceptor(listener)
         kinds = iter([False, True, True, False])
-        door.open(lambda: Guest(door, is_idle=next(kinds)), background, most=3)
+        acceptor.open(lambda: Connection(acceptor, is_idle=next(kinds)), background, most=3)
         streams = [await asyncio.open_connection(*listener.getsockname()) for _ in range(4)]
         assert await asyncio.wait_for(streams[3][0].readline(), 10) == b"in\n"
         assert [await reader.readline() for reader, _ in streams[:3]] == [b"in\n"] * 3
         assert await asyncio.wait_for(streams[1][0].read(), 10) == b""
-        assert door.is_crowded
+        assert acceptor.is_full
         for _, writer in streams:
             writer.close()
             await writer.wait_closed()
-        door.close()
+        acceptor.close()
 
 
 @pytest.mark.attack
@@ -90,22 +90,22 @@ async def test_one_address_has_no_more_connections_than_it_may(
     listener: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Background() as background:
-        door = Door(listener, most_per_address=2)
-        door.open(lambda: Guest(door), background, most=100)
+        acceptor = Acceptor(listener, most_per_address=2)
+        acceptor.open(lambda: Connection(acceptor), background, most=100)
         streams = [await asyncio.open_connection(*listener.getsockname()) for _ in range(5)]
         told = [await asyncio.wait_for(reader.readline(), 10) for reader, _ in streams]
         assert told == [b"in\n", b"in\n", b"", b"", b""]
         assert [record.getMessage() for record in caplog.records] == [
-            "127.0.0.1 has 2 connections: no more are taken in from there"
+            "127.0.0.1 has 2 connections: no more are accepted from there"
         ]
         streams[0][1].close()
-        while door._from["127.0.0.1"] > 1:
+        while acceptor._per_network["127.0.0.1"] > 1:
             await asyncio.sleep(0.001)
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         assert await asyncio.wait_for(reader.readline(), 10) == b"in\n"
         for _, each in [*streams, (reader, writer)]:
             each.close()
-        door.close()
+        acceptor.close()
 
 
 @pytest.mark.parametrize(("most", "address", "is_limited"), [
@@ -115,27 +115,27 @@ async def test_one_address_has_no_more_connections_than_it_may(
 def test_loopback_addresses_have_no_limit_of_their_own(
     most: int | None, address: str, is_limited: bool, listener: socket.socket
 ) -> None:
-    door = Door(listener, most_per_address=most)
+    acceptor = Acceptor(listener, most_per_address=most)
     for _ in range(4096):
-        door.entered(Guest(door), address)
-    assert door._is_too_many((address, 1)) is is_limited
+        acceptor.opened(Connection(acceptor), address)
+    assert acceptor._is_too_many((address, 1)) is is_limited
 
 
 def test_an_ipv6_network_counts_as_one_address(listener: socket.socket) -> None:
-    door = Door(listener, most_per_address=2)
+    acceptor = Acceptor(listener, most_per_address=2)
     for address in ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2"):
-        assert not door._is_too_many((address, 1))
-        door.entered(Guest(door), address)
-    assert door._is_too_many(("2001:db8:0:1::3", 1))
-    assert not door._is_too_many(("2001:db8:0:2::1", 1))
-    assert not door._is_too_many(("::ffff:192.0.2.1", 1))
-    door.left(address="2001:db8:0:1::1")
-    assert not door._is_too_many(("2001:db8:0:1::3", 1))
+        assert not acceptor._is_too_many((address, 1))
+        acceptor.opened(Connection(acceptor), address)
+    assert acceptor._is_too_many(("2001:db8:0:1::3", 1))
+    assert not acceptor._is_too_many(("2001:db8:0:2::1", 1))
+    assert not acceptor._is_too_many(("::ffff:192.0.2.1", 1))
+    acceptor.closed(address="2001:db8:0:1::1")
+    assert not acceptor._is_too_many(("2001:db8:0:1::3", 1))
 
 
 async def test_descriptors_may_run_out(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Background() as background:
-        door, loop = Door(listener), asyncio.get_running_loop()
+        acceptor, loop = Acceptor(listener), asyncio.get_running_loop()
         real, failures = loop.sock_accept, iter([OSError(24, "Too many open files")])
 
         async def accept(sock: socket.socket) -> tuple[socket.socket, object]:
@@ -144,11 +144,11 @@ async def test_descriptors_may_run_out(listener: socket.socket, monkeypatch: pyt
             return await real(sock)
 
         monkeypatch.setattr(loop, "sock_accept", accept)
-        door.open(lambda: Guest(door), background, most=9)
+        acceptor.open(lambda: Connection(acceptor), background, most=9)
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         assert await asyncio.wait_for(reader.readline(), 10) == b"in\n"
         writer.close()
-        door.close()
+        acceptor.close()
 
 
 def test_room_is_what_is_left_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

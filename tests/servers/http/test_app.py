@@ -312,7 +312,7 @@ async def test_a_load_that_cannot_be_told_costs_its_header_and_not_the_answer(ca
 
     state = State(ready=True, replica="r1", load=load)
     assert state.headers() == {"X-Replica": "r1"}
-    assert "the load could not be told" in caplog.text
+    assert "the load is not known" in caplog.text
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/info", "/metrics", "/openapi.json", "/docs"])

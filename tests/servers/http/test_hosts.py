@@ -14,8 +14,8 @@ from servers.fleet.replica import Replica, Roster
 from servers.fleet.routes import add_routes
 from servers.http.app import State, create_app
 from servers.http.auth import host_check
-from servers.http.middleware import Envelope
-from servers.http.serve import warn_of_open_door
+from servers.http.middleware import RequestMiddleware
+from servers.http.serve import warn_if_open
 from servers.scaled import ScaledSettings, create
 from servers.settings import Settings
 
@@ -144,8 +144,8 @@ async def test_a_request_with_two_hosts_is_refused() -> None:
         sent.append(message)
 
     headers = [(b"host", b"localhost"), (b"host", b"evil.example")]
-    envelope: Any = Envelope(never, max_body_bytes=10)
-    await envelope({"type": "http", "method": "GET", "path": "/info", "headers": headers}, None, send)
+    middleware: Any = RequestMiddleware(never, max_body_bytes=10)
+    await middleware({"type": "http", "method": "GET", "path": "/info", "headers": headers}, None, send)
     assert sent[0]["status"] == 400
 
 
@@ -197,9 +197,9 @@ def test_lists_of_hosts_are_checked_at_start() -> None:
 
 def test_start_up_says_what_is_open(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    warn_of_open_door(Settings(host="0.0.0.0"))
-    warn_of_open_door(Settings(host="0.0.0.0", hosts="rag.example", api_key="secret"))
-    warn_of_open_door(Settings())
+    warn_if_open(Settings(host="0.0.0.0"))
+    warn_if_open(Settings(host="0.0.0.0", hosts="rag.example", api_key="secret"))
+    warn_if_open(Settings())
     create(ScaledSettings(profile="stub", admin_token="secret")).mount(FastAPI(), State())
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
         "0.0.0.0 can be reached by others and asks for no key",

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from servers.http.app import State
-from servers.http.serve import BindError, bind, run, warn_of_open_door
+from servers.http.serve import BindError, bind, run, warn_if_open
 from servers.settings import Settings
 from servers.tasks import Background
 
@@ -56,7 +56,7 @@ def test_port_0_is_any_free_port_and_a_taken_one_is_one_clear_line() -> None:
 def test_an_open_door_is_warned_of(
     host: str, key: str | None, caplog: pytest.LogCaptureFixture, *, expected: bool
 ) -> None:
-    warn_of_open_door(Settings(host=host, api_key=key))
+    warn_if_open(Settings(host=host, api_key=key))
     assert ("asks for no key: set RAG_API_KEY" in caplog.text) is expected
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from servers.http.write_coalescing import _Corked
+from servers.http.write_coalescing import CoalescingTransport
 
 
 class Transport(asyncio.Transport):
@@ -25,23 +25,23 @@ class Transport(asyncio.Transport):
 
 async def test_what_is_written_in_one_turn_of_the_loop_is_sent_together() -> None:
     transport = Transport()
-    corked = _Corked(transport, lambda: None)
-    corked.write(b"headers ")
-    corked.write(b"body")
+    coalescing = CoalescingTransport(transport, lambda: None)
+    coalescing.write(b"headers ")
+    coalescing.write(b"body")
     assert transport.did == []
     await asyncio.sleep(0)
-    corked.write(b"more")
+    coalescing.write(b"more")
     await asyncio.sleep(0)
     assert transport.did == [b"headers body", b"more"]
-    assert corked.get_extra_info("name") == "its name"
+    assert coalescing.get_extra_info("name") == "its name"
 
 
 async def test_closing_sends_what_is_left_and_a_closed_one_nothing() -> None:
     transport = Transport()
-    corked = _Corked(transport, lambda: transport.did.append("told"))
-    corked.write(b"last")
-    corked.close()
-    corked.close()
-    corked.write(b"too late")
+    coalescing = CoalescingTransport(transport, lambda: transport.did.append("told"))
+    coalescing.write(b"last")
+    coalescing.close()
+    coalescing.close()
+    coalescing.write(b"too late")
     await asyncio.sleep(0)
     assert transport.did == [b"last", "closed", "told"]

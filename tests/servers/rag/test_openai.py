@@ -32,7 +32,7 @@ _MIDDLE = Failure("upstream", "the model server failed in the middle of its answ
 ENDS: dict[str, tuple[bytes, Failure | Generated]] = {
     "an event": (b'event: error\ndata: {"message": "out of memory"}\n\n', _MIDDLE),
     "an error": (b'data: {"error": {"message": "out of memory"}}\n\ndata: [DONE]\n\n', _MIDDLE),
-    "cut off": (b"", Failure("upstream", "the model server's answer ended before it was whole")),
+    "cut off": (b"", Failure("upstream", "the model server's answer ended before it was complete")),
     "no json": (b"data: {\n\n", Failure("upstream", "the model server's answer cannot be read")),
     "no usage": (b"data: [DONE]\n\n", Generated("no usage", None, None)),
     "halves": (

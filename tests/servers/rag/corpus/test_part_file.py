@@ -61,4 +61,4 @@ def test_a_damaged_batch_is_cut_off_with_all_that_follow(path: Path, damage: byt
 def test_a_batch_that_cannot_be_written_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with open("/dev/full", "ab", buffering=0) as full:
         assert not part_file.append(full, ONE)
-    assert "is not kept for a later run: [Errno 28] No space left on device" in caplog.text
+    assert "are not kept for a later run: [Errno 28] No space left on device" in caplog.text
