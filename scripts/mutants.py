@@ -2,8 +2,8 @@
 
 `python scripts/mutants.py --count 150 --seed 1 [--checkout PATH]` draws places evenly from policies/, servers/ and
 ragbench/, and runs for each the tests whose path mirrors that of the file: `tests/a/test_b.py` for `a/b.py`, else
-`tests/test_a.py`, else the tests of `tests/a`. Works on a clone of what is committed. Undecided: a run that takes longer
-than the limit, or whose tests fail without a mistake as well.
+`tests/test_a.py`, else the tests of `tests/a`. Works on a clone of what is committed. Undecided: a run that takes
+longer than the limit, or whose tests fail without a mistake as well.
 """
 
 import argparse
