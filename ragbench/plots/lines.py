@@ -6,14 +6,13 @@ import pandas as pd
 from matplotlib.colors import to_rgb
 
 from ragbench.results.folder import Study
-from ragbench.results.metrics import ORIGIN, bound, names
+from ragbench.results.metrics import ORIGIN, bound
 
 # Okabe and Ito's colour-blind-safe palette, less its pale yellow, and four more apart in lightness; markers differ too.
 DESIGN_COLOURS = {"baseline": "#0072B2", "batched": "#D55E00", "scaled": "#009E73"}
 OTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#333333", "#8C510A", "#6A3D9A", "#999999", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
-ORIGINS = names(ORIGIN)
 SIMULATED, SIMULATED_DASH = "simulated", (0, (1, 1))
 MOST_LINES = 8
 
@@ -56,7 +55,7 @@ def lines(study: Study) -> list[Line]:
     found: list[Line] = []
     for index, design in enumerate(designs(study)):
         rows = study.summary[study.summary["design"] == design]
-        varied = [name for name in [*study.settings, *ORIGINS] if rows[name].nunique(dropna=False) > 1]
+        varied = [name for name in [*study.settings, *ORIGIN] if rows[name].nunique(dropna=False) > 1]
         choices = _by_settings(design, rows, varied)
         for below, (label, points) in enumerate(reversed(choices)):
             colour = tint(colours(study)[design], 0.55 * below / max(len(choices) - 1, 1))
@@ -111,7 +110,7 @@ def _setting(name: str, value: object) -> str:
 
 def one_each(study: Study) -> list[Line]:
     """One line per design, machine and code: that of the largest settings, for figures that would drown in all."""
-    last = {(line.design, *map(str, line.points.iloc[0][[*ORIGINS]]), line.is_simulated): line for line in lines(study)}
+    last = {(line.design, *map(str, line.points.iloc[0][[*ORIGIN]]), line.is_simulated): line for line in lines(study)}
     return list(last.values())
 
 

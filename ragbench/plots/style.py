@@ -99,7 +99,7 @@ def line_panels(shown: Sequence[Line], *, ylabel: str, sharey: Shared = "all") -
 
 def named(column: str) -> str:
     """The axis label of a column of summary.csv."""
-    return METRICS[column].axis_label
+    return f"{column} ({METRICS[column].unit})"
 
 
 def rate_axis(axes: Axes, rates: Sequence[float]) -> None:

@@ -14,7 +14,7 @@ from ragbench.files.csv_table import RecordError, read_frame, write_table
 from ragbench.files.text_file import parse_told, read_text
 from ragbench.files.whole_file import write_whole
 from ragbench.results.manifest_checks import NEEDED, is_plain_name, manifest_mistake
-from ragbench.results.metrics import FIGURES, LOAD, METRICS, NAMING, ORIGIN, VERDICTS, names
+from ragbench.results.metrics import FIGURES, LOAD, METRICS, NAMING, ORIGIN, VERDICTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +134,7 @@ class Scaling:
     starts: tuple[Start, ...] = ()
 
 
-NOTHING_TOLD = Scaling()
+NO_SCALING = Scaling()
 REQUESTS = CsvFormat(Row, reals={"due_s": ".9f"})  # as in schedule.csv, to the nanosecond
 REPLICAS = CsvFormat(ReplicaCount)
 TELEMETRY = CsvFormat(Sample)
@@ -146,7 +146,7 @@ def summary_csv(manifests: Iterable[Mapping[str, Any]]) -> str:
     """One row per manifest, by design, arrival, load and seed; the settings columns are the union over all."""
     points = sorted(manifests, key=_sort_key)
     settings = dict.fromkeys(name for manifest in points for name in manifest["point"]["settings"])
-    columns = (*names(NAMING), *settings, *names((*LOAD, *FIGURES, *ORIGIN)))
+    columns = (*NAMING, *settings, *LOAD, *FIGURES, *ORIGIN)
     rows = [dict(manifest["point"]["settings"]) | dict(manifest["summary"]) for manifest in points]
     return write_table(columns, ([row.get(column) for column in columns] for row in rows))
 

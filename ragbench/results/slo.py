@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ragbench.results.metrics import METRICS, names
+from ragbench.results.metrics import METRICS
 
-_LIMITED = [metric for metric in METRICS.values() if metric.is_limit]
-PERCENTILES = {metric.name: metric.percentile for metric in _LIMITED if metric.percentile is not None}
-LIMITS = ("latency_s", *names(_LIMITED))  # the first is of a request, the others are of a point
+PERCENTILES = {name: metric.percentile for name, metric in METRICS.items() if metric.percentile is not None}
+LIMITS = (
+    "latency_s",
+    *(name for name, metric in METRICS.items() if "SLO" in metric.uses),
+)  # the first is of a request, the others are of a point
 _NEVER_S = 1e300  # an unanswered request's latency; infinity itself cannot be interpolated
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ragbench.files.csv_table import RecordError
-from ragbench.results.metrics import METRICS
+from ragbench.results.metrics import METRICS, Summary
 from ragbench.results.paths import PointPaths, StudyPaths
 from ragbench.results.records import (
     DECISIONS,
@@ -24,7 +24,7 @@ from ragbench.results.records import (
     write_manifest,
 )
 from ragbench.results.slo import Slo
-from ragbench.statistics.summary import Summary, summarise
+from ragbench.statistics.summary import summarise
 from ragbench.study.arrivals import ArrivalError, step_up_s
 
 
