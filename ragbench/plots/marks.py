@@ -107,7 +107,7 @@ def due_handle(points: pd.DataFrame) -> Line2D:
 
 
 def line_handles(lines: Sequence[Line], *, is_marked: bool = True) -> list[Artist]:
-    """Legend entries of the designs; without dashes and marks where a figure gives those no meaning."""
+    """Legend entries of the lines; solid and without marks where a figure gives dashes and marks no meaning."""
     looks = [{"linestyle": line.dash, "marker": line.marker} if is_marked else {"linestyle": "-"} for line in lines]
     return [
         Line2D([], [], color=line.colour, linewidth=line.width, label=line.label, **look)

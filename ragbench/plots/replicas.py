@@ -36,13 +36,13 @@ Series = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One point: its replica counts, and its decisions and requests where there are any.
+    """One point: its summary row, replica counts, decisions that changed the fleet, and requests where they are kept.
 
     `waits`: moments (n,) s and the p95 of the queue wait at each (n,) s; empty where neither tells it.
     """
 
     line: Line
-    point: pd.Series
+    row: pd.Series
     counts: pd.DataFrame
     decisions: pd.DataFrame
     requests: pd.DataFrame | None
@@ -71,19 +71,19 @@ def replicas(study: Study) -> Figure | None:
         drawers["queue_wait_p95_s\n(seconds)"] = _queue_wait
     figure, grid = page(len(drawers), len(shown), panel_in=(7.2 / max(len(shown), 2), 1.6), sharex="col", sharey="row")
     for point, column in zip(shown, grid.T, strict=True):
-        stepped_s = step_up_s(arrival, point.point["duration_s"])
+        stepped_s = step_up_s(arrival, point.row["duration_s"])
         for axes, draw in zip(column, drawers.values(), strict=True):
             draw(axes, point)
             if stepped_s is not None:
                 axes.axvline(stepped_s, **STEP_UP, gid="step up")
-        verdict = "" if point.point["verdict"] == "valid" else f"\n({point.point['verdict']})"
-        column[0].set_title(f"{point.line.design}\n{point.point['offered_rps']:g} requests per second{verdict}")
+        verdict = "" if point.row["verdict"] == "valid" else f"\n({point.row['verdict']})"
+        column[0].set_title(f"{point.line.design}\n{point.row['offered_rps']:g} requests per second{verdict}")
         column[-1].set_xlabel("t_s (seconds)")
     for row, label in zip(grid, drawers, strict=True):
         row[0].set(ylabel=label, ylim=(0, None))
     grid[0, 0].yaxis.set_major_locator(MaxNLocator(integer=True))
     notes = [
-        f"{arrivals_title(arrival)}, the highest rates, seed {shown[0].point['seed']}.",
+        f"{arrivals_title(arrival)}, the highest rates, seed {shown[0].row['seed']}.",
         "A triangle is a decision, at the number of replicas that it asked for." if fills else "",
         f"Queue wait: p95 over the {WINDOW_S:g} s before, of this load alone." if has_waits else "",
         left_out(study, list({point.line.label: point.line for point in shown}.values())),
