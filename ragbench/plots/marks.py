@@ -108,11 +108,11 @@ def due_handle(points: pd.DataFrame) -> Line2D:
 
 def line_handles(lines: Sequence[Line], *, is_marked: bool = True) -> list[Artist]:
     """Legend entries of the lines; solid and without marks where a figure gives dashes and marks no meaning."""
-    looks = [{"linestyle": line.dash, "marker": line.marker} if is_marked else {"linestyle": "-"} for line in lines]
-    return [
-        Line2D([], [], color=line.colour, linewidth=line.width, label=line.label, **look)
-        for line, look in zip(lines, looks, strict=True)
-    ]
+    handles: list[Artist] = []
+    for line in lines:
+        looks: dict[str, Any] = {"linestyle": line.dash, "marker": line.marker} if is_marked else {"linestyle": "-"}
+        handles.append(Line2D([], [], color=line.colour, linewidth=line.width, label=line.label, **looks))
+    return handles
 
 
 def mark_handles(lines: Sequence[Line], *columns: str) -> list[Artist]:

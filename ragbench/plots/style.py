@@ -1,9 +1,8 @@
 """How every figure looks: page, axes, legend, caption. Leaves none of matplotlib's globals changed."""
 
-import functools
 import textwrap
-from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Sequence
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -54,18 +53,7 @@ MARGIN_IN, TITLE_IN, ROW_IN = 0.08, 0.24, 0.17
 HANDLE_IN, LETTER_IN = 0.68, 0.058
 GREY = "#666666"
 Shared = Literal["none", "all", "row", "col"]
-_Drawn = TypeVar("_Drawn")
-
-
-def styled(draw: Callable[[_Drawn], Figure | None]) -> Callable[[_Drawn], Figure | None]:
-    """Draw under this module's settings, whatever matplotlib's own are, and put those back."""
-
-    @functools.wraps(draw)
-    def under_style(study: _Drawn) -> Figure | None:
-        with mpl.rc_context(RC):
-            return draw(study)
-
-    return under_style
+styled = mpl.rc_context(RC)  # a decorator: a function draws under RC, and leaves matplotlib's own settings as they were
 
 
 def page(
@@ -157,8 +145,14 @@ def arrivals_title(arrival: str) -> str:
 def finish(
     figure: Figure, study: Study, title: str, *, handles: Sequence[Artist] = (), notes: Sequence[str] = ()
 ) -> Figure:
-    """As `lay_out`, with the study's provenance at the end of the caption."""
-    return lay_out(figure, title, handles=handles, caption=[*notes, provenance(study)])
+    """As `lay_out`; the caption ends with the study, the machine, and the number of repeats."""
+    seeds = sorted(study.summary["seed"].unique())
+    repeated = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
+    is_simulated = (study.summary["source"] == SIMULATED).all()
+    how = "Simulated from measurements on" if is_simulated else "Measured on"
+    machines = " and on ".join(study.hardware) or "unnamed hardware"
+    origin = f"Study {study.name}, {repeated}. {how} {machines}."
+    return lay_out(figure, title, handles=handles, caption=[*notes, origin])
 
 
 def lay_out(figure: Figure, title: str, *, handles: Sequence[Artist] = (), caption: Sequence[str] = ()) -> Figure:
@@ -189,12 +183,3 @@ def _legend_columns(handles: Sequence[Artist], width_in: float) -> int:
         if sum(HANDLE_IN + LETTER_IN * length for length in widest) <= width_in:
             return columns
     return 1
-
-
-def provenance(study: Study) -> str:
-    """The end of every caption: which study, on what machine, how many repeats."""
-    seeds = sorted(study.summary["seed"].unique())
-    repeated = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
-    is_simulated = (study.summary["source"] == SIMULATED).all()
-    how = "Simulated from measurements on" if is_simulated else "Measured on"
-    return f"Study {study.name}, {repeated}. {how} {' and on '.join(study.hardware) or 'unnamed hardware'}."

@@ -27,7 +27,7 @@ from ragbench.statistics.in_flight import mean_in_flight, most_in_flight
 from ragbench.statistics.intervals import Interval, bootstrap
 from ragbench.statistics.latency_intervals import independent_answers, latency_intervals
 from ragbench.statistics.scaling import capacity_s, cold_start_s, reaction_s, replica_seconds, reversals_per_min
-from ragbench.statistics.verdicts import ERRORS, NO_MEANS, Evidence, is_failing, judge
+from ragbench.statistics.verdicts import ERRORS, NO_MEANS, Evidence, failing, judge
 
 _STAGES = ("queue_s", "embed_s", "retrieve_s", "generate_s")
 _MEANS = ("latency_mean_s", "latency_from_sent_mean_s", *_STAGES, "unaccounted_s", "batch_size")
@@ -78,12 +78,11 @@ def summarise(  # noqa: PLR0913  each is another fact about a point
         **_counts(columns),
         **_rates(columns, window, is_good=is_good, gap_s=gap_s),
         **_latencies(columns, within),
-        **_loads(columns, window),
         **_means(columns, within),
         **_scaling(scaling, replicas, duration_s=length_s, step_up_s=step_up_s, good=int(np.count_nonzero(is_good))),
         **cpu,
     }
-    if verdict in NO_MEANS or is_failing(evidence):
+    if verdict in NO_MEANS or failing(evidence) is not None:
         figures |= dict.fromkeys((*_MEANS, "latency_mean_low_s", "latency_mean_high_s"))
     return Summary(
         source=source,
@@ -113,7 +112,7 @@ def _counts(columns: Columns) -> _Figures:
 
 
 def _rates(columns: Columns, window: Window, *, is_good: Truths, gap_s: float) -> _Figures:
-    sent = np.sort(columns.starts_s)
+    starts, ends, edges = np.sort(columns.starts_s), columns.ends_s, np.array([window.start_s, window.end_s])
     has_ended = columns.is_ok & window.holds(columns.done_s)
     counted = {
         "due_rps": (columns.due_s >= window.start_s) & (columns.due_s < window.end_s),
@@ -122,10 +121,12 @@ def _rates(columns: Columns, window: Window, *, is_good: Truths, gap_s: float) -
     }
     interval = _throughput_interval(columns.done_s[has_ended], window)
     return {
-        "sent_rps": len(sent) / _span_s(sent, fallback=gap_s) if len(sent) else None,
+        "sent_rps": len(starts) / _span_s(starts, fallback=gap_s) if len(starts) else None,
         **{n: float(np.count_nonzero(c) / window.length_s) if len(columns) else None for n, c in counted.items()},
         "throughput_low_rps": max(0.0, interval.low) if interval else None,
         "throughput_high_rps": interval.high if interval else None,
+        "in_flight_mean": float(mean_in_flight(starts, ends, edges)[0]) if len(starts) else None,
+        "in_flight_max": most_in_flight(starts, ends, low=window.start_s, high=window.end_s),
     }
 
 
@@ -163,15 +164,6 @@ def _note(absent: Sequence[str], latencies_s: Floats) -> str:
     verb = "falls" if len(absent) == 1 else "fall"
     unanswered = int(np.count_nonzero(np.isinf(latencies_s)))
     return f"{', '.join(absent)} {verb} among the {unanswered} of {len(latencies_s)} requests that got no answer"
-
-
-def _loads(columns: Columns, window: Window) -> _Figures:
-    starts, ends = columns.starts_s, columns.ends_s
-    mean = float(mean_in_flight(starts, ends, np.array([window.start_s, window.end_s]))[0])
-    return {
-        "in_flight_mean": mean if len(starts) else None,
-        "in_flight_max": most_in_flight(starts, ends, low=window.start_s, high=window.end_s),
-    }
 
 
 def _means(columns: Columns, within: Truths) -> _Figures:

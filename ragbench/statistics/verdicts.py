@@ -72,11 +72,6 @@ def _first(rules: Iterable[Rule], evidence: Evidence) -> tuple[Verdict, str] | N
     return next(((verdict, reason) for verdict, reason in reasons if reason is not None), None)
 
 
-def is_failing(evidence: Evidence) -> bool:
-    """Whether more of the answers are errors than the rules allow, whatever the verdict."""
-    return _failing(evidence) is not None
-
-
 def _failed(evidence: Evidence) -> str | None:
     if evidence.failure is not None:
         return evidence.failure
@@ -94,8 +89,8 @@ def _contaminated(evidence: Evidence) -> str | None:
     used, cores = evidence.other_cpu_cores, evidence.cores or 0.0
     if used is None or used <= max(OTHER_CORES, OTHER_SHARE * cores):
         return None
-    failing = _failing(evidence)  # other programs need not be its cause
-    also = "" if failing is None else f"; besides, {failing}"
+    errors = failing(evidence)  # other programs need not be their cause
+    also = "" if errors is None else f"; besides, {errors}"
     return f"other programs used {used:.2f}{f' of {cores:g}' if cores else ''} cores meanwhile{also}"
 
 
@@ -114,7 +109,8 @@ def _client_limited(evidence: Evidence) -> str | None:
     return f"one in twenty requests left {late_s * 1000:.1f} ms late or more; {limit_s * 1000:.1f} ms are allowed"
 
 
-def _failing(evidence: Evidence) -> str | None:
+def failing(evidence: Evidence) -> str | None:
+    """Why more of the answers are errors than the rules allow, whatever the verdict; None where they are not."""
     columns = evidence.columns
     counts = {status: columns.statuses[status] for status in ERRORS if columns.statuses[status]}
     errors = sum(counts.values())
@@ -197,7 +193,7 @@ RULES: tuple[Rule, ...] = (
         f"more than {UNANSWERED_SHARE:.0%} of the requests, and at least {FEWEST_UNANSWERED}, are "
         f"{', '.join(ERRORS[:-1])} or {ERRORS[-1]}; or one text answers more than half of at least {FEWEST_QUESTIONS} "
         "different questions, unless the study says `same_answers = true`",
-        _failing,
+        failing,
     ),
     Rule(
         "saturated",
