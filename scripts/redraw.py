@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
+import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
@@ -19,7 +20,8 @@ from ragbench import plots  # noqa: E402
 from ragbench.calibration import figures as calibration  # noqa: E402
 from ragbench.calibration.report import load as load_calibration  # noqa: E402
 from ragbench.capacity.figure import capacity  # noqa: E402
-from ragbench.plots.drawn import read_drawn  # noqa: E402
+from ragbench.files.csv_table import read_frame  # noqa: E402
+from ragbench.plots.drawn import COLUMNS  # noqa: E402
 from ragbench.results.folder import Study, load_study  # noqa: E402
 from ragbench.results.paths import RetrievalPaths, StudyPaths  # noqa: E402
 from ragbench.results.records import read_manifests  # noqa: E402
@@ -28,6 +30,7 @@ from ragbench.retrieval.results import load_results  # noqa: E402
 from ragbench.statistics.recompute import recompute  # noqa: E402
 
 SWEEP = {**plots.FIGURES, "capacity": capacity}
+TOLERANCE = 2e-5  # of a number, since files keep six digits
 ALONGSIDE = {"throughput": "overload"}  # drawn wherever the first one is, if the study has it
 
 
@@ -87,6 +90,27 @@ def shows_less(found: Redrawn, kept: Path) -> bool:
     if found.is_whole or not kept.is_file():
         return False
     return found.figure is None or len(found.figure.axes) < read_drawn(kept)["panel"].max()
+
+
+def read_drawn(path: Path) -> pd.DataFrame:
+    """The numbers that `drawn_csv` wrote."""
+    texts = ("title", "kind", "series")
+    frame = read_frame(path, {**dict.fromkeys(texts, "text"), "x": "real", "y": "real"}, needed=COLUMNS, most=np.inf)
+    return frame.fillna(dict.fromkeys(texts, ""))
+
+
+def difference(one: pd.DataFrame, other: pd.DataFrame) -> str | None:
+    """The first way in which two figures differ in what they show, beyond TOLERANCE; None where they do not."""
+    names = list(COLUMNS[:5])
+    if len(one) != len(other):
+        return f"{len(one)} vertices, against {len(other)}"
+    unlike = (one[names].astype(str).to_numpy() != other[names].astype(str).to_numpy()).any(axis=1)
+    here, there = (table[["x", "y"]].to_numpy(dtype=float) for table in (one, other))
+    unlike |= ~np.isclose(here, there, rtol=TOLERANCE, atol=1e-12, equal_nan=True).all(axis=1)
+    if not unlike.any():
+        return None
+    first = int(np.argmax(unlike))
+    return f"{tuple(one.iloc[first])}, against {tuple(other.iloc[first])}; {unlike.sum()} of {len(one)} vertices differ"
 
 
 def redraw(folder: Path, tell: Callable[[str], None]) -> None:

@@ -20,7 +20,7 @@ def test_every_arrival_is_described() -> None:
 
 def test_every_figure_of_scaling_is_described() -> None:
     prose = MEASURING.replace(metrics_table(), "")
-    assert [metric.name for metric in SCALING if f"`{metric.name}`" not in prose] == []
+    assert [name for name in SCALING if f"`{name}`" not in prose] == []
 
 
 def test_every_figure_is_described_as_in_the_table() -> None:

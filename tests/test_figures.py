@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from ragbench.plots import drawn_path
-from ragbench.plots.drawn import difference, drawn, drawn_csv, read_drawn
+from ragbench.plots.drawn import drawn, drawn_csv
 from scripts import redraw
+from scripts.redraw import difference, read_drawn
 from tests.ragbench.results_fixture import write_study
 
 ROOT = Path(__file__).parents[1]

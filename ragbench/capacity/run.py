@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from ragbench.capacity.load import BROKEN_BURN, Load, load_length_s, loaded, start_bias
 from ragbench.capacity.search import Search, load_line
 from ragbench.capacity.table import Outcome
@@ -110,12 +108,11 @@ def load_of(
 
     `same_answers`: one text for all questions is no fault.
     """
-    columns = Columns.of(rows)
+    columns = Columns(rows)
     window = Window(summary["window_start_s"], summary["window_end_s"])
-    latencies_s = np.where(columns.is_ok, columns.latency_s, np.inf)[window.holds(columns.due_s)]
     load = loaded(
         summary["offered_rps"],
-        latencies_s,
+        columns.latencies_of(window.holds(columns.due_s)),
         starts_s=columns.starts_s,
         ends_s=columns.ends_s,
         window=window,

@@ -8,8 +8,7 @@ from typing import Any
 
 from ragbench.measure.progress import offered
 from ragbench.measure.sweep import Plan
-from ragbench.results.metrics import bound
-from ragbench.statistics.summary import Summary
+from ragbench.results.metrics import Summary, bound
 from ragbench.study.points import Launch, Point
 from ragbench.terminal import Table, minutes, right, styled
 

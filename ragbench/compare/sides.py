@@ -20,7 +20,7 @@ from ragbench.results.records import REQUESTS, RecordError, load_summary, read_m
 from ragbench.results.slo import Slo
 from ragbench.statistics.intervals import Floats
 
-_COMPARED = {metric.name: metric.percentile for metric in METRICS.values() if metric.is_compared}
+_COMPARED = {name: metric.percentile for name, metric in METRICS.items() if "compare" in metric.uses}
 LATENCIES = {name: percentile / 100 for name, percentile in _COMPARED.items() if percentile is not None}
 COMPARED = (*LATENCIES, *(name for name in _COMPARED if name not in LATENCIES))
 BINS = 100

@@ -16,7 +16,7 @@ from ragbench.load.connection_errors import in_words, is_out_of_files, lost, una
 from ragbench.load.scaling import read_scaling
 from ragbench.load.target import Target
 from ragbench.load.wires import WIRES, Wire
-from ragbench.results.records import NOTHING_TOLD, ReplicaCount, Row, Scaling
+from ragbench.results.records import NO_SCALING, ReplicaCount, Row, Scaling
 from ragbench.study.address import Address, speaks_tls
 from ragbench.study.questions import Question
 from ragbench.study.schedule import Request
@@ -144,7 +144,7 @@ class Client:
     async def scaling(self, clock: Clock) -> Scaling:
         """GET /scaling: what was decided, and started, since the schedule's origin; nothing where it does not tell."""
         told = await self._fetch("/scaling")
-        return read_scaling(told, now_s=clock()) if told else NOTHING_TOLD
+        return read_scaling(told, now_s=clock()) if told else NO_SCALING
 
     async def _fetch(self, path: str) -> dict[str, Any] | None:
         try:

@@ -25,8 +25,9 @@ from ragbench.machine.hardware import Hardware, slurm, this_machine, usable_core
 from ragbench.processes.family import family
 from ragbench.processes.launch import Server, Service
 from ragbench.processes.listener import listener
-from ragbench.results.records import NOTHING_TOLD, ReplicaCount, Row, Sample, Scaling
-from ragbench.statistics.summary import Summary, summarise
+from ragbench.results.metrics import Summary
+from ragbench.results.records import NO_SCALING, ReplicaCount, Row, Sample, Scaling
+from ragbench.statistics.summary import summarise
 from ragbench.study.arrivals import ArrivalError, step_up_s
 from ragbench.study.points import Point
 from ragbench.study.questions import QuestionSet
@@ -67,7 +68,7 @@ class Measurement:
     failure: str | None
     telemetry: Sequence[Sample] = ()
     caches: dict[str, Any] | None = None
-    scaling: Scaling = NOTHING_TOLD
+    scaling: Scaling = NO_SCALING
 
     @cached_property
     def summary(self) -> Summary:
@@ -150,7 +151,7 @@ async def measure(
         ]
         work = _work(point, load, client=client, service=service, on_row=on_row)
         rows = await beside(work, origin=soon if point.load.processes == 1 else soon_for_all, watchers=watchers)
-        scaling = await client.scaling(clocks[0]) if counts and clocks else NOTHING_TOLD
+        scaling = await client.scaling(clocks[0]) if counts and clocks else NO_SCALING
     schedule = _as_sent(rows, load) if isinstance(load, Turns) else load
     return Measurement(point, schedule, rows, counts, info, started_at, service.failure(), samples, caches, scaling)
 

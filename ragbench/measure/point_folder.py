@@ -10,7 +10,7 @@ from ragbench.files.unwritten import kept_elsewhere
 from ragbench.machine.checkout import SHOWN
 from ragbench.measure.point import Measurement, Surroundings
 from ragbench.processes.priority import may_be_served_first
-from ragbench.results.metrics import LOAD, names
+from ragbench.results.metrics import LOAD
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import DECISIONS, REPLICAS, REQUESTS, STARTS, TELEMETRY, write_atomic, write_manifest
 from ragbench.study.arrivals import CLOSED, parse_arrival
@@ -90,7 +90,7 @@ def summary_row(measurement: Measurement, around: Surroundings) -> dict[str, Any
         "point": point.name,
         "configuration": point.configuration.name,
         "design": point.configuration.design,
-        **{name: getattr(point, name) for name in names(LOAD)},
+        **{name: getattr(point, name) for name in LOAD},
         **asdict(measurement.summary),
         "hardware": str(around.hardware),
         "hostname": around.hardware.hostname,

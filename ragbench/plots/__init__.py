@@ -25,7 +25,7 @@ from ragbench.terminal import plain
 
 __all__ = ["DPI", "FIGURES", "Study", "drawn_path", "keep", "load_study", "remove", "rendered", "save", "save_all"]
 
-_Drawn = TypeVar("_Drawn")
+_Study = TypeVar("_Study")
 
 # None from a figure's function: this study has nothing to show for it.
 FIGURES: dict[str, Callable[[Study], Figure | None]] = {
@@ -47,7 +47,7 @@ def save_all(folder: str | Path) -> list[Path]:
     return save(study, FIGURES, StudyPaths(study.folder).figures)
 
 
-def save(study: _Drawn, figures: Mapping[str, Callable[[_Drawn], Figure | None]], folder: Path) -> list[Path]:
+def save(study: _Study, figures: Mapping[str, Callable[[_Study], Figure | None]], folder: Path) -> list[Path]:
     """Write every figure the study has into `folder`, as `keep` does; returns the files.
 
     A figure of an earlier run that the study no longer has is removed. Raises RecordError where `folder` is a link.
@@ -66,18 +66,25 @@ def save(study: _Drawn, figures: Mapping[str, Callable[[_Drawn], Figure | None]]
 
 def keep(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as PNG and SVG, and the numbers it shows as CSV, each whole or not at all; returns the files."""
-    pictures = [write(folder / f"{name}.{kind}", rendered(figure, kind)) for kind in ("png", "svg")]
-    return [*pictures, write(drawn_path(folder, name), drawn_csv(figure).encode())]
+    contents = [rendered(figure, "png"), rendered(figure, "svg"), drawn_csv(figure).encode()]
+    paths = _paths(folder, name)
+    for path, content in zip(paths, contents, strict=True):
+        write_whole(path, content)
+    return paths
 
 
 def remove(folder: Path, name: str) -> None:
     """Remove a figure that may be there."""
-    for path in (folder / f"{name}.png", folder / f"{name}.svg", drawn_path(folder, name)):
+    for path in _paths(folder, name):
         path.unlink(missing_ok=True)
 
 
+def _paths(folder: Path, name: str) -> list[Path]:
+    return [folder / f"{name}.png", folder / f"{name}.svg", drawn_path(folder, name)]
+
+
 def drawn_path(folder: Path, name: str) -> Path:
-    """Where the numbers lie that the figure `name` shows."""
+    """The CSV with the numbers that the figure `name` shows."""
     return folder / f"{name}.drawn.csv"
 
 
@@ -91,18 +98,10 @@ def rendered(figure: Figure, kind: str) -> bytes:
 
 
 def _make_texts_plain(figure: Figure) -> None:
-    """Spell what no font can draw and no SVG can hold: control characters and lone surrogates in names of others."""
+    """Escape what no font can draw and no SVG can hold: control characters and lone surrogates in others' names."""
     for axes in figure.axes:
         for formatter in (axes.xaxis.get_major_formatter(), axes.yaxis.get_major_formatter()):
             if isinstance(formatter, FixedFormatter):
                 formatter.seq = [plain(label) for label in formatter.seq]
     for text in figure.findobj(Text):
-        shown = plain(text.get_text())
-        if shown != text.get_text():
-            text.set_text(shown)
-
-
-def write(path: Path, content: bytes) -> Path:
-    """Write a figure's bytes so that `path` is either old or whole."""
-    write_whole(path, content)
-    return path
+        text.set_text(plain(text.get_text()))

@@ -1,4 +1,4 @@
-"""Figures against load, a line per design: latency, throughput, batch sizes, and users who wait for each answer."""
+"""Figures against load, a line per design: latency, throughput, batch sizes, and closed loops of users."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ragbench.plots.lines import Line, as_many_as_read, left_out, lines
+from ragbench.plots.lines import Line, left_out, lines, readable_lines
 from ragbench.plots.marks import draw_due, draw_line, due_handle, line_handles, mark_handles
 from ragbench.plots.style import arrivals_title, exact_log_axis, finish, log_axis, named, page, rate_axis, styled
 from ragbench.results.folder import CLOSED, Study, open_loop
@@ -22,7 +22,7 @@ BLIND = "Each user asks again when answered, so a service that stalls is asked l
 @open_loop
 def latency(study: Study) -> Figure | None:
     """Mean, p50, p95 and p99 latency (rows) under each arrival process (columns), one line per design."""
-    shown = as_many_as_read(study)
+    shown = readable_lines(study)
     if study.summary[list(LATENCIES)].isna().all(axis=None):
         return None
     figure, grid = page(len(LATENCIES), len(study.arrivals), panel_in=(3.6, 1.75), sharex="all", sharey="row")
@@ -42,17 +42,16 @@ def latency(study: Study) -> Figure | None:
 @styled
 @open_loop
 def throughput(study: Study) -> Figure | None:
-    """Answers per second under each arrival process (columns), one line per design, over what was due meanwhile.
+    """Answers per second under each arrival process (columns), one line per design, beside the requests due per second.
 
-    A schedule that is random draws more or less than its rate, so that the rate is no measure of what was lost.
+    A random schedule draws more or less than its rate, so the rate does not show what was lost.
     """
-    shown = as_many_as_read(study)
+    shown = readable_lines(study)
     figure, (row,) = page(1, len(study.arrivals), panel_in=(3.6, 3.0), sharex="all", sharey="all")
     for axes, arrival in zip(row, study.arrivals, strict=True):
         draw_due(axes, study.summary[study.summary["arrival"] == arrival])
         _draw(axes, study, shown, arrival, "throughput_rps")
-        axes.set_title(arrivals_title(arrival))
-        axes.set_xlabel(named("offered_rps"))
+        axes.set(title=arrivals_title(arrival), xlabel=named("offered_rps"))
     log_axis(row[0])
     row[0].set_ylabel(named("throughput_rps"))
     handles = [*line_handles(shown), due_handle(study.summary), *mark_handles(shown, "throughput_rps")]
@@ -74,8 +73,7 @@ def batches(study: Study) -> Figure | None:
     for row, arrival in zip(grid, study.arrivals, strict=True):
         for axes, column in zip(row, columns, strict=True):
             _draw(axes, study, shown, arrival, column)
-            axes.set_ylabel(_in_two_lines(column))
-            axes.set_title(arrivals_title(arrival))
+            axes.set(title=arrivals_title(arrival), ylabel=_in_two_lines(column))
     for axes in grid[0]:
         log_axis(axes)
     for axes in grid[-1]:
@@ -90,7 +88,7 @@ def users(study: Study) -> Figure | None:
     closed = study.closed_loop
     if closed.summary.empty:
         return None
-    shown = as_many_as_read(closed)
+    shown = readable_lines(closed)
     numbers = sorted(closed.summary["concurrency"].unique())
     figure, (row,) = page(1, len(OF_USERS), panel_in=(3.6, 2.6))
     for axes, column in zip(row, OF_USERS, strict=True):

@@ -1,21 +1,23 @@
-"""The same load, evenly spaced and at random: what burstiness alone costs each design."""
+"""p95 latency under each arrival process at the same rates: what burstiness alone costs each design."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from ragbench.plots.lines import MARKERS, Line, left_out, one_each, runs, tint
-from ragbench.plots.marks import by_validity, edge_crosses, hollow, mark_shares
-from ragbench.plots.ratios import Estimate, ratio
+from ragbench.plots.marks import by_validity, edge_crosses, hollow_handles, mark_handle, mark_shares
 from ragbench.plots.style import GREY, arrivals_title, finish, line_panels, log_axis, named, styled
 from ragbench.results.folder import Study, open_loop
 from ragbench.results.metrics import bound
 
 COLUMN = "latency_p95_s"
+ESTIMATE = [bound(COLUMN, "low"), COLUMN, bound(COLUMN, "high")]
 WIDTH = 0.5  # of a rate's place, over which its arrival processes are spread
 PALEST = 0.55
 
@@ -25,23 +27,25 @@ PALEST = 0.55
 def arrivals(study: Study) -> Figure | None:
     """p95 latency at each rate, a mark per arrival process, a panel per design; None with one arrival process.
 
-    With exactly two processes a pair that is valid is headed by the second's latency over the first's, with its
-    interval; a pair without intervals has no ratio.
+    With exactly two processes, the ratio of the second's latency to the first's stands above each pair of marks, with
+    its interval, where both are valid and have intervals.
     """
     shown = [line for line in one_each(study) if line.points[COLUMN].notna().any()]
     if len(study.arrivals) < 2 or not shown:
         return None
-    figure, each_axes = line_panels(shown, ylabel=named(COLUMN))
-    for axes, line in zip(each_axes, shown, strict=True):
+    figure, panels = line_panels(shown, ylabel=named(COLUMN))
+    for axes, line in zip(panels, shown, strict=True):
         _marks(axes, line, study.arrivals)
-    log_axis(each_axes[0])
-    each_axes[0].set_ylim(top=each_axes[0].get_ylim()[1] * 2)
-    handles = [_handle(arrivals_title(name), **look) for name, look in _looks(study.arrivals, GREY).items()]
+    log_axis(panels[0])
+    panels[0].set_ylim(top=panels[0].get_ylim()[1] * 2)
     points = pd.concat([line.points for line in shown])
-    if (points["verdict"] != "valid").any():
-        handles.append(_handle(hollow(points), marker="o", color=GREY, markerfacecolor="white"))
-    if any(line.points[COLUMN].isna().any() for line in shown):
-        handles.append(_handle("at the edge: no value, too few were answered", marker="x", color=GREY))
+    looks = {arrivals_title(name): look for name, look in _looks(study.arrivals, GREY).items()}
+    handles: list[Artist] = [
+        Line2D([], [], linestyle="", markersize=6, label=title, **look) for title, look in looks.items()
+    ]
+    handles += hollow_handles(points, markersize=6)
+    if points[COLUMN].isna().any():
+        handles.append(mark_handle("x", "at the edge: no value, too few were answered", markersize=6))
     return finish(figure, study, _title(study), handles=handles, notes=_notes(study, shown))
 
 
@@ -58,7 +62,7 @@ def _notes(study: Study, shown: list[Line]) -> list[str]:
 
 
 def _looks(processes: list[str], colour: str | tuple[float, ...]) -> dict[str, dict[str, Any]]:
-    """A marker and a shade per arrival process, paler first."""
+    """A marker and a shade per arrival process, palest first."""
     whites = np.linspace(PALEST, 0, len(processes))
     return {
         name: {"marker": MARKERS[n % len(MARKERS)], "color": tint(colour, white)}
@@ -79,34 +83,42 @@ def _marks(axes: Axes, line: Line, processes: list[str]) -> None:
         edge_crosses(axes, shown[shown["value"].isna()], edge=1.0, colour=look["color"])
         mark_shares(axes, known, colour=look["color"])
     if len(processes) == 2:
-        _ratios(axes, line, processes, rates)
+        _annotate_ratios(axes, line, processes, rates)
     axes.set_xticks(np.arange(len(rates)), [f"{rate:g}" for rate in rates])
     axes.set_xlim(-0.6, len(rates) - 0.4)
     axes.grid(visible=False, axis="x")
 
 
-def _ratios(axes: Axes, line: Line, processes: list[str], rates: list[float]) -> None:
-    """Head each pair of marks with the ratio and its interval, where both sides are valid and have an interval."""
+def _annotate_ratios(axes: Axes, line: Line, processes: list[str], rates: list[float]) -> None:
+    """Write the ratio and its interval above each pair of marks, where all runs of both are valid with an interval."""
     for place, rate in enumerate(rates):
-        both = [estimates(line.at(name, rate)) for name in processes]
-        seeds = sorted(both[0].keys() & both[1].keys())
-        if not seeds or any(known is None for side in both for known in side.values()):
+        pair = [line.at(name, rate).drop_duplicates("seed", keep="last").set_index("seed") for name in processes]
+        seeds = sorted(pair[0].index.intersection(pair[1].index))
+        if not seeds or not all(_is_known(points).all() for points in pair):
             continue
-        found = ratio(*([known for seed in seeds if (known := side[seed]) is not None] for side in both))
-        text = f"\N{MULTIPLICATION SIGN}{found.value:.2g}\n{found.low:.2g} to {found.high:.2g}"
-        top = max(known.high for side in both for known in side.values() if known is not None)
+        low, value, high = ratio(*(points.loc[seeds, ESTIMATE].to_numpy(dtype=float) for points in pair))
+        top = max(points[ESTIMATE[-1]].max() for points in pair)
+        text = f"\N{MULTIPLICATION SIGN}{value:.2g}\n{low:.2g} to {high:.2g}"
         axes.annotate(text, (place, top), (0, 5), textcoords="offset points", ha="center", fontsize=6, gid="ratio")
 
 
-def estimates(points: pd.DataFrame) -> dict[int, Estimate | None]:
-    """The p95 of each seed with its interval; None where the run is not valid or too short for one."""
-    columns = [bound(COLUMN, "low"), COLUMN, bound(COLUMN, "high")]
-    found: dict[int, Estimate | None] = {}
-    for seed, verdict, low, value, high in points[["seed", "verdict", *columns]].itertuples(index=False):
-        is_known = verdict == "valid" and low > 0 and high >= low
-        found[int(seed)] = Estimate(float(value), float(low), float(high)) if is_known else None
-    return found
+def _is_known(points: pd.DataFrame) -> "pd.Series[bool]":
+    """Which runs are valid and have an interval above 0."""
+    low, _, high = (points[column] for column in ESTIMATE)
+    return (points["verdict"] == "valid") & (low > 0) & (high >= low)
 
 
-def _handle(label: str, **look: Any) -> Line2D:
-    return Line2D([], [], linestyle="", markersize=6, label=label, **look)
+def ratio(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Low end, value and high end of second over first, (n, 3) each: a pair of independent runs a row, above 0.
+
+    The value is the geometric mean of the ratios. For its 95% interval the distances from each logarithm to the ends of
+    its interval are added as squares: MOVER, Zou and Donner, Construction of confidence limits about effect measures,
+    Statistics in Medicine 27 (2008).
+    """
+    (low_1, value_1, high_1), (low_2, value_2, high_2) = np.log(first).T, np.log(second).T
+    middle = np.mean(value_2 - value_1)
+    below = np.hypot(np.maximum(value_2 - low_2, 0), np.maximum(high_1 - value_1, 0))
+    above = np.hypot(np.maximum(high_2 - value_2, 0), np.maximum(value_1 - low_1, 0))
+    spread_low, spread_high = (np.sqrt(np.sum(ends**2)) / len(first) for ends in (below, above))
+    low, value, high = np.exp([middle - spread_low, middle, middle + spread_high]).tolist()
+    return low, value, high

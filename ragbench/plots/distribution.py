@@ -1,4 +1,6 @@
-"""The whole distribution of latency at one load, tail included."""
+"""The distribution of latency at one load, with its tail."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,8 +22,8 @@ PERCENTILES = {"p50": 0.5, "p90": 0.1, "p99": 0.01}
 def distribution(study: Study) -> Figure | None:
     """Share of requests slower than a latency, one curve per design and seed, each arrival process a column.
 
-    Rows: the highest rate at which every design was valid, and the highest rate all were offered. A request without
-    an answer counts as slower than any, so a curve ends at the share that got none.
+    Rows: the highest rate at which every design was valid, and the highest rate offered to all. A request without an
+    answer counts as slower than any, so a curve ends at the share of requests that got none.
     """
     lines = one_each(study)
     rates = common_rates(pd.concat([line.points for line in lines]))
@@ -42,7 +44,7 @@ def distribution(study: Study) -> Figure | None:
     for axes in grid[-1]:
         axes.set_xlabel("latency_s (seconds)")
     handles = line_handles(lines, is_marked=False)
-    if _has_invalid(lines, rates):
+    if any((line.points.loc[line.points["offered_rps"].isin(rates), "verdict"] != "valid").any() for line in lines):
         handles.append(Line2D([], [], color=GREY, linestyle=":", label="dotted: not valid"))
     notes = ["One curve per seed; a request without an answer counts as slower than any.", left_out(study, lines)]
     return finish(figure, study, "Distribution of latency", handles=handles, notes=notes)
@@ -70,35 +72,17 @@ def _curves(axes: Axes, study: Study, line: Line, arrival: str, rate: float) -> 
         requests = study.requests(point)
         latency_s, share = slower(requests) if requests is not None else (np.array([]), np.array([]))
         if len(latency_s):
-            first, all_slower = latency_s[:1], np.ones(1)
-            axes.plot(
-                np.concatenate([first, latency_s]),
-                np.concatenate([all_slower, share]) * 100,
-                color=line.colour,
-                linewidth=line.width,
-                linestyle="-" if verdict == "valid" else ":",
-                drawstyle="steps-post",
-                gid=line.label,
-            )
+            x, percent = np.append(latency_s[:1], latency_s), np.append(1.0, share) * 100
+            style = "-" if verdict == "valid" else ":"
+            looks: dict[str, Any] = {"color": line.colour, "linewidth": line.width, "linestyle": style}
+            axes.plot(x, percent, drawstyle="steps-post", gid=line.label, **looks)
             drawn += 1
     return drawn
 
 
 def _percentiles(axes: Axes, *, is_labelled: bool) -> None:
+    looks: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 7, "color": GREY}
     for name, share in PERCENTILES.items():
         axes.axhline(share * 100, color=GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=1)
         if is_labelled:
-            axes.annotate(
-                name,
-                (1, share * 100),
-                (3, 0),
-                xycoords=axes.get_yaxis_transform(),
-                textcoords="offset points",
-                va="center",
-                fontsize=7,
-                color=GREY,
-            )
-
-
-def _has_invalid(lines: list[Line], rates: list[float]) -> bool:
-    return any((line.points.loc[line.points["offered_rps"].isin(rates), "verdict"] != "valid").any() for line in lines)
+            axes.annotate(name, (1, share * 100), (3, 0), xycoords=axes.get_yaxis_transform(), **looks)

@@ -1,7 +1,6 @@
-"""What a figure shows, as numbers: each line, bar, band and text, read back from the figure itself. Draws nothing."""
+"""The numbers that a figure shows: its lines, bars, bands and texts, read from the figure itself. Draws nothing."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,18 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle, StepPatch
 from numpy.typing import NDArray
 
-from ragbench.files.csv_table import read_frame, write_table
+from ragbench.files.csv_table import write_table
 
 COLUMNS = ("panel", "title", "kind", "series", "vertex", "x", "y")
-MOST_VERTICES = 200  # of a series; of a longer one as many are kept, evenly spaced by number
+MOST_VERTICES = 200  # of a series; a longer one is thinned to as many, evenly spaced by number
 DIGITS = 6
-TOLERANCE = 2e-5  # of a number, since files keep DIGITS
 
 Vertices = NDArray[np.float64]
 
 
 def drawn(figure: Figure) -> pd.DataFrame:
-    """A row a vertex: `panel` counts the visible axes, `series` is how the artist is named, or the text it prints."""
+    """A row per vertex: `panel` numbers the visible axes from 1, `series` is the artist's name or its text."""
     panels = [axes for axes in figure.axes if axes.get_visible()]
     rows = [
         (number, " ".join(axes.get_title().split()), kind, series, vertex, x, y)
@@ -39,32 +37,11 @@ def drawn_csv(figure: Figure) -> str:
     return write_table(COLUMNS, (map(_cell, row) for row in drawn(figure).itertuples(index=False)))
 
 
-def read_drawn(path: Path) -> pd.DataFrame:
-    """The numbers that `drawn_csv` wrote."""
-    texts = ("title", "kind", "series")
-    frame = read_frame(path, {**dict.fromkeys(texts, "text"), "x": "real", "y": "real"}, needed=COLUMNS, most=np.inf)
-    return frame.fillna(dict.fromkeys(texts, ""))
-
-
 def _cell(value: object) -> object:
     """No title and no vertex are empty cells."""
     if isinstance(value, float):
         return None if np.isnan(value) else f"{value:.{DIGITS}g}"
     return None if value == "" else value
-
-
-def difference(one: pd.DataFrame, other: pd.DataFrame) -> str | None:
-    """The first way in which two figures differ in what they show, beyond TOLERANCE; None where they do not."""
-    names = list(COLUMNS[:5])
-    if len(one) != len(other):
-        return f"{len(one)} vertices, against {len(other)}"
-    unlike = (one[names].astype(str).to_numpy() != other[names].astype(str).to_numpy()).any(axis=1)
-    here, there = (table[["x", "y"]].to_numpy(dtype=float) for table in (one, other))
-    unlike |= ~np.isclose(here, there, rtol=TOLERANCE, atol=1e-12, equal_nan=True).all(axis=1)
-    if not unlike.any():
-        return None
-    first = int(np.argmax(unlike))
-    return f"{tuple(one.iloc[first])}, against {tuple(other.iloc[first])}; {unlike.sum()} of {len(one)} vertices differ"
 
 
 def _artists(axes: Axes) -> Iterator[tuple[str, str, Vertices]]:

@@ -1,28 +1,27 @@
-"""What one line of a figure stands for, and how it looks in all of them. Draws nothing."""
+"""The lines of a study: which points belong to a line, and its look in every figure. Draws nothing."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib.colors import to_rgb
 
 from ragbench.results.folder import Study
-from ragbench.results.metrics import ORIGIN, bound, names
+from ragbench.results.metrics import ORIGIN, bound
 
 # Okabe and Ito's colour-blind-safe palette, less its pale yellow, and four more apart in lightness; markers differ too.
 DESIGN_COLOURS = {"baseline": "#0072B2", "batched": "#D55E00", "scaled": "#009E73"}
 OTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#333333", "#8C510A", "#6A3D9A", "#999999", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
-ORIGINS = names(ORIGIN)
 SIMULATED, SIMULATED_DASH = "simulated", (0, (1, 1))
 MOST_LINES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One design with one choice of settings on one machine; `points` holds its rows: every arrival, load, seed.
+    """One design with one choice of settings on one machine; `points` has its rows: every arrival, load and seed.
 
-    Measured points and simulated ones are lines apart, in one colour.
+    Measured and simulated points are separate lines of one colour.
     """
 
     design: str
@@ -41,46 +40,35 @@ class Line:
 
 
 def designs(study: Study) -> list[str]:
-    """Designs in the order every figure shows them: the three of this repository, then the others as they came."""
-    found = list(dict.fromkeys(study.summary["design"]))
-    return [name for name in DESIGN_COLOURS if name in found] + [name for name in found if name not in DESIGN_COLOURS]
+    """Designs in the order of every figure: the three of this repository, then the others in order of appearance."""
+    names = list(dict.fromkeys(study.summary["design"]))
+    return [name for name in DESIGN_COLOURS if name in names] + [name for name in names if name not in DESIGN_COLOURS]
 
 
 def lines(study: Study) -> list[Line]:
     """Every line of the study, designs in order, each design's settings ascending.
 
-    A design keeps its hue, marker and width in every figure; its largest settings have the full colour and a whole
-    line, smaller ones are paler and dashed. Machines and states of the code are told apart like settings: their points
-    never share a line.
+    A design has the same hue, marker and width in every figure. Its largest settings have the full colour and a solid
+    line, smaller settings are paler and dashed. Machines and states of the code are told apart like settings: their
+    points never share a line.
     """
-    found: list[Line] = []
+    table: list[Line] = []
+    hues = colours(study)
     for index, design in enumerate(designs(study)):
         rows = study.summary[study.summary["design"] == design]
-        varied = [name for name in [*study.settings, *ORIGINS] if rows[name].nunique(dropna=False) > 1]
+        varied = [name for name in [*study.settings, *ORIGIN] if rows[name].nunique(dropna=False) > 1]
         choices = _by_settings(design, rows, varied)
-        for below, (label, points) in enumerate(reversed(choices)):
-            colour = tint(colours(study)[design], 0.55 * below / max(len(choices) - 1, 1))
-            # Later designs are thinner, so that none hides one it coincides with.
-            width = max(2.4 - 0.6 * index, 1.0)
-            line = Line(
-                design, label, colour, MARKERS[index % len(MARKERS)], DASHES[below % len(DASHES)], width, points
-            )
-            place = len(found) - sum(len(_by_source(each)) for _, each in choices[len(choices) - below :])
-            found[place:place] = [
-                _simulated(line, rows) if source == SIMULATED else replace(line, points=rows)
-                for source, rows in _by_source(points)
-            ]
-    return found
-
-
-def _by_source(points: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    return [(str(source), rows) for source, rows in points.groupby(points["source"].fillna("measured"))]
-
-
-def _simulated(line: Line, points: pd.DataFrame) -> Line:
-    return replace(
-        line, label=f"{line.label}, simulated", dash=SIMULATED_DASH, width=0.9, points=points, is_simulated=True
-    )
+        for below, (label, points) in zip(reversed(range(len(choices))), choices, strict=True):
+            colour = tint(hues[design], 0.55 * below / max(len(choices) - 1, 1))
+            marker, dash = MARKERS[index % len(MARKERS)], DASHES[below % len(DASHES)]
+            width = max(2.4 - 0.6 * index, 1.0)  # later designs are thinner, so that none hides one it coincides with
+            for source, own in points.groupby(points["source"].fillna("measured")):
+                if source == SIMULATED:
+                    name, style = f"{label}, simulated", SIMULATED_DASH
+                    table.append(Line(design, name, colour, marker, style, 0.9, own, is_simulated=True))
+                else:
+                    table.append(Line(design, label, colour, marker, dash, width, own))
+    return table
 
 
 def colours(study: Study) -> dict[str, str]:
@@ -110,19 +98,19 @@ def _setting(name: str, value: object) -> str:
 
 
 def one_each(study: Study) -> list[Line]:
-    """One line per design, machine and code: that of the largest settings, for figures that would drown in all."""
-    last = {(line.design, *map(str, line.points.iloc[0][[*ORIGINS]]), line.is_simulated): line for line in lines(study)}
+    """One line per design, machine and code, that of the largest settings: for figures without room for all."""
+    last = {(line.design, *map(str, line.points.iloc[0][[*ORIGIN]]), line.is_simulated): line for line in lines(study)}
     return list(last.values())
 
 
-def as_many_as_read(study: Study) -> list[Line]:
-    """All lines while a reader can still tell them apart, else one per design."""
-    found = lines(study)
-    return found if len(found) <= MOST_LINES else one_each(study)
+def readable_lines(study: Study) -> list[Line]:
+    """All lines where a reader can tell them apart, else one per design."""
+    every = lines(study)
+    return every if len(every) <= MOST_LINES else one_each(study)
 
 
 def left_out(study: Study, shown: list[Line]) -> str:
-    """A sentence for the caption on which settings are shown, empty when all are."""
+    """A sentence for the caption that names the settings shown; empty where all are."""
     labels = {line.label for line in shown}
     partly = {line.design for line in lines(study) if line.label not in labels}
     chosen = [line.label for line in shown if line.design in partly]
@@ -130,11 +118,11 @@ def left_out(study: Study, shown: list[Line]) -> str:
 
 
 def runs(rows: pd.DataFrame, column: str, *, by: str = "offered_rps") -> pd.DataFrame:
-    """The runs of one line, each on its own, by load and seed: `load`, `seed`, `value`, `verdict`, `answered_share`.
+    """A row per run of one line, by load and seed: `load`, `seed`, `value`, `verdict`, `answered_share`, `low`, `high`.
 
-    Runs are never joined: a mean of percentiles is no percentile of anything. `low` and `high` are the interval within
-    the run, of a valid one alone, and NaN at a load with several runs, whose spread is there to see. A run without a
-    value keeps its row; one that drew no request has none.
+    Runs are never averaged: a mean of percentiles is no percentile. `low` and `high` are the interval within a valid
+    run; NaN at a load with several runs, whose spread is visible. A run without a value keeps its row; a run that drew
+    no request is left out.
     """
     known = rows[rows["requests"] != 0].sort_values([by, "seed"], kind="stable").reset_index(drop=True)
     table = known[["seed", "verdict"]].assign(
@@ -148,5 +136,5 @@ def runs(rows: pd.DataFrame, column: str, *, by: str = "offered_rps") -> pd.Data
 
 
 def answered_share(rows: pd.DataFrame) -> pd.Series:
-    """Ok answers over requests scheduled, 0..1: the column, or where it is empty what it is made of."""
+    """Ok answers over requests scheduled, 0..1: the column, or where that is empty, computed from the counts."""
     return rows["answered_share"].fillna(rows["completed"] / rows["requests"].where(rows["requests"] > 0))

@@ -21,38 +21,36 @@ Colour = str | tuple[float, ...]
 
 
 def draw_line(axes: Axes, line: Line, arrival: str, column: str, *, by: str = "offered_rps") -> None:
-    """One line of `column` against load: a mark a run, hollow where not valid, the runs of a seed joined.
+    """One line of `column` against load: a mark per run, hollow where not valid, the runs of a seed joined.
 
-    A run with nothing to put on a log axis is a gap in the line and a cross at the edge: the top for a latency, which
-    is infinite where too few were answered, else the bottom.
+    A run without a value above 0 is a gap in the line and a cross at the edge: at the top for a latency, which is
+    infinite where too few were answered, else at the bottom.
     """
     shown = runs(line.at(arrival), column, by=by)
     shown["value"] = shown["value"].where(shown["value"] > 0)
-    own_looks: dict[str, Any] = {"color": line.colour, "label": line.label}
+    looks: dict[str, Any] = {"color": line.colour, "label": line.label}
     seeds = shown.groupby("seed")
+    width = line.width if len(seeds) == 1 else min(line.width, SEED_WIDTH)
     for _, own in seeds:
-        width = line.width if len(seeds) == 1 else min(line.width, SEED_WIDTH)
-        looks = {**own_looks, "linestyle": line.dash, "linewidth": width, "zorder": 3}
-        axes.plot(own["load"], own["value"], **looks)
+        axes.plot(own["load"], own["value"], **looks, linestyle=line.dash, linewidth=width, zorder=3)
     known = shown.dropna(subset="value")
-    axes.vlines(*known[["load", "low", "high"]].dropna().to_numpy().T, **own_looks, linewidth=1, zorder=3)
-    size = line.width + (1.8 if line.is_simulated else 3.6)
+    axes.vlines(*known[["load", "low", "high"]].dropna().to_numpy().T, **looks, linewidth=1, zorder=3)
+    looks |= {"markersize": line.width + (1.8 if line.is_simulated else 3.6), "zorder": 4}
     for gid, face, rows in by_validity(known, line.colour):
-        looks = {**own_looks, "markersize": size, "markerfacecolor": face, "zorder": 4}
-        axes.plot(rows["load"], rows["value"], line.marker, **looks, gid=gid)
+        axes.plot(rows["load"], rows["value"], line.marker, **looks, markerfacecolor=face, gid=gid)
     edge = 1.0 if column.startswith("latency") else 0.0
     edge_crosses(axes, shown[shown["value"].isna()], edge=edge, colour=line.colour)
     mark_shares(axes, known, colour=line.colour)
 
 
 def by_validity(rows: pd.DataFrame, colour: Colour) -> Iterator[tuple[str, Colour, pd.DataFrame]]:
-    """The runs that are valid and those that are not: gid, the fill of their marks, rows."""
+    """The valid runs and the others: gid, fill of their marks, rows."""
     for gid, own in rows.groupby((rows["verdict"] == "valid").map({True: "valid", False: "not valid"})):
         yield str(gid), colour if gid == "valid" else "white", own
 
 
 def edge_crosses(axes: Axes, missing: pd.DataFrame, *, edge: float, colour: Colour) -> None:
-    """`runs` without a value, at this height of the panel, 0..1."""
+    """Crosses for `runs` without a value, at the height `edge` of the panel, 0..1."""
     place = axes.get_xaxis_transform()
     for load, rows in missing.groupby("load"):
         axes.plot(load, edge, "x", color=colour, transform=place, clip_on=False, zorder=5, gid="no value")
@@ -62,11 +60,12 @@ def edge_crosses(axes: Axes, missing: pd.DataFrame, *, edge: float, colour: Colo
 def mark_shares(axes: Axes, shown: pd.DataFrame, *, colour: Colour, edge: float | None = None) -> None:
     """The share answered, beside `runs` that left many unanswered; `edge`: their values are heights of the panel.
 
-    The runs of one load, its seeds, share a text, beside the highest: two would lie upon each other. At the edge the
-    crosses of several lines may lie on one place, so that their shares stand one below the other.
+    The runs of one load have one text beside the highest, since two would overlap. At the edge the crosses of several
+    lines may lie in one place: their texts stand one below the other.
     """
     for load, own in shown[few_answered(shown["verdict"], shown["answered_share"])].groupby("load"):
-        above = sum(text.xyann[0] == _BESIDE and text.xy == (load, edge) for text in _annotations(axes))
+        annotations = [text for text in axes.texts if isinstance(text, Annotation)]
+        above = sum(text.xyann[0] == _BESIDE and text.xy == (load, edge) for text in annotations)
         axes.annotate(
             _from_to(own["answered_share"]),
             (load, own["value"].max()),
@@ -90,14 +89,10 @@ def few_answered(verdicts: "pd.Series[str]", shares: "pd.Series[float]") -> "pd.
     return (verdicts != "valid") & (shares < 1 - UNANSWERED_SHARE)
 
 
-def _annotations(axes: Axes) -> list[Annotation]:
-    return [text for text in axes.texts if isinstance(text, Annotation)]
-
-
 def draw_due(axes: Axes, points: pd.DataFrame) -> None:
-    """What was due in the window, dashed, a line per seed: where throughput lies if everything is answered.
+    """Requests due per second, dashed, a line per seed: where throughput lies if everything is answered.
 
-    `points`: rows of one arrival process. Of results from before `due_rps` it is the rate that was asked for.
+    `points`: rows of one arrival process. Where `due_rps` is empty, as in older results, it is the offered rate.
     """
     due = points.assign(due_rps=points["due_rps"].fillna(points["offered_rps"])).sort_values(["offered_rps", "seed"])
     for _, own in due.drop_duplicates(["offered_rps", "seed"]).groupby("seed"):
@@ -112,12 +107,12 @@ def due_handle(points: pd.DataFrame) -> Line2D:
 
 
 def line_handles(lines: Sequence[Line], *, is_marked: bool = True) -> list[Artist]:
-    """Legend entries of the designs; without dashes and marks where a figure gives those no meaning."""
-    looks = [{"linestyle": line.dash, "marker": line.marker} if is_marked else {"linestyle": "-"} for line in lines]
-    return [
-        Line2D([], [], color=line.colour, linewidth=line.width, label=line.label, **look)
-        for line, look in zip(lines, looks, strict=True)
-    ]
+    """Legend entries of the lines; solid and without marks where a figure gives dashes and marks no meaning."""
+    handles: list[Artist] = []
+    for line in lines:
+        looks: dict[str, Any] = {"linestyle": line.dash, "marker": line.marker} if is_marked else {"linestyle": "-"}
+        handles.append(Line2D([], [], color=line.colour, linewidth=line.width, label=line.label, **looks))
+    return handles
 
 
 def mark_handles(lines: Sequence[Line], *columns: str) -> list[Artist]:
@@ -125,31 +120,28 @@ def mark_handles(lines: Sequence[Line], *columns: str) -> list[Artist]:
     rows = pd.concat([line.points for line in lines])
     rows = rows[rows["requests"] != 0]
     has_value = (rows[list(columns)] > 0).any(axis=1) & (rows["verdict"] != "valid")
-    found: list[Artist] = []
-    if has_value.any():
-        found.append(_mark("o", hollow(rows[has_value]), markerfacecolor="white"))
+    handles: list[Artist] = hollow_handles(rows[has_value])
     if not (rows[list(columns)] > 0).all(axis=None):
-        found.append(_mark("x", "at the edge: no value, too few were answered"))
+        handles.append(mark_handle("x", "at the edge: no value, too few were answered"))
+    lows = [bound(column, "low") for column in columns if bound(column, "low") in rows]
     if rows["seed"].nunique() > 1:
-        found.append(_mark(".", "a mark is a run, a line is a seed"))
-    elif _has_interval(rows[rows["verdict"] == "valid"], columns):
-        found.append(_mark("|", "95% interval within the run; none where too short", markersize=9))
-    return found
+        handles.append(mark_handle(".", "a mark is a run, a line is a seed"))
+    elif rows.loc[rows["verdict"] == "valid", lows].notna().any(axis=None):
+        handles.append(mark_handle("|", "95% interval within the run; none where too short", markersize=9))
+    return handles
 
 
-def hollow(points: pd.DataFrame) -> str:
-    """What a hollow mark says: which verdicts `points` have, in the order of their rules, and what stands beside it."""
-    verdicts = points.loc[points["verdict"] != "valid", "verdict"]
-    order = [rule.verdict for rule in RULES]
-    found = sorted(set(verdicts), key=lambda name: (order.index(name) if name in order else -1, name))
+def hollow_handles(points: pd.DataFrame, **looks: Any) -> list[Artist]:
+    """The legend entry of hollow marks: the verdicts of the `points` that are not valid; none where all are."""
+    verdicts = set(points.loc[points["verdict"] != "valid", "verdict"])
+    if not verdicts:
+        return []
+    order = [rule.verdict for rule in RULES if rule.verdict in verdicts]
     share = "; %: share answered" if few_answered(points["verdict"], answered_share(points)).any() else ""
-    return f"hollow: not valid ({', '.join(found)}){share}"
+    label = f"hollow: not valid ({', '.join(order)}){share}"
+    return [mark_handle("o", label, markerfacecolor="white", **looks)]
 
 
-def _has_interval(rows: pd.DataFrame, columns: Sequence[str]) -> bool:
-    known = [bound(column, "low") for column in columns if bound(column, "low") in rows]
-    return bool(rows[known].notna().any(axis=None))
-
-
-def _mark(marker: str, label: str, **looks: str | float) -> Line2D:
-    return Line2D([], [], linestyle="", marker=marker, color=GREY, label=label, **looks)  # type: ignore[arg-type]
+def mark_handle(marker: str, label: str, **looks: Any) -> Line2D:
+    """A legend entry for a mark, in grey unless `looks` has a colour."""
+    return Line2D([], [], **{"linestyle": "", "marker": marker, "color": GREY, "label": label} | looks)

@@ -1,15 +1,16 @@
-"""Past capacity: what is answered in time, answered at all, and refused, as more is offered than can be carried."""
+"""Overload: goodput, throughput and refusals against an offered load beyond capacity."""
 
 from typing import Any
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ragbench.plots.lines import Line, answered_share, left_out, one_each, runs
-from ragbench.plots.marks import by_validity, draw_due, due_handle, hollow, mark_shares
-from ragbench.plots.style import GREY, arrivals_title, finish, line_panels, styled
+from ragbench.plots.marks import by_validity, draw_due, due_handle, hollow_handles, mark_shares
+from ragbench.plots.style import arrivals_title, finish, line_panels, styled
 from ragbench.results.folder import Study, open_loop
 from ragbench.statistics.verdicts import UNANSWERED_SHARE
 
@@ -25,23 +26,24 @@ LOOKS: dict[str, dict[str, Any]] = {
 @styled
 @open_loop
 def overload(study: Study) -> Figure | None:
-    """Goodput, answers and refusals per second against offered load, a panel per design that met more than it carries.
+    """Goodput, answers and refusals per second against offered load, a panel per design that was overloaded.
 
-    At the study's main arrival process. `rejected_rps` is `rejected` over `duration_s`. None where no design was.
+    At the study's main arrival process. `rejected_rps` is `rejected` over `duration_s`. None where no design was
+    overloaded.
     """
     arrival = study.main_arrival
     shown = [line for line in one_each(study) if is_overloaded(line.at(arrival)).any()]
     if not shown:
         return None
-    figure, each_axes = line_panels(shown, ylabel="requests per second (1/s)", sharey="none")
-    for axes, line in zip(each_axes, shown, strict=True):
+    figure, panels = line_panels(shown, ylabel="requests per second (1/s)", sharey="none")
+    for axes, line in zip(panels, shown, strict=True):
         _draw(axes, line, arrival)
     notes = [f"{arrivals_title(arrival)}; a mark is a run.", left_out(study, shown)]
     return finish(figure, study, "Under more load than is carried", handles=_handles(study, shown), notes=notes)
 
 
 def is_overloaded(points: pd.DataFrame) -> pd.Series:
-    """Which points met more than was answered: by their verdict, or in results from before it by that share."""
+    """Which points were offered more than was answered: by their verdict, or by the share that was answered."""
     return points["verdict"].isin(OVERLOADED) | (answered_share(points) < 1 - UNANSWERED_SHARE)
 
 
@@ -60,10 +62,7 @@ def _draw(axes: Axes, line: Line, arrival: str) -> None:
     axes.set(xlim=(0, points["offered_rps"].max() * 1.1), ylim=(0, None))
 
 
-def _handles(study: Study, shown: list[Line]) -> list[Line2D]:
+def _handles(study: Study, shown: list[Line]) -> list[Artist]:
     points = pd.concat([line.points for line in shown])
-    found = [*(Line2D([], [], linewidth=1.2, **look) for look in LOOKS.values()), due_handle(study.summary)]
-    if (points["verdict"] != "valid").any():
-        looks: dict[str, Any] = {"linestyle": "", "marker": "o", "color": GREY, "markerfacecolor": "white"}
-        found.append(Line2D([], [], **looks, label=hollow(points)))
-    return found
+    curves = [Line2D([], [], linewidth=1.2, **look) for look in LOOKS.values()]
+    return [*curves, due_handle(study.summary), *hollow_handles(points)]

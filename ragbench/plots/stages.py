@@ -1,4 +1,4 @@
-"""Where the time of a request goes: waiting, the three stages, and what no stage accounts for."""
+"""Latency by stage: the queue, the three stages of the pipeline, and the time in no stage."""
 
 from typing import Any
 
@@ -13,14 +13,8 @@ from ragbench.plots.style import arrivals_title, finish, line_panels, styled
 from ragbench.results.folder import Study, open_loop
 
 STAGES = ("queue_s", "embed_s", "retrieve_s", "generate_s")
-# Light to dark in the order of a request, apart from every design's colour, told apart by lightness alone.
-COLOURS = {
-    "queue_s": "#f6d99b",
-    "embed_s": "#c9b3d9",
-    "retrieve_s": "#8f6bb0",
-    "generate_s": "#4b2a75",
-    "rest": "white",
-}
+# Light to dark in the order of a request: unlike every design's colour, and distinct by lightness alone.
+COLOURS = dict(zip((*STAGES, "rest"), ("#f6d99b", "#c9b3d9", "#8f6bb0", "#4b2a75", "white"), strict=True))
 EDGE: dict[str, Any] = {"edgecolor": "#555555", "linewidth": 0.5}
 MOST_LEVEL, FEWEST_BARS = 5, 3
 
@@ -28,21 +22,20 @@ MOST_LEVEL, FEWEST_BARS = 5, 3
 @styled
 @open_loop
 def stages(study: Study) -> Figure | None:
-    """Share of the mean latency per stage at each rate, a panel per design; the mean itself above each bar.
+    """Share of the mean latency per stage at each rate, a panel per design; the mean stands above each bar.
 
-    The rest is mean latency less the stages: the network, the client, the server outside its stages. A server that
-    tells no stages is all rest. At the study's main arrival process. None without latencies.
+    `rest` is the mean latency less the stages: the network, the client, and the server outside its stages, or all of it
+    where a server reports no stages. At the study's main arrival process. None without latencies.
     """
     arrival = study.main_arrival
     shown = [line for line in one_each(study) if line.at(arrival)["latency_mean_s"].notna().any()]
     if not shown:
         return None
-    figure, each_axes = line_panels(shown, ylabel="share of latency_mean_s (%)")
-    for axes, line in zip(each_axes, shown, strict=True):
+    figure, panels = line_panels(shown, ylabel="share of latency_mean_s (%)")
+    for axes, line in zip(panels, shown, strict=True):
         _stack(axes, line.at(arrival))
-        axes.set_title(
-            axes.get_title(), color=line.colour, fontweight="bold", pad=14 if len(axes.texts) <= MOST_LEVEL else 38
-        )
+        pad = 14 if len(axes.texts) <= MOST_LEVEL else 38
+        axes.set_title(axes.get_title(), color=line.colour, fontweight="bold", pad=pad)
     notes = [
         f"{arrivals_title(arrival)}; above each bar: latency_mean_s, starred where not valid.",
         "Means over the answers of each run, and over seeds." if study.summary["seed"].nunique() > 1 else "",
@@ -81,5 +74,7 @@ def _duration(seconds: float) -> str:
 
 
 def _handles() -> list[Patch]:
-    names = {**{stage: stage for stage in STAGES}, "rest": "rest: in no stage"}
-    return [Patch(facecolor=COLOURS[key], **EDGE, label=name) for key, name in names.items()]
+    labels = (*STAGES, "rest: in no stage")
+    return [
+        Patch(facecolor=colour, **EDGE, label=label) for colour, label in zip(COLOURS.values(), labels, strict=True)
+    ]

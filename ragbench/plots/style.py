@@ -1,9 +1,8 @@
 """How every figure looks: page, axes, legend, caption. Leaves none of matplotlib's globals changed."""
 
-import functools
 import textwrap
-from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Sequence
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -17,7 +16,7 @@ from ragbench.results.folder import Study
 from ragbench.results.metrics import METRICS
 
 DPI = 200
-# Of matplotlib's settings those that a user's file changes and that show; backends and windows are not ours.
+# Prefixes of the settings that a figure does not show, which stay the user's.
 _NOT_SHOWN = (
     *("backend", "interactive", "toolbar", "webagg", "tk.", "macosx", "keymap", "figure.max_open", "savefig.dir"),
 )
@@ -54,18 +53,7 @@ MARGIN_IN, TITLE_IN, ROW_IN = 0.08, 0.24, 0.17
 HANDLE_IN, LETTER_IN = 0.68, 0.058
 GREY = "#666666"
 Shared = Literal["none", "all", "row", "col"]
-_Drawn = TypeVar("_Drawn")
-
-
-def styled(draw: Callable[[_Drawn], Figure | None]) -> Callable[[_Drawn], Figure | None]:
-    """Draw under this module's settings, whatever matplotlib's own are, and put those back."""
-
-    @functools.wraps(draw)
-    def under_style(study: _Drawn) -> Figure | None:
-        with mpl.rc_context(RC):
-            return draw(study)
-
-    return under_style
+styled = mpl.rc_context(RC)  # a decorator: a function draws under RC, and leaves matplotlib's own settings as they were
 
 
 def page(
@@ -77,7 +65,7 @@ def page(
 
 
 def panels(count: int, *, sharey: Shared = "all") -> tuple[Figure, np.ndarray]:
-    """A figure of `count` panels, on one y axis unless told otherwise, four to a row; those left over are hidden."""
+    """A figure of `count` panels, PANELS_A_ROW to a row, and all its axes; those left over are hidden."""
     columns = min(count, PANELS_A_ROW)
     figure, grid = page(-(-count // columns), columns, panel_in=(2.5, 2.5), sharey=sharey)
     for axes in grid.flat[count:]:
@@ -86,53 +74,53 @@ def panels(count: int, *, sharey: Shared = "all") -> tuple[Figure, np.ndarray]:
 
 
 def line_panels(shown: Sequence[Line], *, ylabel: str, sharey: Shared = "all") -> tuple[Figure, list[Axes]]:
-    """A figure with a panel for each line, titled as it, over the offered load; and the axes of each."""
+    """A figure with a panel for each line against offered load, titled with its label; and the panels' axes."""
     figure, grid = panels(len(shown), sharey=sharey)
-    each_axes = list(grid.flat[: len(shown)])
-    for axes, line in zip(each_axes, shown, strict=True):
+    used = list(grid.flat[: len(shown)])
+    for axes, line in zip(used, shown, strict=True):
         axes.set_title(textwrap.fill(line.label, PANEL_LETTERS), color=line.colour, fontweight="bold")
         axes.set_xlabel(named("offered_rps"))
     for axes in grid[:, 0]:
         axes.set_ylabel(ylabel)
-    return figure, each_axes
+    return figure, used
 
 
 def named(column: str) -> str:
     """The axis label of a column of summary.csv."""
-    return METRICS[column].axis_label
+    return f"{column} ({METRICS[column].unit})"
 
 
 def rate_axis(axes: Axes, rates: Sequence[float]) -> None:
-    """Offered load on a log axis with its ticks at the rates measured, less those too close to be read."""
+    """Offered load on a log axis, with ticks at the rates measured, less those too close to be read."""
     ticks = sorted(set(rates))
     exact_log_axis(axes, ticks, labelled=_spread(ticks))
 
 
-def exact_log_axis(axes: Axes, ticks: Sequence[float], *, labelled: Sequence[float] | None = None) -> None:
-    """A log x axis with ticks at values measured, ascending; of these all have a label, or those given."""
+def exact_log_axis(axes: Axes, ticks: Sequence[float], *, labelled: Sequence[float] = ()) -> None:
+    """A log x axis over the measured values `ticks`, ascending, with ticks at those `labelled`, by default at all."""
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(ticks if labelled is None else labelled))
+    axes.xaxis.set_major_locator(FixedLocator(labelled or ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(plain))
     axes.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
 
 
 def _spread(ticks: Sequence[float]) -> list[float]:
-    """The last tick and, going down, each that is a CLOSEST_TICKS-th of the (log) axis below the one kept before."""
+    """From the last tick down, those at least a CLOSEST_TICKS-th of the log axis below the tick chosen before."""
     gap = (ticks[-1] / ticks[0]) ** (1 / CLOSEST_TICKS)
-    kept = [ticks[-1]]
+    chosen = [ticks[-1]]
     for tick in reversed(ticks[:-1]):
-        if tick * gap <= kept[-1] * 1.001:
-            kept.append(tick)
-    return kept
+        if tick * gap <= chosen[-1] * 1.001:
+            chosen.append(tick)
+    return chosen
 
 
 def log_axis(axes: Axes, which: Literal["x", "y"] = "y") -> None:
-    """A log axis that says 0.01 and 10, not powers, with more labels the fewer decades it spans."""
+    """A log axis with labels such as 0.01 and 10 rather than powers: the fewer decades, the more labels."""
     shared = axes.get_shared_x_axes() if which == "x" else axes.get_shared_y_axes()
-    boxes = [each.dataLim for each in shared.get_siblings(axes)]
+    boxes = [sibling.dataLim for sibling in shared.get_siblings(axes)]
     if not any(np.isfinite(box.minposx if which == "x" else box.minposy) for box in boxes):
-        return  # nothing on it: all points failed
+        return  # it is empty: all points failed
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
@@ -157,12 +145,18 @@ def arrivals_title(arrival: str) -> str:
 def finish(
     figure: Figure, study: Study, title: str, *, handles: Sequence[Artist] = (), notes: Sequence[str] = ()
 ) -> Figure:
-    """`lay_out` with the provenance of the study at the end of the caption."""
-    return lay_out(figure, title, handles=handles, caption=[*notes, provenance(study)])
+    """As `lay_out`; the caption ends with the study, the machine, and the number of repeats."""
+    seeds = sorted(study.summary["seed"].unique())
+    repeated = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
+    is_simulated = (study.summary["source"] == SIMULATED).all()
+    how = "Simulated from measurements on" if is_simulated else "Measured on"
+    machines = " and on ".join(study.hardware) or "unnamed hardware"
+    origin = f"Study {study.name}, {repeated}. {how} {machines}."
+    return lay_out(figure, title, handles=handles, caption=[*notes, origin])
 
 
 def lay_out(figure: Figure, title: str, *, handles: Sequence[Artist] = (), caption: Sequence[str] = ()) -> Figure:
-    """Add the title, the legend under it and the caption, growing the page by the room they take."""
+    """Add the title, the legend below it and the caption, and enlarge the page by their heights."""
     width, height = figure.get_size_inches()
     columns = _legend_columns(handles, width)
     header = MARGIN_IN + TITLE_IN + ROW_IN * (-(-len(handles) // columns) if handles else 0)
@@ -175,18 +169,9 @@ def lay_out(figure: Figure, title: str, *, handles: Sequence[Artist] = (), capti
     figure.text(left, 1 - MARGIN_IN / full, title, va="top", fontsize=10, fontweight="bold", gid="title")
     figure.text(left, MARGIN_IN / 2 / full, text, va="bottom", fontsize=7, color=GREY, linespacing=1.25, gid="caption")
     if handles:
+        spacing = {"borderpad": 0, "borderaxespad": 0, "labelspacing": 0.35, "columnspacing": 1.4, "handlelength": 3.2}
         anchor = (left, 1 - (MARGIN_IN + TITLE_IN) / full)
-        figure.legend(
-            handles=list(handles),
-            ncols=columns,
-            loc="upper left",
-            bbox_to_anchor=anchor,
-            borderpad=0,
-            borderaxespad=0,
-            labelspacing=0.35,
-            columnspacing=1.4,
-            handlelength=3.2,
-        )
+        figure.legend(handles=list(handles), ncols=columns, loc="upper left", bbox_to_anchor=anchor, **spacing)
     return figure
 
 
@@ -198,12 +183,3 @@ def _legend_columns(handles: Sequence[Artist], width_in: float) -> int:
         if sum(HANDLE_IN + LETTER_IN * length for length in widest) <= width_in:
             return columns
     return 1
-
-
-def provenance(study: Study) -> str:
-    """The end of every caption: which study, on what machine, how many repeats."""
-    seeds = sorted(study.summary["seed"].unique())
-    repeated = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
-    is_simulated = (study.summary["source"] == SIMULATED).all()
-    how = "Simulated from measurements on" if is_simulated else "Measured on"
-    return f"Study {study.name}, {repeated}. {how} {' and on '.join(study.hardware) or 'unnamed hardware'}."

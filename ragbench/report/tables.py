@@ -6,7 +6,7 @@ import pandas as pd
 
 from ragbench.plots.lines import answered_share, lines
 from ragbench.results.folder import Study
-from ragbench.results.metrics import SCALING, names
+from ragbench.results.metrics import SCALING
 
 AT_THAT_LOAD = ("answered_share", "latency_p50_s", "latency_p95_s", "latency_p99_s", "batch_size", "exact_match", "f1")
 OF_A_POINT = (
@@ -14,7 +14,7 @@ OF_A_POINT = (
     *("throughput_rps", "goodput_rps", "slo_met"),
     *("latency_mean_s", "latency_p50_s", "latency_p95_low_s", "latency_p95_s", "latency_p95_high_s", "latency_p99_s"),
     *("send_lag_p95_s", "in_flight_mean", "unaccounted_s", "other_cpu_cores"),
-    *names(SCALING),
+    *SCALING,
     *("batch_size", "replicas", "exact_match", "f1", "recall_at_k", "rejected", "timed_out", "failed", "unsent"),
 )
 

@@ -1,4 +1,4 @@
-"""A study's results as the figures see them: the summary, and the rows of one point. Draws nothing, writes nothing."""
+"""A study's results for its figures: the summary, and the rows of a point. Draws nothing, writes nothing."""
 
 import functools
 from collections.abc import Callable
@@ -11,11 +11,11 @@ import pandas as pd
 from ragbench.files.csv_format import CsvFormat
 from ragbench.files.toml_tables import read_toml
 from ragbench.results import records
-from ragbench.results.paths import PACKAGE, PointPaths, StudyPaths
+from ragbench.results.paths import PACKAGE, StudyPaths
 
 CHECKOUT = PACKAGE.parent
 _Drawn = TypeVar("_Drawn")
-CLOSED = "closed"  # what closed loops have for an arrival process
+CLOSED = "closed"  # the arrival process of closed loops
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +33,31 @@ class Study:
 
     @property
     def settings(self) -> list[str]:
-        """Names of the settings columns: those the summary keeps between `design` and `arrival`."""
+        """Names of the settings' columns, which lie between `design` and `arrival`."""
         columns = list(self.summary.columns)
         return columns[columns.index("design") + 1 : columns.index("arrival")]
 
     @property
     def arrivals(self) -> list[str]:
-        """Arrival processes in the order every figure shows them: ideal, poisson, then the others; no closed loop."""
-        found = [name for name in dict.fromkeys(self.summary["arrival"]) if name != CLOSED]
-        first = [name for name in ("ideal", "poisson") if name in found]
-        return first + [name for name in found if name not in first]
+        """Arrival processes in the order of every figure: ideal, poisson, then the others; no closed loop."""
+        names = [name for name in dict.fromkeys(self.summary["arrival"]) if name != CLOSED]
+        return sorted(
+            names, key=lambda name: ("ideal", "poisson", name).index(name)
+        )  # stable: the others keep their order
 
     @property
     def main_arrival(self) -> str:
-        """The arrival process of figures that have room for one: poisson where measured, as users come."""
+        """The arrival process of figures that show one: poisson where measured, which is most like users."""
         return "poisson" if "poisson" in self.arrivals else self.arrivals[0]
 
     @property
     def open_loop(self) -> "Study":
-        """The study with those points alone in which requests came whether or not others were answered."""
+        """The study with its open-loop points only: requests were sent whether or not others were answered."""
         return replace(self, summary=self.summary[self.summary["arrival"] != CLOSED])
 
     @property
     def closed_loop(self) -> "Study":
-        """The study with those points alone in which a number of users waited for each answer."""
+        """The study with its closed-loop points only: a number of users each waited for an answer."""
         return replace(self, summary=self.summary[self.summary["arrival"] == CLOSED])
 
     @property
@@ -66,18 +67,15 @@ class Study:
 
     def requests(self, point: str) -> pd.DataFrame | None:
         """One row per scheduled request of a point, or None where only its summary was kept."""
-        return _frame(records.REQUESTS, self._point(point).requests)
+        return _frame(records.REQUESTS, StudyPaths(self.folder).point(point).requests)
 
     def replicas(self, point: str) -> pd.DataFrame | None:
         """Replicas over time (`t_s`, `ready`, `starting`, `draining`), or None where the server reported none."""
-        return _frame(records.REPLICAS, self._point(point).replicas)
+        return _frame(records.REPLICAS, StudyPaths(self.folder).point(point).replicas)
 
     def scaling(self, point: str) -> pd.DataFrame | None:
         """The autoscaler's decisions (scaling.csv), or None where the server reported none."""
-        return _frame(records.DECISIONS, self._point(point).scaling)
-
-    def _point(self, name: str) -> PointPaths:
-        return StudyPaths(self.folder).point(name)
+        return _frame(records.DECISIONS, StudyPaths(self.folder).point(point).scaling)
 
 
 def _frame(form: CsvFormat[Any], path: Path) -> pd.DataFrame | None:
@@ -85,32 +83,32 @@ def _frame(form: CsvFormat[Any], path: Path) -> pd.DataFrame | None:
 
 
 def open_loop(draw: Callable[[Study], _Drawn | None]) -> Callable[[Study], _Drawn | None]:
-    """Draw the open-loop points of a study; None where it has none."""
+    """`draw` for the open-loop points of a study; it gives None where there are none."""
 
     @functools.wraps(draw)
-    def of_open_loop(study: Study) -> _Drawn | None:
+    def draw_open_loop(study: Study) -> _Drawn | None:
         return draw(study.open_loop) if study.arrivals else None
 
-    return of_open_loop
+    return draw_open_loop
 
 
 def title_of(study_toml: Path, *, default: str) -> str:
-    """The title in a study's file; `default` where there is none."""
+    """The title in a study's file, or `default`."""
     head = read_toml(study_toml).get("study", {}) if study_toml.is_file() else {}
     return str(head.get("title", default)) if isinstance(head, dict) else default
 
 
 def load_study(folder: str | Path) -> Study:
     """Read a results folder, given as `locate` takes it."""
-    found = locate(Path(folder))
-    return Study(name=found.name, summary=records.load_summary(StudyPaths(found).summary), folder=found)
+    path = locate(Path(folder))
+    return Study(name=path.name, summary=records.load_summary(StudyPaths(path).summary), folder=path)
 
 
 def locate(folder: Path) -> Path:
-    """The results folder meant by `folder`: as given, or else relative to the repository root.
+    """A results folder, relative to the working directory or else to the repository root.
 
-    A notebook runs wherever its caller stands (papermill: the shell's folder; jupyter: `notebooks/`), so a relative
-    path is looked for there first and in the checkout second. FileNotFoundError names both and the studies there are.
+    A notebook's working directory depends on its runner (papermill: the shell's; jupyter: `notebooks/`). Raises
+    FileNotFoundError, which names both places and the studies in the repository.
     """
     places = [Path.cwd() / folder, CHECKOUT / folder]
     for place in places:

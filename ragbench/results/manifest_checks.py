@@ -1,6 +1,6 @@
-"""What a point's manifest must hold so that figures can be computed of it: names, types, sizes. Reads no file.
+"""What a point's manifest must hold so that its figures can be computed: names, types, sizes. Reads no file.
 
-Anybody may have written it. What it means is decided by whoever reads it.
+A manifest may come from anybody.
 """
 
 import re
@@ -13,28 +13,32 @@ from ragbench.files.csv_format import LARGEST
 from ragbench.results.metrics import METRICS, Source, Verdict
 from ragbench.results.slo import Slo
 
-__all__ = ["NEEDED", "is_plain_name", "manifest_mistake"]
-
-NEEDED = ("name", "design", "settings", "arrival", "offered_rps", "seed")  # of its point
+_NEEDED = ("name", "design", "settings", "arrival", "offered_rps", "seed")  # of its point
 _LARGEST_SETTING = 1e300
 _LONGEST_SHOWN = 60
 _NO_NAME = re.compile(r"[/\0\n]|\A\.{0,2}\Z")
 
 
 def is_plain_name(name: object) -> bool:
-    """Whether `name` can be that of a file in a folder, and leads nowhere else."""
+    """Whether `name` can name a file in a folder, and leads out of no folder."""
     return isinstance(name, str) and not _NO_NAME.search(name)
 
 
-def manifest_mistake(manifest: Mapping[str, Any], *, folder: str) -> str | None:
+def manifest_mistake(manifest: Any, *, folder: str) -> str | None:
     """The first thing wrong with the manifest of the point in `folder`; None where it can be used."""
+    if not isinstance(manifest, dict) or not {"point", "summary"} <= manifest.keys():
+        return "is damaged: it has no point or no summary"
+    point = manifest["point"]
+    missing = [name for name in _NEEDED if not isinstance(point, dict) or name not in point]
+    if missing:
+        return f"is not of this ragbench: its point has no {', '.join(missing)}"
     try:
         _Manifest.model_validate(manifest)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        return f"{ascii(place)[1:-1]}: {first['msg']}, got {_shown(first['input'])}"
-    return next(_contradictions(manifest["point"], manifest["summary"], folder), None)
+        return f"is damaged: {ascii(place)[1:-1]}: {first['msg']}, got {_shown(first['input'])}"
+    return next((f"is damaged: {line}" for line in _contradictions(point, manifest["summary"], folder)), None)
 
 
 def _contradictions(point: Mapping[str, Any], summary: Mapping[str, Any], folder: str) -> Iterator[str]:
@@ -64,7 +68,7 @@ _CELLS: Mapping[str, Any] = {"text": str, "count": _Whole, "whole": _Whole, "tru
 
 
 class _Table(BaseModel):
-    """Each value of its very type; what is not named may be anything."""
+    """Strict types; a key that is not named may have any value."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -90,7 +94,7 @@ class _Point(_Table):
 
 
 class _Figures(_Table):
-    """A figure that METRICS does not know is a number."""
+    """A figure that METRICS does not list is a number."""
 
     __pydantic_extra__: dict[str, _Number | None]
 
@@ -118,6 +122,6 @@ class _Manifest(_Table):
 
 
 def _shown(value: object) -> str:
-    """A value that a stranger chose: in one line, and not all of a long one."""
+    """A value in one line, shortened."""
     text = ascii(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

@@ -1,7 +1,4 @@
-"""Where everything of a run lies: every path of a study and of its points.
-
-Names only; nothing here reads or writes.
-"""
+"""Every path of a study and of its points. Reads and writes nothing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +13,7 @@ SHIPPED_STUDIES = PACKAGE.parent / "studies"
 
 
 class _Inside:
-    """A path of a fixed name in the folder that a value of paths is about, which is its only field."""
+    """An attribute: the path of this name in the folder of PointPaths or StudyPaths."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -32,22 +29,14 @@ class PointPaths:
 
     folder: Path
 
-    requests = _Inside("requests.csv")
-    """One row per scheduled request."""
-    schedule = _Inside("schedule.csv")
-    """When each request was due and which question it asked."""
-    replicas = _Inside("replicas.csv")
-    """How many replicas there were, twice a second; only for services that report them."""
-    scaling = _Inside("scaling.csv")
-    """What the autoscaler decided and why; only for services that report it."""
-    starts = _Inside("starts.csv")
-    """How long each replica that became ready took to; only for services that report it."""
-    telemetry = _Inside("telemetry.csv")
-    """What the point cost its machine, once a second."""
-    log = _Inside("server.log")
-    """What the server printed while this point ran."""
-    manifest = _Inside("manifest.json")
-    """Settings, seeds, versions, hardware and the summary row."""
+    requests = _Inside("requests.csv")  # one row per scheduled request
+    schedule = _Inside("schedule.csv")  # when each request was due and which question it asked
+    replicas = _Inside("replicas.csv")  # replica counts, twice a second; of services that report them
+    scaling = _Inside("scaling.csv")  # decisions of the autoscaler; of services that report them
+    starts = _Inside("starts.csv")  # seconds from start to ready of each replica; of services that report them
+    telemetry = _Inside("telemetry.csv")  # use of the machine, once a second
+    log = _Inside("server.log")  # what the server printed while this point ran
+    manifest = _Inside("manifest.json")  # settings, seeds, versions, hardware and the summary row
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +45,13 @@ class StudyPaths:
 
     root: Path
 
-    summary = _Inside("summary.csv")
-    """One row per whole point."""
-    study_toml = _Inside("study.toml")
-    """A copy of the study as it was run."""
-    figures = _Inside("figures")
-    """The folder of figures."""
-    notebooks = _Inside("notebooks")
-    """The folder of executed notebooks."""
-    report = _Inside("report.html")
-    """The page that holds everything."""
-    live_log = _Inside(".server.log")
-    """The log of the server that runs now; each point keeps its own part of it."""
-    lock = _Inside(".lock")
-    """Held while a run writes here, so that two runs never share a folder."""
+    summary = _Inside("summary.csv")  # one row per whole point
+    study_toml = _Inside("study.toml")  # a copy of the study as it was run
+    figures = _Inside("figures")  # the folder of figures
+    notebooks = _Inside("notebooks")  # the folder of executed notebooks
+    report = _Inside("report.html")  # the page that holds everything
+    live_log = _Inside(".server.log")  # the log of the server that runs now; each point keeps its own part of it
+    lock = _Inside(".lock")  # held while a run writes here, so that two runs never share a folder
 
     def point(self, name: str) -> PointPaths:
         """The files of the point `name`. Raises RecordError where that would lead out of the folder."""
@@ -87,13 +69,9 @@ class StudyPaths:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalPaths(StudyPaths):
-    """The files of a retrieval study: `summary` has a row per cell."""
+    """The files of a retrieval study: `summary` has a row per cell, of every cell while the manifest is there."""
 
-    others = _Inside("others.csv")
-    """Rows of cells that the study no longer has."""
-    roofline = _Inside("roofline.csv")
-    """What each device does at best."""
-    log = _Inside("log.txt")
-    """What the measuring processes printed on stderr."""
-    manifest = _Inside("manifest.json")
-    """Study, versions, hardware, times. Written last: while it is there, every cell has a row."""
+    others = _Inside("others.csv")  # rows of cells that the study no longer has
+    roofline = _Inside("roofline.csv")  # what each device does at best
+    log = _Inside("log.txt")  # what the measuring processes printed on stderr
+    manifest = _Inside("manifest.json")  # study, versions, hardware, times; written last

@@ -1,4 +1,4 @@
-"""What is written: a request's row, a sample of telemetry, a point's summary row, the manifest. Columns, units, writes.
+"""The files of a point, and summary.csv: their rows, columns and units; reading and writing them.
 
 Times are seconds from the schedule's origin; an absent value is an empty cell. Columns of a summary: metrics.py.
 """
@@ -13,8 +13,8 @@ from ragbench.files.csv_format import LARGEST, CsvFormat
 from ragbench.files.csv_table import RecordError, read_frame, write_table
 from ragbench.files.text_file import parse_told, read_text
 from ragbench.files.whole_file import write_whole
-from ragbench.results.manifest_checks import NEEDED, is_plain_name, manifest_mistake
-from ragbench.results.metrics import FIGURES, LOAD, METRICS, NAMING, ORIGIN, VERDICTS, names
+from ragbench.results.manifest_checks import is_plain_name, manifest_mistake
+from ragbench.results.metrics import FIGURES, LOAD, METRICS, NAMING, ORIGIN, VERDICTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,7 @@ Status = Literal[
     "ok", "rejected", "timeout", "http_error", "connection_error", "reset", "truncated", "bad_answer", "unsent"
 ]
 STATUSES: tuple[str, ...] = get_args(Status)
-# Of each line of summary.csv, without which there is no figure.
+# Columns of summary.csv that every figure needs: whether a value is right, and what is wanted.
 _NAMES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("point", is_plain_name, "the name of a folder"),
     *((name, lambda value: isinstance(value, str), "text") for name in ("configuration", "design", "arrival")),
@@ -79,11 +79,11 @@ class ReplicaCount:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a point cost its machine, once a second. The fields are the columns of telemetry.csv; None: not known.
+    """The machine's use during a point, once a second. The fields are the columns of telemetry.csv; None: not known.
 
-    `..._cpu_cores`: cores' worth of CPU used since the sample before. `other`: everything on the cores we may run on,
-    less the client and the server with their children; under a CPU quota, of that what the quota misses.
-    `throttled_share`: of the quota's periods since then, those that ended with it used up.
+    `..._cpu_cores`: CPU seconds per second since the previous sample. `other`: all use of the cores we may run on, less
+    the client and the server with their children; under a CPU quota, the part of it that the quota lacks.
+    `throttled_share`: of the quota's periods since then, the share that ended with it used up.
     `gpu_energy_j` counts up from an origin of the driver's own.
     """
 
@@ -104,8 +104,8 @@ class Sample:
 class Decision:
     """What a fleet's autoscaler knew at `t_s`, how many replicas it wanted, and why. The columns of scaling.csv.
 
-    `queue_wait_p95_s` and `arrival_rps` are of a window of the last seconds; None where it reaches back to before the
-    load, or is not reported: they then speak of another load too.
+    `queue_wait_p95_s` and `arrival_rps` are of a window of the last seconds; None where that is not reported or began
+    before the load.
     """
 
     t_s: float
@@ -134,7 +134,7 @@ class Scaling:
     starts: tuple[Start, ...] = ()
 
 
-NOTHING_TOLD = Scaling()
+NO_SCALING = Scaling()
 REQUESTS = CsvFormat(Row, reals={"due_s": ".9f"})  # as in schedule.csv, to the nanosecond
 REPLICAS = CsvFormat(ReplicaCount)
 TELEMETRY = CsvFormat(Sample)
@@ -146,7 +146,7 @@ def summary_csv(manifests: Iterable[Mapping[str, Any]]) -> str:
     """One row per manifest, by design, arrival, load and seed; the settings columns are the union over all."""
     points = sorted(manifests, key=_sort_key)
     settings = dict.fromkeys(name for manifest in points for name in manifest["point"]["settings"])
-    columns = (*names(NAMING), *settings, *names((*LOAD, *FIGURES, *ORIGIN)))
+    columns = (*NAMING, *settings, *LOAD, *FIGURES, *ORIGIN)
     rows = [dict(manifest["point"]["settings"]) | dict(manifest["summary"]) for manifest in points]
     return write_table(columns, ([row.get(column) for column in columns] for row in rows))
 
@@ -169,7 +169,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def copy_text(source: Path, path: Path) -> None:
-    """Write the text of `source` as `write_atomic` does; an error is then about `path`, which shutil leaves open."""
+    """Write the text of `source` as `write_atomic` does. An OSError of the write names `path`, as shutil's does not."""
     try:
         text = read_text(source)
     except ValueError as error:
@@ -183,7 +183,7 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
-    """The manifest of the point in the folder of `path`, absent figures of its summary None; None where there is none.
+    """The manifest at `path`, with None for figures that its summary lacks; None where there is no file.
 
     Raises RecordError, which names the file, where it is damaged or of another ragbench.
     """
@@ -192,31 +192,23 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
-        raise _unusable(path, f"is damaged: {error}") from error
-    if not isinstance(manifest, dict) or not {"point", "summary"} <= manifest.keys():
-        raise _unusable(path, "is damaged: it has no point or no summary")
-    point = manifest["point"]
-    missing = [name for name in NEEDED if not isinstance(point, dict) or name not in point]
-    if missing:
-        raise _unusable(path, f"is not of this ragbench: its point has no {', '.join(missing)}")
-    mistake = manifest_mistake(manifest, folder=path.parent.name)
+        mistake: str | None = f"is damaged: {error}"
+    else:
+        mistake = manifest_mistake(manifest, folder=path.parent.name)
     if mistake is not None:
-        raise _unusable(path, f"is damaged: {mistake}")
+        raise RecordError(f"{path} {mistake}. Move the folder away, or write elsewhere with --results")
+    point = manifest["point"]
     absent = dict.fromkeys(METRICS) | {"point": point["name"], "design": point["design"]}
     return manifest | {"summary": absent | manifest["summary"]}
 
 
-def _unusable(path: Path, why: str) -> RecordError:
-    return RecordError(f"{path} {why}. Move the folder away, or write elsewhere with --results")
-
-
 def read_manifests(root: Path) -> list[dict[str, Any]]:
-    """The manifests of all whole points under `root`, by design, arrival, load, seed. Hidden folders are unfinished.
+    """The manifests of all whole points under `root`, by design, arrival, load and seed. Hidden folders are unfinished.
 
     Raises RecordError as `read_manifest` does.
     """
-    found = (read_manifest(path) for path in sorted(root.glob("*/manifest.json")) if path.parent.name[0] != ".")
-    return sorted((manifest for manifest in found if manifest is not None), key=_sort_key)
+    paths = (path for path in root.glob("*/manifest.json") if path.parent.name[0] != ".")
+    return sorted(filter(None, map(read_manifest, sorted(paths))), key=_sort_key)
 
 
 def load_summary(path: Path) -> "pd.DataFrame":

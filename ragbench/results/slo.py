@@ -1,4 +1,4 @@
-"""What a service promises: limits on latency, and whether the answers of a point kept them. Pure."""
+"""Service level objectives: limits on latency, and whether the requests of a point keep them. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ragbench.results.metrics import METRICS, names
+from ragbench.results.metrics import METRICS
 
-_LIMITED = [metric for metric in METRICS.values() if metric.is_limit]
-PERCENTILES = {metric.name: metric.percentile for metric in _LIMITED if metric.percentile is not None}
-LIMITS = ("latency_s", *names(_LIMITED))  # the first is of a request, the others are of a point
+PERCENTILES = {name: metric.percentile for name, metric in METRICS.items() if metric.percentile is not None}
+LIMITS = (
+    "latency_s",
+    *(name for name, metric in METRICS.items() if "SLO" in metric.uses),
+)  # the first is of a request, the others are of a point
 _NEVER_S = 1e300  # an unanswered request's latency; infinity itself cannot be interpolated
 
 
@@ -20,23 +22,20 @@ _NEVER_S = 1e300  # an unanswered request's latency; infinity itself cannot be i
 class Slo:
     """Limits in seconds by name, one or more of LIMITS.
 
-    `latency_s` is a limit for each request, kept where the share `attainment` of all requests keep it; the others are
-    limits for the mean and the percentiles of a point. A request without an answer is slower than any limit.
+    `latency_s` limits each request, and is kept where at least the share `attainment` of all requests keeps it; the
+    others limit the mean and the percentiles of a point. A request without an answer is slower than any limit.
     """
 
     limits: Mapping[str, float]
     attainment: float = 0.95
 
     def __post_init__(self) -> None:
-        mistakes = [
-            *([] if self.limits else [f"an slo needs a limit; known: {', '.join(LIMITS)}"]),
-            *(f"unknown slo {name!r}; known: {', '.join(LIMITS)}, attainment" for name in self.limits.keys() - LIMITS),
-            *(
-                f"slo {name} must be a number of seconds > 0, got {limit!r}"
-                for name, limit in self.limits.items()
-                if not _is_number(limit) or not 0 < limit < math.inf
-            ),
-        ]
+        known = ", ".join(LIMITS)
+        mistakes = [] if self.limits else [f"an slo needs a limit; known: {known}"]
+        mistakes += [f"unknown slo {name!r}; known: {known}, attainment" for name in self.limits.keys() - LIMITS]
+        for name, limit in self.limits.items():
+            if not _is_number(limit) or not 0 < limit < math.inf:
+                mistakes.append(f"slo {name} must be a number of seconds > 0, got {limit!r}")
         if not _is_number(self.attainment) or not 0 < self.attainment <= 1:
             mistakes.append(f"slo attainment must be a share above 0, up to 1, got {self.attainment!r}")
         if mistakes:
@@ -50,16 +49,13 @@ class Slo:
 
     @property
     def limit_s(self) -> float:
-        """What counts as good for one request: `latency_s`, or the largest limit on a percentile, or no limit."""
+        """The limit for one request: `latency_s`, else the largest limit on a percentile, else infinite."""
         if "latency_s" in self.limits:
             return self.limits["latency_s"]
         return max((limit for name, limit in self.limits.items() if name in PERCENTILES), default=math.inf)
 
     def met(self, latencies_s: ArrayLike) -> bool:
-        """Whether every limit is kept by the latencies of all requests, infinite for one without an ok answer.
-
-        No requests keep no SLO.
-        """
+        """Whether latencies of all requests (n,), infinite without an ok answer, keep every limit; False if empty."""
         latencies = np.asarray(latencies_s, dtype=np.float64)
         if not latencies.size:
             return False
@@ -74,7 +70,7 @@ class Slo:
         return bool(np.percentile(latencies_s, PERCENTILES[name]) <= limit)
 
     def as_dict(self) -> dict[str, float]:
-        """As a manifest keeps it; `Slo.of` reads it."""
+        """A table that `Slo.of` reads, for a manifest."""
         return {**self.limits, "attainment": self.attainment}
 
     def __str__(self) -> str:

@@ -84,8 +84,8 @@ class Pair:
 
 def latencies(rows: Sequence[Row], window: Window) -> Floats:
     """Of the requests that fell due in `window`, s; infinite where they were not answered."""
-    columns = Columns.of(rows)
-    return np.where(columns.is_ok, columns.latency_s, np.inf)[window.holds(columns.due_s)]
+    columns = Columns(rows)
+    return columns.latencies_of(window.holds(columns.due_s))
 
 
 def agree(design: str, arrival: str, offered_rps: float, pairs: Sequence[Pair], *, most_rps: float) -> Agreement | None:

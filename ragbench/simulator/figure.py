@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ragbench.plots import rendered, write
+from ragbench.files.whole_file import write_whole
+from ragbench.plots import rendered
 from ragbench.plots.lines import DESIGN_COLOURS
 from ragbench.plots.style import GREY, RC, log_axis, rate_axis
 
@@ -50,8 +51,7 @@ def _curves(axes: Axes, points: pd.DataFrame, measured: str, simulated: str, *, 
 
 def draw_timeline(moments: Sequence[Mapping[str, float]], path: Path, *, title: str, note: str = "") -> None:
     """A scenario over time as PNG: load, latency, replicas. `moments` as in timeline.csv."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, rendered(timeline_figure(pd.DataFrame(moments), title=title, note=note), "png"))
+    write_whole(path, rendered(timeline_figure(pd.DataFrame(moments), title=title, note=note), "png"))
 
 
 def timeline_figure(moments: pd.DataFrame, *, title: str, note: str = "") -> Figure:

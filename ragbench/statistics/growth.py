@@ -30,8 +30,8 @@ class Series:
     def slope(self, *, last: float = 1.0) -> tuple[float, float]:
         """Theil and Sen's slope per second over the last share of the series, and the low end of its 95% interval."""
         first = round(len(self.values) * (1 - last))
-        found = theilslopes(self.values[first:], self.at_s[first:], LEVEL)
-        return float(found.slope), float(found.low_slope)
+        fit = theilslopes(self.values[first:], self.at_s[first:], LEVEL)
+        return float(fit.slope), float(fit.low_slope)
 
     def is_rising(self) -> bool:
         """Whether its slope is above 0 with confidence, over the whole and over the second half."""
@@ -42,9 +42,8 @@ class Series:
 class Growth:
     """A point's queue through its steady window.
 
-    `latencies` holds the quantiles of the latencies of requests by when they *ended*, up to the last arrival: what a
-    queue gives away once arrivals stop, when it is drained faster, belongs to no load. `behind` is how many more
-    requests were sent than ended in each slice.
+    `latencies`: quantiles of latency by when requests *ended*, up to the last arrival, since the faster drain after it
+    belongs to no load. `behind`: how many more requests were sent than ended in each slice.
     """
 
     in_flight: Series
@@ -58,13 +57,11 @@ class Growth:
         return self.in_flight.slope()[0] * float(np.ptp(self.in_flight.at_s))
 
     def lasts_to_the_end(self) -> bool:
-        """Whether in-flight and a latency both rise, over the whole and over the second half, by more than chance does.
+        """Whether requests in flight and a quantile of latency both rise, over the whole and over the second half.
 
-        Any of LATENCY_QUANTILES will do: behind one slow replica of three the median is that of the other two.
-
-        Slopes of a random walk look significant far too often, since neighbouring values of a queue are not independent
-        as the slope's interval takes them to be; what is sent less what ends in each slice nearly is. So that must be
-        above 0 on average as well (Student's t), and what is gained must matter.
+        Any of LATENCY_QUANTILES will do: with one slow replica of three, the median is that of the other two. Slopes of
+        a random walk look significant too often, because neighbouring values of a queue are not independent. What is
+        sent less what ends in each slice nearly is: its mean must be above 0 (Student's t). And the gain must matter.
         """
         return (
             self.gained > max(GROWN_LEAST, GROWN_SHARE * self.due)
@@ -87,63 +84,56 @@ class Growth:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Shortfall:
-    """How much fewer requests ended in a window than were due in time to end in it."""
-
-    due: int
-    ended: int
-
-    def __str__(self) -> str:
-        return f"of {self.due} requests due in the window, only {self.ended} ended in it"
-
-
-def falls_short(columns: Columns, window: Window) -> Shortfall | None:
-    """Whether what ended in the window lies significantly below what was due in it; None where it does not.
+def falls_short(columns: Columns, window: Window) -> str | None:
+    """Why what ended in the window lies significantly below what was due in it; None where it does not.
 
     This needs no answer at all, where `growth` needs enough to see latencies rise. Whatever ended counts, refusals as
-    well. Due in time is what was sent a usual latency before, the lower quartile of those seen: so answers that take
-    long, or a rate that rises, leave no debt. Both halves must fall short, since a queue that fills and then holds is
-    steady; and over the slices the debt must be far above chance (Student's t), or one pause would count.
+    well. A request is due in time if it was sent a usual latency earlier, which is the lower quartile of those seen: so
+    answers that take long, or a rate that rises, leave no debt. Both halves must fall short, since a queue that fills
+    and then holds is steady; and over the slices the debt must be far above chance (Student's t), or one pause would
+    count.
     """
-    sent = ~np.isnan(columns.sent_s)
-    within = window.holds(columns.done_s) & sent
+    is_sent = ~np.isnan(columns.sent_s)
+    has_ended = window.holds(columns.done_s) & is_sent
     due = int(np.count_nonzero(window.holds(columns.due_s)))
     if due < FEWEST_TO_JUDGE:
         return None
-    usual_s = float(np.quantile(columns.latency_s[within], _EARLY)) if within.any() else 0.0
-    edges = np.linspace(window.start_s, window.end_s, (SLICES if due >= MANY else FEW_SLICES) + 1)
-    debt = in_flight_at(columns.due_s[sent] + usual_s, columns.ends_s, edges)
-    owed = np.diff(debt).astype(np.float64)
-    halves = (owed[: len(owed) // 2], owed[len(owed) // 2 :])
+    usual_s = float(np.quantile(columns.latency_s[has_ended], _EARLY)) if has_ended.any() else 0.0
+    edges = _edges(window, due)
+    owed = np.diff(in_flight_at(columns.due_s[is_sent] + usual_s, columns.ends_s, edges)).astype(np.float64)
+    first, second = owed[: len(owed) // 2], owed[len(owed) // 2 :]
     limit = max(GROWN_LEAST, GROWN_SHARE * due)
-    if np.sum(owed) <= limit or any(np.sum(half) <= limit / 2 for half in halves):
+    is_owed = np.sum(owed) > limit and min(np.sum(first), np.sum(second)) > limit / 2
+    if not is_owed or not all(_is_above_zero(part, SURE) for part in (owed, second)):
         return None
-    if not all(_is_above_zero(part, SURE) for part in (owed, halves[1])):
-        return None
-    return Shortfall(due, int(np.count_nonzero(within)))
+    return f"of {due} requests due in the window, only {np.count_nonzero(has_ended)} ended in it"
+
+
+def _edges(window: Window, requests: int) -> Floats:
+    """The edges of the slices in which `requests` are counted."""
+    return np.linspace(window.start_s, window.end_s, (SLICES if requests >= MANY else FEW_SLICES) + 1)
 
 
 def _is_above_zero(values: Floats, confidence: float) -> bool:
     """Whether the mean is above 0, by Student's t."""
     n = len(values)
-    error = float(np.std(values, ddof=1)) / np.sqrt(n)
-    return bool(np.mean(values) > t.ppf(confidence, n - 1) * error)
+    return bool(np.mean(values) > t.ppf(confidence, n - 1) * float(np.std(values, ddof=1)) / np.sqrt(n))
 
 
 def growth(columns: Columns, window: Window) -> Growth | None:
     """The queue of a point; None where too few requests ended within the window to judge."""
-    waited = (columns.is_ok | columns.is_slow) & window.holds(columns.done_s)
-    if np.count_nonzero(waited) < FEWEST_TO_JUDGE:
+    waited = (columns.is_ok | columns.is_timeout) & window.holds(columns.done_s)
+    ended = int(np.count_nonzero(waited))
+    if ended < FEWEST_TO_JUDGE:
         return None
-    slices = SLICES if np.count_nonzero(waited) >= MANY else FEW_SLICES
-    edges = np.linspace(window.start_s, window.end_s, slices + 1)
+    edges = _edges(window, ended)
     starts, ends = columns.starts_s, columns.ends_s
     order = np.argsort(columns.done_s[waited], kind="stable")
-    done, latency = columns.done_s[waited][order], columns.latency_s[waited][order]
-    parts = np.array_split(np.arange(len(done)), slices)
-    ended_s = np.array([np.mean(done[part]) for part in parts])
-    quantiles = np.transpose([np.quantile(latency[part], LATENCY_QUANTILES) for part in parts])
+    done, latency = (
+        np.array_split(times[waited][order], len(edges) - 1) for times in (columns.done_s, columns.latency_s)
+    )
+    ended_s = np.array([np.mean(part) for part in done])
+    quantiles = np.transpose([np.quantile(part, LATENCY_QUANTILES) for part in latency])
     return Growth(
         in_flight=Series((edges[1:] + edges[:-1]) / 2, mean_in_flight(starts, ends, edges)),
         latencies={share: Series(ended_s, values) for share, values in zip(LATENCY_QUANTILES, quantiles, strict=True)},

@@ -1,4 +1,4 @@
-"""How many requests were under way, by sweep line over when each began and ended. Pure; arrays in, arrays out."""
+"""How many requests were in flight, from when each started and ended. Pure; arrays in, arrays out."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,13 @@ def mean_in_flight(starts: Floats, ends: Floats, edges: Floats) -> Floats:
 
 
 def most_in_flight(starts: Floats, ends: Floats, *, low: float, high: float) -> int:
-    """The most under way at once from `low` to `high`, which can only be at `low` or at a start after it."""
+    """The most in flight at once from `low` to `high`, which is either at `low` or at a start after it."""
     within = starts[(starts > low) & (starts <= high)]
     return int(np.max(in_flight_at(starts, ends, np.append(within, low)), initial=0))
 
 
 def _spent_s(instants: Floats, times: Floats) -> Floats:
-    """The time since each of `instants`, summed over those past, at each of `times`."""
+    """At each of `times`, the time since each earlier one of `instants`, summed."""
     ordered = np.sort(instants)
     past = np.searchsorted(ordered, times)
     return past * times - np.concatenate([[0.0], np.cumsum(ordered)])[past]

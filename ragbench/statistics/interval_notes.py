@@ -1,4 +1,4 @@
-"""Which intervals the points of a study lack, in words: before it is measured, and after. Pure; measures nothing."""
+"""Messages on the latency intervals that points of a study lack, before it is measured and after. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,9 +8,9 @@ from ragbench.statistics.latency_intervals import FIGURES, needed
 
 
 def too_short(requests: Sequence[float]) -> list[str]:
-    """A line a figure that cannot have an interval, from how many requests each point is to send.
+    """A line per figure that cannot have an interval, from how many requests each point is to send.
 
-    Independent answers are at most as many as the requests; in a busy queue they are far fewer.
+    There are at most as many independent answers as requests; in a busy queue there are far fewer.
     """
     within = [(1 - WARM_UP_SHARE) * count for count in requests]
     short = {figure: sum(count < needed(figure) for count in within) for figure in FIGURES}
@@ -23,7 +23,7 @@ def too_short(requests: Sequence[float]) -> list[str]:
 
 
 def left_empty(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line a figure that lacks its interval in valid points, from rows of summary.csv: by what factor they are short.
+    """A line per figure that lacks its interval in valid points (rows of summary.csv): by what factor they are short.
 
     Rows without a number of independent answers are left out.
     """

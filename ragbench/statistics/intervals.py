@@ -1,8 +1,7 @@
-"""How far a figure of one run may be off: block bootstrap over values that follow one another. Pure; never iid.
+"""Block bootstrap intervals for the figures of one run, whose values are a time series. Pure.
 
-Latencies of neighbours in a queue are alike, so the n requests of a point tell less than n independent ones would, and
-an interval that takes them for independent is several times too narrow. Here blocks of neighbours are drawn, long
-enough that what depends on each other stays together.
+Latencies of neighbours in a queue are correlated, so an interval that takes them for independent is several times too
+narrow. Here blocks of neighbours are drawn, long enough to hold values that depend on each other.
 """
 
 import math
@@ -26,21 +25,20 @@ _LONGEST_SHARE = 8  # of the run: beyond an eighth, longer blocks leave too few 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Where a figure lies with the confidence asked for."""
+    """The ends of a confidence interval."""
 
     low: float
     high: float
 
 
 def block_length(values: Floats) -> int:
-    """How many neighbours stay together, from the autocorrelation; at least n^(1/3).
+    """How many neighbours form a block, from the autocorrelation; at least n^(1/3).
 
     Three times the length of Politis and White (2004, corrected with Patton 2009; circular blocks), but no more than an
-    eighth of the run. Their length gives the least mean squared error for a variance; in the tails of a queue, where
-    correlation is long and faint, intervals from it cover too seldom, and three times it covered best of what was tried
-    (once, twice and three times it, three times the integrated correlation time, a tenth of the run). And never less
-    than the lag at which correlation is first within noise: where that takes more than a fifth of the run, the run is
-    too short to say.
+    eighth of the run. Their length is best for a variance; in the tails of a queue, where correlation is long and
+    faint, its intervals cover too seldom. Three times it covered best of what was tried (once, twice and three times
+    it, three times the integrated correlation time, a tenth of the run). The length is at least the lag at which
+    correlation is first within noise; where that is more than a fifth of the run, the run is too short for an interval.
     """
     n = len(values)
     least = max(1, math.ceil(n ** (1 / 3)))
@@ -53,7 +51,7 @@ def block_length(values: Floats) -> int:
 
 
 def _politis_white(covariance: Floats, small: NDArray[np.bool_]) -> int:
-    """The autocorrelations up to twice the lag where they vanish, under a flat-top window, give the block length."""
+    """Their block length, from the autocovariances up to twice the lag where they vanish, under a flat-top window."""
     n = len(covariance)
     last = min(2 * _vanishing_lag(small), n - 1)
     lags = np.arange(1, last + 1)
@@ -80,27 +78,23 @@ def autocovariance(values: Floats) -> Floats:
 
 
 def block_indices(n: int, *, length: int, times: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Places of n values drawn in circular blocks of `length`, (times, n)."""
-    starts = rng.integers(0, n, size=(times, -(-n // length)))
-    places = (starts[:, :, None] + np.arange(length)) % n
-    return places.reshape(times, -1)[:, :n]
+    """Indices of n values drawn in circular blocks of `length`, (times, n)."""
+    starts = rng.integers(0, n, size=(times, -(-n // length), 1))
+    return ((starts + np.arange(length)) % n).reshape(times, -1)[:, :n]
 
 
 def bootstrap(
     values: Floats, statistic: Statistic, *, rng: np.random.Generator, times: int = 1000, length: int | None = None
 ) -> Interval | None:
-    """The 95% interval of `statistic`, (m, n) -> (m,), over `values` in their order, which are some thousands at most.
+    """The 95% interval of `statistic`, (m, n) -> (m,), over `values` in their order, some thousands at most.
 
-    Percentiles of the resampled figures, drawn away from the figure itself by what Student's t with as many degrees of
-    freedom as there are blocks, less one, has over the normal. Fewer than 40 values or 5 blocks: None.
+    Percentiles of the resampled figures, widened by the ratio of Student's t to the normal; it has a degree of freedom
+    less than there are blocks. None for fewer than 40 values or 5 blocks.
     """
-    values = np.asarray(values, dtype=np.float64)
     n = len(values)
-    if n < FEWEST_VALUES:
-        return None
-    length = block_length(values) if length is None else length
+    length = length or block_length(values)
     blocks = n / length
-    if blocks < FEWEST_BLOCKS:
+    if n < FEWEST_VALUES or blocks < FEWEST_BLOCKS:
         return None
     figures = statistic(values[block_indices(n, length=length, times=times, rng=rng)])
     own = statistic(values[None, :])[0]
@@ -110,18 +104,17 @@ def bootstrap(
 
 
 def counts_drawn(n: int, *, length: int, times: int, rng: np.random.Generator) -> Counts:
-    """How often each of n values is drawn in circular blocks of `length`, (times, n): enough blocks to draw n or more.
+    """How often each of n values is drawn in circular blocks of `length`, (times, n), at least n values a resample.
 
-    Counts take a tenth of the time of the drawn values themselves: a quantile then needs one sort, not one a resample.
+    Counts take a tenth of the time of the drawn values: a quantile then needs one sort, not one per resample.
     """
     starts = rng.integers(0, n, size=(times, -(-n // length)))
     rows = np.arange(times)[:, None] * (n + 1)
-    is_round = starts + length > n  # such a block goes on at the first value
-    stops = np.where(is_round, starts + length - n, starts + length)
-    begun = np.bincount((rows + starts).ravel(), minlength=times * (n + 1))
-    ended = np.bincount((rows + stops).ravel(), minlength=times * (n + 1))
+    wraps = starts + length > n  # such a block continues at the first value
+    stops = starts + length - n * wraps
+    begun, ended = (np.bincount((rows + edges).ravel(), minlength=times * (n + 1)) for edges in (starts, stops))
     steps = (begun - ended).reshape(times, n + 1)
-    steps[:, 0] += np.count_nonzero(is_round, axis=1)
+    steps[:, 0] += np.count_nonzero(wraps, axis=1)
     return np.cumsum(steps[:, :n], axis=1, dtype=np.int32)
 
 
@@ -130,14 +123,14 @@ def quantiles(values: Floats, counts: Counts, shares: Sequence[float]) -> Floats
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(counts[:, order], axis=1, dtype=np.int32)
     ordered = values[order]
-    found = np.empty((len(counts), len(shares)))
+    figures = np.empty((len(counts), len(shares)))
     for column, share in enumerate(shares):
         places = (reached[:, -1] - 1) * share
         below = np.floor(places)
         low, high = (ordered[np.count_nonzero(reached <= at[:, None], axis=1)] for at in (below, np.ceil(places)))
         with np.errstate(invalid="ignore"):
-            found[:, column] = np.where(low == high, low, low + (high - low) * (places - below))
-    return found
+            figures[:, column] = np.where(low == high, low, low + (high - low) * (places - below))
+    return figures
 
 
 def means(values: Floats, counts: Counts) -> Floats:

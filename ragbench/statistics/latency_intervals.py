@@ -1,9 +1,9 @@
-"""Intervals for the mean and the quantiles of one run's latencies. Pure; never takes neighbours for independent.
+"""Intervals for the mean and the quantiles of one run's latencies, for which neighbours are not independent. Pure.
 
-Latencies of neighbours in a queue are alike: n of them tell as much as n / tau independent ones, where tau sums their
-autocorrelation. A short stretch of a busy queue looks calm and its tau small, so two things guard what is shown. The
-run must be worth enough independent answers beyond the quantile, counted at its median, where tau scatters least. And
-tau is taken for larger than it was found, the more so the less the run is worth.
+Latencies of neighbours in a queue are correlated: n of them are worth n / tau independent ones, where tau sums their
+autocorrelation. In a short stretch of a busy queue the measured tau is too small, so there are two safeguards. The run
+must be worth enough independent answers beyond the quantile, counted at its median, where tau varies least. And tau is
+enlarged, the more so the less the run is worth.
 """
 
 import math
@@ -17,18 +17,18 @@ from ragbench.statistics.intervals import Floats, Interval, autocovariance
 
 FEWEST_BEYOND = 50  # independent answers beyond a quantile, without which it has no interval
 FIGURES: Mapping[str, float] = MappingProxyType({"mean": 0.5, "p50": 0.5, "p95": 0.95, "p99": 0.99})
-# Both were chosen on M/M/1 at 30 to 90% load, with 300 to 10,000 requests; `scripts/tables.py coverage` judges them
-# on runs of other seeds.
+# Both were chosen on M/M/1 at 30 to 90% load, with 300 to 10,000 requests; `scripts/tables.py coverage` tests them on
+# runs of other seeds.
 _CAUTION = 6.0  # tau x (1 + this / root of the independent answers)
-_UPWARD = 1.3  # a mean misses what a longer run would show above it, seldom below
+_UPWARD = 1.3  # the mean of a short run is more often too low than too high
 _TAIL = 0.025  # left out at each end of a 95% interval
 
 
 def correlation_time(values: Floats) -> float:
     """How many neighbours are worth one independent value; at least 1.
 
-    Geyer's (1992) initial monotone sequence: autocovariances are added in pairs until a pair is not above 0, none of
-    them more than the pair before.
+    Geyer's (1992) initial monotone sequence: autocovariances are added in pairs until a pair is not above 0, each pair
+    limited to the pair before.
     """
     covariance = autocovariance(np.asarray(values, dtype=np.float64))
     if len(covariance) < 2 or covariance[0] <= 0:
@@ -41,10 +41,8 @@ def correlation_time(values: Floats) -> float:
 
 
 def independent_answers(latencies_s: Floats) -> float:
-    """How many independent answers the run is worth, by which of them lie above its median. Takes infinite ones."""
-    if not len(latencies_s):
-        return 0.0
-    return len(latencies_s) / correlation_time(_above(latencies_s, 0.5))
+    """How many independent answers the run is worth, by which latencies lie above its median; they may be infinite."""
+    return len(latencies_s) / correlation_time(_above(latencies_s, 0.5)) if len(latencies_s) else 0.0
 
 
 def needed(figure: str) -> float:
@@ -55,27 +53,22 @@ def needed(figure: str) -> float:
 def latency_intervals(latencies_s: Floats) -> dict[str, Interval | None]:
     """The 95% interval of each of FIGURES over latencies in due order; None where the run is too short for it.
 
-    An unanswered request is infinitely late: the mean is that of the answered, and a quantile has no interval where its
+    An unanswered request is infinitely late. The mean is over the answered; a quantile has no interval where its upper
     end falls among the unanswered.
     """
     worth = independent_answers(latencies_s)
-    return {
-        figure: None
-        if worth < needed(figure)
-        else _mean(latencies_s, worth)
-        if figure == "mean"
-        else _quantile(latencies_s, share, worth)
-        for figure, share in FIGURES.items()
-    }
+    intervals: dict[str, Interval | None] = dict.fromkeys(FIGURES)
+    for figure, share in FIGURES.items():
+        if worth >= needed(figure):
+            intervals[figure] = _mean(latencies_s, worth) if figure == "mean" else _quantile(latencies_s, share, worth)
+    return intervals
 
 
 def _mean(latencies_s: Floats, worth: float) -> Interval | None:
-    """Student's t on the logarithm of the mean, since what a queue's mean misses is a factor."""
+    """By Student's t on the logarithm of the mean, since the error of a queue's mean is a factor."""
     answered = latencies_s[np.isfinite(latencies_s)]
     mean = float(np.mean(answered)) if answered.size > 1 else 0.0
-    if mean <= 0:
-        return None
-    if worth * len(answered) / len(latencies_s) < needed("mean"):
+    if mean <= 0 or worth * len(answered) / len(latencies_s) < needed("mean"):
         return None
     effective = len(answered) / (correlation_time(answered) * _caution(worth))
     error = float(np.std(answered, ddof=1)) / mean / math.sqrt(effective)
@@ -86,7 +79,7 @@ def _mean(latencies_s: Floats, worth: float) -> Interval | None:
 
 
 def _quantile(latencies_s: Floats, share: float, worth: float) -> Interval | None:
-    """Between two order statistics, after Clopper and Pearson, of as many values as the run is worth there."""
+    """Between two order statistics, after Clopper and Pearson, for as many values as the run is worth there."""
     tau = correlation_time(_above(latencies_s, share))
     effective = len(latencies_s) / (tau * _caution(worth))
     below, beyond = effective * share, effective * (1 - share)
@@ -96,7 +89,7 @@ def _quantile(latencies_s: Floats, share: float, worth: float) -> Interval | Non
 
 
 def _above(latencies_s: Floats, share: float) -> Floats:
-    """1 where a latency lies above the quantile, 0 below, a half where it is equal, as of few distinct latencies."""
+    """1 where a latency lies above the quantile, 0 below, 0.5 where it is equal, as few distinct latencies are."""
     limit = np.quantile(latencies_s, share, method="higher")
     return ((latencies_s > limit) + (latencies_s >= limit).astype(np.float64)) / 2
 

@@ -1,13 +1,15 @@
-"""The summaries of points measured before, computed again from what they wrote: rows, replicas, telemetry, manifest.
+"""The summaries of measured points, computed again from their files: rows, replicas, telemetry, manifest.
 
-So old results get new columns and new rules, and another SLO can be asked of them. Measures nothing.
+So older results get new columns and new rules, and can be judged by another SLO. Measures nothing.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
+from ragbench.files.csv_format import CsvFormat
 from ragbench.files.csv_table import RecordError
 from ragbench.results.metrics import METRICS
 from ragbench.results.paths import PointPaths, StudyPaths
@@ -24,8 +26,10 @@ from ragbench.results.records import (
     write_manifest,
 )
 from ragbench.results.slo import Slo
-from ragbench.statistics.summary import Summary, summarise
+from ragbench.statistics.summary import summarise
 from ragbench.study.arrivals import ArrivalError, step_up_s
+
+_Row = TypeVar("_Row")
 
 
 def recompute(
@@ -37,10 +41,9 @@ def recompute(
 ) -> list[dict[str, Any]]:
     """Compute every whole point again, in its manifest and in summary.csv. -> the manifests.
 
-    `slo` is asked of all points, and `same_answers` holds for all. Without the first, each is judged by the SLO that it
-    was measured for; without the second, as it was before.
-    `on_point` is called with each name.
-    Raises RecordError where the rows of a point cannot be read; points before it are then computed, summary.csv is not.
+    `slo` and `same_answers` hold for all points; without them each point has the SLO that it was measured for, and
+    `same_answers` as before. `on_point` is called with each name. Raises RecordError where the rows of a point cannot
+    be read; the points before it are then computed, summary.csv is not.
     """
     manifests = []
     for manifest in read_manifests(paths.root):
@@ -54,50 +57,45 @@ def recompute(
 
 
 def _again(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, same_answers: bool | None) -> dict[str, Any]:
-    before = manifest["summary"]
-    own = manifest["point"].get("slo")
-    asked = slo or (Slo.of(own) if own else None)
-    alike = bool(manifest.get("same_answers")) if same_answers is None else same_answers
-    figures = asdict(_summary(manifest, paths, asked, same_answers=alike))
-    wild = [name for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)]
-    if wild:
-        raise RecordError(f"{paths.requests}: its rows give no finite {wild[0]}")
-    # What names the point and its machine no row of requests.csv can tell.
-    row = {name: before.get(name) for name in METRICS} | figures
-    judged_by = {"slo": asked.as_dict() if asked else None, "same_answers": alike}
-    return manifest | judged_by | {"summary": row}
-
-
-def _summary(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, *, same_answers: bool) -> Summary:
     point, before = manifest["point"], manifest["summary"]
-    return summarise(
+    if slo is None and point.get("slo"):
+        slo = Slo.of(point["slo"])
+    if same_answers is None:
+        same_answers = bool(manifest.get("same_answers"))
+    summary = summarise(
         REQUESTS.read(paths.requests),
         offered_rps=point["offered_rps"],
         concurrency=point.get("concurrency"),
         duration_s=point.get("duration_s"),
-        replicas=REPLICAS.read(paths.replicas) if paths.replicas.is_file() else (),
-        scaling=Scaling(
-            tuple(DECISIONS.read(paths.scaling)) if paths.scaling.is_file() else (),
-            tuple(STARTS.read(paths.starts)) if paths.starts.is_file() else (),
-        ),
+        replicas=_read(REPLICAS, paths.replicas),
+        scaling=Scaling(_read(DECISIONS, paths.scaling), _read(STARTS, paths.starts)),
         step_up_s=_step_up_s(point, paths),
-        telemetry=TELEMETRY.read(paths.telemetry) if paths.telemetry.is_file() else (),
+        telemetry=_read(TELEMETRY, paths.telemetry),
         slo=slo,
-        # Why a server died is in no row; the same reason comes out where the rows do tell.
+        # The rows do not say why a server died; where they say why a point failed, the reason comes out the same.
         failure=before.get("verdict_reason") if before.get("verdict") == "failed" else None,
         cores=(manifest.get("hardware") or {}).get("cores"),
         same_answers=same_answers,
         source=before.get("source") or "measured",
     )
+    figures = asdict(summary)
+    infinite = [name for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)]
+    if infinite:
+        raise RecordError(f"{paths.requests}: its rows give no finite {infinite[0]}")
+    # The columns that name the point and its machine are not in requests.csv.
+    row = {name: before.get(name) for name in METRICS} | figures
+    return manifest | {"slo": slo.as_dict() if slo else None, "same_answers": same_answers, "summary": row}
+
+
+def _read(form: CsvFormat[_Row], path: Path) -> tuple[_Row, ...]:
+    """The rows of a file; none where there is no file."""
+    return tuple(form.read(path)) if path.is_file() else ()
 
 
 def _step_up_s(point: dict[str, Any], paths: PointPaths) -> float | None:
+    """When the load stepped up. Its length is taken for 0 where the number of requests and their answers decided it."""
+    lasts_s = float(point.get("duration_s") or (point.get("requests") or 0) / (point["offered_rps"] or 1))
     try:
-        return step_up_s(point["arrival"], _lasts_s(point))
+        return step_up_s(point["arrival"], lasts_s)
     except ArrivalError as error:
         raise RecordError(f"{paths.manifest}: {error}") from error
-
-
-def _lasts_s(point: dict[str, Any]) -> float:
-    """How long its load was to last; 0 where its answers decided."""
-    return float(point.get("duration_s") or (point.get("requests") or 0) / (point["offered_rps"] or 1))

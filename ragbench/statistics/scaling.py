@@ -1,6 +1,6 @@
-"""What a fleet's scaling cost and how fast it was: replica-seconds, reactions, reversals. Pure.
+"""The cost and speed of a fleet's scaling: replica-seconds, reactions, reversals. Pure.
 
-Which moment is the step up of a load is decided in arrivals.py.
+study/arrivals.py says when a load steps up.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from ragbench.results.records import Decision, ReplicaCount, Start
 
 
 def replica_seconds(counts: Sequence[ReplicaCount], *, duration_s: float) -> float | None:
-    """Replicas in any state, integrated from 0 to `duration_s`: each count holds to the next, the first from 0 on."""
+    """Replicas in any state, integrated from 0 to `duration_s`: a count holds until the next, the first from 0 on."""
     if not counts:
         return None
     edges = np.clip([0.0, *(count.t_s for count in counts[1:]), duration_s], 0.0, duration_s)
@@ -22,13 +22,13 @@ def reaction_s(decisions: Sequence[Decision], *, since_s: float | None) -> float
     """From `since_s` to the first decision at or after it that asked for more replicas than there were."""
     if since_s is None:
         return None
-    return next((one.t_s - since_s for one in decisions if one.t_s >= since_s and _change(one) > 0), None)
+    return next((d.t_s - since_s for d in decisions if d.t_s >= since_s and _change(d) > 0), None)
 
 
 def capacity_s(counts: Sequence[ReplicaCount], *, since_s: float | None) -> float | None:
-    """From `since_s` to when as many replicas were ready as ever in the point; None where they were so before alone.
+    """From `since_s` to the first count of as many ready replicas as ever in the point; None where there is none.
 
-    0 where they were so at that very moment: a count holds until the next.
+    0 where that many were ready at `since_s`: a count holds until the next.
     """
     if since_s is None:
         return None
@@ -52,5 +52,5 @@ def reversals_per_min(decisions: Sequence[Decision], *, duration_s: float) -> fl
 
 
 def _change(decision: Decision) -> int:
-    """By how many replicas it changed the fleet: draining ones are gone already for a decision."""
+    """By how many replicas a decision changed the fleet, in which draining replicas do not count."""
     return decision.target - decision.ready - decision.starting

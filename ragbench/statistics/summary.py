@@ -1,55 +1,49 @@
 """Records of one point -> its figures, their intervals and a verdict. Pure: no file, no clock.
 
-What each figure is says METRICS (results/metrics.py), how it is computed COMPUTED. What holds for several:
+METRICS (results/metrics.py) says what each figure is. What holds for several:
 
 - the steady window leaves out the start, while queues fill, and the drain after the last arrival.
 - latencies and send lags are of the requests due in the window, latencies from when each was due unless named
   otherwise. A request without an ok answer is infinitely late. Percentiles are by linear interpolation, never averaged;
   one that falls among such requests is absent, as is the maximum where there is one.
-- means are over the ok answers due in the window; absent where the verdict is `failed` or `failing`, or would be but
-  for the machine.
+- means are over the ok answers due in the window. They are absent where the verdict is `failed` or `failing`, and where
+  it would be `failing` but for another program's load.
 - intervals are from within the point: of latencies by their autocorrelation, given where 50 independent answers lie
   beyond the percentile (latency_intervals.py); of throughput by block bootstrap.
 - a figure that nothing was reported for is absent, as are rates where no request was scheduled.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import make_dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from ragbench.results.metrics import FIGURES, Source
-from ragbench.results.records import NOTHING_TOLD, ReplicaCount, Row, Sample, Scaling
+from ragbench.results.metrics import Source, Summary
+from ragbench.results.records import NO_SCALING, ReplicaCount, Row, Sample, Scaling
 from ragbench.results.slo import Slo
 from ragbench.statistics.columns import Columns, Floats, Truths, Window, steady_window
 from ragbench.statistics.in_flight import mean_in_flight, most_in_flight
-from ragbench.statistics.intervals import Interval
-from ragbench.statistics.latency_intervals import independent_answers
-from ragbench.statistics.observation import Observation
+from ragbench.statistics.intervals import Interval, bootstrap
+from ragbench.statistics.latency_intervals import independent_answers, latency_intervals
 from ragbench.statistics.scaling import capacity_s, cold_start_s, reaction_s, replica_seconds, reversals_per_min
-from ragbench.statistics.verdicts import ERRORS, NO_MEANS, Evidence, is_failing, judge
+from ragbench.statistics.verdicts import ERRORS, NO_MEANS, Evidence, failing, judge
 
 _STAGES = ("queue_s", "embed_s", "retrieve_s", "generate_s")
-
-_Figures: Any = make_dataclass("_Figures", [(metric.name, Any) for metric in FIGURES], frozen=True, slots=True)
-
-
-class Summary(_Figures):
-    """The figures of one point: a field for each of FIGURES, in their order. Absent ones are None."""
-
-    __slots__ = ()
+_MEANS = ("latency_mean_s", "latency_from_sent_mean_s", *_STAGES, "unaccounted_s", "batch_size")
+_MOST_SLICES = 500  # of the window, in which ended requests are counted
+_SEED = 20_040_417  # of the resamples: the same rows give the same intervals
+_Figures = dict[str, Any]
 
 
-def summarise(  # noqa: PLR0913  each is something else that is known of a point
+def summarise(  # noqa: PLR0913  each is another fact about a point
     rows: Sequence[Row],
     *,
     offered_rps: float | None,
     concurrency: int | None = None,
     duration_s: float | None = None,
     replicas: Sequence[ReplicaCount] = (),
-    scaling: Scaling = NOTHING_TOLD,
+    scaling: Scaling = NO_SCALING,
     step_up_s: float | None = None,
     telemetry: Sequence[Sample] = (),
     slo: Slo | None = None,
@@ -58,104 +52,153 @@ def summarise(  # noqa: PLR0913  each is something else that is known of a point
     same_answers: bool = False,
     source: Source = "measured",
 ) -> Summary:
-    """The figures of one point: an open loop at `offered_rps`, or a closed one of `concurrency` users.
+    """The figures of one point: an open loop at `offered_rps`, or a closed loop of `concurrency` users.
 
-    `failure` says why the point failed, where the harness already knows it; `cores` how many the machine lends us;
-    `step_up_s` when the offered rate stepped up, where it did; `same_answers` that one text for all is no fault.
+    `failure`: why the point failed, where the harness knows; `cores`: how many of the machine's we may use;
+    `step_up_s`: when the offered rate stepped up; `same_answers`: one text for all questions is no fault.
     """
-    columns = Columns.of(rows)
+    columns = Columns(rows)
     gap_s = 1 / offered_rps if offered_rps else 1.0
     length_s = duration_s if duration_s is not None else _span_s(columns.due_s, fallback=gap_s)
     window = steady_window(columns.due_s, duration_s=length_s)
+    within = window.holds(columns.due_s)
+    is_good = columns.is_ok & (columns.latency_s <= (slo.limit_s if slo else np.inf))
+    cpu = {f"{user}_cpu_cores": _cpu_cores(telemetry, user, window) for user in ("client", "server", "other")}
     evidence = Evidence(
         columns,
         window,
         failure=failure,
-        other_cpu_cores=_cpu_cores(telemetry, "other", window),
+        other_cpu_cores=cpu["other_cpu_cores"],
         cores=cores,
         is_closed=concurrency is not None,
         same_answers=same_answers,
     )
     verdict, reason = judge(evidence)
-    seen = Observation(
-        columns=columns,
-        window=window,
-        duration_s=length_s,
-        gap_s=gap_s,
+    figures = {
+        **_counts(columns),
+        **_rates(columns, window, is_good=is_good, gap_s=gap_s),
+        **_latencies(columns, within),
+        **_means(columns, within),
+        **_scaling(scaling, replicas, duration_s=length_s, step_up_s=step_up_s, good=int(np.count_nonzero(is_good))),
+        **cpu,
+    }
+    if verdict in NO_MEANS or failing(evidence) is not None:
+        figures |= dict.fromkeys((*_MEANS, "latency_mean_low_s", "latency_mean_high_s"))
+    return Summary(
         source=source,
         verdict=verdict,
         verdict_reason=reason,
-        has_means=verdict not in NO_MEANS and not is_failing(evidence),
-        slo=slo,
-        replicas=replicas,
-        scaling=scaling,
-        step_up_s=step_up_s,
-        telemetry=telemetry,
+        duration_s=length_s,
+        window_start_s=window.start_s,
+        window_end_s=window.end_s,
+        attainment=float(np.mean(is_good[within])) if within.any() else None,
+        slo_met=slo.met(columns.latencies_of(within)) if slo and within.any() else None,
+        **figures,
     )
-    return Summary(**{name: how(seen) for name, how in COMPUTED.items()})
 
 
-def _sent_rps(seen: Observation) -> float | None:
-    sent = np.sort(seen.columns.starts_s)
-    return len(sent) / _span_s(sent, fallback=seen.gap_s) if len(sent) else None
+def _counts(columns: Columns) -> _Figures:
+    count, requests = columns.statuses, len(columns)
+    return {
+        "requests": requests,
+        "completed": count["ok"],
+        "rejected": count["rejected"],
+        "timed_out": count["timeout"],
+        "failed": sum(count[status] for status in ERRORS),
+        "unsent": count["unsent"],
+        "answered_share": count["ok"] / requests if requests else None,
+        **{name: _mean(columns.column(name)[columns.is_ok]) for name in ("exact_match", "f1", "recall_at_k")},
+    }
 
 
-def _due_rps(seen: Observation) -> float | None:
-    due_s = seen.columns.due_s
-    return _per_s(seen, (due_s >= seen.window.start_s) & (due_s < seen.window.end_s))
+def _rates(columns: Columns, window: Window, *, is_good: Truths, gap_s: float) -> _Figures:
+    starts, ends, edges = np.sort(columns.starts_s), columns.ends_s, np.array([window.start_s, window.end_s])
+    has_ended = columns.is_ok & window.holds(columns.done_s)
+    counted = {
+        "due_rps": (columns.due_s >= window.start_s) & (columns.due_s < window.end_s),
+        "throughput_rps": has_ended,
+        "goodput_rps": has_ended & is_good,
+    }
+    interval = _throughput_interval(columns.done_s[has_ended], window)
+    return {
+        "sent_rps": len(starts) / _span_s(starts, fallback=gap_s) if len(starts) else None,
+        **{n: float(np.count_nonzero(c) / window.length_s) if len(columns) else None for n, c in counted.items()},
+        "throughput_low_rps": max(0.0, interval.low) if interval else None,
+        "throughput_high_rps": interval.high if interval else None,
+        "in_flight_mean": float(mean_in_flight(starts, ends, edges)[0]) if len(starts) else None,
+        "in_flight_max": most_in_flight(starts, ends, low=window.start_s, high=window.end_s),
+    }
 
 
-def _per_s(seen: Observation, which: Truths) -> float | None:
-    return None if seen.is_empty else float(np.count_nonzero(which) / seen.window.length_s)
-
-
-def _attainment(seen: Observation) -> float | None:
-    return float(np.mean(seen.in_time[seen.within])) if seen.within.any() else None
-
-
-def _slo_met(seen: Observation) -> bool | None:
-    return seen.slo.met(seen.from_due_s) if seen.slo and seen.within.any() else None
-
-
-def _latency_note(seen: Observation) -> str | None:
-    """Why percentiles are absent of a point in which requests were due."""
-    absent = [f"p{percent}" for percent in (50, 90, 95, 99) if _percentile(seen.from_due_s, percent) is None]
-    if not absent or not seen.from_due_s.size:
+def _throughput_interval(ends_s: Floats, window: Window) -> Interval | None:
+    """The interval of the rate at which requests ended, from their numbers in equal slices of the window."""
+    slices = min(_MOST_SLICES, len(ends_s))
+    if not slices:
         return None
-    unanswered = int(np.count_nonzero(np.isinf(seen.from_due_s)))
+    counts, _ = np.histogram(ends_s, bins=slices, range=(window.start_s, window.end_s))
+    rates = counts * (slices / window.length_s)
+    return bootstrap(rates, lambda drawn: drawn.mean(axis=1), rng=np.random.default_rng(_SEED))
+
+
+def _latencies(columns: Columns, within: Truths) -> _Figures:
+    from_due_s = columns.latencies_of(within)
+    from_sent_s = np.where(columns.is_ok, columns.done_s - columns.sent_s, np.inf)[within]
+    figures: _Figures = {f"latency_p{percent}_s": _percentile(from_due_s, percent) for percent in (50, 90, 95, 99)}
+    absent = [name.split("_")[1] for name, value in figures.items() if value is None]
+    for figure, interval in latency_intervals(from_due_s).items():
+        for end in ("low", "high"):
+            figures[f"latency_{figure}_{end}_s"] = getattr(interval, end) if interval else None
+    return {
+        **figures,
+        "latency_mean_s": _mean(from_due_s[np.isfinite(from_due_s)]),
+        "latency_max_s": _percentile(from_due_s, 100),
+        "latency_note": _note(absent, from_due_s) if absent and from_due_s.size else None,
+        "independent_answers": independent_answers(from_due_s),
+        "latency_from_sent_mean_s": _mean(from_sent_s[np.isfinite(from_due_s)]),
+        **{f"latency_from_sent_p{percent}_s": _percentile(from_sent_s, percent) for percent in (50, 95, 99)},
+        **{f"send_lag_p{percent}_s": _percentile(columns.send_lag_s[within], percent) for percent in (95, 99)},
+    }
+
+
+def _note(absent: Sequence[str], latencies_s: Floats) -> str:
     verb = "falls" if len(absent) == 1 else "fall"
-    return f"{', '.join(absent)} {verb} among the {unanswered} of {len(seen.from_due_s)} requests that got no answer"
+    unanswered = int(np.count_nonzero(np.isinf(latencies_s)))
+    return f"{', '.join(absent)} {verb} among the {unanswered} of {len(latencies_s)} requests that got no answer"
 
 
-def _in_flight_mean(seen: Observation) -> float | None:
-    starts, ends = seen.columns.starts_s, seen.columns.ends_s
-    mean = float(mean_in_flight(starts, ends, np.array([seen.window.start_s, seen.window.end_s]))[0])
-    return mean if len(starts) else None
-
-
-def _in_flight_max(seen: Observation) -> int:
-    window = seen.window
-    return most_in_flight(seen.columns.starts_s, seen.columns.ends_s, low=window.start_s, high=window.end_s)
-
-
-def _unaccounted_s(seen: Observation) -> float | None:
-    stages = np.column_stack([seen.answered(name) for name in _STAGES])
+def _means(columns: Columns, within: Truths) -> _Figures:
+    answered = within & columns.is_ok
+    stages = np.column_stack([columns.column(name)[answered] for name in _STAGES])
     reports = ~np.isnan(stages).all(axis=1)
-    latencies_s = seen.columns.from_sent_s[seen.within & seen.columns.is_ok]
-    return _mean_of(seen, latencies_s[reports] - np.nansum(stages[reports], axis=1))
+    from_sent_s = (columns.done_s - columns.sent_s)[answered]
+    return {
+        **{name: _mean(times_s) for name, times_s in zip(_STAGES, stages.T, strict=True)},
+        "unaccounted_s": _mean(from_sent_s[reports] - np.nansum(stages[reports], axis=1)),
+        "batch_size": _mean(columns.column("batch_size")[answered]),
+    }
 
 
-def _replica_s_per_1000_good(seen: Observation) -> float | None:
-    paid, good = replica_seconds(seen.replicas, duration_s=seen.duration_s), int(np.count_nonzero(seen.in_time))
-    return None if paid is None or not good else 1000 * paid / good
+def _scaling(
+    scaling: Scaling, replicas: Sequence[ReplicaCount], *, duration_s: float, step_up_s: float | None, good: int
+) -> _Figures:
+    paid = replica_seconds(replicas, duration_s=duration_s)
+    return {
+        "replicas": max((count.ready for count in replicas), default=1),
+        "replica_seconds": paid,
+        "replica_s_per_1000_good": None if paid is None or not good else 1000 * paid / good,
+        "reaction_s": reaction_s(scaling.decisions, since_s=step_up_s),
+        "capacity_s": capacity_s(replicas, since_s=step_up_s),
+        "cold_start_s": cold_start_s(scaling.starts),
+        "reversals_per_min": reversals_per_min(scaling.decisions, duration_s=duration_s),
+    }
 
 
-def _cpu_cores(samples: Sequence[Sample], whose: str, window: Window) -> float | None:
+def _cpu_cores(samples: Sequence[Sample], user: str, window: Window) -> float | None:
     """Mean CPU use over the time from the window's start; over all of it where no sample came after that.
 
-    A sample stands for the time since the one before.
+    A sample stands for the time since the sample before.
     """
-    values = np.array([getattr(sample, f"{whose}_cpu_cores") for sample in samples], dtype=np.float64)
+    values = np.array([getattr(sample, f"{user}_cpu_cores") for sample in samples], dtype=np.float64)
     times_s = np.array([0.0, *(sample.t_s for sample in samples)])
     spans_s = np.diff(np.maximum(times_s, window.start_s))
     if not spans_s.any():
@@ -165,14 +208,10 @@ def _cpu_cores(samples: Sequence[Sample], whose: str, window: Window) -> float |
 
 
 def _span_s(times: Floats, *, fallback: float) -> float:
-    """How long n instants stand for: their mean gap x n. `fallback` seconds where there is no gap."""
+    """The time that n instants stand for: their mean gap x n. `fallback` seconds where there is no gap."""
     if len(times) < 2 or times[-1] <= times[0]:
         return fallback
     return float(times[-1] - times[0]) * len(times) / (len(times) - 1)
-
-
-def _mean_of(seen: Observation, values: Floats) -> float | None:
-    return _mean(values) if seen.has_means else None
 
 
 def _mean(values: Floats) -> float | None:
@@ -188,75 +227,3 @@ def _percentile(values: Floats, percent: float) -> float | None:
     place = round((len(ordered) - 1) * percent / 100, 9)
     low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
     return float(low + (high - low) * (place % 1)) if np.isfinite(high) else None
-
-
-def _end(interval: Interval | None, end: Literal["low", "high"]) -> float | None:
-    return getattr(interval, end) if interval else None
-
-
-COMPUTED: Mapping[str, Callable[[Observation], Any]] = {
-    "source": lambda seen: seen.source,
-    "verdict": lambda seen: seen.verdict,
-    "verdict_reason": lambda seen: seen.verdict_reason,
-    "requests": lambda seen: len(seen.columns),
-    "completed": lambda seen: seen.count("ok"),
-    "rejected": lambda seen: seen.count("rejected"),
-    "timed_out": lambda seen: seen.count("timeout"),
-    "failed": lambda seen: seen.count(*ERRORS),
-    "unsent": lambda seen: seen.count("unsent"),
-    "answered_share": lambda seen: None if seen.is_empty else seen.count("ok") / len(seen.columns),
-    "duration_s": lambda seen: seen.duration_s,
-    "window_start_s": lambda seen: seen.window.start_s,
-    "window_end_s": lambda seen: seen.window.end_s,
-    "sent_rps": _sent_rps,
-    "due_rps": _due_rps,
-    "throughput_rps": lambda seen: _per_s(seen, seen.ended),
-    "throughput_low_rps": lambda seen: _end(seen.throughput_interval, "low"),
-    "throughput_high_rps": lambda seen: _end(seen.throughput_interval, "high"),
-    "goodput_rps": lambda seen: _per_s(seen, seen.ended & seen.in_time),
-    "attainment": _attainment,
-    "slo_met": _slo_met,
-    "latency_mean_s": lambda seen: _mean_of(seen, seen.from_due_s[seen.is_answered]),
-    "latency_mean_low_s": lambda seen: _end(seen.latency_intervals["mean"], "low"),
-    "latency_mean_high_s": lambda seen: _end(seen.latency_intervals["mean"], "high"),
-    "latency_p50_s": lambda seen: _percentile(seen.from_due_s, 50),
-    "latency_p50_low_s": lambda seen: _end(seen.latency_intervals["p50"], "low"),
-    "latency_p50_high_s": lambda seen: _end(seen.latency_intervals["p50"], "high"),
-    "latency_p90_s": lambda seen: _percentile(seen.from_due_s, 90),
-    "latency_p95_s": lambda seen: _percentile(seen.from_due_s, 95),
-    "latency_p95_low_s": lambda seen: _end(seen.latency_intervals["p95"], "low"),
-    "latency_p95_high_s": lambda seen: _end(seen.latency_intervals["p95"], "high"),
-    "latency_p99_s": lambda seen: _percentile(seen.from_due_s, 99),
-    "latency_p99_low_s": lambda seen: _end(seen.latency_intervals["p99"], "low"),
-    "latency_p99_high_s": lambda seen: _end(seen.latency_intervals["p99"], "high"),
-    "latency_max_s": lambda seen: _percentile(seen.from_due_s, 100),
-    "latency_note": _latency_note,
-    "independent_answers": lambda seen: independent_answers(seen.from_due_s),
-    "latency_from_sent_mean_s": lambda seen: _mean_of(seen, seen.from_sent_s[seen.is_answered]),
-    "latency_from_sent_p50_s": lambda seen: _percentile(seen.from_sent_s, 50),
-    "latency_from_sent_p95_s": lambda seen: _percentile(seen.from_sent_s, 95),
-    "latency_from_sent_p99_s": lambda seen: _percentile(seen.from_sent_s, 99),
-    "send_lag_p95_s": lambda seen: _percentile(seen.columns.send_lag_s[seen.within], 95),
-    "send_lag_p99_s": lambda seen: _percentile(seen.columns.send_lag_s[seen.within], 99),
-    "in_flight_mean": _in_flight_mean,
-    "in_flight_max": _in_flight_max,
-    "queue_s": lambda seen: _mean_of(seen, seen.answered("queue_s")),
-    "embed_s": lambda seen: _mean_of(seen, seen.answered("embed_s")),
-    "retrieve_s": lambda seen: _mean_of(seen, seen.answered("retrieve_s")),
-    "generate_s": lambda seen: _mean_of(seen, seen.answered("generate_s")),
-    "unaccounted_s": _unaccounted_s,
-    "batch_size": lambda seen: _mean_of(seen, seen.answered("batch_size")),
-    "replicas": lambda seen: max((count.ready for count in seen.replicas), default=1),
-    "exact_match": lambda seen: _mean(seen.columns.column("exact_match")[seen.columns.is_ok]),
-    "f1": lambda seen: _mean(seen.columns.column("f1")[seen.columns.is_ok]),
-    "recall_at_k": lambda seen: _mean(seen.columns.column("recall_at_k")[seen.columns.is_ok]),
-    "replica_seconds": lambda seen: replica_seconds(seen.replicas, duration_s=seen.duration_s),
-    "replica_s_per_1000_good": _replica_s_per_1000_good,
-    "reaction_s": lambda seen: reaction_s(seen.scaling.decisions, since_s=seen.step_up_s),
-    "capacity_s": lambda seen: capacity_s(seen.replicas, since_s=seen.step_up_s),
-    "cold_start_s": lambda seen: cold_start_s(seen.scaling.starts),
-    "reversals_per_min": lambda seen: reversals_per_min(seen.scaling.decisions, duration_s=seen.duration_s),
-    "client_cpu_cores": lambda seen: _cpu_cores(seen.telemetry, "client", seen.window),
-    "server_cpu_cores": lambda seen: _cpu_cores(seen.telemetry, "server", seen.window),
-    "other_cpu_cores": lambda seen: _cpu_cores(seen.telemetry, "other", seen.window),
-}

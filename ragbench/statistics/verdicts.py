@@ -1,19 +1,18 @@
-"""Whether a point's figures can be quoted: a table of rules, of which the first that applies decides. Pure.
+"""Whether a point's figures can be quoted: the first rule of RULES that applies decides. Pure.
 
-The order is that of what explains what. Of a point that failed there is nothing to say. Another program's load makes
-sends late and queues long, so it is told before either. A load that was not sent as asked says nothing about how the
-service would have done, so that comes before the queue. What is left is the service's own doing: it gave errors,
-it fell behind, or it refused work. Errors come first, since a service that fails fast has no queue to show.
+A cause comes before its effects. A point that failed has no figures. Another program's load makes sends late and queues
+long. A load that was not sent as asked says nothing about the service. What is left is the service's own fault: it gave
+errors, it fell behind, or it refused work; errors come first, since a service that fails fast has no queue.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Container, Iterable, Set
 from dataclasses import dataclass
 
 import numpy as np
 
 from ragbench.results.metrics import Verdict
-from ragbench.results.records import Row, Status
+from ragbench.results.records import STATUSES, Row, Status
 from ragbench.statistics.columns import Columns, Window
 from ragbench.statistics.growth import falls_short, growth
 
@@ -33,7 +32,7 @@ OTHER_CORES, OTHER_SHARE = 0.25, 0.1
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a verdict goes by.
+    """What a verdict is based on.
 
     `failure`: why the point failed, where the harness knows. `same_answers`: one text for all questions is no fault.
     """
@@ -58,22 +57,19 @@ class Rule:
 
 def judge(evidence: Evidence) -> tuple[Verdict, str]:
     """The verdict of the first rule that applies, and its reason in a short sentence."""
-    for rule in RULES:
-        reason = rule.reason(evidence)
-        if reason is not None:
-            return rule.verdict, reason
-    raise AssertionError("the last rule always applies")
+    verdict = _first(RULES, evidence)
+    assert verdict is not None, "the last rule always applies"
+    return verdict
 
 
 def service_fault(evidence: Evidence) -> tuple[Verdict, str] | None:
-    """What the service did wrong by the rows, whoever else used the machine and however late the client was."""
-    found = ((rule.verdict, rule.reason(evidence)) for rule in RULES if rule.verdict in SERVICE_FAULTS)
-    return next(((verdict, reason) for verdict, reason in found if reason is not None), None)
+    """What the service did wrong by its rows, whatever else used the machine and however late the client was."""
+    return _first([rule for rule in RULES if rule.verdict in SERVICE_FAULTS], evidence)
 
 
-def is_failing(evidence: Evidence) -> bool:
-    """Whether more of the answers are errors than the rules allow, whatever the verdict."""
-    return _failing(evidence) is not None
+def _first(rules: Iterable[Rule], evidence: Evidence) -> tuple[Verdict, str] | None:
+    reasons = ((rule.verdict, rule.reason(evidence)) for rule in rules)
+    return next(((verdict, reason) for verdict, reason in reasons if reason is not None), None)
 
 
 def _failed(evidence: Evidence) -> str | None:
@@ -82,17 +78,20 @@ def _failed(evidence: Evidence) -> str | None:
     columns = evidence.columns
     if not len(columns) or columns.is_ok.any():
         return None
-    first = next((row.error for row in columns.rows if row.error), "no reason given")
-    return f"none of {len(columns)} requests got an ok answer; the first: {first}"
+    return f"none of {len(columns)} requests got an ok answer; the first: {_first_error(columns, STATUSES)}"
+
+
+def _first_error(columns: Columns, statuses: Container[str]) -> str:
+    return next((row.error for row in columns.rows if row.status in statuses and row.error), "no reason given")
 
 
 def _contaminated(evidence: Evidence) -> str | None:
     used, cores = evidence.other_cpu_cores, evidence.cores or 0.0
     if used is None or used <= max(OTHER_CORES, OTHER_SHARE * cores):
         return None
-    failing = _failing(evidence)  # which the other programs need not be the cause of
-    besides = "" if failing is None else f"; besides, {failing}"
-    return f"other programs used {used:.2f}{f' of {cores:g}' if cores else ''} cores meanwhile{besides}"
+    errors = failing(evidence)  # other programs need not be their cause
+    also = "" if errors is None else f"; besides, {errors}"
+    return f"other programs used {used:.2f}{f' of {cores:g}' if cores else ''} cores meanwhile{also}"
 
 
 def _client_limited(evidence: Evidence) -> str | None:
@@ -103,36 +102,35 @@ def _client_limited(evidence: Evidence) -> str | None:
     within = evidence.window.holds(columns.due_s)
     lags = columns.send_lag_s[within & ~np.isnan(columns.send_lag_s)]
     latencies = columns.latency_s[within & columns.is_ok]
-    if not lags.size:
-        return None
-    late_s = float(np.percentile(lags, 95))
+    late_s = float(np.percentile(lags, 95)) if lags.size else 0.0
     limit_s = max(LATE_S, LATE_SHARE * float(np.median(latencies))) if latencies.size else LATE_S
     if late_s <= limit_s:
         return None
     return f"one in twenty requests left {late_s * 1000:.1f} ms late or more; {limit_s * 1000:.1f} ms are allowed"
 
 
-def _failing(evidence: Evidence) -> str | None:
+def failing(evidence: Evidence) -> str | None:
+    """Why more of the answers are errors than the rules allow, whatever the verdict; None where they are not."""
     columns = evidence.columns
     counts = {status: columns.statuses[status] for status in ERRORS if columns.statuses[status]}
-    if _is_more(sum(counts.values()), columns, fewest=FEWEST_UNANSWERED):
+    errors = sum(counts.values())
+    if _is_more(errors, columns, fewest=FEWEST_UNANSWERED):
         kinds = ", ".join(f"{n} {status}" for status, n in counts.items())
-        first = next((row.error for row in columns.rows if row.status in ERRORS and row.error), "no reason given")
-        return f"{sum(counts.values())} of {len(columns)} requests failed ({kinds}); the first: {first}"
+        return f"{errors} of {len(columns)} requests failed ({kinds}); the first: {_first_error(columns, ERRORS)}"
     return None if evidence.same_answers else one_text(texts(columns.rows))
 
 
 def texts(rows: Iterable[Row]) -> set[tuple[str, str]]:
-    """The questions that were answered, each with its answers."""
+    """The pairs of question and answer."""
     return {(row.question, row.result) for row in rows if row.status == "ok" and row.result is not None}
 
 
 def one_text(answers: Set[tuple[str, str]]) -> str | None:
-    """Why such `texts` look like one error text that came with status 200."""
+    """Why `texts` look like one error text that came with status 200; None where they do not."""
     questions = len({question for question, _ in answers})
     if questions < FEWEST_QUESTIONS:
         return None
-    text, times = Counter(result for _, result in answers).most_common(1)[0]
+    text, times = Counter(answer for _, answer in answers).most_common(1)[0]
     if times <= SAME_TEXT_SHARE * questions:
         return None
     shown = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
@@ -150,32 +148,30 @@ def _saturated(evidence: Evidence) -> str | None:
         return f"{timed_out} of {len(columns)} requests timed out"
     if evidence.is_closed:
         return None
-    grown = growth(columns, evidence.window)
-    if grown is not None and grown.lasts_to_the_end():
-        return f"to the end, {grown}"
-    short = falls_short(columns, evidence.window)
-    return None if short is None else str(short)
+    queue = growth(columns, evidence.window)
+    if queue is not None and queue.lasts_to_the_end():
+        return f"to the end, {queue}"
+    return falls_short(columns, evidence.window)
 
 
 def _shedding(evidence: Evidence) -> str | None:
-    columns = evidence.columns
-    rejected = columns.statuses["rejected"]
-    if not _is_more(rejected, columns, fewest=FEWEST_UNANSWERED):
-        return None
-    return f"{rejected} of {len(columns)} requests were refused"
+    rejected = evidence.columns.statuses["rejected"]
+    is_shedding = _is_more(rejected, evidence.columns, fewest=FEWEST_UNANSWERED)
+    return f"{rejected} of {len(evidence.columns)} requests were refused" if is_shedding else None
 
 
 def _valid(evidence: Evidence) -> str:
-    if not len(evidence.columns):
+    columns = evidence.columns
+    requests, unanswered = len(columns), len(columns) - columns.statuses["ok"]
+    if not requests:
         return "no request was drawn"
-    notes = ["sent on time" if not evidence.is_closed else "closed loop: each user waited for each answer"]
-    if not evidence.is_closed:
-        judged = growth(evidence.columns, evidence.window) is not None
-        notes.append("no growth to the end" if judged else f"{len(evidence.columns)} requests: too few to judge growth")
-    unanswered = len(evidence.columns) - int(np.count_nonzero(evidence.columns.is_ok))
-    if unanswered:
-        notes.append(f"{unanswered} of {len(evidence.columns)} requests without an answer")
-    return "; ".join(notes)
+    if evidence.is_closed:
+        note = "closed loop: each user waited for each answer"
+    elif growth(columns, evidence.window) is None:
+        note = f"sent on time; {requests} requests: too few to judge growth"
+    else:
+        note = "sent on time; no growth to the end"
+    return f"{note}; {unanswered} of {requests} requests without an answer" if unanswered else note
 
 
 RULES: tuple[Rule, ...] = (
@@ -197,7 +193,7 @@ RULES: tuple[Rule, ...] = (
         f"more than {UNANSWERED_SHARE:.0%} of the requests, and at least {FEWEST_UNANSWERED}, are "
         f"{', '.join(ERRORS[:-1])} or {ERRORS[-1]}; or one text answers more than half of at least {FEWEST_QUESTIONS} "
         "different questions, unless the study says `same_answers = true`",
-        _failing,
+        failing,
     ),
     Rule(
         "saturated",

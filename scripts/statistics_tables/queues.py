@@ -1,9 +1,8 @@
 """Queues of one server in virtual time, many runs at once. Arrays in, arrays out; decides nothing about them."""
 
-from collections import Counter
-
 import numpy as np
 
+from ragbench.results.records import Row
 from ragbench.statistics.columns import Columns, Floats
 
 
@@ -35,15 +34,5 @@ def round_robin(load: float, n: int, *, runs: int, rng: np.random.Generator) -> 
 
 def columns(due_s: Floats, done_s: Floats) -> Columns:
     """One run's columns as if every request was sent when due and answered."""
-    n = len(due_s)
-    return Columns(
-        rows=(),
-        due_s=due_s,
-        sent_s=due_s,
-        done_s=done_s,
-        latency_s=done_s - due_s,
-        send_lag_s=np.zeros(n),
-        is_ok=np.ones(n, dtype=np.bool_),
-        is_slow=np.zeros(n, dtype=np.bool_),
-        statuses=Counter(ok=n),
-    )
+    times = enumerate(zip(due_s.tolist(), done_s.tolist(), strict=True))
+    return Columns(Row(n, "", due, due, done, done - due, 0.0, "ok") for n, (due, done) in times)

@@ -3,7 +3,7 @@
 import pytest
 
 from ragbench.load.scaling import read_scaling
-from ragbench.results.records import NOTHING_TOLD, Decision, Start
+from ragbench.results.records import NO_SCALING, Decision, Start
 
 DECISION = {"number": 1, "age_s": 1.0, "ready": 2, "starting": 1, "outstanding": 9, "queue_wait_p95_s": 0.25}
 DECISION |= {"arrival_rps": 20.0, "target": 4, "reason": "queue wait"}
@@ -29,7 +29,7 @@ def test_a_decision_tells_nothing_of_the_load_before():
 
 def test_numbers_whose_sum_is_no_number_are_not_taken():
     decisions, starts = [DECISION | {"arrival_rps": 1e308}], [{"age_s": 1.0, "start_s": 1e308}]
-    assert read_scaling({"window_s": 5.0, "decisions": decisions, "starts": starts}, now_s=10.0) == NOTHING_TOLD
+    assert read_scaling({"window_s": 5.0, "decisions": decisions, "starts": starts}, now_s=10.0) == NO_SCALING
 
 
 @pytest.mark.parametrize("window_s", [None, "5", float("nan")])

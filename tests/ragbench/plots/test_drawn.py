@@ -3,7 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from ragbench.plots.drawn import MOST_VERTICES, difference, drawn, drawn_csv, read_drawn
+from ragbench.plots.drawn import MOST_VERTICES, drawn, drawn_csv
+from scripts.redraw import difference, read_drawn
 
 
 def _figure(y=2.0):

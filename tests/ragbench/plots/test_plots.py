@@ -202,8 +202,9 @@ def test_two_seeds_make_the_interval_of_a_ratio_narrower(study):
     assert len(_marks(figure.axes[0], "valid")) == 2 * 3 * 2  # and each run has its mark
 
 
-def test_no_ratio_without_its_interval(study):
-    figure = plots.FIGURES["arrivals"](Study("three", _pair(study, latency_p95_low_s=np.nan), study.folder))
+@pytest.mark.parametrize("low_s", [np.nan, 0.0, 9.0])
+def test_no_ratio_without_its_interval(study, low_s):
+    figure = plots.FIGURES["arrivals"](Study("three", _pair(study, latency_p95_low_s=low_s), study.folder))
     assert not [text for axes in figure.axes for text in axes.texts]
 
 

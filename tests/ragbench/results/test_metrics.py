@@ -1,6 +1,7 @@
 import re
 
 from ragbench.compare.sides import COMPARED, LATENCIES
+from ragbench.plots.style import named
 from ragbench.results.metrics import FIGURES, LOAD, METRICS, NAMING, ORIGIN, bound, metrics_table
 from ragbench.results.slo import LIMITS, PERCENTILES
 from tests.ragbench.results_fixture import SUMMARY_HEADER_TAIL
@@ -33,8 +34,8 @@ def test_an_interval_stands_behind_its_figure():
 
 
 def test_an_axis_has_the_name_and_the_unit():
-    assert METRICS["batch_size"].axis_label == "batch_size (requests, mean)"
-    assert METRICS["offered_rps"].axis_label == "offered_rps (requests per second)"
+    assert named("batch_size") == "batch_size (requests, mean)"
+    assert named("offered_rps") == "offered_rps (requests per second)"
 
 
 def test_the_table_has_a_line_a_figure():

@@ -8,7 +8,7 @@ from tests.ragbench.queues import fifo, random_queue, rows_of
 
 
 def found(due_s, done_s):
-    columns = Columns.of(rows_of(due_s, done_s))
+    columns = Columns(rows_of(due_s, done_s))
     return growth(columns, steady_window(columns.due_s, duration_s=float(due_s[-1] - due_s[0])))
 
 
@@ -112,7 +112,7 @@ def test_three_replicas_that_all_keep_up_do_not_grow(seed):
 
 
 def short(due_s, done_s):
-    columns = Columns.of(rows_of(due_s, done_s))
+    columns = Columns(rows_of(due_s, done_s))
     return falls_short(columns, steady_window(columns.due_s, duration_s=float(due_s[-1] - due_s[0])))
 
 
@@ -121,8 +121,7 @@ def test_a_server_too_slow_for_growth_to_judge_falls_short():
     done = 1.0 + np.arange(600.0)  # one a second
     assert found(due, done) is None
     told = short(due, done)
-    assert (told.due, told.ended) == (540, 18)
-    assert str(told) == "of 540 requests due in the window, only 18 ended in it"
+    assert told == "of 540 requests due in the window, only 18 ended in it"
 
 
 def test_a_replica_that_hangs_falls_short_though_no_latency_rises():
@@ -153,7 +152,7 @@ def test_what_is_refused_has_ended():
     due = even(30, 600)
     refused = [Row(i, "q", d, d, d + 0.01, 0.01, 0.0, "rejected", 503) for i, d in enumerate(due.tolist()) if i % 2]
     answered = [row for row in rows_of(due, due + 0.1) if row.request % 2 == 0]
-    columns = Columns.of(answered + refused)
+    columns = Columns(answered + refused)
     assert falls_short(columns, steady_window(columns.due_s, duration_s=float(due[-1]))) is None
 
 

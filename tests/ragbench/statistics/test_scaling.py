@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragbench.results.metrics import SCALING, names
+from ragbench.results.metrics import SCALING
 from ragbench.results.records import Decision, ReplicaCount, Row, Scaling, Start
 from ragbench.statistics.scaling import capacity_s, reaction_s, replica_seconds, reversals_per_min
 from ragbench.statistics.summary import summarise
@@ -23,7 +23,7 @@ def figures(counts, scaling, *, good, step_up_s):
     """Those of a fleet, of 10 s in which `good` requests were answered."""
     rows = [Row(i, "q", i / good, i / good, i / good + 0.1, 0.1, 0.0, "ok", 200) for i in range(good)]
     found = summarise(rows, offered_rps=1.0, duration_s=10.0, replicas=counts, scaling=scaling, step_up_s=step_up_s)
-    return {name: getattr(found, name) for name in names(SCALING)}
+    return {name: getattr(found, name) for name in SCALING}
 
 
 def test_replica_seconds_count_every_state_to_the_end_of_the_load():

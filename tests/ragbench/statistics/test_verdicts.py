@@ -19,7 +19,7 @@ def lost(number, due_s, status, latency_s=0.01):
 
 
 def judge(rows, **known):
-    columns = Columns.of(rows)
+    columns = Columns(rows)
     length_s = rows[-1].due_s - rows[0].due_s if rows else 1.0
     return verdicts.judge(Evidence(columns, steady_window(columns.due_s, duration_s=length_s or 1.0), **known))
 
