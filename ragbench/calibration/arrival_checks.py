@@ -1,13 +1,13 @@
-"""Whether arrivals are what their name says: four checks of due times against the law of their process. Pure.
+"""Whether arrivals follow the law of their name: four checks of due times. Pure.
 
-- rate: the number of arrivals in the whole, against rate x duration and the spread that the law allows.
+- rate: the number of arrivals, against rate x duration and the spread of the law.
 - gaps: Kolmogorov-Smirnov distance of the gaps from their law, at a low rate, where pinning and rescaling show.
 - dispersion: variance / mean of the counts per window, against the law's index of dispersion.
-- lag-1: rank correlation of each gap with the next, which is none.
+- lag-1: rank correlation of each gap with the next, which is 0.
 
-A process whose rate varies is put on the clock on which it should be an even one (Brown et al., The Time-Rescaling
-Theorem, Neural Computation 14, 2002). Each check gives a p-value. Even spacing has no randomness: there each check is
-the largest deviation against a limit.
+The times of a process whose rate varies are first rescaled to an even rate (Brown et al., The Time-Rescaling Theorem,
+Neural Computation 14, 2002). Each check gives a p-value. Even spacing has no randomness: there each check is the
+largest deviation against a limit.
 """
 
 import math
@@ -32,10 +32,10 @@ _EXACT = 1e-6  # of a gap: how far even spacing may be from even
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """What theory says of a process. `cdf(gaps, rate)`; `dispersion(rate, window_s)`: variance / mean of counts.
+    """The distribution of a process. `cdf(gaps, rate)`; `dispersion(rate, window_s)`: variance / mean of counts.
 
-    `None` for a process without randomness. `fixed`: the number of arrivals over the whole is certain. `clock(times)`:
-    the times put on the clock on which that holds, where it is not our own; both run from 0 to DURATION_S.
+    `cdf` is None for a process without randomness. `fixed`: the number of arrivals in DURATION_S is certain.
+    `clock(times)`: the times rescaled to an even rate, where it varies; both run from 0 to DURATION_S.
     """
 
     cdf: Cdf | None
@@ -46,17 +46,14 @@ class Law:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What one check found. `p`: how often the law alone would deviate so far; None where nothing is random.
-
-    Then `deviation` is how far off it is, in units of what is allowed.
-    """
+    """The result of one check: a p-value, or, without randomness, the deviation in units of the limit."""
 
     name: str
     p: float | None = None
     deviation: float | None = None
 
     def passed(self, least_p: float) -> bool:
-        """Whether the law may stand."""
+        """Whether the check does not reject the law."""
         return self.p > least_p if self.p is not None else (self.deviation or 0.0) <= 1.0
 
 
@@ -66,7 +63,7 @@ def poisson_law() -> Law:
 
 
 def uniform_law() -> Law:
-    """N instants in T seconds: gaps of survival (1 - x/T)^n, counts binomial, of which the whole is certain."""
+    """N instants in T seconds: gaps of survival (1 - x/T)^n, binomial counts, a certain total."""
 
     def cdf(gaps: Times, rate: float) -> Times:
         return 1 - (1 - gaps / DURATION_S) ** round(rate * DURATION_S)
@@ -113,7 +110,7 @@ def on_off_law(on_s: float = 1.0, off_s: float = 3.0) -> Law:
 
 
 def step_law(share: float = 0.2, up: float = 0.33, down: float = 0.67) -> Law:
-    """Poisson once each second counts as many as its rate has of the mean."""
+    """Poisson, once each second is weighted by its share of the mean rate."""
 
     def clock(times: Times) -> Times:
         x = times / DURATION_S
@@ -124,7 +121,7 @@ def step_law(share: float = 0.2, up: float = 0.33, down: float = 0.67) -> Law:
 
 
 def ramp_law(share: float = 0.1) -> Law:
-    """As for `step_law`: the area of a triangle on a rectangle."""
+    """As `step_law`; the rate is a triangle on a rectangle."""
 
     def clock(times: Times) -> Times:
         x = times / DURATION_S
@@ -139,7 +136,7 @@ def even_law() -> Law:
     return Law(None, lambda rate, window_s: 0.0, fixed=True)
 
 
-# Beside ARRIVALS: the law of each. A trace has that of whatever was recorded; the one checked is of a Poisson process.
+# The law of each of ARRIVALS. The trace that is checked was recorded from a Poisson process.
 LAWS: Mapping[str, Callable[..., Law]] = {
     "ideal": even_law,
     "poisson": poisson_law,
@@ -160,12 +157,16 @@ def check(draw: Callable[[float], Times], law: Law) -> list[Check]:
     return [_rate(times, law), _gaps(sparse, law.cdf), _dispersion(times, law), _lag_1(times)]
 
 
+def _two_sided(z: float) -> float:
+    return float(2 * stats.norm.sf(abs(z)))
+
+
 def _rate(times: Times, law: Law) -> Check:
-    expected = RATE_RPS * DURATION_S
+    excess = len(times) - RATE_RPS * DURATION_S
     if law.fixed:
-        return Check("rate", deviation=abs(len(times) - expected))  # to the nearest whole
-    deviation = (len(times) - expected) / math.sqrt(expected * law.dispersion(RATE_RPS, WINDOW_S))
-    return Check("rate", p=float(2 * stats.norm.sf(abs(deviation))))
+        return Check("rate", deviation=abs(excess))  # to the nearest whole number
+    variance = RATE_RPS * DURATION_S * law.dispersion(RATE_RPS, WINDOW_S)
+    return Check("rate", p=_two_sided(excess / math.sqrt(variance)))
 
 
 def _gaps(times: Times, cdf: Cdf) -> Check:
@@ -177,15 +178,14 @@ def _dispersion(times: Times, law: Law) -> Check:
     counts = _counts(times)
     free = (len(counts) - 1) / (1 + max(-1.0, float(stats.kurtosis(counts, bias=False))) / 2)
     ratio = np.var(counts, ddof=1) / (RATE_RPS * WINDOW_S * law.dispersion(RATE_RPS, WINDOW_S))
-    below = stats.chi2.cdf(free * ratio, free)
-    return Check("dispersion", p=float(2 * min(below, stats.chi2.sf(free * ratio, free))))
+    below, above = stats.chi2.cdf(free * ratio, free), stats.chi2.sf(free * ratio, free)
+    return Check("dispersion", p=float(2 * min(below, above)))
 
 
 def _lag_1(times: Times) -> Check:
     """Of ranks, so that a few long gaps of a bursty process do not decide."""
-    ranks = stats.rankdata(np.diff(times))
-    found = float(np.corrcoef(ranks[:-1], ranks[1:])[0, 1])
-    return Check("lag-1", p=float(2 * stats.norm.sf(abs(found) * math.sqrt(len(ranks) - 1))))
+    gaps = np.diff(times)
+    return Check("lag-1", p=_two_sided(float(stats.spearmanr(gaps[:-1], gaps[1:])[0]) * math.sqrt(len(gaps) - 1)))
 
 
 def _even(times: Times, sparse: Times) -> list[Check]:
@@ -227,8 +227,7 @@ def gaps_cut_at_three_means(rate_rps: float, span: Span, rng: np.random.Generato
     return times[times < end_s]
 
 
-# Generators with faults that load generators have had: negative controls, which claim to be Poisson and are not. No
-# load is ever made from them.
+# Negative controls: faults of known load generators, in processes that claim to be Poisson. No load is made from them.
 KNOWN_BAD: Mapping[str, Control] = {
     "each second's gaps rescaled": pinned_to_seconds,
     "one seed for eight workers": one_seed_for_all_workers,

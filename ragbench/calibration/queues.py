@@ -1,8 +1,8 @@
-"""Queues whose mean and 95th percentile are known: what the harness measures of them.
+"""Queues of known mean and 95th percentile, and what the harness measures of them.
 
-A queue at utilisation 0.8 seen over a thousand requests has a mean that lies 20% off by the luck of its draw alone,
-which would hide any error of the harness. So the draw is chosen: of many seeds, the one whose queue, solved exactly,
-lies nearest theory. What is left between theory and measurement is then the harness's doing.
+Over a thousand requests at utilisation 0.8 the mean of one draw is 20% off by chance, which would hide an error of the
+harness. So the draw is chosen: of many seeds, the one whose queue, solved exactly, is nearest to theory. What then
+differs between theory and measurement is the harness's error.
 """
 
 import asyncio
@@ -65,14 +65,14 @@ class Cell:
 
     @property
     def is_inside(self) -> bool:
-        """Whether theory lies in the intervals of the mean and of the 95th percentile, those that there are."""
+        """Whether theory lies in the intervals of mean and 95th percentile, where they are known."""
         return _holds(self.mean_low_s, self.mean_theory_s, self.mean_high_s) and _holds(
             self.p95_low_s, self.p95_theory_s, self.p95_high_s
         )
 
 
 def _badness(off: float) -> tuple[bool, float]:
-    """NaN, of a queue that was not answered, is the worst."""
+    """A sort key. NaN, of a queue that was not answered, is the worst."""
     return math.isnan(off), abs(off)
 
 
@@ -86,7 +86,7 @@ def _holds(low: float | None, value: float, high: float | None) -> bool:
 
 
 async def six(*, duration_s: float) -> list[Cell]:
-    """All six at once, each on a server of its own: they sleep most of the time."""
+    """All six queues at once, each on a server of its own; the servers are idle most of the time."""
     cells = [_cell(kind, utilisation, duration_s) for kind in NAMES for utilisation in UTILISATIONS]
     return list(await asyncio.gather(*cells))
 

@@ -1,4 +1,4 @@
-"""How fast, and how evenly, this machine's client can send: rising rates at a server that answers at once."""
+"""How fast and how evenly the client sends on this machine: rising rates at a server that answers at once."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,14 +12,12 @@ from ragbench.measure.point import Measurement
 
 RISING_RPS = (1000.0, 1500.0, 2000.0, 3000.0, 4000.0, 6000.0, 8000.0, 12000.0)
 FIRST_RPS = 500.0
-# What the first rate must hold.
+# Limits of the first rate.
 RATE_OFF = 0.002
 GAP_CV = 0.1
 LAG_P99_S = 0.002
 
-_TRIES = 3  # at a rate, where another program kept the machine busy
-
-Tell = Callable[[str], None]
+_TRIES = 3  # at a rate, while other programs contaminate it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Sent:
 
     @property
     def faults(self) -> list[str]:
-        """What keeps the first rate from passing, in words."""
+        """Why the first rate fails, in words."""
         limits = {
             f"sent {self.sent_rps:.2f}/s": abs(self.sent_rps / self.asked_rps - 1) > RATE_OFF,
             f"gap CV {self.gap_cv:.3f}": self.gap_cv >= GAP_CV,
@@ -58,18 +56,23 @@ class Sent:
 
 
 async def rising(
-    processes: int, *, first_s: float, each_s: float, rising_rps: Sequence[float] = RISING_RPS, tell: Tell
+    processes: int,
+    *,
+    first_s: float,
+    each_s: float,
+    rising_rps: Sequence[float] = RISING_RPS,
+    report: Callable[[str], None],
 ) -> list[Sent]:
     """The first rate for `first_s`, then each higher one for `each_s` until the client is the limit."""
     found: list[Sent] = []
     for rate in (FIRST_RPS, *rising_rps):
         duration_s = each_s if found else first_s
-        tell(f"{processes} client process{'es' if processes > 1 else ''} at {rate:g}/s for {duration_s:g} s")
+        report(f"{processes} client process{'es' if processes > 1 else ''} at {rate:g}/s for {duration_s:g} s")
         for _ in range(_TRIES):
             sent = _sent(await measured("--service null", rate=rate, duration_s=duration_s, processes=processes))
             if sent.verdict != "contaminated":
                 break
-            tell(f"again: {sent.verdict_reason}")
+            report(f"again: {sent.verdict_reason}")
         found.append(sent)
         if _is_limit(sent) and len(found) > 1:
             break

@@ -1,19 +1,20 @@
 """A server whose answers take a known time.
 
-`python -m ragbench.calibration.server --service exponential --mean-s 0.02`. It keeps its queue in its own clock (an
-answer is due when the work before it and its own are done) and computes nothing meanwhile, so its cost does not enter
-its times. It reads no body and no id: it numbers the requests as they arrive, and answers each with its number.
+`python -m ragbench.calibration.server --service exponential --mean-s 0.02`. Service is a timer, not a computation, so
+the server's own cost is not in its times. It reads no body and no id: requests are numbered as they arrive, and an
+answer holds the number.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
 
 import httptools
 
@@ -21,25 +22,18 @@ from ragbench.calibration.queueing import service_times
 from ragbench.processes.loop import loop_factory
 
 SERVICES = ("null", "deterministic", "exponential", "batch")
-MOST_DRAWN = 100_000  # service times drawn beforehand; later requests take them from the start again
+MOST_DRAWN = 100_000  # service times drawn beforehand; later requests use them again from the first
 
 Answer = Callable[[float, float, int], None]  # (queue_s, service_s, batch_size): the answer is due now
 
 
-class Work(Protocol):
-    """What stands behind the wire."""
-
-    def submit(self, number: int, answer: Answer) -> None:
-        """Take request `number`, and call `answer` when it is done."""
+Work = Callable[[int, Answer], None]  # takes request `number`, and calls `answer` when it is done
 
 
-class Null:
-    """No work at all."""
-
-    def submit(self, number: int, answer: Answer) -> None:
-        """Answer at once."""
-        del number
-        answer(0.0, 0.0, 1)
+def null(number: int, answer: Answer) -> None:
+    """No work at all: answer at once."""
+    del number
+    answer(0.0, 0.0, 1)
 
 
 @dataclass(slots=True)
@@ -50,8 +44,8 @@ class Queue:
     stalls_s: Mapping[int, float] = field(default_factory=dict)
     _free_s: float = 0.0
 
-    def submit(self, number: int, answer: Answer) -> None:
-        """Answer when all requests before it and this one are done."""
+    def __call__(self, number: int, answer: Answer) -> None:
+        """Answer when this request and all before it are done."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         service_s = self.service_s[number % len(self.service_s)] + self.stalls_s.get(number, 0.0)
@@ -62,7 +56,7 @@ class Queue:
 
 @dataclass(slots=True)
 class Batches:
-    """Takes whatever waits, up to `most`, when it is free; a batch of n takes `a_s + b_s * n`."""
+    """When free, runs what waits as one batch, up to `most`; a batch of n takes `a_s + b_s * n`."""
 
     a_s: float
     b_s: float
@@ -70,8 +64,8 @@ class Batches:
     _waiting: deque[tuple[float, Answer]] = field(default_factory=deque)
     _is_busy: bool = False
 
-    def submit(self, number: int, answer: Answer) -> None:
-        """Answer when the batch is done that it gets into."""
+    def __call__(self, number: int, answer: Answer) -> None:
+        """Answer when the batch of this request is done."""
         del number
         self._waiting.append((asyncio.get_running_loop().time(), answer))
         if not self._is_busy:
@@ -90,29 +84,15 @@ class Batches:
         self._begin(start_s + service_s)
 
 
-class Count:
-    """Numbers requests from 0 as they arrive, on whatever connection; the first `warmup_requests` have no number."""
-
-    def __init__(self, warmup_requests: int) -> None:
-        self._next = -warmup_requests
-
-    def take(self) -> int | None:
-        """The number of the request that has just arrived."""
-        number, self._next = self._next, self._next + 1
-        return number if number >= 0 else None
-
-
 class Connection(asyncio.Protocol):
     """One connection of one client, which asks one thing at a time."""
 
-    def __init__(self, work: Work, count: Count, info: bytes) -> None:
+    def __init__(self, work: Work, numbers: Iterator[int], info: bytes) -> None:
         self._work = work
-        self._count = count
+        self._numbers = numbers
         self._info = info
         self._parser = httptools.HttpRequestParser(self)
-        self._transport: asyncio.Transport | None = None
         self._path = b""
-        self._number: int | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Of asyncio."""
@@ -125,7 +105,6 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self._write(400, b'{"detail": "not HTTP"}')
-            assert self._transport is not None
             self._transport.close()
 
     def on_url(self, url: bytes) -> None:
@@ -133,9 +112,11 @@ class Connection(asyncio.Protocol):
         self._path = url
 
     def on_message_complete(self) -> None:
-        """Of httptools."""
+        """Of httptools. A warm-up request takes no service, so that the load finds an empty queue."""
         if self._path == b"/rag":
-            self._ask()
+            number = next(self._numbers)
+            work, name = (null, "warm-up") if number < 0 else (self._work, f"request {number}")
+            work(number, partial(self._answer, name))
         elif self._path in (b"/health", b"/ready"):
             self._write(200, b'{"ready": true}')
         elif self._path == b"/info":
@@ -143,36 +124,26 @@ class Connection(asyncio.Protocol):
         else:
             self._write(404, b'{"detail": "there is no such path"}')
 
-    def _ask(self) -> None:
-        """A warm-up request takes no service, so that the load finds the queue empty and its numbers unshifted."""
-        self._number = self._count.take()
-        if self._number is None:
-            self._answer(0.0, 0.0, 1)
-        else:
-            self._work.submit(self._number, self._answer)
-
-    def _answer(self, queue_s: float, service_s: float, batch_size: int) -> None:
+    def _answer(self, result: str, queue_s: float, service_s: float, batch_size: int) -> None:
         timing = f"queue;dur={queue_s * 1e3:.3f}, generate;dur={service_s * 1e3:.3f}"
-        result = "warm-up" if self._number is None else f"request {self._number}"
         body = f'{{"query": "", "result": "{result}"}}'.encode()
         self._write(200, body, f"Server-Timing: {timing}\r\nX-Batch-Size: {batch_size}\r\n")
 
     def _write(self, status: int, body: bytes, headers: str = "") -> None:
-        assert self._transport is not None
         if not self._transport.is_closing():
             head = f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
             self._transport.write(f"{head}{headers}\r\n".encode() + body)
 
 
 def work(options: argparse.Namespace) -> Work:
-    """What `options` name."""
+    """The service that `options` name."""
     kind, mean_s = options.service, options.mean_s
     if options.capacity_rps is not None:
         kind, mean_s = "deterministic", 1 / options.capacity_rps
     if kind == "batch":
         return Batches(options.a_s, options.b_s, options.max_batch_size)
     if kind == "null":
-        return Null()
+        return null
     drawn = service_times(kind, mean_s, n=MOST_DRAWN, seed=options.seed).tolist()
     stalls_s = {} if options.stall_at_request is None else {options.stall_at_request: options.stall_s}
     return Queue(drawn, stalls_s)
@@ -184,10 +155,12 @@ async def serve(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    behind = work(options)
+    service = work(options)
     info = json.dumps({"design": "calibration", "settings": vars(options)}).encode()
-    count = Count(options.warmup_requests)
-    server = await loop.create_server(lambda: Connection(behind, count, info), "127.0.0.1", options.port, backlog=1024)
+    numbers = itertools.count(-options.warmup_requests)
+    server = await loop.create_server(
+        lambda: Connection(service, numbers, info), "127.0.0.1", options.port, backlog=1024
+    )
     port = server.sockets[0].getsockname()[1]
     print(json.dumps({"ready": True, "port": port, "pid": os.getpid()}), flush=True)
     await stop.wait()

@@ -1,7 +1,7 @@
-"""A server that stops for a second: what open and closed loop say of it.
+"""A server that stalls for a second, measured in open and in closed loop.
 
-The open loop goes on sending, so every request that falls due meanwhile is seen to wait. A closed loop's user waits
-too, sends nothing, and reports one slow request: coordinated omission. That is why load is open loop here.
+The open loop goes on sending, so it measures the wait of every request due during the stall. The user of a closed loop
+waits, sends nothing and reports one slow request: coordinated omission. That is why load is open loop here.
 """
 
 import math
@@ -19,12 +19,12 @@ SERVICE_S = 0.005
 STALL_S = 1.0
 P99_OFF = 0.05  # of the open loop's p99, from what arithmetic gives
 LATENCIES = ("latency_p50_s", "latency_p95_s", "latency_p99_s", "latency_max_s")
-BLIND_SHARE = 0.1  # a closed loop's p99 below this share of the open loop's has not seen the stall
+BLIND_SHARE = 0.1  # of the open loop's p99: below it, a closed loop's p99 does not show the stall
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one kind of loop reports. `expected_p99_s`: the open loop's, by arithmetic; absent for the closed one."""
+    """The latencies of one kind of loop. `expected_p99_s`: by arithmetic; absent for the closed loop."""
 
     loop: str
     requests: int
@@ -58,7 +58,7 @@ def expected_p99_s(duration_s: float) -> float:
 
 
 def faults(opened: Seen, closed: Seen) -> list[str]:
-    """What is not as it must be, in words."""
+    """What differs from the expected figures, in words."""
     lines = []
     expected = opened.expected_p99_s or math.nan
     if not abs(opened.latency_p99_s / expected - 1) <= P99_OFF:

@@ -1,4 +1,4 @@
-"""One load on one of our own servers, measured the way every point is. Judges nothing."""
+"""One load on a calibration server, measured as any point is. Judges nothing."""
 
 import sys
 import tempfile
@@ -8,7 +8,7 @@ from typing import Any
 from ragbench.load.descriptors import allow_files
 from ragbench.measure.point import Measurement, measure
 from ragbench.processes.launch import start
-from ragbench.study.points import Point, expand
+from ragbench.study.points import expand
 from ragbench.study.questions import Question, QuestionSet
 from ragbench.study.study_file import parse_study
 
@@ -21,20 +21,6 @@ async def measured(
     flags: str, *, arrival: str = "ideal", rate: float | None = None, seed: int = 1, **load: Any
 ) -> Measurement:
     """Start the server with `flags`, put one load on it, stop it. `load`: keys of a study's [load] table."""
-    point = _point(flags, arrival=arrival, rate=rate, seed=seed, **load)
-    allow_files([point])
-    with tempfile.TemporaryDirectory(prefix="ragbench-calibrate-") as scratch:
-        log = Path(scratch) / "server.log"
-        server = await start(
-            point.configuration.argv(sys.executable), log=log, ready_timeout_s=point.load.ready_timeout_s
-        )
-        try:
-            return await measure(point, server, _QUESTIONS)
-        finally:
-            await server.stop()
-
-
-def _point(flags: str, *, arrival: str, rate: float | None, seed: int, **load: Any) -> Point:
     open_loop = {"arrivals": [arrival], "rates": [rate]} if rate is not None else {}
     study = parse_study(
         {
@@ -45,4 +31,12 @@ def _point(flags: str, *, arrival: str, rate: float | None, seed: int, **load: A
         },
         default_name="calibration",
     )
-    return expand(study)[0].points[0]
+    point = expand(study)[0].points[0]
+    allow_files([point])
+    argv = point.configuration.argv(sys.executable)
+    with tempfile.TemporaryDirectory(prefix="ragbench-calibrate-") as scratch:
+        server = await start(argv, log=Path(scratch) / "server.log", ready_timeout_s=point.load.ready_timeout_s)
+        try:
+            return await measure(point, server, _QUESTIONS)
+        finally:
+            await server.stop()

@@ -1,4 +1,4 @@
-"""Where capacity lies: every probe of a search as latency and throughput against rate, with the bracket it ended in."""
+"""Every probe of a capacity search as latency and throughput against rate, with the final bracket."""
 
 import re
 from pathlib import Path
@@ -38,8 +38,8 @@ def load_capacity(folder: Path) -> pd.DataFrame:
 def capacity(study: Study) -> Figure | None:
     """Latency under the SLO (above) and throughput (below), a column per design; None without capacity.csv.
 
-    The shaded band is the bracket; the dashed line above is the SLO. Of several SLOs or arrivals that were
-    searched for, those of the last row.
+    The shaded band is the bracket; the dashed line above is the SLO. Of several SLOs or arrivals, that
+    of the last row is shown.
     """
     if not (study.folder / FILE).is_file():
         return None
@@ -67,7 +67,7 @@ def capacity(study: Study) -> Figure | None:
         row[0].set_ylabel(named(drawn).replace(" (", "\n("))
     band = Patch(facecolor=GREY, alpha=0.25, label="the bracket: the capacity lies in it")
     handles = [*line_handles(shown), band, due_handle(study.summary), *mark_handles(shown, column)]
-    notes = [f"{arrivals_title(arrival)}; promise, dashed above: {slo}."]
+    notes = [f"{arrivals_title(arrival)}; SLO, dashed above: {slo}."]
     return finish(figure, study, "Capacity", handles=handles, notes=notes)
 
 
@@ -98,7 +98,7 @@ def _title(line: Line, brackets: pd.DataFrame) -> str:
 
 
 def _limited(slo: str) -> tuple[str, float | None]:
-    """The latency column that the SLO limits, and its limit: p95 where it names none, or one for each request."""
+    """The latency column that the SLO limits, and its limit; p95 and None where it limits no percentile or mean."""
     for part in slo.split(", "):
         name, _, limit = part.partition(" <= ")
         if (name in PERCENTILES or name == "latency_mean_s") and re.fullmatch(r"[0-9.]+(e[+-]?[0-9]+)?", limit):
@@ -107,6 +107,6 @@ def _limited(slo: str) -> tuple[str, float | None]:
 
 
 def save_capacity(folder: Path) -> list[Path]:
-    """Write the figure into the folder's `figures/`, as `save` does; none where there is nothing to show."""
+    """Write the figure into the folder's `figures/`, if there is anything to show. -> its files."""
     study = load_study(folder)
     return save(study, {"capacity": capacity}, StudyPaths(study.folder).figures)

@@ -1,4 +1,4 @@
-"""How much of what an SLO allows one load used, and how long a load must last to tell. Pure; sends nothing."""
+"""The burn rate of one load against an SLO, and how long a load must last. Pure; sends nothing."""
 
 import math
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from ragbench.statistics.columns import Floats, Window
 from ragbench.statistics.in_flight import in_flight_at
 
 MOST_BURN = 20.0
-BROKEN_BURN = 2.0  # the least of a load whose verdict says that the service did not carry it
+BROKEN_BURN = 2.0  # the least of a load that is not valid
 
-# A load of 60 times the SLO's limit: begun with an empty queue, it finds M/M/1 and M/D/1 no more than 1% above what
-# they carry for ever (20 times: 2% to 5%; 5 times: 12% and more).
+# A load begins with an empty queue. One of 60 times the SLO's limit places the capacity of M/M/1 and M/D/1 at most 1%
+# too high (20 times: 2% to 5%; 5 times: 12% and more).
 LOAD_LENGTHS = 60.0
 SHORTEST_S, LONGEST_S = 15.0, 120.0
-START_BIAS = 0.6  # of limit / length, by which the edge is found too high at most
+START_BIAS = 0.6  # of limit / length: the most by which the edge is too high
 
 _SLICES = 20
 _LEVEL = 0.95
@@ -25,9 +25,9 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One load fired at a rate. `requests`: due in its window; `burn_rate`: used of what the SLO allows, over it.
+    """One load at a rate. `requests`: due in its window; `burn_rate`: late requests over those that the SLO allows.
 
-    `reason`: why the SLO was not kept. `is_service`: whether the service, not the client or another program, failed.
+    `reason`: why the SLO was not kept. `is_service`: False where the client or another program was at fault.
     """
 
     rate_rps: float
@@ -47,7 +47,7 @@ class Load:
 
 
 def burn_rate(latencies_s: Floats, slo: Slo) -> float:
-    """The most used of any limit; infinite latencies are requests without an ok answer. At most MOST_BURN."""
+    """The largest of all limits, at most MOST_BURN. Latencies (n,), infinite without an ok answer."""
     if not latencies_s.size:
         return 0.0
     used = [_used(latencies_s, name, limit, slo) for name, limit in slo.limits.items()]
@@ -66,9 +66,9 @@ def _allowed(name: str, slo: Slo) -> float:
 
 
 def falling_behind(starts_s: Floats, ends_s: Floats, window: Window) -> float:
-    """Requests that the queue gains over the window, where more start than end by more than chance; else 0.
+    """Requests that the queue gains over the window where its growth is more than chance; else 0.
 
-    A short load cannot show in its latencies a queue that grows slowly: 2% above capacity, 5 s add 0.1 s.
+    The latencies of a short load do not show slow growth: 2% above capacity, 5 s add 0.1 s.
     """
     edges = np.linspace(window.start_s, window.end_s, _SLICES + 1)
     gained = np.diff(in_flight_at(starts_s, ends_s, edges)).astype(np.float64)
@@ -87,10 +87,10 @@ def loaded(
     slo: Slo,
     tolerance: float,
 ) -> Load:
-    """What one load shows of a service. `latencies_s`: of the requests due in the window, infinite without an answer.
+    """The load as measured. `latencies_s`: of the requests due in the window, infinite without an answer.
 
-    A queue that gains more than a quarter of the tolerance over the window, as a share of what was due in it, does not
-    carry the rate, whatever the latencies still say.
+    A rate is not carried either where the queue gains more than a quarter of the tolerance over the window, as a share
+    of the requests due in it.
     """
     burn = burn_rate(latencies_s, slo)
     behind = falling_behind(starts_s, ends_s, window) / max(1, len(latencies_s))
@@ -104,16 +104,16 @@ def loaded(
 
 
 def load_length_s(slo: Slo) -> float:
-    """How long a load lasts unless told otherwise."""
+    """The default length of a load."""
     return min(LONGEST_S, max(SHORTEST_S, LOAD_LENGTHS * _p95_limit_s(slo)))
 
 
 def start_bias(slo: Slo, length_s: float) -> float:
-    """By what share, at most, loads of this length place the capacity too high, since each begins without a queue."""
+    """The largest share by which loads of this length place the capacity too high; each begins without a queue."""
     return min(0.5, START_BIAS * _p95_limit_s(slo) / length_s)
 
 
 def _p95_limit_s(slo: Slo) -> float:
-    """The largest limit, as one on the 95th percentile of times with an exponential tail, whose mean is a third."""
+    """The largest limit, converted to one on the 95th percentile by an exponential tail."""
     nines = {name: -math.log(max(1e-3, _allowed(name, slo))) for name in slo.limits if name != "latency_mean_s"}
     return max(limit_s * -math.log(0.05) / nines.get(name, 1.0) for name, limit_s in slo.limits.items())

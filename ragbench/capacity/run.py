@@ -1,6 +1,6 @@
-"""Search each design's capacity: start it once, load it at the rates that search.py names, write loads as points.
+"""Search the capacity of each design: start it once, load it at the rates of search.py, write each load as a point.
 
-A load that lies there whole is taken from its files, so that an interrupted search goes on where it was.
+A load that was measured before is read from its files, so that an interrupted search continues.
 """
 
 import sys
@@ -32,17 +32,15 @@ from ragbench.study.schedule import schedule_csv, sha256
 from ragbench.study.study import Study
 
 MOST_TRIES = 3
-
-
-_BETWEEN_S = 1.0  # from the end of a load to the next: what is under way is answered, warm-up
-_FEWEST_LOADS = 10  # of a search of a service that never wavers
+_BETWEEN_S = 1.0  # from one load to the next: last answers, warm-up
+_FEWEST_LOADS = 10  # of a search where loads hardly disagree
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the designs of a study are loaded.
+    """How the designs of a study are searched.
 
-    `duration_s` of a load: None takes what the SLO asks for. `start_rps`: None starts each at its load's lowest rate.
+    `duration_s` of a load: None derives it from the SLO. `start_rps`: None starts at the design's lowest rate.
     """
 
     slo: Slo
@@ -72,25 +70,25 @@ class Plan:
         """The share by which loads of this length may place a capacity too high."""
         return start_bias(self.slo, self.load_s)
 
+    def first_rps(self, point: Point) -> float:
+        """The rate of a design's first load."""
+        return self.start_rps or min(point.load.rates, default=1.0)
+
     def lasts_s(self, designs: int) -> tuple[float, float]:
-        """How long the searches of so many designs take: the least, and the most while what waits is soon answered."""
+        """The least and the most time that the searches of so many designs take."""
         each_s = self.load_s + _BETWEEN_S
         return designs * min(_FEWEST_LOADS, self.most_loads) * each_s, designs * self.most_loads * each_s
 
 
 def first_points(study: Study, plan: Plan, *, design: str | None = None) -> list[Point]:
-    """One point per design at its start rate: what all its loads are made from. Raises StudyError."""
+    """The first point of each design, from which its loads are made. Raises StudyError."""
     firsts: dict[str, Point] = {}
     for launch in expand(study):
         firsts.setdefault(launch.configuration.name, launch.points[0])
     wanted = [p for p in firsts.values() if design in (None, p.configuration.design, p.configuration.name)]
     if not wanted:
         raise StudyError([f"no design {design!r} in study {study.name}; there: {', '.join(sorted(firsts))}"])
-    return [_probing(point, plan, _start_rps(point, plan), seed=study.seeds[0]) for point in wanted]
-
-
-def _start_rps(point: Point, plan: Plan) -> float:
-    return plan.start_rps or min(point.load.rates, default=1.0)
+    return [_probing(point, plan, plan.first_rps(point), seed=study.seeds[0]) for point in wanted]
 
 
 def _probing(point: Point, plan: Plan, rate_rps: float, *, seed: int) -> Point:
@@ -104,7 +102,7 @@ def _probing(point: Point, plan: Plan, rate_rps: float, *, seed: int) -> Point:
 def load_of(
     rows: Sequence[Row], summary: Mapping[str, Any], *, slo: Slo, tolerance: float, same_answers: bool = False
 ) -> Load:
-    """A measured load. An SLO that was kept beside another busy program was kept; one that was not says nothing.
+    """A measured load. Contamination by another program excuses a broken SLO and does not spoil a kept one.
 
     `same_answers`: one text for all questions is no fault.
     """
@@ -120,44 +118,37 @@ def load_of(
         tolerance=tolerance,
     )
     verdict, reason = summary["verdict"], summary["verdict_reason"]
+    broken = replace(load, burn_rate=max(BROKEN_BURN, load.burn_rate), reason=f"{verdict}: {reason}")
     if verdict == "contaminated":
-        fault = service_fault(Evidence(columns, window, same_answers=same_answers))
-        if fault is not None:
-            return replace(load, burn_rate=max(BROKEN_BURN, load.burn_rate), reason=reason, is_service=False)
+        if service_fault(Evidence(columns, window, same_answers=same_answers)) is not None:
+            return replace(broken, reason=reason, is_service=False)
         return load if load.kept else replace(load, reason=f"{load.reason}, but {reason}", is_service=False)
     if not rows:
         return replace(load, reason=reason, is_service=False)
-    if verdict == "valid":
-        return load
-    return replace(
-        load,
-        burn_rate=max(BROKEN_BURN, load.burn_rate),
-        reason=f"{verdict}: {reason}",
-        is_service=verdict != "client_limited",
-    )
+    return load if verdict == "valid" else replace(broken, is_service=verdict != "client_limited")
 
 
 @dataclass
 class Searcher:
-    """Searches designs one after another; holds what all of them share."""
+    """Searches designs one after another, with one plan, folder and set of questions."""
 
     plan: Plan
     paths: StudyPaths
     questions: QuestionSet
     around: Surroundings
     progress: Progress
+    _service: Service | None = None
 
     async def search(self, first: Point) -> Outcome:
         """The capacity of the design of `first`. A server that does not start leaves it unresolved."""
         plan = self.plan
-        search = Search(_start_rps(first, plan), plan.tolerance, plan.most_loads, plan.bias)
-        running = _Running(self.paths, self.progress)
+        search = Search(plan.first_rps(first), plan.tolerance, plan.most_loads, plan.bias)
         answers: set[tuple[str, str]] = set()
         try:
             while (rate_rps := search.next_rps) is not None:
                 before = sum(load.rate_rps == rate_rps for load in search.loads)
                 point = _probing(first, plan, rate_rps, seed=first.seed + before)
-                load = await self._load(point, running, answers)
+                load = await self._load(point, answers)
                 search = search.after(load)
                 self.progress.done(load_line(first.configuration.name, load, search))
         except ChildError as error:
@@ -165,33 +156,33 @@ class Searcher:
             found = replace(search.found(), resolved=False, reason=error.reason)
             return Outcome(first.configuration, found, search.loads)
         finally:
-            await running.stop(is_hurried=search.next_rps is not None)
+            await self._stop(is_hurried=search.next_rps is not None)
         return Outcome(first.configuration, search.found(), search.loads)
 
-    async def _load(self, point: Point, running: "_Running", answers: set[tuple[str, str]]) -> Load:
-        """One load. What another program or a late client spoiled is measured again, MOST_TRIES in all.
+    async def _load(self, point: Point, answers: set[tuple[str, str]]) -> Load:
+        """One load; up to MOST_TRIES where another program or a late client spoils it.
 
-        `answers`: the `texts` of the search so far, which get those of this load. A short load asks too few questions
-        to know one text for all; a search does not.
+        `answers`: the `texts` of the search so far; those of this load are added. One short load asks too few questions
+        to detect one text for all of them; a search asks enough.
         """
         for _ in range(MOST_TRIES):
-            rows, summary = await self._measured(point, running)
+            rows, summary = await self._measured(point)
             alike = point.workload.same_answers
-            found = load_of(rows, summary, slo=self.plan.slo, tolerance=self.plan.tolerance, same_answers=alike)
+            load = load_of(rows, summary, slo=self.plan.slo, tolerance=self.plan.tolerance, same_answers=alike)
             answers |= texts(rows)
-            if not alike and found.kept and (fault := one_text(answers)) is not None:
-                found = replace(found, burn_rate=BROKEN_BURN, reason=f"failing: {fault}")
-            if found.is_service:
+            if not alike and load.kept and (fault := one_text(answers)) is not None:
+                load = replace(load, burn_rate=BROKEN_BURN, reason=f"failing: {fault}")
+            if load.is_service:
                 break
-        return found
+        return load
 
-    async def _measured(self, point: Point, running: "_Running") -> tuple[Sequence[Row], dict[str, Any]]:
-        """The point's rows and summary: those that lie there, else measured now and written."""
-        manifest = _whole(self.paths, point, self.questions, self.around)
+    async def _measured(self, point: Point) -> tuple[Sequence[Row], dict[str, Any]]:
+        """Rows and summary of the point, from its files or measured now and written."""
+        manifest = _measured_before(self.paths, point, self.questions, self.around)
         if manifest is not None:
             return REQUESTS.read(self.paths.point(point.name).requests), manifest["summary"]
         allow_files([point])
-        service = await running.service(point)
+        service = await self._running(point)
         self.progress.point_begins(point)
         measured = await measure(point, service, self.questions, on_row=self.progress.row)
         log = service.new_log()
@@ -199,45 +190,33 @@ class Searcher:
         if (line := throttling(measured.telemetry)) is not None:
             self.progress.note(line)
         if measured.failure is not None:
-            await running.stop()
+            await self._stop()
         return measured.rows, manifest["summary"]
 
-
-@dataclass(slots=True)
-class _Running:
-    """The server of one design, started when first needed and after it failed."""
-
-    paths: StudyPaths
-    progress: Progress
-    _service: Service | None = None
-
-    async def service(self, point: Point) -> Service:
-        """The server, running. Raises ChildError."""
+    async def _running(self, point: Point) -> Service:
+        """The design's server, started where none runs. Raises ChildError."""
         if self._service is None and point.configuration.url is not None:
             self._service = Remote(point.configuration.url)
         elif self._service is None:
             self.progress.starting(point.configuration)
-            self._service = await start(
-                point.configuration.argv(sys.executable),
-                log=self.paths.live_log,
-                ready_timeout_s=point.load.ready_timeout_s,
-            )
-        assert self._service is not None
+            argv = point.configuration.argv(sys.executable)
+            timeout_s = point.load.ready_timeout_s
+            self._service = await start(argv, log=self.paths.live_log, ready_timeout_s=timeout_s)
         return self._service
 
-    async def stop(self, *, is_hurried: bool = False) -> None:
-        """Stop it if it runs."""
+    async def _stop(self, *, is_hurried: bool = False) -> None:
         service, self._service = self._service, None
-        if service is None:
-            return
-        for line in await (service.stop(grace_s=HURRIED_GRACE_S) if is_hurried else service.stop()):
-            self.progress.note(line)
+        if service is not None:
+            for line in await (service.stop(grace_s=HURRIED_GRACE_S) if is_hurried else service.stop()):
+                self.progress.note(line)
 
 
-def _whole(paths: StudyPaths, point: Point, questions: QuestionSet, around: Surroundings) -> dict[str, Any] | None:
-    """The manifest of `point` where it was measured before with these very settings, SLO, questions and schedule.
+def _measured_before(
+    paths: StudyPaths, point: Point, questions: QuestionSet, around: Surroundings
+) -> dict[str, Any] | None:
+    """The manifest of `point` where it was measured before; settings, questions, schedule, machine and code are equal.
 
-    What failed, was contaminated or left late is measured again, and so is what another machine or other code measured.
+    A point that failed, was contaminated or was sent late is measured again.
     """
     manifest = read_manifest(paths.point(point.name).manifest)
     if manifest is None or manifest["summary"]["verdict"] in NOT_MEASURED:
@@ -245,10 +224,9 @@ def _whole(paths: StudyPaths, point: Point, questions: QuestionSet, around: Surr
     if any(manifest["summary"][name] is None for name in ("offered_rps", "window_start_s", "window_end_s")):
         return None
     machine = around.hardware
-    if strangers([manifest], hardware=str(machine), hostname=machine.hostname, code=around.code):
-        return None
     is_same = (
-        manifest["point"] == point.as_dict()
+        not strangers([manifest], hardware=str(machine), hostname=machine.hostname, code=around.code)
+        and manifest["point"] == point.as_dict()
         and manifest.get("questions_sha256") == questions.sha256
         and manifest.get("schedule_sha256") == sha256(schedule_csv(schedule_of(point, questions)))
     )

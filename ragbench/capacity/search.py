@@ -1,10 +1,10 @@
-"""Which rate to load next, and when the capacity is known. Pure: told of loads, it names rates; it sends nothing.
+"""Which rate to load next, and when the capacity is known. Pure: loads in, rates out; it sends nothing.
 
-From the start the rate doubles until a load breaks the SLO, or halves until one keeps it; then the bracket between the
-highest rate kept and the lowest broken is halved (geometrically). That alone would be luck: near the edge one load
-keeps the SLO and the next, at the same rate, does not. So loads go on at both sides of the edge, whose place and
-interval are fitted over all loads near it. The bracket is never narrower than that interval; when it is narrow enough,
-the search ends.
+From the start the rate doubles until a load breaks the SLO, or halves until one keeps it. Then the bracket between the
+highest rate kept and the lowest broken is halved (geometrically). Near the edge that is not enough: of two loads at one
+rate, one keeps the SLO and one does not. So loads continue on both sides of the edge, whose place and interval are
+fitted over all loads near it. The bracket is never narrower than that interval; once it is narrow enough, the search
+ends.
 """
 
 import math
@@ -19,17 +19,17 @@ from ragbench.capacity.load import Load
 
 MOST_HALVINGS = 10
 SIGNIFICANT = 4  # digits of a rate, so that folders have names a person can read
-BISECTED = 0.25  # of the tolerance: how narrow the bracket of a service that never wavers becomes
-FEWEST_NEAR = 15  # loads that an interval is believed of
+BISECTED = 0.25  # of the tolerance: the width at which the bracket is halved no more
+FEWEST_NEAR = 15  # loads near the edge that an interval needs
 FEWEST_CLEAR = 6  # where they hardly disagree: the interval is below CLEAR of the tolerance
 CLEAR = 0.1
-NEAR = 0.12  # of the edge: loads further off tell nothing about its place
+NEAR = 0.12  # of the edge: loads further off are not fitted
 _FURTHEST_STEP = 0.08
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How a search ended: the capacity, the bracket round it, and whether that is narrow and sure enough."""
+    """The result of a search: the capacity, its bracket, and whether that is narrow and certain enough."""
 
     capacity_rps: float | None
     low_rps: float | None
@@ -62,14 +62,14 @@ class Search:
 
     @property
     def broken_rps(self) -> float | None:
-        """The lowest rate at which the service broke it; where it never did, at which the load itself failed."""
+        """The lowest rate at which the service broke the SLO; else that at which the load itself failed."""
         broken = [load for load in self.loads if not load.kept]
         telling = [load for load in broken if load.is_service] or broken
         return min((load.rate_rps for load in telling), default=None)
 
     @property
     def bracket(self) -> tuple[float, float] | None:
-        """The capacity's, as far as the loads tell: from kept to broken, and no narrower than the fit's interval."""
+        """Where the capacity lies: from kept to broken, and no narrower than the fit's interval."""
         kept, broken = self.kept_rps, self.broken_rps
         if kept is None or broken is None:
             return None
@@ -93,7 +93,7 @@ class Search:
     def next_rps(self) -> float | None:
         """The rate of the next load; None when the search is over."""
         kept, broken = self.kept_rps, self.broken_rps
-        if len(self.loads) >= self.most_loads or self.is_narrow or self._is_helpless():
+        if len(self.loads) >= self.most_loads or self.is_narrow or self._is_hopeless():
             return None
         if kept is None:
             return readable(self.start_rps if broken is None else broken / 2)
@@ -110,7 +110,7 @@ class Search:
         return replace(self, loads=(*self.loads, load))
 
     def found(self) -> Found:
-        """The capacity as far as it is known, and whether that resolves it."""
+        """The result so far."""
         kept, broken = self.kept_rps, self.broken_rps
         if kept is None:
             lowest = min((load.rate_rps for load in self.loads), default=self.start_rps)
@@ -139,8 +139,8 @@ class Search:
     def _why(self, rate_rps: float) -> str:
         return next(load.reason for load in self.loads if load.rate_rps == rate_rps and not load.kept)
 
-    def _is_helpless(self) -> bool:
-        """Whether more loads can tell nothing: halved often enough, or the load is what fails."""
+    def _is_hopeless(self) -> bool:
+        """Whether more loads are useless: halved often enough, or the load itself fails."""
         kept, broken = self.kept_rps, self.broken_rps
         if broken is None:
             return False
@@ -158,47 +158,38 @@ class Search:
         return None if kept is None or broken is None else _edge(self.loads, math.sqrt(kept * broken))
 
     def _beside_the_edge(self) -> float:
-        """A little below the edge and above it in turns: there its place and the slope are learnt together."""
+        """A little below the edge and above it in turns, which fits both its place and the slope."""
         edge = self._edge()
-        kept, broken = self.kept_rps, self.broken_rps
-        assert kept is not None
-        assert broken is not None
-        at_rps = edge.rate_rps if edge else math.sqrt(kept * broken)
+        at_rps = edge.rate_rps if edge else math.sqrt((self.kept_rps or 0.0) * (self.broken_rps or 0.0))
         step = min(_FURTHEST_STEP, max(self.tolerance / 4, 0.05 / edge.slope)) if edge else self.tolerance / 2
         return at_rps * (1 + step * (1 if len(self.loads) % 2 else -1))
 
 
-@lru_cache(maxsize=4)  # asked several times between two loads
+@lru_cache(maxsize=4)  # needed several times between two loads
 def _edge(loads: tuple[Load, ...], at_rps: float) -> Edge | None:
-    """The edge fitted over the loads near it, which are found by fitting; None where fewer than 3 are near `at_rps`."""
+    """The edge fitted over the loads near it, in three rounds; None where fewer than 3 are near `at_rps`."""
     edge = None
     for _ in range(3):
         near = _near(loads, at_rps)
         if len(near) < 3:
             break
-        edge = fit(*(np.array(column, dtype=np.float64) for column in _columns(near)))
+        edge = fit(*np.array([(load.rate_rps, load.burn_rate, load.requests) for load in near], dtype=np.float64).T)
         at_rps = edge.rate_rps
     return edge
 
 
 def _near(loads: Sequence[Load], edge_rps: float) -> list[Load]:
-    """The loads that tell of the service within NEAR of the edge."""
-    low, high = edge_rps * (1 - NEAR), edge_rps * (1 + NEAR)
-    return [load for load in loads if load.is_service and low <= load.rate_rps <= high]
-
-
-def _columns(loads: Sequence[Load]) -> list[list[float]]:
-    """Rates, burn rates, requests."""
-    return [[getattr(load, name) for load in loads] for name in ("rate_rps", "burn_rate", "requests")]
+    """The loads within NEAR of the edge that did not fail themselves."""
+    return [load for load in loads if load.is_service and abs(load.rate_rps / edge_rps - 1) <= NEAR]
 
 
 def readable(rate_rps: float) -> float:
-    """The rate with as many digits as a folder's name should have."""
+    """The rate rounded to SIGNIFICANT digits."""
     return float(f"{rate_rps:.{SIGNIFICANT}g}")
 
 
 def load_line(name: str, load: Load, search: Search) -> str:
-    """A load of the configuration `name` in one line, and where the search is after it."""
+    """One line: a load of the configuration `name`, and the bracket and next rate after it."""
     ends = search.bracket or (search.kept_rps, search.broken_rps)
     low, high = (f"{end:.4g}" if end else "?" for end in ends)
     after = f"next {search.next_rps:g}/s" if search.next_rps else "done"

@@ -1,4 +1,4 @@
-"""capacity.csv: a row per configuration, where its capacity lies and whether that is resolved. Writes no file."""
+"""capacity.csv: a row a configuration, with its capacity and whether that is resolved. Writes no file."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from ragbench.study.points import Configuration
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One configuration's search: what was found, and every load."""
+    """The search of one configuration: its result and every load."""
 
     configuration: Configuration
     found: Found
@@ -43,7 +43,7 @@ class Capacity:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What is found again replaces the row of the same key."""
+        """A new row replaces that of the same key."""
         return self.configuration, self.arrival, self.slo
 
 
@@ -57,10 +57,7 @@ CAPACITY = CsvFormat(
 def capacity_csv(
     outcomes: Sequence[Outcome], *, arrival: str, slo: Slo, load_s: float, bias: float, before: Sequence[Capacity] = ()
 ) -> str:
-    """The outcomes as CSV text.
-
-    `before`: the rows of the file as it was; what it has of other configurations, arrivals and promises stays in it.
-    """
+    """The outcomes as CSV text. Rows of `before`, the file as it was, stay unless one of `outcomes` has their key."""
     found = [_row(outcome, arrival=arrival, slo=slo, load_s=load_s, bias=bias) for outcome in outcomes]
     again = {row.key for row in found}
     return CAPACITY.text([*(row for row in before if row.key not in again), *found])

@@ -1,7 +1,4 @@
-"""The client of an experiment: keeps what a count needs of each answer, and tries again where nobody listens.
-
-How a question travels is decided in load/client.py; when it is due in load/fire.py.
-"""
+"""The client of an experiment: it keeps the headers that are counted, and tries again where the port is closed."""
 
 import asyncio
 import os
@@ -20,15 +17,15 @@ from ragbench.results.records import Row
 from ragbench.study.schedule import Request
 
 _REFUSED = os.strerror(ECONNREFUSED)
-_TRY_AGAIN_S = 0.05
+_RETRY_S = 0.05
 _LONGEST_PATIENCE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """How the clients of one load behave. `prefix` makes their request ids unlike those of any other load.
+    """How the clients of one load behave. `prefix` starts their request ids, and is unique to the load.
 
-    `hang_up_share`: of the requests, given up within 50 ms. `echoes`: the right answer is the question itself.
+    `hang_up_share`: of the requests, abandoned within 50 ms. `echoes`: the right answer is the question itself.
     """
 
     prefix: str
@@ -38,76 +35,72 @@ class Behaviour:
     echoes: bool = True
 
 
+@dataclass(slots=True)
 class ChaosClient:
-    """An Asker for `fire`. Made by `connect_client`."""
+    """An Asker for `fire`. Made by `connect_client`; `answers`: headers of answers by number of the request."""
 
-    def __init__(self, behaviour: Behaviour, rng: np.random.Generator) -> None:
-        self.refused = 0
-        self.hung_up: set[int] = set()
-        self.client: Client | None = None
-        self._behaviour = behaviour
-        self._rng = rng
-        self._headers: dict[int, tuple[str | None, float | None]] = {}
-        self._questions: dict[int, str] = {}
+    client: Client
+    behaviour: Behaviour
+    rng: np.random.Generator
+    answers: Mapping[int, Mapping[str, str]]
+    refused: int = 0
+    hung_up: set[int] = field(default_factory=set)
+    _questions: dict[int, str] = field(default_factory=dict)
 
     def prepare(self, request: Request) -> Prepared:
         """The request with an id of its own, and the headers of the scenario."""
-        assert self.client is not None, "made by connect_client()"
         self._questions[request.number] = request.question.query
         prepared = self.client.prepare(request)
         own = {"X-Request-Id": self._id(request.number)}
-        return replace(prepared, headers={**prepared.headers, **own, **self._behaviour.headers})
+        return replace(prepared, headers={**prepared.headers, **own, **self.behaviour.headers})
 
     async def ask(self, prepared: Prepared, clock: Clock) -> Row:
-        """Until there is an answer, the timeout has passed, or this client hangs up."""
-        if self._rng.random() >= self._behaviour.hang_up_share:
-            return await self._until_heard(prepared, clock)
+        """Return after the answer, the timeout, or when this client hangs up."""
+        if self.rng.random() >= self.behaviour.hang_up_share:
+            return await self._ask_until_heard(prepared, clock)
         try:
-            async with asyncio.timeout(self._rng.uniform(0, _LONGEST_PATIENCE_S)):
-                return await self._until_heard(prepared, clock)
+            async with asyncio.timeout(self.rng.uniform(0, _LONGEST_PATIENCE_S)):
+                return await self._ask_until_heard(prepared, clock)
         except TimeoutError:
             request = prepared.request
             self.hung_up.add(request.number)
             return Row(request.number, request.question.id, request.due_s)
 
     def exchanges(self, rows: Sequence[Row]) -> list[Exchange]:
-        """What became of each request, less those that were hung up."""
+        """What became of each request, without those that were hung up."""
         return [self._exchange(row) for row in rows if row.request not in self.hung_up]
 
-    def keep(self, request: Request, answer: Answer) -> None:
-        """Remember the headers that a row has no place for."""
-        after = answer.headers.get("retry-after", "").strip()
-        self._headers[request.number] = (
-            answer.headers.get("x-request-id"),
-            float(after) if after.isdecimal() else None,
-        )
-
-    async def _until_heard(self, prepared: Prepared, clock: Clock) -> Row:
-        assert self.client is not None, "made by connect_client()"
+    async def _ask_until_heard(self, prepared: Prepared, clock: Clock) -> Row:
         first: Row | None = None
         while True:
             row = await self.client.ask(prepared, clock)
             first = first or row
-            row = replace(row, sent_s=first.sent_s, send_lag_s=first.send_lag_s)  # it was sent when it was first tried
+            row = replace(row, sent_s=first.sent_s, send_lag_s=first.send_lag_s)
             if row.status != "connection_error" or row.error != _REFUSED:
                 return row
             self.refused += 1
-            if clock() + _TRY_AGAIN_S >= prepared.request.due_s + self._behaviour.timeout_s:
+            if clock() + _RETRY_S >= prepared.request.due_s + self.behaviour.timeout_s:
                 return row
-            await asyncio.sleep(_TRY_AGAIN_S)
+            await asyncio.sleep(_RETRY_S)
 
     def _exchange(self, row: Row) -> Exchange:
-        right = self._questions.get(row.request) if self._behaviour.echoes else None
-        return Exchange(row, self._id(row.request), right, *self._headers.get(row.request, (None, None)))
+        expected = self._questions.get(row.request) if self.behaviour.echoes else None
+        headers = self.answers.get(row.request, {})
+        after = headers.get("retry-after", "").strip()
+        retry_after_s = float(after) if after.isdecimal() else None
+        return Exchange(row, self._id(row.request), expected, headers.get("x-request-id"), retry_after_s)
 
     def _id(self, number: int) -> str:
-        return f"{self._behaviour.prefix}-{number}"
+        return f"{self.behaviour.prefix}-{number}"
 
 
 @asynccontextmanager
 async def connect_client(url: str, behaviour: Behaviour, rng: np.random.Generator) -> AsyncIterator[ChaosClient]:
     """A client connected to the service at `url`."""
-    made = ChaosClient(behaviour, rng)
-    async with connect(Target(url, behaviour.timeout_s), on_answer=made.keep) as client:
-        made.client = client
-        yield made
+    answers: dict[int, Mapping[str, str]] = {}
+
+    def keep_headers(request: Request, answer: Answer) -> None:
+        answers[request.number] = answer.headers
+
+    async with connect(Target(url, behaviour.timeout_s), on_answer=keep_headers) as client:
+        yield ChaosClient(client, behaviour, rng, answers)

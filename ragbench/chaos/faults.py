@@ -1,6 +1,6 @@
-"""What breaks, by pid or port: one function per fault. When it breaks, and under which load, says scenarios.py.
+"""The faults, injected by pid or port: one function a fault. When, and under which load, is in scenarios.py.
 
-A fault returns when it is done, or never: the end of the load cancels it. Linux and macOS: signals.
+A fault that does not return is cancelled at the end of the load. Signals: Linux and macOS.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 
 import aiohttp
 import psutil
@@ -21,13 +22,13 @@ from ragbench.processes.launch import start
 
 Fault = Callable[[Experiment], Awaitable[None]]
 
-HURRY = {"X-Request-Timeout-S": "1"}
+SHORT_TIMEOUT = {"X-Request-Timeout-S": "1"}
 POISON = "poison"
 _READY_TIMEOUT_S = 60.0
 _ENGINE = "servers.engine.process"
 _ORDERED = "a fault to order"
 _ORDERED_S = 30.0
-_LOOK_S = 0.2
+_POLL_S = 0.2
 _POISONED = 100
 _READY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 
@@ -43,29 +44,23 @@ MALFORMED: dict[str, Callable[[], bytes]] = {
 async def signal_a_replica(experiment: Experiment, *, number: signal.Signals, state: str = "ready") -> None:
     """Send a signal to a replica. After SIGSTOP its port still takes connections, and nothing answers."""
     replica = await experiment.random_replica(state)
-    assert replica.pid is not None, "only replicas that the fleet started were asked for"
+    assert replica.pid is not None, "random_replica returns only replicas that the fleet started"
     os.kill(replica.pid, number)
 
 
-async def kill_a_replica(experiment: Experiment) -> None:
-    """SIGKILL."""
-    await signal_a_replica(experiment, number=signal.SIGKILL)
-
-
-async def stop_a_replica(experiment: Experiment) -> None:
-    """SIGSTOP, for good."""
-    await signal_a_replica(experiment, number=signal.SIGSTOP)
+kill_a_replica = partial(signal_a_replica, number=signal.SIGKILL)
+stop_a_replica = partial(signal_a_replica, number=signal.SIGSTOP)
 
 
 async def stop_the_replacement(experiment: Experiment) -> None:
     """SIGKILL a replica, and SIGSTOP the next one while it starts, so that it is never ready."""
     await kill_a_replica(experiment)
-    await signal_a_replica(experiment, number=signal.SIGSTOP, state="starting")
+    await stop_a_replica(experiment, state="starting")
 
 
 async def kill_a_worker(experiment: Experiment, *, mark: str) -> None:
-    """SIGKILL a process of the fleet whose command line holds `mark`. Raises OSError where there is none."""
-    workers = [process for process in experiment.fleet.members if mark in " ".join(process.cmdline())]
+    """SIGKILL a process of the fleet with `mark` in its command line. Raises OSError where there is none."""
+    workers = [process for process in experiment.fleet.server.members if mark in " ".join(process.cmdline())]
     if not workers:
         raise ProcessLookupError(f"no process of the server has {mark!r} in its command line")
     workers.sort(key=lambda process: process.pid)
@@ -73,32 +68,32 @@ async def kill_a_worker(experiment: Experiment, *, mark: str) -> None:
 
 
 async def stop_an_engine(experiment: Experiment) -> None:
-    """SIGSTOP the process that runs the models of a replica, whose front goes on answering."""
+    """SIGSTOP the engine process of a replica; its HTTP process goes on answering."""
     victim = await experiment.random_replica()
     engines = [child for child in psutil.Process(victim.pid).children() if _ENGINE in child.cmdline()]
     if not engines:
         raise ProcessLookupError(f"replica {victim.url} has no process of its own for its models (--engine process)")
     engines[0].suspend()
-    experiment.recovery_counts_from()
-    await experiment.see_replaced(victim)
+    experiment.fault_begins()
+    await experiment.watch_replaced(victim)
 
 
-async def see_the_faulty_replica_fail(experiment: Experiment) -> None:
-    """Wait until the log says that the first replica does what its flags order."""
+async def await_ordered_fault(experiment: Experiment) -> None:
+    """Wait until the log reports the fault that the flags order from the first replica."""
     ready = await experiment.fleet.replicas("ready")
     if not ready:
         raise NoReplica("no replica was ready when the fault was due")
     log = experiment.folder / "server.log"
     async with asyncio.timeout(_ORDERED_S):
         while _ORDERED not in await asyncio.to_thread(log.read_text, errors="replace"):  # noqa: ASYNC110  a log wakes nobody
-            await asyncio.sleep(_LOOK_S)
-    experiment.recovery_counts_from()
-    await experiment.see_replaced(ready[0], ready_before=len(ready))
+            await asyncio.sleep(_POLL_S)
+    experiment.fault_begins()
+    await experiment.watch_replaced(ready[0], ready_before=len(ready))
 
 
 async def ask_poisoned_questions(experiment: Experiment) -> None:
-    """A hundred, one after another: each must fail, alone, and end no replica."""
-    experiment.recovery_counts_from()
+    """Ask 100 of them, one after another: each must fail alone and end no replica."""
+    experiment.fault_begins()
     before = {replica.pid for replica in await experiment.fleet.replicas()}
     statuses: Counter[int] = Counter()
     async with aiohttp.ClientSession() as session:
@@ -114,16 +109,16 @@ async def ask_poisoned_questions(experiment: Experiment) -> None:
 
 
 async def register_a_malformed_replica(experiment: Experiment) -> None:
-    """A replica that is ready and answers with malformed bytes."""
-    url = await experiment.until_the_end.enter_async_context(malformed_server())
+    """Register a replica that is ready and answers with malformed bytes."""
+    url = await experiment.resources.enter_async_context(malformed_server())
     await experiment.fleet.register(url)
-    experiment.recovery_counts_from()
-    await experiment.see_replaced(Replica(url, None, "ready", 0), needs_successor=False)
+    experiment.fault_begins()
+    await experiment.watch_replaced(Replica(url, None, "ready", 0), needs_successor=False)
 
 
 @asynccontextmanager
 async def malformed_server() -> AsyncIterator[str]:
-    """The URL of a server that is ready and answers each kind of MALFORMED in turn, an exchange a connection."""
+    """The URL of a server that is ready and gives the answers of MALFORMED in turn, one a connection."""
     kinds = itertools.cycle(MALFORMED.values())
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -139,11 +134,11 @@ async def malformed_server() -> AsyncIterator[str]:
 
 
 async def register_a_slow_replica(experiment: Experiment) -> None:
-    """A replica that takes ten times as long over everything."""
+    """Register a replica that is ten times slower."""
     argv = [*experiment.terms.replica, "--slowdown", "10", "--port", "0"]
     slow = await start(argv, log=experiment.folder / "replica-slow.log", ready_timeout_s=_READY_TIMEOUT_S)
-    experiment.until_the_end.push_async_callback(slow.stop)
-    experiment.recovery_counts_from()  # starting it was no fault; the fault is what comes now
+    experiment.resources.push_async_callback(slow.stop)
+    experiment.fault_begins()  # the fault is its registration
     await experiment.fleet.register(slow.url)
 
 
@@ -153,15 +148,15 @@ async def restart_the_balancer(experiment: Experiment) -> None:
 
 
 async def send_a_crowd(experiment: Experiment) -> None:
-    """200 users who ask by turns for as long as `--duration-s`."""
+    """Add 200 closed-loop users for `--duration-s`."""
     terms = experiment.terms
     load = terms.closed_loop(200, terms.duration_s)
     await experiment.add_load(load, terms.behaviour("crowd"), duration_s=terms.duration_s)
 
 
 async def flood(experiment: Experiment) -> None:
-    """Raise the load to three times the capacity for twice `--duration-s`, by clients who give the fleet 1 s."""
+    """Raise the load to three times the capacity for twice `--duration-s`; the new clients wait for 1 s."""
     terms = experiment.terms
     load = terms.open_loop((3 - terms.load) * experiment.capacity_rps, 2 * terms.duration_s)
-    hurried = replace(terms.behaviour("flood"), headers=HURRY)
-    await experiment.add_load(load, hurried, duration_s=2 * terms.duration_s)
+    behaviour = replace(terms.behaviour("flood"), headers=SHORT_TIMEOUT)
+    await experiment.add_load(load, behaviour, duration_s=2 * terms.duration_s)

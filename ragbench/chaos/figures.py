@@ -1,4 +1,4 @@
-"""What only one scenario measures: memory and descriptors over time, and how an overload was turned away. Pure."""
+"""Figures of single scenarios: memory and descriptors over time, and how an overload was refused. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,7 +12,7 @@ Figures = Mapping[str, float | None]
 
 
 def send_lag_p99_ms(exchanges: Iterable[Exchange]) -> float | None:
-    """How late this client was (p99): where it is much, the machine is too small for the load and the fleet."""
+    """How late this client sent (p99): large where the machine is too small for load and fleet."""
     return _quantile([each.row.send_lag_s * 1000 for each in exchanges if each.row.send_lag_s is not None], 0.99)
 
 
@@ -22,35 +22,33 @@ def footprint_figures(experiment: Experiment) -> Figures:
     return {
         "memory_mib_per_min": memory_slope_mib_per_min(under_load),
         "descriptors_before": first.descriptors,
-        "descriptors_most": max((each.descriptors for each in under_load), default=None),
+        "descriptors_most": max((footprint.descriptors for footprint in under_load), default=None),
         "descriptors_after": last.descriptors,
     }
 
 
 def memory_slope_mib_per_min(footprints: Sequence[Footprint]) -> float | None:
-    """Least squares over the later half of the samples; None where that is fewer than three."""
+    """Least squares over the second half of the samples; None for fewer than three."""
     half = footprints[len(footprints) // 2 :]
     if len(half) < 3:
         return None
-    slope, _ = np.polyfit([each.t_s for each in half], [each.memory_mib for each in half], 1)
-    return float(slope) * 60
+    return 60 * float(np.polyfit([each.t_s for each in half], [each.memory_mib for each in half], 1)[0])
 
 
 def overload_figures(experiment: Experiment) -> Figures:
-    """Of the requests beyond the load's own share, which came only during the overload, and of that time."""
+    """Goodput during the overload, and how the requests of the crowd were refused."""
     crowd = experiment.crowd
-    refused_ms = [_took_s(each) * 1000 for each in crowd if each.fate == "rejected"]
     ratios = retry_after_ratios(crowd)
     return {
         "goodput_share_of_capacity": goodput_share(experiment),
-        "rejection_p99_ms": _quantile(refused_ms, 0.99),
+        "rejection_p99_ms": _quantile([_took_s(each) * 1000 for each in crowd if each.fate == "rejected"], 0.99),
         "retry_after_over_wait_p50": _quantile(ratios, 0.5),
         "retry_after_within_factor_2": sum(0.5 <= ratio <= 2 for ratio in ratios) / len(ratios) if ratios else None,
     }
 
 
 def goodput_share(experiment: Experiment) -> float | None:
-    """Answers in time per second of the overload, of the load and of the crowd, over the capacity."""
+    """Answers in time a second of the overload, of load and crowd together, over the capacity."""
     begin_s, end_s = experiment.crowd_s
     if end_s <= begin_s:
         return None
@@ -61,10 +59,9 @@ def goodput_share(experiment: Experiment) -> float | None:
 
 
 def retry_after_ratios(exchanges: Sequence[Exchange]) -> list[float]:
-    """For each refusal: `Retry-After` over how long the queue was that it stood for.
+    """For each refusal: `Retry-After` over the time that the queue at that moment took to empty.
 
-    That is how long the answered request waited which was sent last before it: who comes back then finds that queue
-    gone.
+    That time is the latency of the answered request that was sent last before the refused one.
     """
     answered = sorted(
         (each.row.sent_s, _took_s(each)) for each in exchanges if each.fate == "answered" and each.row.sent_s

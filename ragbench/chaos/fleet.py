@@ -1,11 +1,14 @@
-"""The fleet under test, as an operator sees it: its command, its processes, its public routes. Breaks nothing."""
+"""The fleet under test, as an operator sees it: its command, processes, public routes and logs. Breaks nothing."""
 
 import asyncio
+import json
 import re
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,9 @@ LONGEST_EJECTION_S = 10.0
 _GRACE_S = 15.0
 _SETTLE_S = 2.0
 _DECISION_S = 2.0  # for the third heartbeat, and for the next scaling decision
-_LOOK_S = 0.05
+_POLL_S = 0.05
 _RETRIES = re.compile(r"^rag_retries_total(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
+_LONGEST_LINE = 1 << 20  # characters; the parts of a longer line are read as lines of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +40,6 @@ class Replica:
     outstanding: int
     ejected: bool = False
 
-    @property
-    def is_asked(self) -> bool:
-        """Whether the fleet sends it requests."""
-        return self.state == "ready" and not self.ejected
-
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
@@ -51,49 +50,39 @@ class Footprint:
     descriptors: int
 
 
+@dataclass(slots=True)
 class Fleet:
-    """A running fleet; `folder` gets its logs. Made by `launch`."""
+    """A running fleet. `folder` gets its logs; `server` is its own process. Made by `launch`."""
 
-    def __init__(self, argv: Sequence[str], folder: Path, server: Server) -> None:
-        self.url = server.url
-        self._argv = argv
-        self._folder = folder
-        self._server = server
-        self._starts = 1
+    argv: Sequence[str]
+    folder: Path
+    server: Server
+    _starts: int = 1
 
     @property
-    def members(self) -> set[psutil.Process]:
-        """Its processes now."""
-        return self._server.members
+    def url(self) -> str:
+        """Of its balancer."""
+        return self.server.url
 
     def footprint(self, t_s: float) -> Footprint:
-        """What its processes hold now, which is `t_s`; those that are gone hold nothing."""
+        """What its processes hold now, at `t_s`; processes that have ended hold nothing."""
         memory_bytes, descriptors = 0, 0
-        for process in self.members:
+        for process in self.server.members:
             with suppress(psutil.Error):
                 memory_bytes += process.memory_info().rss
                 descriptors += process.num_fds()
         return Footprint(t_s, memory_bytes / 2**20, descriptors)
 
-    def failure(self) -> str | None:
-        """Why its own process no longer runs; None while it does."""
-        return self._server.failure()
-
-    def log_end(self) -> str:
-        """The last lines of its log, as the end of a message."""
-        return self._server.log_end()
-
     async def replicas(self, state: str | None = None) -> list[Replica]:
-        """Those in that state, or all; none where the fleet does not report them."""
-        entries = await self._reported("/replicas", "replicas")
-        every = [
-            Replica(each["url"], each.get("pid"), each["state"], each["outstanding"], each.get("ejected", False))
-            for each in entries
+        """All replicas, or those in `state`; empty where the fleet does not report them."""
+        return [
+            Replica(entry["url"], entry.get("pid"), entry["state"], entry["outstanding"], entry.get("ejected", False))
+            for entry in await self._reported("/replicas", "replicas")
+            if state in (None, entry["state"])
         ]
-        return [replica for replica in every if state in (None, replica.state)]
 
     async def longest_start_s(self) -> float | None:
-        """The longest that a replica took from its start until it was ready; None where none is reported."""
+        """The longest time that a replica took to become ready; None where none is reported."""
         starts = await self._reported("/scaling", "starts")
         return max((float(start["start_s"]) for start in starts), default=None)
 
@@ -103,26 +92,26 @@ class Fleet:
         return read_retries(text) if isinstance(text, str) else None
 
     async def register(self, url: str) -> None:
-        """Have the fleet use a replica that it did not start. Raises aiohttp.ClientError where it will not."""
+        """Add a replica that the fleet did not start. Raises aiohttp.ClientError where the fleet refuses it."""
         async with aiohttp.request("POST", f"{self.url}/register", json={"url": url}) as answer:
             answer.raise_for_status()
 
     async def restart(self) -> None:
-        """SIGTERM, and once all of it is gone the same command on the same port."""
-        await self._server.stop()
+        """SIGTERM; once all processes have ended, the same command on the same port."""
         port = self.url.rpartition(":")[2]
+        await self.server.stop()
         self._starts += 1
-        self._server = await _start(self._argv, port, self._folder / f"server-{self._starts}.log")
+        self.server = await _start(self.argv, port, self.folder / f"server-{self._starts}.log")
 
     async def stop(self) -> int:
-        """SIGTERM to the group that was started; how many of its processes outlived it. They are then killed."""
-        self._server.look()
+        """SIGTERM to the process group. -> how many processes outlived it; they are then killed."""
+        self.server.look()
         try:
-            await self._server.ask_to_end(_GRACE_S)
-            await self._server.all_gone(_SETTLE_S)
+            await self.server.ask_to_end(_GRACE_S)
+            await self.server.all_gone(_SETTLE_S)
         finally:
-            orphans = self._server.members
-            await self._server.stop(grace_s=HURRIED_GRACE_S)
+            orphans = self.server.members
+            await self.server.stop(grace_s=HURRIED_GRACE_S)
         return len(orphans)
 
     async def _reported(self, path: str, name: str) -> list[dict[str, Any]]:
@@ -131,64 +120,40 @@ class Fleet:
 
 
 async def launch(argv: Sequence[str], folder: Path) -> Fleet:
-    """Start `argv` on any free port. Raises ChildError; by then nothing of it is left."""
+    """Start `argv` on any free port. Raises ChildError, and leaves no process then."""
     return Fleet(argv, folder, await _start(argv, "0", folder / "server.log"))
-
-
-@dataclass(frozen=True, slots=True)
-class Replacement:
-    """How soon a fleet left a bad replica alone, and had another in its place.
-
-    `ejected_s`: from the fault until the replica gets no more requests; None: it still does. `successor_s`: from then
-    until as many are ready as before; None: they are not. `start_s`: the longest start of a replica of this fleet so
-    far, by its own report.
-    """
-
-    ejected_s: float | None = None
-    successor_s: float | None = None
-    start_s: float | None = None
-    needs_successor: bool = True
-
-    @property
-    def figures(self) -> dict[str, float | None]:
-        """For the scenario's row."""
-        successor = {"successor_s": self.successor_s, "start_s": self.start_s} if self.needs_successor else {}
-        return {"ejected_s": self.ejected_s, **successor}
-
-    @property
-    def failures(self) -> list[str]:
-        """What took too long."""
-        lines = []
-        if self.ejected_s is None or self.ejected_s > LONGEST_EJECTION_S:
-            lines.append(f"the bad replica was not ejected within {LONGEST_EJECTION_S:g} s")
-        limit_s = (self.start_s or 0.0) + _DECISION_S
-        if self.needs_successor and (self.successor_s is None or self.successor_s > limit_s):
-            lines.append(f"its successor was not ready within {limit_s:.1f} s")
-        return lines
 
 
 async def watch_replacement(
     fleet: Fleet, victim: Replica, *, before: int, limit_s: float, needs_successor: bool = True
-) -> Replacement:
-    """Look at the fleet's own report from now on, when the fault strikes, for at most `limit_s`.
+) -> tuple[dict[str, float | None], list[str]]:
+    """Poll the fleet's report for at most `limit_s` from the fault. -> figures of the scenario, and failures.
 
-    `before`: how many replicas were ready until then.
+    `ejected_s`: from the fault until the victim gets no more requests. `successor_s`: from then until `before` other
+    replicas are ready, as before the fault. `start_s`: the longest start of a replica. None: it did not happen.
     """
     began_s = time.monotonic()
-    ejected_s: float | None = None
-    successor_s: float | None = None
+    ejected_s = successor_s = start_s = None
     while (now_s := time.monotonic() - began_s) < limit_s:
-        asked = [replica for replica in await fleet.replicas() if replica.is_asked]
-        others = [replica for replica in asked if (replica.url, replica.pid) != (victim.url, victim.pid)]
-        if ejected_s is None and len(others) == len(asked):
+        serving = [replica for replica in await fleet.replicas("ready") if not replica.ejected]
+        others = [replica for replica in serving if (replica.url, replica.pid) != (victim.url, victim.pid)]
+        if ejected_s is None and len(others) == len(serving):
             ejected_s = now_s
-        if ejected_s is not None and not needs_successor:
-            break
-        if ejected_s is not None and len(others) >= before:
+        if ejected_s is not None and needs_successor and len(others) >= before:
             successor_s = now_s - ejected_s
+        if successor_s is not None or (ejected_s is not None and not needs_successor):
             break
-        await asyncio.sleep(_LOOK_S)
-    return Replacement(ejected_s, successor_s, await fleet.longest_start_s(), needs_successor)
+        await asyncio.sleep(_POLL_S)
+    failures = []
+    if ejected_s is None or ejected_s > LONGEST_EJECTION_S:
+        failures.append(f"the bad replica was not ejected within {LONGEST_EJECTION_S:g} s")
+    if not needs_successor:
+        return {"ejected_s": ejected_s}, failures
+    start_s = await fleet.longest_start_s()
+    limit_s = (start_s or 0.0) + _DECISION_S
+    if successor_s is None or successor_s > limit_s:
+        failures.append(f"its successor was not ready within {limit_s:.1f} s")
+    return {"ejected_s": ejected_s, "successor_s": successor_s, "start_s": start_s}, failures
 
 
 def read_retries(text: str) -> int | None:
@@ -196,6 +161,34 @@ def read_retries(text: str) -> int | None:
     if "rag_retries" not in text:
         return None
     return round(sum(float(value) for value in _RETRIES.findall(text)))
+
+
+def logs_of(folder: Path) -> list[Path]:
+    """The logs of a fleet whose results lie in `folder`: its own, which replicas may share, and one a replica."""
+    return sorted([*folder.glob("server*.log"), *folder.glob("**/replica-*.log")])
+
+
+def answered_twice(logs: Iterable[Path]) -> int | None:
+    """How many request ids were answered more than once; None where no log has any answer."""
+    counts: Counter[str] = Counter()
+    for log in logs:
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            counts.update(answered_ids(iter(partial(lines.readline, _LONGEST_LINE), "")))
+    return sum(count > 1 for count in counts.values()) if counts else None
+
+
+def answered_ids(lines: Iterable[str]) -> Iterator[str]:
+    """The request id of each 200 in a replica's access log. The balancer's own lines are left out.
+
+    A line is `{"event": "answered", "status": 200, "request_id": ..., "server": "batched[pid]", ...}`.
+    """
+    for line in lines:
+        with suppress(ValueError, RecursionError):
+            entry = json.loads(line)
+            if not isinstance(entry, dict) or (entry.get("event"), entry.get("status")) != ("answered", 200):
+                continue
+            if not str(entry.get("server", "")).startswith("scaled") and isinstance(entry.get("request_id"), str):
+                yield entry["request_id"]
 
 
 async def _start(argv: Sequence[str], port: str, log: Path) -> Server:

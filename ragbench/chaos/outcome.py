@@ -1,75 +1,80 @@
-"""What became of each request of an experiment, and how many ended how. Pure; columns are explained in __init__.py."""
+"""What became of each request of an experiment, and how long each fault was felt. Pure; __init__.py has the columns."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
+
+import numpy as np
 
 from ragbench.results.records import Row
 
 Fate = Literal["answered", "rejected", "lost", "unsent"]
 LONGEST_RECOVERY_S = 10.0
+CALM_S = 2.0
+_SLACK_SHARE = 0.5
+_SLACK_S = 0.25
+_REASONS = {
+    "timeout": "no answer within the timeout",
+    "connection_error": "no connection",
+    "bad_answer": "no usable answer",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A request's row, and what of its question and answer the row does not keep.
+    """A request's row, with the parts of question and answer that the row does not hold.
 
-    `right`: the only text that counts as right; None where any will do. `heard_id`, `retry_after_s`: of the answer.
+    `expected`: the only text that is a right answer; None where any text is. `answer_id`, `retry_after_s`: headers of
+    the answer.
     """
 
     row: Row
     sent_id: str
-    right: str | None = None
-    heard_id: str | None = None
+    expected: str | None = None
+    answer_id: str | None = None
     retry_after_s: float | None = None
 
     @property
     def fate(self) -> Fate:
-        """One of the four; `unsent` is this client's own failure."""
+        """How the request ended; `unsent` is a failure of this client."""
         if self.row.sent_s is None:
             return "unsent"
+        status = self.row.http_status
         if self.row.status == "ok":
-            is_right = self.has_own_id and self.right in (None, self.row.result)
-            return "answered" if is_right else "lost"
-        is_clear_refusal = self.row.http_status == 504 or (
-            self.row.http_status in (429, 503) and self.retry_after_s is not None
-        )
-        return "rejected" if is_clear_refusal else "lost"
+            return "answered" if self.has_own_id and self.expected in (None, self.row.result) else "lost"
+        is_refusal = status == 504 or (status in (429, 503) and self.retry_after_s is not None)
+        return "rejected" if is_refusal else "lost"
 
     @property
     def has_own_id(self) -> bool:
-        """Whether the answer is to this request; a server that echoes no id is still held to the body."""
-        return self.heard_id in (None, self.sent_id)
+        """Whether the answer has the id of this request, or none."""
+        return self.answer_id in (None, self.sent_id)
 
     @property
     def latency_s(self) -> float | None:
-        """From when it was due until it was answered; None where it was not."""
+        """Time from due to answer; None without an answer."""
         return self.row.latency_s if self.fate == "answered" else None
 
 
 def why_lost(exchange: Exchange) -> str:
-    """The reason as a few words, so that equal reasons can be counted."""
+    """The reason in a few words; equal reasons have equal words."""
     row = exchange.row
     if row.status == "ok":
         return "a wrong body" if exchange.has_own_id else "the answer to another request"
     if row.http_status in (429, 503):
         return f"{row.http_status} without Retry-After"
-    words = {
-        "timeout": "no answer within the timeout",
-        "http_error": f"status {row.http_status}",
-        "connection_error": "no connection",
-        "bad_answer": "no usable answer",
-    }
-    return words.get(row.status, row.status)
+    return f"status {row.http_status}" if row.status == "http_error" else _REASONS.get(row.status, row.status)
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The fields but the last three are the columns of chaos.csv, in order. None: not known, or not applicable.
+    """A row of chaos.csv: every field but the last three is a column. None: not known, or not applicable.
 
-    `figures`: what only this scenario measures, by name. `notes`: why requests were lost. `failures`: what went wrong
-    with the experiment as a whole.
+    `figures`: measured in this scenario only, by name. `notes`: why requests were lost. `failures`: what went wrong
+    with the experiment.
     """
 
     scenario: str
@@ -88,26 +93,60 @@ class Tally:
     failures: tuple[str, ...] = ()
 
     @property
-    def is_whole(self) -> bool:
-        """Something was answered; nothing was lost, answered twice or left behind; the fleet recovered in time."""
-        is_late = self.recovery_s is not None and self.recovery_s > LONGEST_RECOVERY_S
-        return self.answered > 0 and not (self.lost or self.duplicated or self.orphans or self.failures or is_late)
+    def passed(self) -> bool:
+        """Whether requests were answered, none was lost or answered twice, and the fleet recovered and ended."""
+        is_slow = self.recovery_s is not None and self.recovery_s > LONGEST_RECOVERY_S
+        return self.answered > 0 and not (self.lost or self.duplicated or self.orphans or self.failures or is_slow)
 
 
 def fates(exchanges: Sequence[Exchange], *, late_s: float) -> dict[str, int]:
-    """The columns that the requests themselves decide."""
-    counts = Counter(each.fate for each in exchanges)
-    late = sum(each.latency_s > late_s for each in exchanges if each.latency_s is not None)
+    """The columns that are counts of requests."""
+    counts = Counter(exchange.fate for exchange in exchanges)
     return {
         "sent": len(exchanges) - counts["unsent"],
         **{fate: counts[fate] for fate in ("answered", "rejected", "lost")},
-        "late": late,
+        "late": sum(exchange.latency_s is not None and exchange.latency_s > late_s for exchange in exchanges),
     }
 
 
 def loss_notes(exchanges: Sequence[Exchange]) -> tuple[str, ...]:
     """Why requests were lost, the most frequent reason first, and how many were never sent."""
-    reasons = Counter(why_lost(each) for each in exchanges if each.fate == "lost")
+    reasons = Counter(why_lost(exchange) for exchange in exchanges if exchange.fate == "lost")
     notes = [f"{count} lost: {reason}" for reason, count in reasons.most_common()]
-    unsent = sum(each.fate == "unsent" for each in exchanges)
+    unsent = sum(exchange.fate == "unsent" for exchange in exchanges)
     return (*notes, f"{unsent} not sent: this client could not") if unsent else tuple(notes)
+
+
+def limit_s(exchanges: Sequence[Exchange], *, first_fault_s: float) -> float:
+    """The longest latency of a well-served request: the p99 before the first fault, plus 50% or 250 ms.
+
+    The larger of the two is added. Infinite where nothing was answered before the fault.
+    """
+    before = [each.latency_s for each in exchanges if each.row.due_s < first_fault_s and each.latency_s is not None]
+    if not before:
+        return math.inf
+    p99_s = float(np.quantile(before, 0.99))
+    return p99_s + max(_SLACK_SHARE * p99_s, _SLACK_S)
+
+
+def recovery_s(exchanges: Sequence[Exchange], faults_s: Sequence[float], *, end_s: float) -> float | None:
+    """The longest time from a fault to the recovery from it; None without a fault, or where one has no recovery.
+
+    Recovery is the first moment from which every request due within CALM_S is well served; CALM_S ends before the next
+    fault and before `end_s`, the end of the load. `exchanges` are in order of due time.
+    """
+    limit = limit_s(exchanges, first_fault_s=faults_s[0]) if faults_s else math.inf
+    times = [_recovery_s(exchanges, *span_s, limit) for span_s in pairwise([*faults_s, end_s])]
+    return None if None in times else max((time for time in times if time is not None), default=None)
+
+
+def _recovery_s(exchanges: Sequence[Exchange], fault_s: float, until_s: float, limit: float) -> float | None:
+    """The calm begins at the fault or at a badly served request. A calm without any request proves nothing."""
+    due = [exchange for exchange in exchanges if fault_s <= exchange.row.due_s < until_s]
+    is_good = [exchange.latency_s is not None and exchange.latency_s <= limit for exchange in due]
+    good_s = [exchange.row.due_s for exchange, good in zip(due, is_good, strict=True) if good]
+    bad_s = [exchange.row.due_s for exchange, good in zip(due, is_good, strict=True) if not good]
+    for begin_s, end_s in pairwise([fault_s, *bad_s, until_s]):
+        if begin_s + CALM_S <= end_s and any(begin_s <= due_s < end_s for due_s in good_s):
+            return begin_s - fault_s
+    return None

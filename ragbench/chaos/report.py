@@ -2,23 +2,20 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ragbench.chaos.outcome import Tally
 from ragbench.files.csv_table import write_table
 from ragbench.results.records import write_atomic
-from ragbench.terminal import Table
+from ragbench.terminal import Table, right
 
-COLUMNS = (
-    *("scenario", "sent", "answered", "rejected", "retried", "lost", "duplicated", "late", "refused"),
-    *("recovery_s", "orphans"),
-)
+COLUMNS = tuple(field.name for field in fields(Tally))[:-3]
 
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """Under what the rows were counted."""
+    """Hardware, code and command of the rows."""
 
     hardware: str
     commit: str
@@ -34,33 +31,31 @@ class Circumstances:
 
 def chaos_table(tallies: Sequence[Tally], *, title: str = "chaos") -> Table:
     """A row a scenario."""
-    table = Table(COLUMNS[0], title=title)
-    for column in COLUMNS[1:]:
-        table.add_column(column, justify="right")
+    table = Table(COLUMNS[0], *right(*COLUMNS[1:]), title=title)
     for tally in tallies:
         table.add_row(*cells(tally))
     return table
 
 
 def lines(tally: Tally) -> list[str]:
-    """What belongs to a row and has no column: the scenario's own figures, then what went wrong."""
-    figures = [f"{name} {_cell(value)}" for name, value in tally.figures.items()]
-    return [*([", ".join(figures)] if figures else []), *tally.failures, *tally.notes]
+    """What has no column: the figures of this scenario alone, failures, notes."""
+    figures = ", ".join(f"{name} {_cell(value)}" for name, value in tally.figures.items())
+    return [*([figures] if figures else []), *tally.failures, *tally.notes]
 
 
 def write(folder: Path, name: str, tallies: Sequence[Tally], about: Circumstances) -> None:
-    """NAME.csv and NAME.md, each old or whole."""
+    """Replace NAME.csv and NAME.md, each atomically."""
     write_atomic(folder / f"{name}.csv", chaos_csv(tallies))
     write_atomic(folder / f"{name}.md", chaos_md(tallies, about))
 
 
 def chaos_csv(tallies: Sequence[Tally]) -> str:
     """The rows; an absent value is an empty cell."""
-    return write_table(COLUMNS, ([each or None for each in cells(tally)] for tally in tallies))
+    return write_table(COLUMNS, ([text or None for text in cells(tally)] for tally in tallies))
 
 
 def chaos_md(tallies: Sequence[Tally], about: Circumstances) -> str:
-    """The rows as a Markdown table, then what has no column, then how to have it again."""
+    """The rows as a Markdown table, then what has no column, then how to repeat the run."""
     rows = [COLUMNS, ["---"] * len(COLUMNS), *(cells(tally) for tally in tallies)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     rest = "\n".join(f"- {tally.scenario}: {line}" for tally in tallies for line in lines(tally))
@@ -68,7 +63,7 @@ def chaos_md(tallies: Sequence[Tally], about: Circumstances) -> str:
 
 
 def cells(tally: Tally) -> list[str]:
-    """As text, in the order of the columns."""
+    """The columns as text."""
     return [_cell(getattr(tally, column)) for column in COLUMNS]
 
 

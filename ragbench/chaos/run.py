@@ -1,6 +1,7 @@
-"""One experiment from start to end: launch the fleet, load it, break it, count, stop it. Decides no figure."""
+"""One experiment from start to end: launch the fleet, load it, inject the fault, count, stop the fleet."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -11,14 +12,12 @@ import aiohttp
 import numpy as np
 import psutil
 
-from ragbench.chaos.access_log import answered_twice, logs_of
 from ragbench.chaos.client import connect_client
 from ragbench.chaos.experiment import Experiment, NoReplica, Terms, calm_s, repeated_s
 from ragbench.chaos.faults import Fault
 from ragbench.chaos.figures import Figures, send_lag_p99_ms
-from ragbench.chaos.fleet import Fleet, Footprint, launch
-from ragbench.chaos.outcome import Tally, fates, loss_notes
-from ragbench.chaos.recovery import recovery_s
+from ragbench.chaos.fleet import Fleet, Footprint, answered_twice, launch, logs_of
+from ragbench.chaos.outcome import Tally, fates, loss_notes, recovery_s
 from ragbench.chaos.scenarios import AFTER_CALM, LOG_FOLDER, Scenario
 from ragbench.load.client import Clock
 from ragbench.load.fire import Origin, Watcher, beside, fire, soon
@@ -34,9 +33,9 @@ _WARM_UP_S = 1.0
 _SAMPLE_S = 1.0
 _SETTLED_S = 10.0
 _IDLE_S = 15.0
-_LOOK_S = 0.2
+_POLL_S = 0.2
 _LAST_S = 5.0
-_FAULT_S = 3.0  # a replica counts from its own start, which is before the load's
+_FAULT_S = 3.0  # a replica counts from its own start, before that of the load
 
 
 class NoCapacity(RuntimeError):
@@ -44,18 +43,17 @@ class NoCapacity(RuntimeError):
 
 
 async def measure_capacity(terms: Terms, folder: Path) -> float:
-    """Answers per second that a fleet of its own gives users who ask by turns. Raises ChildError, NoCapacity."""
+    """Answers a second under closed-loop load, from a fleet started for this. Raises ChildError, NoCapacity."""
     fleet = await launch(terms.fleet, folder)
     try:
         async with connect_client(fleet.url, terms.behaviour("capacity"), np.random.default_rng(terms.seed)) as client:
             rows = await fire(terms.closed_loop(_CAPACITY_USERS, _CAPACITY_S), client)
-            answered = [each for each in client.exchanges(rows) if each.fate == "answered"]
+            ends_s = [each.row.done_s or 0.0 for each in client.exchanges(rows) if each.fate == "answered"]
     finally:
         await fleet.stop()
-    ends_s = [each.row.done_s for each in answered if each.row.done_s is not None]
-    rate_rps = sum(_WARM_UP_S <= end < _CAPACITY_S for end in ends_s) / (_CAPACITY_S - _WARM_UP_S)
+    rate_rps = sum(_WARM_UP_S <= end_s < _CAPACITY_S for end_s in ends_s) / (_CAPACITY_S - _WARM_UP_S)
     if not rate_rps:
-        raise NoCapacity(f"the fleet answered nothing rightly within {_CAPACITY_S:g} s; {fleet.log_end()}")
+        raise NoCapacity(f"the fleet gave no right answer within {_CAPACITY_S:g} s; {fleet.server.log_end()}")
     return rate_rps
 
 
@@ -63,30 +61,24 @@ async def run(
     name: str, scenario: Scenario, terms: Terms, *, capacity_rps: float, folder: Path, on_row: OnRow | None = None
 ) -> Tally:
     """The scenario's row; logs go to `folder`. Raises ChildError."""
-    flags = [
-        flag.replace(LOG_FOLDER, str(folder)).replace(AFTER_CALM, f"{calm_s(terms.duration_s) + _FAULT_S:g}")
-        for flag in scenario.flags
-    ]
-    for stale in logs_of(folder):  # replicas append to theirs
+    fault_s = f"{calm_s(terms.duration_s) + _FAULT_S:g}"
+    flags = [flag.replace(LOG_FOLDER, str(folder)).replace(AFTER_CALM, fault_s) for flag in scenario.flags]
+    for stale in logs_of(folder):  # replicas append to their logs
         stale.unlink()
     fleet = await launch([*scenario.wrapper, *terms.fleet, *flags], folder)
     end_s = scenario.length * terms.duration_s
     try:
-        async with AsyncExitStack() as until_the_end:
-            experiment = Experiment(
-                fleet, terms, folder, capacity_rps, np.random.default_rng(terms.seed), until_the_end
-            )
+        async with AsyncExitStack() as resources:
+            experiment = Experiment(fleet, terms, folder, capacity_rps, np.random.default_rng(terms.seed), resources)
             await _load(name, scenario, experiment, end_s, on_row)
-        at_the_end = await _at_the_end(fleet)
+        state_at_end = await _state_at_end(fleet)
         experiment.footprints.append(await _footprint_at_rest(experiment, end_s))
-        failure = fleet.failure()
+        failure = fleet.server.failure()
     finally:
         orphans = await fleet.stop()
     everything = [*experiment.exchanges, *experiment.crowd]
     recovered_s = recovery_s(experiment.exchanges, experiment.faults_s, end_s=end_s)
-    failures = [*experiment.failures, *([failure] if failure else [])]
-    if experiment.faults_s and recovered_s is None:
-        failures.append("it did not recover")
+    has_not_recovered = bool(experiment.faults_s) and recovered_s is None
     return Tally(
         scenario=name,
         **fates(everything, late_s=terms.late_s),
@@ -100,56 +92,55 @@ async def run(
             **(scenario.figures(experiment) if scenario.figures else {}),
             **experiment.figures,
             **({"hung_up": experiment.hung_up} if scenario.hang_up_share else {}),
-            **at_the_end,
+            **state_at_end,
         },
         notes=loss_notes(everything),
-        failures=tuple(failures),
+        failures=(
+            *experiment.failures,
+            *([failure] if failure else []),
+            *(["it did not recover"] if has_not_recovered else []),
+        ),
     )
 
 
 async def _load(name: str, scenario: Scenario, experiment: Experiment, end_s: float, on_row: OnRow | None) -> None:
-    """Fire the load, with the fault and a look at the processes beside it."""
+    """Fire the load; beside it, inject the fault and sample the processes."""
     terms, fleet = experiment.terms, experiment.fleet
     behaviour = replace(terms.behaviour(name), headers=scenario.headers, hang_up_share=scenario.hang_up_share)
     if scenario.users is not None:
         load: Sequence[Request] | Turns = terms.closed_loop(scenario.users, end_s)
     else:
         load = terms.open_loop((scenario.load or terms.load) * experiment.capacity_rps, end_s)
-    watchers: list[Watcher] = [partial(_watch, experiment)]
-    struck = asyncio.Event()
+    watchers: list[Watcher] = [partial(_sample, experiment)]
+    injected = asyncio.Event()
     if scenario.fault is not None:
         first_s = calm_s(terms.duration_s)
         due_s = repeated_s(first_s, end_s) if scenario.repeats else [first_s]
-        watchers.append(partial(_strike, experiment, scenario.fault, due_s, struck))
+        watchers.append(partial(_inject, experiment, scenario.fault, due_s, injected))
     else:
-        struck.set()
+        injected.set()
     before = await fleet.retries()
     async with connect_client(fleet.url, behaviour, experiment.rng) as client:
 
         async def work(*, origin: Origin) -> list[Row]:
             rows = await fire(load, client, origin=origin, on_row=on_row)
-            await _until(struck, experiment, limit_s=terms.timeout_s + _LAST_S)
+            limit_s = terms.timeout_s + _LAST_S
+            try:
+                await asyncio.wait_for(injected.wait(), limit_s)  # a crowd may still wait for its last answers
+            except TimeoutError:
+                experiment.failures.append(f"the fault was not done {limit_s:g} s after the load")
             return rows
 
         rows = await beside(work, origin=soon, watchers=watchers)
         experiment.exchanges = client.exchanges(rows)
     experiment.refused, experiment.hung_up = client.refused, len(client.hung_up)
-    experiment.retried = _grown(before, await fleet.retries())
+    experiment.retried = _growth(before, await fleet.retries())
 
 
-async def _until(struck: asyncio.Event, experiment: Experiment, *, limit_s: float) -> None:
-    """A crowd may still wait for its last answers when the load is over."""
-    try:
-        async with asyncio.timeout(limit_s):
-            await struck.wait()
-    except TimeoutError:
-        experiment.failures.append(f"the fault was not done {limit_s:g} s after the load")
-
-
-async def _strike(
-    experiment: Experiment, fault: Fault, due_s: Sequence[float], struck: asyncio.Event, clock: Clock
+async def _inject(
+    experiment: Experiment, fault: Fault, due_s: Sequence[float], injected: asyncio.Event, clock: Clock
 ) -> None:
-    """Each time it is due. What a fault needs and does not get is a line, and the load goes on."""
+    """Inject the fault each time it is due. One that cannot be injected is a failure; the load goes on."""
     experiment.clock = clock
     for due in due_s:
         await asyncio.sleep(max(0.0, due - clock()))
@@ -160,10 +151,10 @@ async def _strike(
             experiment.faults_s.pop()
             experiment.failures.append(f"the fault could not be made: {error}")
             break
-    struck.set()
+    injected.set()
 
 
-async def _watch(experiment: Experiment, clock: Clock) -> None:
+async def _sample(experiment: Experiment, clock: Clock) -> None:
     """Take a footprint once a second until cancelled."""
     while True:
         experiment.footprints.append(await asyncio.to_thread(experiment.fleet.footprint, clock()))
@@ -171,32 +162,32 @@ async def _watch(experiment: Experiment, clock: Clock) -> None:
 
 
 async def _footprint_at_rest(experiment: Experiment, end_s: float) -> Footprint:
-    """Once idle connections have been closed, for which servers take their time; as it is after that time."""
-    until_s = asyncio.get_running_loop().time() + _IDLE_S
+    """The footprint once descriptors are as few as before the load, or after _IDLE_S.
+
+    Servers close idle connections only after a time of their own.
+    """
+    until_s = time.monotonic() + _IDLE_S
     while True:
-        now = experiment.fleet.footprint(end_s)
-        is_over = asyncio.get_running_loop().time() > until_s
-        if is_over or now.descriptors <= experiment.footprints[0].descriptors:
-            return now
+        footprint = experiment.fleet.footprint(end_s)
+        if time.monotonic() > until_s or footprint.descriptors <= experiment.footprints[0].descriptors:
+            return footprint
         await asyncio.sleep(_SAMPLE_S)
 
 
-async def _at_the_end(fleet: Fleet) -> Figures:
-    """What the fleet reports once the load is over; it is given time to bring `outstanding` to 0."""
-    until_s = asyncio.get_running_loop().time() + _SETTLED_S
+async def _state_at_end(fleet: Fleet) -> Figures:
+    """The fleet's report after the load, once nothing is outstanding, or after _SETTLED_S."""
+    until_s = time.monotonic() + _SETTLED_S
     while True:
         replicas = await fleet.replicas()
         outstanding = sum(replica.outstanding for replica in replicas)
-        if not outstanding or asyncio.get_running_loop().time() > until_s:
+        if not outstanding or time.monotonic() > until_s:
             break
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_POLL_S)
     if not replicas:
         return {}
     return {"ready_at_end": sum(each.state == "ready" for each in replicas), "outstanding_at_end": outstanding}
 
 
-def _grown(before: int | None, after: int | None) -> int | None:
+def _growth(before: int | None, after: int | None) -> int | None:
     """The growth of a counter, which begins again at 0 where its process does."""
-    if before is None or after is None:
-        return after
-    return after - before if after >= before else after
+    return after if before is None or after is None or after < before else after - before

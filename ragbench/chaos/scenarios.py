@@ -1,4 +1,4 @@
-"""The scenarios: which fault, under which load, on which fleet. To add one, write its fault and an entry here."""
+"""The scenarios: which fault, under which load, on which fleet. A new one is a fault and an entry here."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +12,11 @@ from ragbench.chaos.figures import Figures, footprint_figures, overload_figures
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One line of the table. `length`: of its load, in units of --duration-s.
+    """One row of the table. `length`: of its load, in units of --duration-s.
 
-    `fault` strikes after the calm, and with `repeats` again and again. `users` makes the load a closed loop, and `load`
-    another share of the capacity than --load. `flags` go to the fleet; `wrapper` is a command that runs it. One that
-    `is_stub_only` orders its fault from the profile stub.
+    `fault` is injected after the calm, and with `repeats` after each further one. `users` makes the load a closed loop;
+    `load` replaces the share of the capacity. `flags` go to the fleet; `wrapper` is a command that runs it. With
+    `is_stub_only` the fault is a feature of the profile stub.
     """
 
     what: str
@@ -43,7 +43,7 @@ def _shell(line: str) -> tuple[str, ...]:
 
 def _ordered(what: str, part: str) -> Scenario:
     flags = ("--faulty-replica", part, "--stub-fault-after-s", AFTER_CALM)
-    return Scenario(what, faults.see_the_faulty_replica_fail, flags=flags, is_stub_only=True)
+    return Scenario(what, faults.await_ordered_fault, flags=flags, is_stub_only=True)
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -85,7 +85,7 @@ SCENARIOS: dict[str, Scenario] = {
         "three times the capacity, for clients who give 1 s",
         faults.flood,
         length=3.0,
-        headers=faults.HURRY,
+        headers=faults.SHORT_TIMEOUT,
         figures=overload_figures,
     ),
 }
@@ -95,27 +95,24 @@ LINUX_ONLY = {"disk_full": "/dev/full"}
 _TWO = "--workers 2 --max-wait-s 0.005"
 _SPAWNED = "spawn_main"  # of multiprocessing; LitServe and Mosec spawn nothing but workers
 
+_WHAT = "SIGKILL one of two workers"
 
-def _worker_killed(fault: faults.Fault) -> Scenario:
-    return Scenario("SIGKILL one of two workers", fault)
-
-
-# The frameworks beside the fleet, each with two workers: its command, less the pipeline and the port, and what is
-# killed. Only what an operator sees is used: the command lines of its processes.
+# The fleet and other frameworks, each with two workers: the command without pipeline and port, and the fault. Workers
+# are found by the command lines of processes.
 PEERS: Mapping[str, tuple[str, Scenario]] = {
     "scaled": (
         "python -m servers scaled --min-replicas 2 --max-replicas 2 --base-port 18000",
-        _worker_killed(faults.kill_a_replica),
+        Scenario(_WHAT, faults.kill_a_replica),
     ),
     **{
-        name: (f"python -m peers {name} {_TWO}", _worker_killed(partial(faults.kill_a_worker, mark=mark)))
+        name: (f"python -m peers {name} {_TWO}", Scenario(_WHAT, partial(faults.kill_a_worker, mark=mark)))
         for name, mark in {"litserve": _SPAWNED, "mosec": _SPAWNED, "ray": "ray::ServeReplica"}.items()
     },
 }
 
 
 def names_of(wanted: Sequence[str], *, platform: str = sys.platform) -> list[str]:
-    """The scenarios that were asked for, or all that this system can run. Raises ValueError naming those there are."""
+    """The wanted scenarios, or all that can run here. Raises ValueError for one that is unknown or cannot run."""
     unknown = [name for name in wanted if name not in SCENARIOS]
     if unknown:
         raise ValueError(f"unknown scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")

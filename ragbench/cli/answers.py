@@ -3,7 +3,7 @@
 import typer
 
 from ragbench.cli.common import terminal
-from ragbench.compare.answers import ANSWERS, Told, compare_answers
+from ragbench.compare.answers import ANSWERS, DesignAnswers, compare_answers
 from ragbench.files.toml_tables import StudyError
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import REQUESTS, Row, read_manifests, write_atomic
@@ -30,7 +30,7 @@ def compare(paths: StudyPaths, *, reference: str | None) -> None:
         raise typer.Exit(1)
 
 
-def _table(told: list[Told]) -> Table:
+def _table(told: list[DesignAnswers]) -> Table:
     title = f"answers to the {told[0].questions} questions that all answered"
     table = Table("configuration", *right("different", "unsteady"), "sha256", title=title)
     for one in told:

@@ -34,7 +34,7 @@ def calibrate(
     around = surroundings()
     with Status() as status:
         lengths = run.QUICK if quick else run.WHOLE
-        found = run_until_done(run.calibrated(lengths, tell=status.begin))
+        found = run_until_done(run.calibrated(lengths, report=status.begin))
     about = {
         "quick": quick,
         "measured_at": now_utc(),

@@ -73,7 +73,7 @@ def chaos(  # noqa: PLR0913, PLR0917  an option each
         say(str(error))
         raise typer.Exit(1) from None
     _tell(table, tallies, out)
-    if len(tallies) < len(parts) or not (peers or all(tally.is_whole for tally in tallies)):
+    if len(tallies) < len(parts) or not (peers or all(tally.passed for tally in tallies)):
         raise typer.Exit(1)
 
 

@@ -11,12 +11,12 @@ from ragbench.files.toml_tables import StudyError
 from ragbench.files.whole_file import refuse_links
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import copy_text, read_manifests, write_atomic
-from ragbench.simulator.agreement import AGREEMENT, Agreement, told
+from ragbench.simulator.agreement import AGREEMENT, Agreement, summary_line
 from ragbench.simulator.batches import Batch, FitError, read_batches
 from ragbench.simulator.fitting import Fitted, choose, fits
 from ragbench.simulator.replay import replay
-from ragbench.simulator.scenario import Scenario, read_scenario, tell
-from ragbench.simulator.scenario_file import summary_of, write
+from ragbench.simulator.scenario import Scenario, read_scenario, summary_of, write
+from ragbench.simulator.scenario import simulate as simulated
 from ragbench.terminal import Status, Table, right
 
 
@@ -57,7 +57,7 @@ def _replay(paths: StudyPaths, target: StudyPaths, batches: Sequence[Batch]) -> 
     terminal.print(_agreement_table(replayed.agreements))
     for left_out in replayed.left_out:
         terminal.print(left_out, soft_wrap=True)
-    terminal.print(told(replayed.agreements), soft_wrap=True)
+    terminal.print(summary_line(replayed.agreements), soft_wrap=True)
     terminal.print(f"table:   {target.root / 'agreement.csv'}\nsummary: {target.summary}", soft_wrap=True)
 
 
@@ -65,7 +65,7 @@ def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario, batches: Seque
     found = fits(paths, batches=batches)
     fitted = choose(found, scenario.design)
     with Status(f"simulating: {scenario.title}"):
-        what = tell(scenario, design=fitted.info["design"], settings=fitted.info["settings"], times=fitted.times)
+        what = simulated(scenario, design=fitted.info["design"], settings=fitted.info["settings"], times=fitted.times)
     written = write(what, scenario, folder)
     summary = summary_of(what, scenario)
     table = Table("", *right(""), title=scenario.title, show_header=False)

@@ -1,4 +1,4 @@
-"""Whether designs give the same answers: a checksum of all they said to the same questions, and how many differ."""
+"""Whether designs give the same answers to the same questions: a checksum, and how many answers differ."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from ragbench.files.csv_format import CsvFormat
 from ragbench.results.records import Row
 
-__all__ = ["ANSWERS", "Told", "compare_answers"]
-
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One design's answers to the questions that all were asked: a row of answers.csv.
+class DesignAnswers:
+    """The answers of one design to the questions that all designs answered: a row of answers.csv.
 
-    `sha256` is over questions and answers in order of question; `different` counts answers unlike the first design's,
-    and `unsteady` questions to which this design itself gave more than one answer.
+    `sha256`: of questions and answers, by question. `different`: answers unlike those of the first design. `unsteady`:
+    questions with more than one answer of this design.
     """
 
     configuration: str
@@ -25,29 +23,29 @@ class Told:
     sha256: str
 
 
-ANSWERS = CsvFormat(Told)
+ANSWERS = CsvFormat(DesignAnswers)
 
 
-def compare_answers(by_configuration: Mapping[str, Sequence[Row]]) -> list[Told]:
-    """By design, on the questions that every one of them answered; the first is the reference."""
-    said = {configuration: _answers(rows) for configuration, rows in by_configuration.items()}
-    common = sorted(set.intersection(*(set(answers) for answers in said.values()))) if said else []
-    first = next(iter(said.values()), {})
+def compare_answers(by_configuration: Mapping[str, Sequence[Row]]) -> list[DesignAnswers]:
+    """A row a design, over the questions that all of them answered; the first design is the reference."""
+    by_question = {configuration: _answers(rows) for configuration, rows in by_configuration.items()}
+    common = sorted(set.intersection(*(set(answers) for answers in by_question.values()))) if by_question else []
+    first = next(iter(by_question.values()), {})
     return [
-        Told(
+        DesignAnswers(
             configuration,
             len(common),
             sum(answers[question] != first[question] for question in common),
             sum(len(answers[question]) > 1 for question in common),
             hashlib.sha256(repr([(q, sorted(answers[q])) for q in common]).encode()).hexdigest(),
         )
-        for configuration, answers in said.items()
+        for configuration, answers in by_question.items()
     ]
 
 
 def _answers(rows: Sequence[Row]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    by_question: dict[str, set[str]] = {}
     for row in rows:
         if row.status == "ok":
-            found.setdefault(row.question, set()).add(row.result or "")
-    return found
+            by_question.setdefault(row.question, set()).add(row.result or "")
+    return by_question

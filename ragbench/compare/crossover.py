@@ -1,9 +1,9 @@
-"""At which rate the faster server becomes the slower one, and how sure that is. Pure. Latencies only.
+"""The rate at which the faster server becomes the slower one, with its interval. Pure. Latencies only.
 
-Rates have no crossover to speak of: until one of the servers saturates, both answer all that is asked.
+Throughput has no crossover: until one of the servers saturates, both answer every request.
 
-Between two measured rates the logarithm of the ratio is taken as a straight line over the logarithm of the rate. What
-that line misses is not in the interval; the two measured rates it lies between are told beside it.
+Between two measured rates the logarithm of the ratio is interpolated linearly over the logarithm of the rate. The error
+of that is not in the interval; the two measured rates are reported beside it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ _SEED = 20_240_602
 
 @dataclass(frozen=True, slots=True)
 class Crossover:
-    """Where `b` overtakes `a`, or the other way round. `interval` is None where it is not shown that they cross."""
+    """Where `b` overtakes `a`, or the reverse. `interval` is None where the crossing is not shown."""
 
     metric: str
     a: str
@@ -48,7 +48,7 @@ class Crossover:
 
 
 def crossovers(comparison: Comparison) -> list[Crossover]:
-    """One for each latency and pair of names whose differences change sign exactly once as the rate grows."""
+    """A crossover for each latency and pair whose differences change sign exactly once as the rate grows."""
     return [crossover for cells in _series(comparison) if (crossover := _crossover(cells)) is not None]
 
 

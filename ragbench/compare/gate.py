@@ -1,6 +1,6 @@
 """A gate for CI: `latency_p95_s > +5%` fails where the whole interval of a difference is beyond it. Pure.
 
-It fails as well where the verdicts alone say so: the first side kept up at a load and the second failed or fell behind.
+It also fails by verdicts alone: the first side carries a load, and the second fails or falls behind.
 """
 
 import re
@@ -20,7 +20,7 @@ _GRAMMAR = re.compile(r"\s*(\w+)\s*([<>])\s*([+-]?\d+(?:\.\d+)?)\s*%\s*")
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What must not be shown: `metric` of b above (or below) that of a by `percent`."""
+    """The difference to fail at: `metric` of b above (or below) that of a by `percent`."""
 
     metric: str
     is_above: bool
@@ -86,10 +86,10 @@ def _judged(comparison: Comparison, gate: Gate, cell: Cell) -> Judged:
 
 
 def _worse(gate: Gate, cell: Cell) -> str:
-    """Why a verdict alone says that b is worse; empty: it does not. Nothing is judged by such points' figures.
+    """Why b is worse by its verdict alone; empty: it is not. The figures of such points are not judged.
 
-    A server that failed where the first did not is worse by any figure. One that falls behind where the first keeps up
-    has a latency beyond any percentage; one that refuses answers less, but what it answers may be as fast.
+    A server that fails where the first does not is worse by any figure. One that saturates where the first is valid has
+    an unbounded latency; one that sheds load answers fewer requests, perhaps as fast.
     """
     pair = cell.pair
     if pair.is_broken(1) and not pair.is_broken(0) and pair.is_measured(0):

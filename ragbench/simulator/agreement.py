@@ -9,9 +9,10 @@ from ragbench.files.csv_format import CsvFormat
 from ragbench.results.records import Row
 from ragbench.statistics.columns import Columns, Floats, Window
 
-# Nearer to the most that a design was seen to answer, small errors of service time become large ones of latency.
+# Share of the highest throughput measured. Above it, small errors of service time become large ones of latency.
 BELOW = 0.8
 WITHIN = 0.15
+_NEVER_S = 1e12  # later than any answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Agreement:
 
     @property
     def is_judged(self) -> bool:
-        """Whether it counts: measured well, clear of saturation, and predicted from other rates."""
+        """Whether it counts: valid, below BELOW, and predicted from other rates."""
         return self.verdict == "valid" and self.load < BELOW and self.is_predicted
 
     @property
@@ -124,24 +125,18 @@ def _quantile(values_s: Floats | None, percent: float) -> float | None:
     """None where it falls among the unanswered, or there is nothing."""
     if values_s is None or not values_s.size or np.isinf(np.percentile(values_s, percent, method="higher")):
         return None
-    return float(np.percentile(values_s[np.isfinite(values_s)], _of_finite(values_s, percent)))
-
-
-def _of_finite(values_s: Floats, percent: float) -> float:
-    """Which percentile of the finite values is this one of all: so that no infinity enters the interpolation."""
-    finite = int(np.isfinite(values_s).sum())
-    return percent if finite == len(values_s) else percent * (len(values_s) - 1) / max(finite - 1, 1)
+    return float(np.percentile(np.where(np.isinf(values_s), _NEVER_S, values_s), percent))
 
 
 def _off(simulated_s: float | None, measured_s: float | None) -> float | None:
     return None if simulated_s is None or measured_s is None else simulated_s / measured_s - 1
 
 
-def told(agreements: Sequence[Agreement]) -> str:
+def summary_line(agreements: Sequence[Agreement]) -> str:
     """In one line, how many of the loads that count agree."""
-    judged = [one for one in agreements if one.is_judged]
-    agreed = sum(one.agrees for one in judged)
-    inside = sum(one.agrees_in_sample for one in judged)
+    judged = [agreement for agreement in agreements if agreement.is_judged]
+    agreed = sum(agreement.agrees for agreement in judged)
+    inside = sum(agreement.agrees_in_sample for agreement in judged)
     return (
         f"out of sample (the load's rate left out of the fit), p50 and p95 within {WITHIN:.0%} of measured at {agreed} "
         f"of {len(judged)} valid loads below {BELOW:.0%} of the most that the design answered; in sample at {inside} "

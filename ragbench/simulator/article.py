@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from ragbench.report.notebook import as_words
 from ragbench.results.folder import locate
 from ragbench.results.paths import SHIPPED_STUDIES, StudyPaths
-from ragbench.simulator.agreement import AGREEMENT, told
+from ragbench.simulator.agreement import AGREEMENT, summary_line
 from ragbench.simulator.figure import timeline_figure
 from ragbench.simulator.fitting import choose, fits
 from ragbench.simulator.replay import Replayed, replay
-from ragbench.simulator.scenario import read_scenario, tell, timeline
+from ragbench.simulator.scenario import read_scenario, simulate, timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Twin:
     @property
     def finding(self) -> Markdown:
         """At how many loads the two agree, and what was left out."""
-        lines = [as_words(f"{told(self.replayed.agreements)}."), ""]
+        lines = [as_words(f"{summary_line(self.replayed.agreements)}."), ""]
         return Markdown("\n".join([*lines, *(f"- {as_words(line)}" for line in self.replayed.left_out)]))
 
     @property
@@ -51,5 +51,5 @@ def what_if(study: str | Path, name: str) -> Figure:
     """A scenario of `studies/whatif/`, fitted to a results folder, over time."""
     scenario = read_scenario(SHIPPED_STUDIES / "whatif" / f"{name}.toml")
     fitted = choose(fits(StudyPaths(locate(Path(study)))), scenario.design)
-    simulated = tell(scenario, design=fitted.info["design"], settings=fitted.info["settings"], times=fitted.times)
+    simulated = simulate(scenario, design=fitted.info["design"], settings=fitted.info["settings"], times=fitted.times)
     return timeline_figure(pd.DataFrame([asdict(moment) for moment in timeline(simulated)]), title=scenario.title)

@@ -1,4 +1,4 @@
-"""The batches that a design ran, found again in the rows of its requests. Fits and draws nothing."""
+"""The batches that a design ran, reconstructed from the rows of its requests. Fits and draws nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ class FitError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What makes a batch fast or slow at the moment it starts, or ends.
+    """The conditions at the start or the end of a batch that its speed depends on.
 
     `others`: other replicas that compute. `idle_s`: how long its own replica had been idle; caches and clocks go cold.
-    `crowd`: requests in the service that are not in the batch; their arrivals and answers need the processors too.
+    `crowd`: requests in the service beside the batch; their arrivals and answers need the processors too.
     """
 
     size: int
@@ -65,15 +65,21 @@ class Batch:
         return sum(self.stages_s)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Run:
-    """The rows of one batch, about when it ran, when its first request was sent, when its last answer came."""
+    """The rows of one batch; when it ran; the runs before and after it on the same replica."""
 
     rows: Sequence[Row]
     start_s: float
     end_s: float
-    sent_s: float
-    done_s: float
+    before: "_Run | None" = None
+    after: "_Run | None" = None
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "_Run":
+        """It ended when its first answer left, before that answer's way back through the network."""
+        end_s = min((row.done_s or 0.0) - IN_SHARE * max(0.0, _network_s(row)) for row in rows)
+        return cls(rows, end_s - sum(_stages(rows[0])), end_s)
 
     @property
     def replica(self) -> str:
@@ -83,31 +89,70 @@ class _Run:
     def is_timed(self) -> bool:
         return self.rows[0].close_reason in _TIMED
 
+    @property
+    def sent_s(self) -> float:
+        return min(row.sent_s or 0.0 for row in self.rows)
+
+    @property
+    def idle_s(self) -> float:
+        """How long its replica was idle before its first request came; infinite for the first batch."""
+        if self.before is None:
+            return float("inf")
+        return 0.0 if self.sent_s < self.before.end_s else self.start_s - self.before.end_s
+
+    @property
+    def dispatch_s(self) -> float | None:
+        """Time in the queue where it is the way to the engine alone: an empty service, and no policy that waits."""
+        answered_s = max((row.done_s or 0.0 for row in self.before.rows), default=0.0) if self.before else 0.0
+        if self.is_timed or (self.before is not None and self.sent_s < answered_s):
+            return None
+        return min(row.queue_s or 0.0 for row in self.rows)
+
+    @property
+    def turn_s(self) -> float | None:
+        """The time to the next batch where all of that was waiting already; longer gaps have other reasons."""
+        after = self.after
+        if after is None or after.is_timed or max(row.sent_s or 0.0 for row in after.rows) >= self.end_s:
+            return None
+        dequeued_s, next_s = (float(np.median([_dequeued_s(row) for row in run.rows])) for run in (self, after))
+        turn_s = next_s - dequeued_s - sum(_stages(self.rows[0]))
+        return max(0.0, turn_s) if turn_s < _LONGEST_TURN_S else None
+
 
 def batches_of(rows: Sequence[Row]) -> list[Batch]:
     """The batches of one point, by start; only requests that were answered and report their stages count."""
     ok = [row for row in rows if row.status == "ok" and None not in (row.generate_s, row.done_s, row.sent_s)]
-    runs = sorted((_run(group) for group in _together(ok)), key=lambda run: run.start_s)
-    before, after = _neighbours(runs)
-    point = _Point.of(ok, runs)
+    runs = sorted((_Run.of(group) for group in _group_by_batch(ok)), key=lambda run: run.start_s)
+    latest: dict[str, _Run] = {}
+    for run in runs:
+        run.before = latest.get(run.replica)
+        if run.before is not None:
+            run.before.after = run
+        latest[run.replica] = run
+    point = _Point(
+        np.array([run.replica for run in runs]),
+        np.array([run.start_s for run in runs]),
+        np.array([run.end_s for run in runs]),
+        _Presence.of(ok),
+    )
     return [
         Batch(
-            point.moment(run, run.start_s, earlier),
-            point.moment(run, run.end_s, earlier),
+            point.moment(run, run.start_s),
+            point.moment(run, run.end_s),
             _stages(run.rows[0]),
             tuple(max(0.0, _network_s(row)) for row in run.rows),
             beside=point.beside(run),
-            dispatch_s=_dispatch_s(run, earlier),
-            turn_s=_turn_s(run, later),
+            dispatch_s=run.dispatch_s,
+            turn_s=run.turn_s,
         )
-        for run, earlier, later in zip(runs, before, after, strict=True)
+        for run in runs
     ]
 
 
 def read_batches(path: Path) -> list[Batch]:
-    """Batches that a pipeline was timed in with no server round it, as `python -m servers.limit --out` keeps them.
+    """Batches of a pipeline without a server, from the file of `python -m servers.limit --out`: a batch a row.
 
-    A batch a row; of its columns those that are wanted are `batch_size` and the stages. Raises FitError, OSError.
+    It needs the columns `batch_size` and STAGES. Raises FitError, OSError.
     """
     rows = read_dicts(path)
     try:
@@ -126,98 +171,65 @@ def _network_s(row: Row) -> float:
     return (row.done_s or 0.0) - row.due_s - (row.queue_s or 0.0) - sum(_stages(row))
 
 
-def _began_s(row: Row) -> float:
-    """About when it left the queue: the time on the way to the service is not in it."""
+def _dequeued_s(row: Row) -> float:
+    """About when it left the queue; the way to the service is not counted."""
     return (row.sent_s or 0.0) + (row.queue_s or 0.0)
 
 
-def _together(ok: Sequence[Row]) -> list[list[Row]]:
+def _group_by_batch(ok: Sequence[Row]) -> list[list[Row]]:
     """The requests of each batch: those with equal stage times.
 
     Two batches may take equally long to the microsecond. But one replica runs one batch at a time, so a request that
     left the queue after the first batch ended belongs to the second.
     """
     alike: dict[tuple[object, ...], list[Row]] = {}
-    for row in sorted(ok, key=_began_s):
+    for row in sorted(ok, key=_dequeued_s):
         alike.setdefault((row.replica, row.batch_size, *_stages(row)), []).append(row)
     groups: list[list[Row]] = []
     for rows in alike.values():
         for row in rows:
-            if row is rows[0] or _began_s(row) >= _began_s(groups[-1][0]) + 0.9 * sum(_stages(row)):
+            if row is rows[0] or _dequeued_s(row) >= _dequeued_s(groups[-1][0]) + 0.9 * sum(_stages(row)):
                 groups.append([])
             groups[-1].append(row)
     return groups
 
 
-def _run(rows: Sequence[Row]) -> _Run:
-    """It ended when its first answer set out: before that answer's way back through the network."""
-    end_s = min((row.done_s or 0.0) - IN_SHARE * max(0.0, _network_s(row)) for row in rows)
-    return _Run(
-        rows,
-        start_s=end_s - sum(_stages(rows[0])),
-        end_s=end_s,
-        sent_s=min(row.sent_s or 0.0 for row in rows),
-        done_s=max(row.done_s or 0.0 for row in rows),
-    )
-
-
-def _neighbours(runs: Sequence[_Run]) -> tuple[list[_Run | None], list[_Run | None]]:
-    """Of each run, the one before and the one after it on the same replica."""
-    before: list[_Run | None] = [None] * len(runs)
-    after: list[_Run | None] = [None] * len(runs)
-    latest: dict[str, int] = {}
-    for place, run in enumerate(runs):
-        if (earlier := latest.get(run.replica)) is not None:
-            before[place], after[earlier] = runs[earlier], run
-        latest[run.replica] = place
-    return before, after
-
-
 @dataclass(frozen=True, slots=True)
-class _Stays:
-    """When requests reached the service and when they left it, each sorted. IN_SHARE of the network time is before."""
+class _Presence:
+    """When requests reached and left the service, each sorted. IN_SHARE of the network time is the way in."""
 
     reached_s: Floats
     left_s: Floats
 
     @classmethod
-    def of(cls, rows: Sequence[Row]) -> "_Stays":
+    def of(cls, rows: Sequence[Row]) -> "_Presence":
         network_s = np.array([max(0.0, _network_s(row)) for row in rows])
         sent_s = np.array([row.sent_s or 0.0 for row in rows])
         done_s = np.array([row.done_s or 0.0 for row in rows])
         return cls(np.sort(sent_s + IN_SHARE * network_s), np.sort(done_s - (1 - IN_SHARE) * network_s))
 
-    def held(self, moment_s: float) -> int:
-        """How many were in the service."""
+    def at(self, moment_s: float) -> int:
+        """How many requests are in the service."""
         return int(np.searchsorted(self.reached_s, moment_s) - np.searchsorted(self.left_s, moment_s))
 
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """Everything that ran in a point: its batches as arrays, and the stays of all its requests."""
+    """All batches of a point as arrays, and the presence of all its requests."""
 
     replicas: NDArray[np.str_]
     starts_s: Floats
     ends_s: Floats
-    stays: _Stays
+    presence: _Presence
 
-    @classmethod
-    def of(cls, rows: Sequence[Row], runs: Sequence[_Run]) -> "_Point":
-        return cls(
-            np.array([run.replica for run in runs]),
-            np.array([run.start_s for run in runs]),
-            np.array([run.end_s for run in runs]),
-            _Stays.of(rows),
-        )
-
-    def moment(self, run: _Run, moment_s: float, before: _Run | None) -> Moment:
-        """What `run`, which follows `before` on its replica, meets at `moment_s`."""
+    def moment(self, run: _Run, moment_s: float) -> Moment:
+        """The conditions of `run` at `moment_s`."""
         computing = (self.starts_s <= moment_s) & (self.ends_s > moment_s)
         return Moment(
             size=run.rows[0].batch_size or 1,
             others=int(np.sum(computing & (self.replicas != run.replica))),
-            idle_s=_idle_s(run, before),
-            crowd=self.stays.held(moment_s) - _Stays.of(run.rows).held(moment_s),
+            idle_s=run.idle_s,
+            crowd=self.presence.at(moment_s) - _Presence.of(run.rows).at(moment_s),
         )
 
     def beside(self, run: _Run) -> float:
@@ -226,29 +238,3 @@ class _Point:
         length_s = run.end_s - run.start_s
         foreign_s = float(shared_s[(self.replicas != run.replica) & (shared_s > 0)].sum())
         return foreign_s / length_s if length_s > 0 else 0.0
-
-
-def _idle_s(run: _Run, before: _Run | None) -> float:
-    """How long its replica was idle before the first of its requests came; infinite for the first batch."""
-    if before is None:
-        return float("inf")
-    return 0.0 if run.sent_s < before.end_s else run.start_s - before.end_s
-
-
-def _dispatch_s(run: _Run, before: _Run | None) -> float | None:
-    """The time in the queue, where that is only the way to the engine: the service was empty and no policy waited."""
-    if run.is_timed or (before is not None and run.sent_s < before.done_s):
-        return None
-    return min(row.queue_s or 0.0 for row in run.rows)
-
-
-def _turn_s(run: _Run, after: _Run | None) -> float | None:
-    """The time to the next batch, where all of that was waiting already; longer gaps have other reasons."""
-    if after is None or after.is_timed or max(row.sent_s or 0.0 for row in after.rows) >= run.end_s:
-        return None
-    turn_s = _median_s(after) - _median_s(run) - sum(_stages(run.rows[0]))
-    return max(0.0, turn_s) if turn_s < _LONGEST_TURN_S else None
-
-
-def _median_s(run: _Run) -> float:
-    return float(np.median([_began_s(row) for row in run.rows]))

@@ -13,7 +13,7 @@ from ragbench.simulator.servers import Visit
 from ragbench.simulator.service_times import ServiceTimes
 from ragbench.study.schedule import Request
 
-Act = Callable[[Any], None]  # something that happens to the design
+Act = Callable[[Any], None]  # called with the design
 
 
 def run(
@@ -24,12 +24,11 @@ def run(
     times: ServiceTimes,
     timeout_s: float,
     seed: int,
-    happenings: Sequence[tuple[float, Act]] = (),
+    events: Sequence[tuple[float, Act]] = (),
 ) -> tuple[list[Row], list[ReplicaCount]]:
     """One row per request in the order in which they are due, as `load.fire` gives them, and the replica counts.
 
-    `happenings`: moments, in seconds of the schedule, at which something is done to the design. The same seed gives the
-    same rows.
+    `events`: (seconds of the schedule, what is then called with the design). The same seed gives the same rows.
     """
     heap = Heap()
     rng = Random(seed)
@@ -52,7 +51,7 @@ def run(
             heap.at(schedule[place + 1].due_s + way_in_s, next_one, place + 1)
         arrive(schedule[place])
 
-    for moment, act in happenings:
+    for moment, act in events:
         heap.at(moment, act, service)
     if schedule:
         heap.at(schedule[0].due_s + way_in_s, next_one, 0)

@@ -137,7 +137,7 @@ def test_the_figures_show_what_is_not_clean(tmp_path):
 
 async def test_a_rate_is_really_sent():
     said = []
-    found = await rising(1, first_s=0.4, each_s=0.1, rising_rps=(), tell=said.append)
+    found = await rising(1, first_s=0.4, each_s=0.1, rising_rps=(), report=said.append)
     assert len(found) == 1
     assert said[0] == "1 client process at 500/s for 0.4 s"
     assert found[0].asked_rps == 500.0

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ragbench.calibration.server import Batches, Null, Queue, parser, work
+from ragbench.calibration.server import Batches, Queue, null, parser, work
 from ragbench.calibration.trial import measured
 from ragbench.processes.launch import start
 from tests import virtual
@@ -18,7 +18,7 @@ def answers(behind, arrivals):
         found = {}
         for number, at in enumerate(arrivals):
             await asyncio.sleep(max(0.0, at - virtual.now()))
-            behind.submit(number, lambda *told, number=number: found.update({number: (virtual.now(), *told)}))
+            behind(number, lambda *told, number=number: found.update({number: (virtual.now(), *told)}))
         await asyncio.sleep(1000)
         return [found[number] for number in range(len(arrivals))]
 
@@ -38,7 +38,7 @@ def test_batches_take_what_waits_when_free():
 
 
 def test_null_answers_at_once():
-    assert answers(Null(), [1.0]) == [(1.0, 0.0, 0.0, 1)]
+    assert answers(null, [1.0]) == [(1.0, 0.0, 0.0, 1)]
 
 
 def test_the_flags_make_the_work():

@@ -149,7 +149,7 @@ async def test_a_rate_that_the_client_missed_is_tried_again(tmp_path, monkeypatc
     (first,) = first_points(study, plan)
     searcher, told = Searcher(plan, StudyPaths(tmp_path), questions, around=look_around(), progress=Progress()), []
 
-    async def measured(point, running):
+    async def measured(point):
         told.append(verdicts[len(told)])
         return rows(rate=50, served=100), VALID | {"offered_rps": 50.0, "verdict": told[-1]}
 
@@ -291,7 +291,7 @@ async def test_a_search_knows_one_text_for_all_from_loads_too_short_to_tell(tmp_
     questions, numbers = load_questions(study.workload.questions), iter(range(1000))
     searcher = Searcher(plan, StudyPaths(tmp_path), questions, around=look_around(), progress=Progress())
 
-    async def measured(point, running):
+    async def measured(point):
         answered = [replace(row, question=f"q{next(numbers)}", result="sorry") for row in rows(rate=8, served=100)[:8]]
         window = {"window_start_s": 0.0, "window_end_s": 1.0}
         return answered, VALID | window | {"offered_rps": point.offered_rps}

@@ -1,5 +1,3 @@
-from dataclasses import fields
-
 from ragbench.chaos.outcome import Tally
 from ragbench.chaos.report import COLUMNS, Circumstances, cells, chaos_csv, chaos_md
 
@@ -7,7 +5,9 @@ TALLY = Tally("kill", 9, 8, 0, None, 1, 0, 2, 0, 1.25, 0, {"ready_at_end": 3}, (
 
 
 def test_columns_are_the_fields_in_order():
-    assert tuple(item.name for item in fields(Tally))[: len(COLUMNS)] == COLUMNS
+    assert ",".join(COLUMNS) == (
+        "scenario,sent,answered,rejected,retried,lost,duplicated,late,refused,recovery_s,orphans"
+    )
     assert cells(TALLY) == ["kill", "9", "8", "0", "", "1", "0", "2", "0", "1.25", "0"]
 
 

@@ -66,8 +66,8 @@ def test_capacity_shades_the_bracket_and_draws_the_promise(folder, tmp_path):
     assert latency.get_ylabel().startswith("latency_p99_s")
     (band,) = [patch for patch in latency.patches if patch.get_gid() == "bracket"]
     assert (band.get_x(), band.get_x() + band.get_width()) == (40, 90)
-    (promise,) = marks(latency, "promise")
-    assert list(promise.get_ydata()) == [0.2, 0.2]
+    (limit,) = marks(latency, "promise")
+    assert list(limit.get_ydata()) == [0.2, 0.2]
     assert [path.name for path in save_capacity(folder)] == ["capacity.png", "capacity.svg", "capacity.drawn.csv"]
 
 

@@ -134,7 +134,7 @@ def test_of_several_searches_the_figure_shows_the_last(tmp_path):
         f"batched,batched,poisson,latency_p95_s <= {slo},30,25,{high},true,,,,,\n" for slo, high in ((1, 35), (2, 38))
     ]
     (folder / "capacity.csv").write_text(head + "".join(rows))
-    assert "promise, dashed above: latency_p95_s <= 2" in " ".join(text.get_text() for text in texts(folder))
+    assert "SLO, dashed above: latency_p95_s <= 2" in " ".join(text.get_text() for text in texts(folder))
 
 
 def texts(folder):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ragbench.results.records import Row
-from ragbench.simulator.agreement import AGREEMENT, Pair, agree, latencies, told
+from ragbench.simulator.agreement import AGREEMENT, Pair, agree, latencies, summary_line
 from ragbench.statistics.columns import Window
 
 
@@ -52,7 +52,7 @@ def test_only_valid_predicted_loads_below_capacity_are_judged():
     found = [one.is_judged for one in (fine, worse, near, unpredicted)]
     assert found == [True, False, False, False]
     assert (worse.verdict, unpredicted.simulated_p50_s, unpredicted.p50_off) == ("contaminated", None, None)
-    assert told([fine, worse, near, replace(fine, p95_off=0.5)]) == (
+    assert summary_line([fine, worse, near, replace(fine, p95_off=0.5)]) == (
         "out of sample (the load's rate left out of the fit), p50 and p95 within 15% of measured at 1 of 2 valid loads "
         "below 80% of the most that the design answered; in sample at 2 (of 4 loads)"
     )

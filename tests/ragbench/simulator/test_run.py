@@ -20,7 +20,7 @@ def poisson(rate, duration_s, seed=1):
     return np.sort(rng.uniform(0, duration_s, int(rate * duration_s)))
 
 
-def simulated(design, rate, *, seed=1, times=None, timeout_s=30.0, duration_s=10.0, happenings=(), **settings):
+def simulated(design, rate, *, seed=1, times=None, timeout_s=30.0, duration_s=10.0, events=(), **settings):
     return run(
         requests(poisson(rate, duration_s)),
         design=design,
@@ -28,7 +28,7 @@ def simulated(design, rate, *, seed=1, times=None, timeout_s=30.0, duration_s=10
         times=times or line(0.005, 0.002),
         timeout_s=timeout_s,
         seed=seed,
-        happenings=happenings,
+        events=events,
     )
 
 
@@ -86,7 +86,7 @@ def test_a_row_tells_why_its_batch_closed():
 
 
 def test_what_a_dying_replica_held_is_asked_of_another_and_a_new_one_takes_its_place():
-    rows, counts = simulated("scaled", 300, happenings=[(3.2, lambda fleet: fleet.kill(1))])
+    rows, counts = simulated("scaled", 300, events=[(3.2, lambda fleet: fleet.kill(1))])
     assert {row.status for row in rows} == {"ok"}
     ready = {count.t_s: (count.ready, count.starting) for count in counts}
     assert (ready[3.0], ready[3.5], ready[4.0], ready[8.0]) == ((2, 0), (1, 0), (1, 1), (2, 0))
@@ -94,7 +94,7 @@ def test_what_a_dying_replica_held_is_asked_of_another_and_a_new_one_takes_its_p
 
 
 def test_a_fleet_with_none_left_refuses():
-    rows, _ = simulated("scaled", 300, happenings=[(3.0, lambda fleet: fleet.kill(2))])
+    rows, _ = simulated("scaled", 300, events=[(3.0, lambda fleet: fleet.kill(2))])
     assert {row.status for row in rows if row.due_s < 2.9} == {"ok"}
     assert {row.status for row in rows if 3.0 < row.due_s < 7.0} == {"rejected"}
     assert {row.status for row in rows if row.due_s > 7.6} == {"ok"}

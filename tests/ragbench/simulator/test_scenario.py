@@ -7,7 +7,7 @@ import pytest
 
 from ragbench.files.toml_tables import StudyError
 from ragbench.results.records import Row
-from ragbench.simulator.scenario import Kill, Phase, Scenario, Simulated, read_scenario, schedule, tell, timeline
+from ragbench.simulator.scenario import Kill, Phase, Scenario, Simulated, read_scenario, schedule, simulate, timeline
 from tests.ragbench.simulator.known import FLEET, line
 
 SHIPPED = sorted((Path(__file__).resolve().parents[3] / "studies" / "whatif").glob("*.toml"))
@@ -74,16 +74,16 @@ def test_a_setting_that_is_none_or_wrong_is_told():
     wrong = ({"replicas": 3}, "'replicas' is no setting"), ({"routing": "best"}, "best"), ({"max_wait_s": "x"}, "str")
     for settings, told in wrong:
         with pytest.raises(StudyError, match=told):
-            tell(
+            simulate(
                 Scenario(design="scaled", phases=PHASES, settings=settings),
                 design="scaled",
                 settings=FLEET,
                 times=times,
             )
     with pytest.raises(StudyError, match="kills need replicas"):
-        tell(killing, design="batched", settings={}, times=times)
+        simulate(killing, design="batched", settings={}, times=times)
     with pytest.raises(StudyError, match="no model of 'mine'"):
-        tell(fine, design="mine", settings=FLEET, times=times)
+        simulate(fine, design="mine", settings=FLEET, times=times)
 
 
 def test_a_timeline_has_every_request_also_the_last():
@@ -95,7 +95,7 @@ def test_a_timeline_has_every_request_also_the_last():
 
 def test_a_timeline_counts_load_answers_and_replicas_by_second():
     scenario = Scenario(design="scaled", phases=(Phase(4.0, 50.0),), kills=(Kill(1.5, 2),))
-    told = tell(scenario, design="scaled", settings=FLEET, times=line(0.005, 0.002, cold_start_s=1.0))
+    told = simulate(scenario, design="scaled", settings=FLEET, times=line(0.005, 0.002, cold_start_s=1.0))
     moments = timeline(told)
     assert sum(moment.offered_rps for moment in moments) == pytest.approx(len(told.rows), abs=2)
     assert [moment.ready for moment in moments] == [2, 0, 2, 2]
