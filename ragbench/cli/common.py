@@ -14,11 +14,10 @@ from ragbench.files.unwritten import line_of
 from ragbench.files.whole_file import refuse_links
 from ragbench.measure.point import Surroundings, look_around
 from ragbench.processes.interrupts import Interrupted
-from ragbench.report.error import ReportError
 from ragbench.results.paths import RetrievalPaths, StudyPaths
 from ragbench.results.records import RecordError, read_manifests
 from ragbench.results.slo import Slo, parse_slo
-from ragbench.terminal import Terminal, plain
+from ragbench.terminal import Terminal, say
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of one in studies/.")]
 ResultsOption = Annotated[Path, typer.Option(help="The folder that holds a folder per study.")]
@@ -28,11 +27,6 @@ SloOption = Annotated[
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The results folder of a study.")]
 
 terminal = Terminal(width=None if sys.stdout.isatty() else 160)
-
-
-def say(line: str) -> None:
-    """A line on stderr."""
-    print(plain(line), file=sys.stderr, flush=True)
 
 
 def surroundings(study: Path | None = None) -> Surroundings:
@@ -92,7 +86,7 @@ def is_made(make: Callable[[], None], *, again: str) -> bool:
     """Whether a report could be made; a failure is told, with the command that tries again."""
     try:
         make()
-    except (RecordError, ReportError, StudyError) as error:
+    except (RecordError, StudyError) as error:
         say(str(error))
     except Exception as error:
         line = line_of(error) if isinstance(error, OSError) else None

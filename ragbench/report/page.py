@@ -22,10 +22,10 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from ragbench.files.csv_table import RecordError
 from ragbench.files.whole_file import refuse_link
 from ragbench.plots import load_study
 from ragbench.processes.descendants import none_outlives
-from ragbench.report.error import ReportError
 from ragbench.report.kernel import CHECKOUT, own_kernel
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import write_atomic
@@ -60,6 +60,10 @@ $body
 </body>
 </html>
 """)
+
+
+class ReportError(RecordError):
+    """A cell of the notebook failed; the message names it and the half-run notebook."""
 
 
 def build(folder: Path) -> Path:
