@@ -19,9 +19,9 @@ from ragbench.load.senders import fire_from, soon_for_all
 from ragbench.load.target import Target
 from ragbench.load.warmup import warm_up
 from ragbench.machine import telemetry
-from ragbench.machine.checkout import code_sha256
 from ragbench.machine.git import Origin, code_origin, study_origin
 from ragbench.machine.hardware import Hardware, slurm, this_machine, usable_cores, versions
+from ragbench.machine.mixing import code_sha256
 from ragbench.processes.family import family
 from ragbench.processes.launch import Server, Service
 from ragbench.processes.listener import listener

@@ -7,7 +7,7 @@ from typing import Any
 
 from ragbench.files.toml_tables import StudyError
 from ragbench.files.unwritten import kept_elsewhere
-from ragbench.machine.checkout import SHOWN
+from ragbench.machine.mixing import SHOWN
 from ragbench.measure.point import Measurement, Surroundings
 from ragbench.processes.priority import may_be_served_first
 from ragbench.results.metrics import LOAD, names
