@@ -1,7 +1,7 @@
 """A client process: sends one share of a load. Started by senders.py as `python -m ragbench.load.sender`.
 
-stdin: the job, then the origin as a line once all senders are ready, then `stop` if the server died. stdout: ready, each
-row, done, as JSON lines.
+stdin: the job, then the origin once all senders are ready, then `stop` if the server died. stdout, as JSON
+lines: ready, each row, done.
 """
 
 import asyncio
