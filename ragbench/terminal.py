@@ -56,23 +56,12 @@ def tolerate(stream: IO[str]) -> None:
 class Terminal(Console):
     """A console that parses nothing: every string given to it, to its tables and to their titles is plain."""
 
-    def __init__(
-        self,
-        *,
-        stderr: bool = False,
-        file: IO[str] | None = None,
-        width: int | None = None,
-        force_terminal: bool | None = None,
-    ) -> None:
-        super().__init__(
-            stderr=stderr,
-            file=file,
-            width=width,
-            force_terminal=force_terminal,
-            markup=False,
-            emoji=False,
-            highlight=False,
-        )
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, markup=False, emoji=False, highlight=False)
+
+    def print_line(self, text: str) -> None:
+        """Print a line, which the terminal may wrap."""
+        self.print(text, soft_wrap=True)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """A string as rich shows it. Rich calls this for every string, with switches that may turn parsing on."""
@@ -160,7 +149,7 @@ class Status:
 
     def note(self, text: str) -> None:
         """A line to keep."""
-        self._console.print(text, soft_wrap=True)
+        self._console.print_line(text)
 
     def over(self, items: Iterable[_T]) -> Iterator[_T]:
         """The same items; each counts as done when the next is asked for."""
