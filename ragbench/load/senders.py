@@ -122,7 +122,7 @@ class _Sender:
     async def over(self) -> None:
         """Return when it has ended, by itself or killed, and its rows are taken."""
         await self.child.ended()
-        await self.child.heard()
+        await self.child.read_all()
         if not self.ready.done():
             self.ready.set_result(None)
 

@@ -25,7 +25,7 @@ from traitlets.config import Config
 from ragbench.files.csv_table import RecordError
 from ragbench.files.whole_file import refuse_link
 from ragbench.plots import load_study
-from ragbench.processes.descendants import none_outlives
+from ragbench.processes.family import none_outlives
 from ragbench.report.kernel import CHECKOUT, own_kernel
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import write_atomic
