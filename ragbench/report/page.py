@@ -1,7 +1,4 @@
-"""The report of a study: a notebook executed on it, its figures, and one HTML page that needs nothing else.
-
-Decides nothing about the figures or the text: those are in plots and in notebooks/.
-"""
+"""The report of a study: a notebook executed on it, its figures, and one HTML page that needs no other file."""
 
 import asyncio
 import sys
@@ -94,7 +91,7 @@ def _executed(paths: StudyPaths, source: Path) -> nbformat.NotebookNode:
     partial.unlink(missing_ok=True)  # of a link in its place papermill would write the target
     with tempfile.TemporaryDirectory(prefix="ragbench-kernel-") as scratch:
         try:
-            notebook = _beside(
+            notebook = _on_thread(
                 bound(
                     papermill.execute_notebook,
                     _literal(source),
@@ -124,10 +121,10 @@ def _literal(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _beside(work: Callable[[], T]) -> T:
-    """The result of `work`, on a thread: on the main one nbclient takes SIGINT and SIGTERM for itself.
+def _on_thread(work: Callable[[], T]) -> T:
+    """The result of `work` on a thread, as on the main one nbclient handles SIGINT and SIGTERM itself.
 
-    What `work` has started and left, as when a signal ends the wait for it, is killed.
+    Processes that `work` leaves behind, as when a signal ends the wait, are killed.
     """
     done: Future[T] = Future()
 

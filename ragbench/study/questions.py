@@ -1,7 +1,4 @@
-"""What is asked: questions with their gold answers, a seeded sample of them, and how an answer is marked.
-
-Nothing here knows HTTP or time.
-"""
+"""Questions with their gold answers, a seeded sample of them, and the marks of an answer. Knows no HTTP and no time."""
 
 import hashlib
 import itertools
@@ -56,7 +53,7 @@ def question_file(name: str) -> Path:
     for path in (Path(name), shipped):
         if path.is_file():
             return path
-    known = ", ".join(sorted(path.stem for path in SHIPPED_QUESTIONS.glob("*.jsonl"))) or "none"
+    known = ", ".join(sorted(path.stem for path in SHIPPED_QUESTIONS.glob("*.jsonl")))
     raise RecordError(f"no questions at {name!r}: give a path to a JSONL file, or a shipped set ({known})")
 
 
@@ -99,7 +96,7 @@ def _question(line: str, *, where: str) -> Question:
 
 
 def sample(questions: Sequence[Question], n: int, rng: np.random.Generator) -> list[Question]:
-    """`n` questions in random order; none comes again before all have been asked."""
+    """The first `n` of `endless`."""
     return list(itertools.islice(endless(questions, rng), n))
 
 

@@ -6,7 +6,7 @@ from ragbench.files.toml_tables import StudyError, read_toml
 from ragbench.simulator.scenario import read_scenario
 from ragbench.study.questions import read_questions
 from ragbench.study.study_file import load_study
-from ragbench.study.trace import TraceError, read_trace
+from ragbench.study.trace import ArrivalError, read_trace
 from tests.ragbench.running import ragbench, write_study
 
 BOM = b"\xef\xbb\xbf"
@@ -14,7 +14,7 @@ QUESTION = '{"id": "q", "query": "Wie heißt er?"}\n'
 READERS = {
     "study.toml": (read_toml, '[study]\ntitle = "größer"\n', StudyError),
     "questions.jsonl": (read_questions, QUESTION, RecordError),
-    "trace.csv": (lambda path: read_trace(str(path)), "offset_s\n0\n1\n", TraceError),
+    "trace.csv": (lambda path: read_trace(str(path)), "offset_s\n0\n1\n", ArrivalError),
     "whatif.toml": (read_scenario, 'design = "scaled"\nphases = [{ duration_s = 2, rate = 50 }] # ä\n', StudyError),
 }
 
@@ -58,7 +58,7 @@ def test_a_trace_with_a_long_cell_is_one_short_line(tmp_path):
     path.write_text("offset_s,note\n0,x\n1," + "y" * 200_000 + "\n", encoding="utf-8")
     assert len(read_trace(str(path)).offsets_s) == 2
     path.write_text("offset_s\n0\n" + "y" * 200_000 + "\n", encoding="utf-8")
-    with pytest.raises(TraceError) as caught:
+    with pytest.raises(ArrivalError) as caught:
         read_trace(str(path))
     assert len(str(caught.value)) < 300
 
