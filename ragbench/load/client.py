@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from ragbench.files.text_file import parse_told
+from ragbench.files.text_file import parse_reported
 from ragbench.load.answer import Answer, read_headers, read_refusal
 from ragbench.load.connection_errors import in_words, is_out_of_files, lost, unanswered
 from ragbench.load.scaling import read_scaling
@@ -154,7 +154,7 @@ class Client:
     async def _fetch(self, path: str) -> dict[str, Any] | None:
         try:
             async with asyncio.timeout(5.0), self._session.get(self._address.at(path)) as response:
-                report = parse_told(await read_body(response, most=MOST_REPORT)) if response.status == 200 else None
+                report = parse_reported(await read_body(response, most=MOST_REPORT)) if response.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             return None
         return report if isinstance(report, dict) else None
