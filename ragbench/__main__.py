@@ -1,48 +1,28 @@
-"""The command line. Each command is a file in cli/; exit codes are decided there and here.
+"""The command line. Each command is a file in cli/, imported when it is called.
 
-0: done. 1: measured, but a service gave no usable answers, or a load was not sent as asked.
-2: the request makes no sense.
-130 and 143: interrupted by Ctrl-C and SIGTERM.
+Exit codes. 0: done. 1: measured, but a service gave no usable answers, or a load was not sent as asked. 2: the request
+makes no sense. 130 and 143: interrupted by Ctrl-C and SIGTERM.
 """
 
+import ast
+import importlib
 import sys
-from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from ragbench.cli.calibrate import calibrate
-from ragbench.cli.capacity import capacity
-from ragbench.cli.chaos import chaos
-from ragbench.cli.common import say
-from ragbench.cli.compare import compare
-from ragbench.cli.doctor import doctor
-from ragbench.cli.limit import limit
-from ragbench.cli.load import load
-from ragbench.cli.report import report
-from ragbench.cli.retrieval import retrieval
-from ragbench.cli.run import run
-from ragbench.cli.simulate import simulate
+from ragbench import __version__, cli
 from ragbench.files.csv_table import RecordError
 from ragbench.files.toml_tables import StudyError
 from ragbench.files.unwritten import line_of
 from ragbench.processes.interrupts import Interrupted, interruptible
-from ragbench.study.questions import QuestionsError
-from ragbench.terminal import tolerate
+from ragbench.terminal import say, tolerate
 
-COMMANDS: tuple[Callable[..., None], ...] = (
-    run,
-    load,
-    report,
-    doctor,
-    calibrate,
-    compare,
-    capacity,
-    limit,
-    retrieval,
-    simulate,
-    chaos,
+COMMANDS = (
+    *("run", "load", "report", "doctor", "calibrate", "compare", "capacity", "limit", "retrieval", "simulate", "chaos"),
 )
-
 MOVED = {
     "plan": "run STUDY --dry-run",
     "summarise": "report FOLDER --slo KEY=VALUE, or --recompute",
@@ -50,14 +30,50 @@ MOVED = {
     "arrivals": "calibrate --arrivals",
 }
 
-app = typer.Typer(
-    help="How a RAG service behaves under load.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-for command in COMMANDS:
-    app.command()(command)
+
+def help_of(name: str) -> str:
+    """The docstring of the function of a command, read from its source without importing it."""
+    module = ast.parse((Path(cli.__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
+    functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
+    return ast.get_docstring(functions[name]) or ""
+
+
+def command(function: Any, **options: Any) -> Any:
+    """The click command of a function with typer's annotations."""
+    single = typer.Typer(add_completion=False)
+    single.command(**options)(function)
+    return typer.main.get_command(single)
+
+
+class Commands(TyperGroup):
+    """The commands by name. Help lists all by their docstrings; only the one that is called is imported."""
+
+    def __init__(self, **options: Any) -> None:
+        names = {name: command(lambda: None, name=name, help=help_of(name)) for name in COMMANDS}
+        super().__init__(**options | {"commands": names})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called, with its options."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, command(getattr(importlib.import_module(f"ragbench.cli.{name}"), str(name)), name=name), rest
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """How a RAG service behaves under load."""
 
 
 def main() -> None:
@@ -73,7 +89,7 @@ def main() -> None:
     except StudyError as error:
         for mistake in error.mistakes:
             say(mistake)
-    except (QuestionsError, RecordError) as error:
+    except RecordError as error:
         say(str(error))
     except OSError as error:
         line = line_of(error)

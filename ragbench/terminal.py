@@ -1,11 +1,12 @@
-"""The one door to the terminal. Text is shown as it is: nothing in it is a style, an emoji or a control sequence.
+"""The only module that writes to the terminal. Text is plain: styles, emoji and control sequences in it do nothing.
 
-Services, paths and names bring text that nobody here wrote, so no other module of ragbench imports rich (an
-import-linter contract). A style of our own is put on with `styled`. What is shown is decided by the callers.
+Services, paths and names bring text of unknown origin, so no other module of ragbench imports rich (an import-linter
+contract). `styled` puts one of our own styles on a text.
 """
 
 import io
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, Self, TypeVar
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-__all__ = ["Status", "Table", "Terminal", "Text", "minutes", "plain", "right", "styled", "tolerate"]
+__all__ = ["Status", "Table", "Terminal", "Text", "minutes", "plain", "right", "say", "styled", "tolerate"]
 
 EVERY_S = 10.0  # between two lines in a log
 _BLINK_S = 0.25  # between two changes of the line on a terminal, while requests are counted
@@ -28,7 +29,12 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud
 
 def plain(text: str) -> str:
     r"""`text` with its control characters made visible: an escape character is shown as \x1b."""
-    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+
+
+def say(line: str) -> None:
+    """Print a line on stderr."""
+    print(plain(line), file=sys.stderr, flush=True)
 
 
 def styled(text: str, style: str | None = None) -> Text:
@@ -50,23 +56,12 @@ def tolerate(stream: IO[str]) -> None:
 class Terminal(Console):
     """A console that parses nothing: every string given to it, to its tables and to their titles is plain."""
 
-    def __init__(
-        self,
-        *,
-        stderr: bool = False,
-        file: IO[str] | None = None,
-        width: int | None = None,
-        force_terminal: bool | None = None,
-    ) -> None:
-        super().__init__(
-            stderr=stderr,
-            file=file,
-            width=width,
-            force_terminal=force_terminal,
-            markup=False,
-            emoji=False,
-            highlight=False,
-        )
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, markup=False, emoji=False, highlight=False)
+
+    def print_line(self, text: str) -> None:
+        """Print a line, which the terminal may wrap."""
+        self.print(text, soft_wrap=True)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """A string as rich shows it. Rich calls this for every string, with switches that may turn parsing on."""
@@ -154,7 +149,7 @@ class Status:
 
     def note(self, text: str) -> None:
         """A line to keep."""
-        self._console.print(text, soft_wrap=True)
+        self._console.print_line(text)
 
     def over(self, items: Iterable[_T]) -> Iterator[_T]:
         """The same items; each counts as done when the next is asked for."""

@@ -15,8 +15,8 @@ from typing import Any
 import aiohttp
 import psutil
 
-from ragbench.files.text_file import parse_told
-from ragbench.load.body import MOST_TOLD, read_body
+from ragbench.files.text_file import parse_reported
+from ragbench.load.client import MOST_REPORT, read_body
 from ragbench.processes.child import HURRIED_GRACE_S
 from ragbench.processes.launch import Server, start
 
@@ -201,7 +201,7 @@ async def _fetch(url: str) -> Any:
         async with asyncio.timeout(5.0), aiohttp.request("GET", url) as answer:
             if answer.status != 200:
                 return None
-            body = await read_body(answer, most=MOST_TOLD)
-            return parse_told(body) if answer.content_type == "application/json" else body.decode(errors="replace")
+            body = await read_body(answer, most=MOST_REPORT)
+            return parse_reported(body) if answer.content_type == "application/json" else body.decode(errors="replace")
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
         return None

@@ -122,7 +122,7 @@ async def _load(name: str, scenario: Scenario, experiment: Experiment, end_s: fl
     before = await fleet.retries()
     async with connect_client(fleet.url, behaviour, experiment.rng) as client:
 
-        async def work(*, origin: Origin) -> list[Row]:
+        async def work(origin: Origin) -> list[Row]:
             rows = await fire(load, client, origin=origin, on_row=on_row)
             limit_s = terms.timeout_s + _LAST_S
             try:

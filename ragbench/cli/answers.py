@@ -20,20 +20,20 @@ def compare(paths: StudyPaths, *, reference: str | None) -> None:
     rows: dict[str, list[Row]] = {}
     for point in sorted(points, key=lambda point: point["design"] != reference):
         rows.setdefault(configuration_label(point), []).extend(REQUESTS.read(paths.point(point["name"]).requests))
-    told = compare_answers(rows)
-    if told[0].questions == 0:
+    answers = compare_answers(rows)
+    if answers[0].questions == 0:
         raise StudyError([f"{paths.root}: there is no question that every design answered"])
-    write_atomic(paths.root / "answers.csv", ANSWERS.text(told))
-    terminal.print(_table(told))
-    terminal.print(f"table: {paths.root / 'answers.csv'}", soft_wrap=True)
-    if any(one.different or one.unsteady for one in told):
+    write_atomic(paths.root / "answers.csv", ANSWERS.text(answers))
+    terminal.print(_table(answers))
+    terminal.print_line(f"table: {paths.root / 'answers.csv'}")
+    if any(answer.different or answer.unsteady for answer in answers):
         raise typer.Exit(1)
 
 
-def _table(told: list[DesignAnswers]) -> Table:
-    title = f"answers to the {told[0].questions} questions that all answered"
+def _table(answers: list[DesignAnswers]) -> Table:
+    title = f"answers to the {answers[0].questions} questions that all answered"
     table = Table("configuration", *right("different", "unsteady"), "sha256", title=title)
-    for one in told:
-        style = None if not (one.different or one.unsteady) else "yellow"
-        table.add_row(one.configuration, str(one.different), str(one.unsteady), one.sha256[:16], style=style)
+    for answer in answers:
+        row = (answer.configuration, str(answer.different), str(answer.unsteady), answer.sha256[:16])
+        table.add_row(*row, style="yellow" if answer.different or answer.unsteady else None)
     return table

@@ -1,4 +1,4 @@
-"""`ragbench calibrate --arrivals`: every arrival process and every known-bad one, put to the four checks."""
+"""`ragbench calibrate --arrivals`: the four checks on every arrival process and on every known-bad one."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -11,87 +11,71 @@ import typer
 from ragbench.calibration.arrival_checks import CHECKS, DURATION_S, KNOWN_BAD, LAWS, RATE_RPS, Check, check
 from ragbench.cli.common import say, terminal
 from ragbench.files.csv_table import write_table
-from ragbench.files.unwritten import naming
 from ragbench.results.records import write_atomic
 from ragbench.study.arrivals import ARRIVALS, Span, Times, parse_arrival, poisson
-from ragbench.terminal import Status, Table, Text, right, styled
+from ragbench.terminal import Status, Table, right, styled
 
 _SPAN = Span(duration_s=DURATION_S)
 _RISK = 0.01  # that any of a table of good arrivals is rejected by bad luck
-Draw = Callable[[float], Times]
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One process and what the checks found at each seed: (seeds, checks)."""
+    """One process and its checks at each seed: (seeds, checks)."""
 
     name: str
     is_control: bool
-    found: Sequence[Sequence[Check]]
+    seeds: Sequence[Sequence[Check]]
 
-    def passed(self, least_p: float) -> list[int]:
-        """How many seeds pass each check."""
-        return [sum(checks[i].passed(least_p) for checks in self.found) for i in range(len(CHECKS))]
+    def summary(self, i: int, least_p: float) -> str:
+        """How many seeds pass check `i`, and its smallest p, or its largest deviation where nothing is random."""
+        checks = [seed[i] for seed in self.seeds]
+        p = [check.p for check in checks if check.p is not None]
+        worst = f"p {min(p):.1g}" if p else f"off {max(check.deviation or 0.0 for check in checks):.1g}"
+        return f"{sum(check.passed(least_p) for check in checks)}/{len(checks)}  {worst}"
 
-    def worst(self, i: int) -> str:
-        """The smallest p of a check, or the largest deviation where nothing is random."""
-        p = [checks[i].p for checks in self.found]
-        known = [value for value in p if value is not None]
-        if known:
-            return f"p {min(known):.1g}"
-        return f"off {max(checks[i].deviation or 0.0 for checks in self.found):.1g}"
-
-    def stands(self, least_p: float) -> bool:
-        """A shipped process passes every check at every seed; a control fails one at least at every seed."""
-        whole = [all(found.passed(least_p) for found in checks) for checks in self.found]
-        return not any(whole) if self.is_control else all(whole)
+    def is_right(self, least_p: float) -> bool:
+        """A shipped process passes every check at every seed; a control fails at least one at every seed."""
+        passed = [all(check.passed(least_p) for check in seed) for seed in self.seeds]
+        return not any(passed) if self.is_control else all(passed)
 
 
 def calibrate(out: Path, *, seeds: int) -> None:
-    """Put every arrival process, and three known-bad ones as controls, to the four checks; exit 1 where one is wrong.
+    """Check every arrival process, and three known-bad ones as controls; exit 1 where one is wrong.
 
     Each is drawn `seeds` times. The table goes to arrivals.csv in `out`.
     """
+    total = len(ARRIVALS) + len(KNOWN_BAD)
     with tempfile.TemporaryDirectory() as scratch:
-        total = len(ARRIVALS) + len(KNOWN_BAD)
-        drawn = _lines(seeds, Path(scratch))
-        lines = list(Status("drawing", total=total).over(drawn))
+        lines = list(Status("drawing", total=total).over(_lines(seeds, Path(scratch))))
     least_p = _RISK / (total * len(CHECKS) * seeds)
     write_atomic(out / "arrivals.csv", _csv(lines, least_p))
     terminal.print(_table(lines, seeds, least_p))
-    terminal.print(f"table: {out / 'arrivals.csv'}", soft_wrap=True)
-    wrong = [line.name for line in lines if not line.stands(least_p)]
-    if wrong:
+    terminal.print_line(f"table: {out / 'arrivals.csv'}")
+    if wrong := [line.name for line in lines if not line.is_right(least_p)]:
         say(f"not as they should be: {', '.join(wrong)}")
         raise typer.Exit(1)
 
 
 def _lines(seeds: int, scratch: Path) -> Iterator[Line]:
+    def draw(process: Callable[..., Times], seed: int) -> Callable[[float], Times]:
+        return lambda rate: process(rate, _SPAN, np.random.default_rng([seed, round(rate)]))
+
     for name in ARRIVALS:
-        yield Line(name, False, [check(_shipped(name, seed, scratch), LAWS[name]()) for seed in range(seeds)])
-    law = LAWS["poisson"]()
-    for name in KNOWN_BAD:
-        yield Line(name, True, [check(_control(name, seed), law) for seed in range(seeds)])
+        specs = [_with_trace(name, scratch / f"{seed}.csv", seed) for seed in range(seeds)]
+        draws = [draw(parse_arrival(spec).draw, seed) for seed, spec in enumerate(specs)]
+        yield Line(name, False, [check(times, LAWS[name]()) for times in draws])
+    for name, process in KNOWN_BAD.items():
+        yield Line(name, True, [check(draw(process, seed), LAWS["poisson"]()) for seed in range(seeds)])
 
 
-def _shipped(name: str, seed: int, scratch: Path) -> Draw:
+def _with_trace(name: str, path: Path, seed: int) -> str:
     """The process with its defaults; a trace is written first, ten times as fast as it will be replayed."""
-    spec = name
-    if name == "trace":
-        spec = f"trace:path={_written(scratch / f'{seed}.csv', seed)}"
-    return lambda rate: parse_arrival(spec).draw(rate, _SPAN, np.random.default_rng([seed, round(rate)]))
-
-
-def _written(path: Path, seed: int) -> Path:
-    n = round(RATE_RPS * DURATION_S)
-    times = poisson(10 * RATE_RPS, Span(requests=n + 1000), np.random.default_rng(seed))
-    with naming(path):
-        path.write_text("\n".join(["offset_s", *(f"{time:.9f}" for time in times)]) + "\n", encoding="utf-8")
-    return path
-
-
-def _control(name: str, seed: int) -> Draw:
-    return lambda rate: KNOWN_BAD[name](rate, _SPAN, np.random.default_rng([seed, round(rate)]))
+    if name != "trace":
+        return name
+    times = poisson(10 * RATE_RPS, Span(requests=round(RATE_RPS * DURATION_S) + 1000), np.random.default_rng(seed))
+    write_atomic(path, write_table(["offset_s"], ([f"{time:.9f}"] for time in times)))
+    return f"trace:path={path}"
 
 
 def _table(lines: Sequence[Line], seeds: int, least_p: float) -> Table:
@@ -104,27 +88,21 @@ def _table(lines: Sequence[Line], seeds: int, least_p: float) -> Table:
         f"{1 / _RISK:.0f} tables. Even spacing is exact: its checks are deviations, in units of what is allowed.",
     )
     for line in lines:
-        cells = [f"{n}/{seeds}  {line.worst(i)}" for i, n in enumerate(line.passed(least_p))]
-        table.add_row(line.name, *cells, _verdict(line, least_p), end_section=line.name == list(ARRIVALS)[-1])
+        word = "rejected" if line.is_control else "as named"
+        verdict = styled(word, "green") if line.is_right(least_p) else styled(f"NOT {word.upper()}", "red")
+        cells = [line.summary(i, least_p) for i in range(len(CHECKS))]
+        table.add_row(line.name, *cells, verdict, end_section=line.name == list(ARRIVALS)[-1])
     return table
 
 
-def _verdict(line: Line, least_p: float) -> Text:
-    """In a word, what the checks make of it, and whether that is as it should be."""
-    if line.is_control:
-        return styled("rejected", "green") if line.stands(least_p) else styled("NOT REJECTED", "red")
-    return styled("as named", "green") if line.stands(least_p) else styled("NOT AS NAMED", "red")
-
-
 def _csv(lines: Sequence[Line], least_p: float) -> str:
+    def number(value: float | None) -> str | None:
+        return None if value is None else f"{value:.6g}"
+
     rows = (
-        (line.name, line.is_control, seed, found.name, *map(_number, (found.p, found.deviation)), found.passed(least_p))
+        (line.name, line.is_control, seed, check.name, number(check.p), number(check.deviation), check.passed(least_p))
         for line in lines
-        for seed, checks in enumerate(line.found)
-        for found in checks
+        for seed, checks in enumerate(line.seeds)
+        for check in checks
     )
     return write_table(("arrival", "is_control", "seed", "check", "p", "deviation", "passed"), rows)
-
-
-def _number(value: float | None) -> str | None:
-    return None if value is None else f"{value:.6g}"

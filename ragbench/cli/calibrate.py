@@ -1,6 +1,6 @@
 """`ragbench calibrate`: the harness measured against servers whose answers are known."""
 
-from dataclasses import asdict
+import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from ragbench.measure.point import now_utc
 from ragbench.processes.interrupts import run_until_done
 from ragbench.terminal import Status, Table, right, styled
 
-_RATES = ("asked_rps", "sent_rps", "gap_cv", "send_lag_p50_s", "send_lag_p95_s", "send_lag_p99_s", "send_lag_max_s")
+_IN_MS = ("send_lag_p50_s", "send_lag_p95_s", "send_lag_p99_s", "send_lag_max_s", "latency_p50_s", "latency_p99_s")
 
 
 def calibrate(
@@ -45,19 +45,15 @@ def calibrate(
     }
     report.write(found, out, about=about)
     figures.save(found, out)
-    for table in _tables(found):
-        terminal.print(table)
+    for table in (_rates_table, _queues_table, _stall_table):
+        terminal.print(table(found))
     for claim in found.claims:
         mark = styled("holds", "green") if claim.holds else styled("FAILS", "red")
         terminal.print(mark, f" {claim.text}", soft_wrap=True)
-    terminal.print(f"figures: {out}", soft_wrap=True)
+    terminal.print_line(f"figures: {out}")
     if not all(claim.holds for claim in found.claims):
         say(f"not all holds on this machine as it is now ({around.hardware}): is something else running?")
         raise typer.Exit(1)
-
-
-def _tables(found: Calibration) -> list[Table]:
-    return [_rates_table(found), _queues_table(found), _stall_table(found)]
 
 
 def _rates_table(found: Calibration) -> Table:
@@ -66,13 +62,11 @@ def _rates_table(found: Calibration) -> Table:
         "verdict",
         title="(1) asked against sent, even spacing, a server that answers at once; times in ms",
     )
-    for sent in (one for each in found.sent.values() for one in each):
-        values = asdict(sent)
-        lags = [f"{values[name] * 1e3:.2f}" for name in _RATES[3:]]
-        latency = [f"{sent.latency_p50_s * 1e3:.2f}", f"{sent.latency_p99_s * 1e3:.2f}"]
+    for sent in itertools.chain.from_iterable(found.sent.values()):
+        times = [f"{getattr(sent, name) * 1e3:.2f}" for name in _IN_MS]
         sends = [f"{sent.asked_rps:g}", f"{sent.sent_rps:.2f}", f"{sent.gap_cv:.3f}"]
         verdict = sent.verdict if sent.is_clean else f"{sent.verdict}: {sent.verdict_reason}"
-        table.add_row(str(sent.processes), *sends, *lags, *latency, verdict)
+        table.add_row(str(sent.processes), *sends, *times, verdict)
     return table
 
 
@@ -109,5 +103,5 @@ def _stall_table(found: Calibration) -> Table:
 
 
 def _with_interval(value_s: float, low_s: float | None, high_s: float | None) -> str:
-    told = f"{value_s * 1e3:.1f}"
-    return told if low_s is None or high_s is None else f"{told} [{low_s * 1e3:.1f}, {high_s * 1e3:.1f}]"
+    interval = "" if low_s is None or high_s is None else f" [{low_s * 1e3:.1f}, {high_s * 1e3:.1f}]"
+    return f"{value_s * 1e3:.1f}{interval}"

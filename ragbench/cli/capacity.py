@@ -1,4 +1,4 @@
-"""`ragbench capacity`: the highest rate at which each design of a study keeps a promise."""
+"""`ragbench capacity`: the highest rate at which each design of a study keeps its SLO."""
 
 from pathlib import Path
 from typing import Annotated
@@ -47,7 +47,7 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
     """Find the rate each design of STUDY can carry: double, halve the bracket, then load both sides of the edge."""
     source = find_study(study)
     loaded = load_study(source)
-    plan = Plan(_promise(slo, loaded.slo), _arrival(arrival, loaded), duration_s, tolerance, start, most_loads)
+    plan = Plan(_slo(slo, loaded.slo), _arrival(arrival, loaded), duration_s, tolerance, start, most_loads)
     try:
         parse_arrival(plan.arrival)
     except ArrivalError as error:
@@ -61,13 +61,13 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
         outcomes.append(outcome)
         file = paths.root / "capacity.csv"
         before = CAPACITY.read(file) if file.is_file() else ()
-        told = capacity_csv(
+        text = capacity_csv(
             outcomes, arrival=plan.arrival, slo=plan.slo, load_s=plan.load_s, bias=plan.bias, before=before
         )
-        write_atomic(file, told)
+        write_atomic(file, text)
 
-    how = f"whole loads are kept, the same command goes on from them: see {paths.root}"
-    with interruptible(lambda: how), locked(paths), Progress() as progress:
+    advice = f"whole loads are kept, the same command goes on from them: see {paths.root}"
+    with interruptible(lambda: advice), locked(paths), Progress() as progress:
         copy_text(source, paths.study_toml)
         questions = load_questions(loaded.workload.questions)
         searcher = Searcher(plan, paths, questions, around=surroundings(source), progress=progress)
@@ -76,9 +76,16 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
         finally:
             paths.live_log.unlink(missing_ok=True)
             rebuild_summary(paths)
-    figures = _draw(paths)
+    from ragbench.capacity.figure import save_capacity  # noqa: PLC0415  measuring does not need matplotlib
+
+    figures = save_capacity(paths.root)
     terminal.print(_table(outcomes))
-    _say_where(paths, figures)
+    for name, path in (
+        ("probes", paths.summary),
+        ("capacity", paths.root / "capacity.csv"),
+        *(("figure", path) for path in figures[:1]),
+    ):
+        terminal.print_line(f"{name + ':':10}{path}")
     if not all(outcome.found.resolved for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -89,7 +96,7 @@ def _arrival(option: str | None, study: Study) -> str:
     return option or (own[0] if own and "poisson" not in own else "poisson")
 
 
-def _promise(options: list[str] | None, own: Slo | None) -> Slo:
+def _slo(options: list[str] | None, own: Slo | None) -> Slo:
     slo = slo_of(options) or own
     if slo is None:
         raise StudyError(["what must be kept? give --slo latency_p95_s=1.0, or slo = {...} in the study's [study]"])
@@ -97,7 +104,7 @@ def _promise(options: list[str] | None, own: Slo | None) -> Slo:
 
 
 def _ahead(plan: Plan, designs: int) -> str:
-    """What will be done, how long it takes and how far off it may be, before it begins."""
+    """The plan: how long it takes and how far off it may be."""
     least_min, most_min = (lasts_s / 60 for lasts_s in plan.lasts_s(designs))
     return (
         f"{designs} design{'' if designs == 1 else 's'}, up to {plan.most_loads} loads of {plan.load_s:g} s each: "
@@ -115,16 +122,3 @@ def _table(outcomes: list[Outcome]) -> Table:
         row = (capacity_rps, f"{low} to {high}", str(len(outcome.loads)), "yes" if found.resolved else "no")
         table.add_row(outcome.configuration.name, *row, found.reason)
     return table
-
-
-def _draw(paths: StudyPaths) -> list[Path]:
-    from ragbench.capacity.figure import save_capacity  # noqa: PLC0415  measuring does not need matplotlib
-
-    return save_capacity(paths.root)
-
-
-def _say_where(paths: StudyPaths, figures: list[Path]) -> None:
-    for what, path in {"probes": paths.summary, "capacity": paths.root / "capacity.csv"}.items():
-        terminal.print(f"{what + ':':10}{path}", soft_wrap=True)
-    for path in figures[:1]:
-        terminal.print(f"{'figure:':10}{path}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`ragbench chaos`: break a fleet under load in every way there is, and count what became of the requests."""
+"""`ragbench chaos`: inject faults into a fleet under load, and count how the requests ended."""
 
 import shlex
 import sys
@@ -49,7 +49,7 @@ def chaos(  # noqa: PLR0913, PLR0917  an option each
     if duration_s <= 0 or (capacity_rps is not None and capacity_rps <= 0):
         raise StudyError([f"--duration-s and --capacity-rps must be > 0, got {duration_s:g} and {capacity_rps}"])
     if peers and scenarios:
-        raise StudyError(["--peers plays one fault of its own: give it no SCENARIO"])
+        raise StudyError(["--peers injects one fault of its own: give it no SCENARIO"])
     try:
         names = names_of(scenarios or [])
     except ValueError as error:
@@ -68,33 +68,33 @@ def chaos(  # noqa: PLR0913, PLR0917  an option each
     table = "peers" if peers else "chaos"
     try:
         with interruptible(lambda: f"what is whole is in {out / table}.md"):
-            tallies = run_until_done(_play_all(table, parts, fleets, capacity_rps=capacity_rps, out=out))
+            tallies = run_until_done(_run_all(table, parts, fleets, capacity_rps=capacity_rps, out=out))
     except (NoCapacity, ChildError) as error:
         say(str(error))
         raise typer.Exit(1) from None
-    _tell(table, tallies, out)
+    _print(table, tallies, out)
     if len(tallies) < len(parts) or not (peers or all(tally.passed for tally in tallies)):
         raise typer.Exit(1)
 
 
 def _without_stub_only(names: Sequence[str], *, is_default: bool) -> list[str]:
-    """Those that a fleet without the profile stub can play. Raises StudyError where another was asked for."""
-    ordered = [name for name in names if SCENARIOS[name].is_stub_only]
-    if ordered and not is_default:
-        raise StudyError([f"{', '.join(ordered)}: the fault is one to order, from a fleet with --profile stub alone"])
-    return [name for name in names if name not in ordered]
+    """The scenarios for a fleet without the profile stub. Raises StudyError where another was asked for."""
+    stub_only = [name for name in names if SCENARIOS[name].is_stub_only]
+    if stub_only and not is_default:
+        raise StudyError([f"{', '.join(stub_only)}: the fault is one to order, from a fleet with --profile stub alone"])
+    return [name for name in names if name not in stub_only]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A scenario, and the fleet that it is played on."""
+    """A scenario and its fleet."""
 
     name: str
     scenario: Scenario
     terms: Terms
 
 
-async def _play_all(
+async def _run_all(
     table: str, parts: Sequence[Part], fleets: Mapping[str, Terms], *, capacity_rps: float | None, out: Path
 ) -> list[Tally]:
     """The rows of the parts whose fleet came up, written after each. The load is made for the weakest of `fleets`."""
@@ -130,20 +130,20 @@ async def _capacity(name: str, terms: Terms, out: Path, status: Status) -> float
     return found_rps
 
 
-def _tell(table: str, tallies: Sequence[Tally], out: Path) -> None:
+def _print(table: str, tallies: Sequence[Tally], out: Path) -> None:
     terminal.print(chaos_table(tallies, title=table))
     for tally in tallies:
         for line in lines(tally):
-            terminal.print(f"{tally.scenario}: {line}", soft_wrap=True)
-    terminal.print(f"table: {out / table}.md", soft_wrap=True)
+            terminal.print_line(f"{tally.scenario}: {line}")
+    terminal.print_line(f"table: {out / table}.md")
 
 
 def _circumstances(terms: Terms, capacity_rps: float) -> Circumstances:
     code = code_origin()
-    told = f"{(code.commit or 'unknown')[:7]}{' with changes' if code.dirty else ''}"
+    commit = f"{(code.commit or 'unknown')[:7]}{' with changes' if code.dirty else ''}"
     command = shlex.join(["ragbench", *sys.argv[1:]])
     fleet = ["python" if word == sys.executable else word for word in terms.fleet]
-    return Circumstances(str(this_machine()), told, command, fleet, capacity_rps, terms.duration_s)
+    return Circumstances(str(this_machine()), commit, command, fleet, capacity_rps, terms.duration_s)
 
 
 def _argv(command: str) -> list[str]:

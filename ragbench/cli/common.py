@@ -1,5 +1,6 @@
-"""What the commands share: their common arguments, a line to the user, the results folder of a study."""
+"""Shared by the commands: arguments, the results folder of a study, reports."""
 
+import importlib
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -14,11 +15,10 @@ from ragbench.files.unwritten import line_of
 from ragbench.files.whole_file import refuse_links
 from ragbench.measure.point import Surroundings, look_around
 from ragbench.processes.interrupts import Interrupted
-from ragbench.report.error import ReportError
 from ragbench.results.paths import RetrievalPaths, StudyPaths
 from ragbench.results.records import RecordError, read_manifests
 from ragbench.results.slo import Slo, parse_slo
-from ragbench.terminal import Terminal, plain
+from ragbench.terminal import Terminal, say
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of one in studies/.")]
 ResultsOption = Annotated[Path, typer.Option(help="The folder that holds a folder per study.")]
@@ -30,13 +30,8 @@ FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="The resu
 terminal = Terminal(width=None if sys.stdout.isatty() else 160)
 
 
-def say(line: str) -> None:
-    """A line on stderr."""
-    print(plain(line), file=sys.stderr, flush=True)
-
-
 def surroundings(study: Path | None = None) -> Surroundings:
-    """What surrounds this process and the file `study`; what could not be seen is told in a line."""
+    """The surroundings of this process and of the file `study`; a line for each that is not known."""
     around = look_around(study)
     for problem in around.problems:
         say(problem)
@@ -44,7 +39,7 @@ def surroundings(study: Path | None = None) -> Surroundings:
 
 
 def slo_of(options: Sequence[str] | None) -> Slo | None:
-    """What the options --slo ask for. Raises StudyError."""
+    """The SLO of the options --slo. Raises StudyError."""
     try:
         return parse_slo(options or [])
     except ValueError as error:
@@ -52,12 +47,12 @@ def slo_of(options: Sequence[str] | None) -> Slo | None:
 
 
 @contextmanager
-def interruptible(told: Callable[[], str]) -> Iterator[None]:
-    """Where the work inside is interrupted, say so with what `told` gives, and exit with the signal's code."""
+def interruptible(advice: Callable[[], str]) -> Iterator[None]:
+    """If the work inside is interrupted, print the signal and `advice`, and exit with the signal's code."""
     try:
         yield
     except Interrupted as interruption:
-        say(f"{interruption}; {told()}")
+        say(f"{interruption}; {advice()}")
         raise typer.Exit(interruption.exit_code) from None
 
 
@@ -78,21 +73,15 @@ def results_folder(folder: Path) -> StudyPaths:
 
 
 def build_report(paths: StudyPaths) -> bool:
-    """Figures and page; the results stand without them, so a failure is told and not raised."""
-
-    def make() -> None:
-        from ragbench.report.page import build  # noqa: PLC0415  brings Jupyter, which measuring does not need
-
-        build(paths.root)
-
-    return is_made(make, again=f"python -m ragbench report {paths.root}")
+    """Make figures and page. -> whether they could be made."""
+    return is_made("ragbench.report.page", paths, again=f"python -m ragbench report {paths.root}")
 
 
-def is_made(make: Callable[[], None], *, again: str) -> bool:
-    """Whether a report could be made; a failure is told, with the command that tries again."""
+def is_made(module: str, paths: StudyPaths, *, again: str) -> bool:
+    """Whether `build` of `module` made a report; a failure is printed, with the command that tries again."""
     try:
-        make()
-    except (RecordError, ReportError, StudyError) as error:
+        importlib.import_module(module).build(paths.root)  # brings Jupyter, which measuring does not need
+    except (RecordError, StudyError) as error:
         say(str(error))
     except Exception as error:
         line = line_of(error) if isinstance(error, OSError) else None
@@ -104,9 +93,7 @@ def is_made(make: Callable[[], None], *, again: str) -> bool:
 
 
 def say_where(paths: StudyPaths, *, reported: bool) -> None:
-    """Where the results lie."""
-    places = {"summary": paths.summary}
-    if reported:
-        places |= {"figures": paths.figures, "report": paths.report}
-    for what, path in places.items():
-        terminal.print(f"{what + ':':9}{path}", soft_wrap=True)
+    """Print the paths of the results."""
+    places = {"summary": paths.summary, "figures": paths.figures, "report": paths.report}
+    for what, path in list(places.items())[: None if reported else 1]:
+        terminal.print_line(f"{what + ':':9}{path}")

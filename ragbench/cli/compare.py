@@ -57,9 +57,7 @@ def compare(
 
 def _as_csv(table: pd.DataFrame) -> str:
     rows = table.astype(object).where(table.notna(), None)
-    exact = (
-        [repr(float(each)) if isinstance(each, float) else each for each in row] for row in rows.itertuples(index=False)
-    )
+    exact = ([repr(x) if isinstance(x, float) else x for x in row] for row in rows.itertuples(index=False))
     return write_table(list(table.columns), exact)
 
 
@@ -71,7 +69,7 @@ def as_text(table: pd.DataFrame) -> str:
 def _print(comparison: Comparison) -> None:
     terminal.print(_table(comparison))
     for line in [*sentences(comparison), *map(str, crossovers(comparison)), *footnotes(comparison)]:
-        terminal.print(line, soft_wrap=True)
+        terminal.print_line(line)
 
 
 def _table(comparison: Comparison) -> Table:
@@ -96,11 +94,10 @@ def _figure(value: float) -> str:
 
 
 def _is_failed(comparison: Comparison, gates: list[Gate]) -> bool:
-    """Say how each gate ended. -> whether any failed."""
+    """Print the outcome of each gate. -> whether any failed."""
     judged = judge(comparison, gates)
-    for each in judged:
-        pair = each.cell.pair
-        say(
-            f"{each.outcome}: {each.gate} {pair.level.label}, {pair.arrival} ({pair.b} against {pair.a}): {each.reason}"
-        )
-    return any(each.outcome == "fails" for each in judged)
+    for verdict in judged:
+        pair = verdict.cell.pair
+        load = f"{pair.level.label}, {pair.arrival} ({pair.b} against {pair.a})"
+        say(f"{verdict.outcome}: {verdict.gate} {load}: {verdict.reason}")
+    return any(verdict.outcome == "fails" for verdict in judged)

@@ -1,4 +1,4 @@
-"""What the commands print: rich tables of points, of a plan and of one load. No figure is computed here."""
+"""The tables of the commands: points, a plan, one load. No figure is computed here."""
 
 import math
 from collections import Counter
@@ -21,7 +21,7 @@ _STYLES = {
     "contaminated": "magenta",
     "failed": "red",
 }
-# Of a point: the figure, by what it is multiplied, and its decimals.
+# Column -> (figure of the point, factor, decimals).
 _POINTS = {
     "throughput/s": ("throughput_rps", 1, 1),
     "goodput/s": ("goodput_rps", 1, 1),
@@ -36,20 +36,13 @@ _POINTS = {
 
 def points_table(manifests: Sequence[Mapping[str, Any]]) -> Table:
     """One line per whole point."""
-    table = Table(title=f"points: {len(manifests)}")
-    table.add_column("point", no_wrap=True)
-    table.add_column("verdict")
-    for column in ("load", *_POINTS, "answered"):
-        table.add_column(column, justify="right")
-    for manifest in manifests:
-        row = manifest["summary"]
-        table.add_row(
-            row["point"],
-            styled(row["verdict"], _STYLES[row["verdict"]]),
-            offered(row),
-            *(_scaled(row.get(name), factor, digits=digits) for name, factor, digits in _POINTS.values()),
-            _share(row.get("answered_share")),
-        )
+    table = Table("point", "verdict", *right("load", *_POINTS, "answered"), title=f"points: {len(manifests)}")
+    table.columns[0].no_wrap = True
+    for row in (manifest["summary"] for manifest in manifests):
+        figures = [(row.get(name), factor, digits) for name, factor, digits in _POINTS.values()]
+        cells = ("" if value is None else f"{value * factor:.{digits}f}" for value, factor, digits in figures)
+        verdict = styled(row["verdict"], _STYLES[row["verdict"]])
+        table.add_row(row["point"], verdict, offered(row), *cells, _share(row.get("answered_share")))
     return table
 
 
@@ -68,16 +61,10 @@ def plan_table(launches: Sequence[Launch], plan: Plan) -> Table:
         groups.setdefault((point.configuration.name, point.arrival), []).append(point)
     for (design, arrival), points in sorted(groups.items()):
         state = Counter("whole" if p.name in whole else "changed" if p.name in plan.changed else "new" for p in points)
-        table.add_row(
-            design,
-            arrival,
-            _loads(points),
-            " ".join(str(seed) for seed in sorted({point.seed for point in points})),
-            str(len(points)),
-            str(state["whole"]),
-            str(state["changed"]),
-            minutes(sum(point.expected_s for point in points)),
-        )
+        seeds = " ".join(map(str, sorted({point.seed for point in points})))
+        counts = (str(n) for n in (len(points), state["whole"], state["changed"]))
+        load = minutes(sum(point.expected_s for point in points))
+        table.add_row(design, arrival, _loads(points), seeds, *counts, load)
     return table
 
 
@@ -85,8 +72,8 @@ def _loads(points: Sequence[Point]) -> str:
     """The rates, or the numbers of users, of the points of one arrival."""
     rates = sorted({point.offered_rps for point in points if point.offered_rps is not None})
     users = sorted({point.concurrency for point in points if point.concurrency is not None})
-    told = [f"{' '.join(f'{rate:g}' for rate in rates)} requests/s"] if rates else []
-    return ", ".join(told + ([f"{' '.join(map(str, users))} users"] if users else []))
+    parts = {"requests/s": [f"{rate:g}" for rate in rates], "users": [str(n) for n in users]}
+    return ", ".join(f"{' '.join(loads)} {unit}" for unit, loads in parts.items() if loads)
 
 
 def load_table(summary: Summary, *, title: str) -> Table:
@@ -115,7 +102,3 @@ def _figure(value: object) -> str:
 def _share(value: float | None) -> str:
     """In percent, never rounded up to 100."""
     return "" if value is None else f"{math.floor(value * 1000) / 10:g}%"
-
-
-def _scaled(value: float | None, factor: float, *, digits: int) -> str:
-    return "" if value is None else f"{value * factor:.{digits}f}"

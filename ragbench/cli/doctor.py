@@ -52,6 +52,5 @@ def _table(findings: Sequence[Finding]) -> Table:
 
 
 def _csv(findings: Sequence[Finding]) -> str:
-    return write_table(
-        ("check", "status", "seen", "advice"), ([each or None for each in astuple(one)] for one in findings)
-    )
+    rows = ([value or None for value in astuple(finding)] for finding in findings)
+    return write_table(("check", "status", "seen", "advice"), rows)

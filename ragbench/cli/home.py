@@ -1,4 +1,4 @@
-"""A place for the caches of libraries where this user has no home folder that can be written. Keeps nothing of it."""
+"""A temporary place for the caches of libraries where this user has no writable home folder."""
 
 import atexit
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from ragbench.results.paths import PACKAGE
 
 _NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")  # where getpass.getuser looks before it asks for the passwd entry
-# What plots, notebooks and servers write at home whether they may or not.
+# Plots, notebooks and servers write these to the home folder.
 _CACHES = {
     "MPLCONFIGDIR": "matplotlib",
     "IPYTHONDIR": "ipython",
@@ -23,14 +23,12 @@ _COMPILED = {"NUMBA_CACHE_DIR": "numba"}  # numba writes beside the code as long
 
 
 def settle(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Change `environment` so that every library finds a home, and say so in a line where that was needed.
+    """Give every library a home in `environment`; where that takes a temporary one, print a line.
 
-    To be called before matplotlib and jupyter are imported, which look once. What is written goes when this process
-    ends.
+    Call it before matplotlib and jupyter are imported, which look once. The temporary home is deleted at exit.
     """
     home = os.path.expanduser("~")
-    problem = home_problem(home)
-    if problem is not None:
+    if (problem := home_problem(home)) is not None:
         try:
             scratch = Path(tempfile.mkdtemp(prefix="ragbench-home-"))
         except OSError as error:
@@ -39,12 +37,12 @@ def settle(environment: MutableMapping[str, str] = os.environ) -> None:
         atexit.register(shutil.rmtree, scratch, ignore_errors=True)
         environment.update(changes(environment, scratch, has_home=Path(home).is_dir()))
         print(f"{problem}: what libraries cache goes to {scratch} and is not kept", file=sys.stderr, flush=True)
-    if not has_name(environment):
+    if not any(environment.get(name) for name in _NAMES) and not _has_passwd_entry():
         environment["USER"] = f"uid-{os.getuid()}"
 
 
 def home_problem(home: str) -> str | None:
-    """What is wrong with the home folder, where something is. A `home` that starts with ~ is not known."""
+    """Why the home folder cannot be used, or None. A `home` that starts with ~ is not known."""
     if home.startswith("~"):
         return f"user {os.getuid()} has no home folder"
     if not Path(home).is_dir():
@@ -59,10 +57,7 @@ def changes(environment: Mapping[str, str], scratch: Path, *, has_home: bool) ->
     return wanted if has_home else wanted | {"HOME": str(scratch)}
 
 
-def has_name(environment: Mapping[str, str]) -> bool:
-    """Whether somebody could say who runs this."""
-    if any(environment.get(name) for name in _NAMES):
-        return True
+def _has_passwd_entry() -> bool:
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:

@@ -1,4 +1,4 @@
-"""`ragbench limit`: a design beside its own pipeline with no server round it, in turns."""
+"""`ragbench limit`: a design against its own pipeline without a server, in turns."""
 
 import dataclasses
 import shlex
@@ -61,7 +61,7 @@ def limit(
     turns = _turns(loaded, paths)
     write_atomic(paths.root / "limit.csv", LIMIT.text(turns))
     terminal.print(_table(turns))
-    terminal.print(f"turns: {paths.root / 'limit.csv'}", soft_wrap=True)
+    terminal.print_line(f"turns: {paths.root / 'limit.csv'}")
 
 
 def _bare_file(launch: Launch, paths: StudyPaths) -> Path:
@@ -69,23 +69,20 @@ def _bare_file(launch: Launch, paths: StudyPaths) -> Path:
 
 
 def _bare_argv(bare: str, launch: Launch, paths: StudyPaths) -> list[str]:
-    duration_s = launch.points[0].load.duration_s or _DURATION_S
-    return bare_argv(
-        bare, launch.configuration, duration_s=duration_s, out=_bare_file(launch, paths), python=sys.executable
-    )
+    duration_s, out = launch.points[0].load.duration_s or _DURATION_S, _bare_file(launch, paths)
+    return bare_argv(bare, launch.configuration, duration_s=duration_s, out=out, python=sys.executable)
 
 
 def _plan(block: Study, paths: StudyPaths) -> Plan:
     plan = make_plan(block, paths)
     for name, difference in plan.changed.items():
-        raise StudyError(
-            [f"{name} in {paths.root} was measured with {difference}; delete it, or write elsewhere with --results"]
-        )
+        measured = f"{name} in {paths.root} was measured with {difference}"
+        raise StudyError([f"{measured}; delete it, or write elsewhere with --results"])
     return plan
 
 
 def _to_time(block: Study, plan: Plan, paths: StudyPaths) -> list[Launch]:
-    """Those whose server is about to be measured: both sides of a turn belong to one quarter of an hour."""
+    """The launches whose server is about to be measured: the two halves of a turn are measured together."""
     names = {point.name for point in plan.points}
     return [
         launch
@@ -112,7 +109,7 @@ def _has_text(file: Path) -> bool:
 
 
 def _turns(study: Study, paths: StudyPaths) -> list[Turn]:
-    """Those that were measured soundly; of the others, a line each. Raises StudyError where none is left."""
+    """The valid turns; a line for each other. Raises StudyError where none is valid."""
     summaries = {manifest["point"]["name"]: manifest["summary"] for manifest in read_manifests(paths.root)}
     turns = []
     for launch in expand(study):
@@ -132,8 +129,6 @@ def _turns(study: Study, paths: StudyPaths) -> list[Turn]:
 def _table(turns: list[Turn]) -> Table:
     figures = right("turns", "alone", "served", "ratio")
     table = Table("configuration", *figures, title="beside the pipeline alone; requests/s, medians")
-    for one in medians(turns):
-        table.add_row(
-            one.configuration, str(one.turns), f"{one.bare_rps:.4g}", f"{one.served_rps:.4g}", f"{one.ratio:.3f}"
-        )
+    for name, n, median in medians(turns):
+        table.add_row(name, str(n), f"{median.bare_rps:.4g}", f"{median.served_rps:.4g}", f"{median.ratio:.3f}")
     return table

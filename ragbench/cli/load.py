@@ -50,9 +50,9 @@ def load(  # noqa: PLR0913, PLR0917  an option each
     if (rate is None) == (concurrency is None):
         got = "neither" if rate is None else "both"
         raise StudyError([f"exactly one of --rate (open loop) and --concurrency (closed loop) is needed, got {got}"])
-    if out is not None and out.exists() and not out.is_dir():
-        raise StudyError([f"--out must be a folder, got the file {out}"])
     if out is not None:
+        if out.exists() and not out.is_dir():
+            raise StudyError([f"--out must be a folder, got the file {out}"])
         refuse_links(out)
     limits = slo_of(slo)
     point = _single_point(
@@ -60,9 +60,7 @@ def load(  # noqa: PLR0913, PLR0917  an option each
             "study": {"seeds": [seed], "slo": limits and limits.as_dict()},
             "workload": {"questions": questions, "k": k, "same_answers": same_answers},
             "load": {
-                "arrivals": None if rate is None else [arrival],
-                "rates": None if rate is None else [rate],
-                "concurrency": None if concurrency is None else [concurrency],
+                **({"concurrency": [concurrency]} if rate is None else {"arrivals": [arrival], "rates": [rate]}),
                 "duration_s": duration_s,
                 "requests": requests,
                 "warmup_requests": warmup_requests,
@@ -85,15 +83,14 @@ def load(  # noqa: PLR0913, PLR0917  an option each
         say(measurement.failure)
         raise typer.Exit(1)
     if not measurement.rows:
-        raise StudyError(
-            [f"nothing was scheduled: {point.name} drew no request; ask for a longer load or a higher rate"]
-        )
+        advice = "ask for a longer load or a higher rate"
+        raise StudyError([f"nothing was scheduled: {point.name} drew no request; {advice}"])
     summary = measurement.summary
     if out is not None:
         write_point(measurement, StudyPaths(out), log="", questions=asked, around=surroundings())
     terminal.print(console.load_table(summary, title=point.name))
     if out is not None:
-        terminal.print(f"rows: {StudyPaths(out).point(point.name).folder}", soft_wrap=True)
+        terminal.print_line(f"rows: {StudyPaths(out).point(point.name).folder}")
     if (line := throttling(measurement.telemetry)) is not None:
         say(line)
     if summary.verdict != "valid":

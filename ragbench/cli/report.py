@@ -74,4 +74,4 @@ def _print_points(manifests: Sequence[Mapping[str, Any]], slo: Slo | None) -> No
         say(line)
     if slo is not None:
         met = sum(manifest["summary"]["slo_met"] is True for manifest in manifests)
-        terminal.print(f"slo {slo}: met at {met} of {len(manifests)} points", soft_wrap=True)
+        terminal.print_line(f"slo {slo}: met at {met} of {len(manifests)} points")

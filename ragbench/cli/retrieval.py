@@ -42,7 +42,7 @@ def retrieval(
         _print_rates(loaded, plan, paths)
         with Status(total=len(plan.jobs)) as status:
             rows = run_until_done(run_jobs(loaded, source, paths, plan=plan, around=around, status=status))
-    reported = report and is_made(lambda: _write_report(paths), again=again)
+    reported = report and is_made("ragbench.retrieval.report", paths, again=again)
     for table in grid_tables(paths.summary):
         terminal.print(table)
     say_where(paths, reported=reported)
@@ -70,11 +70,5 @@ def _print_rates(study: Study, plan: Plan, paths: RetrievalPaths) -> None:
     """Measured where anything else is; a study that is whole has them."""
     threads = usable_cores()
     rates = run_until_done(measure_rates(study, paths, threads=threads)) if plan.jobs else read_rates(paths.roofline)
-    for each in rates:
-        terminal.print(f"roofline, {each}", soft_wrap=True)
-
-
-def _write_report(paths: RetrievalPaths) -> None:
-    from ragbench.retrieval.report import build  # noqa: PLC0415  brings Jupyter, which measuring does not need
-
-    build(paths.root)
+    for rate in rates:
+        terminal.print_line(f"roofline, {rate}")

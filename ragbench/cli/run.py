@@ -1,4 +1,4 @@
-"""`ragbench run`: measure what a study names, or say what that would be."""
+"""`ragbench run`: measure the points of a study, or print what that would be."""
 
 import shlex
 from collections import Counter
@@ -107,7 +107,7 @@ def _print_plan(loaded: Study, paths: StudyPaths, planned: Plan) -> None:
     )
     every = [point for launch in expand(loaded) for point in launch.points]
     for line in too_short([point.offered_rps * point.expected_s for point in every if point.offered_rps is not None]):
-        terminal.print(line, soft_wrap=True)
+        terminal.print_line(line)
 
 
 def _command(study: str, results: Path, *options: str) -> str:
@@ -115,23 +115,20 @@ def _command(study: str, results: Path, *options: str) -> str:
 
 
 def _say_verdicts(manifests: Sequence[Mapping[str, Any]], paths: StudyPaths, *, again: str) -> bool:
-    """Say what is wrong with points and how to measure again what was spoiled. -> whether every service did answer."""
+    """Print the unusable points, and how to measure spoiled ones again. -> whether every service answered."""
     counts = Counter(manifest["summary"]["verdict"] for manifest in manifests)
     for verdict in NO_MEANS:
         if counts[verdict]:
-            told = f"{counts[verdict]} of {counted(len(manifests))} {verdict}"
-            say(f"{told}: see verdict_reason in {paths.summary} and each server.log")
-    spoiled = {verdict: counts[verdict] for verdict in NOT_MEASURED if counts[verdict]}
-    if spoiled:
-        told = ", ".join(f"{n} {verdict}" for verdict, n in spoiled.items())
-        say(f"{told}; to measure them again: {again}")
+            share = f"{counts[verdict]} of {counted(len(manifests))} {verdict}"
+            say(f"{share}: see verdict_reason in {paths.summary} and each server.log")
+    if spoiled := [f"{counts[verdict]} {verdict}" for verdict in NOT_MEASURED if counts[verdict]]:
+        say(f"{', '.join(spoiled)}; to measure them again: {again}")
     return not any(counts[verdict] for verdict in NO_MEANS)
 
 
 def _judge_kept(study: Study, paths: StudyPaths, plan: Plan) -> None:
-    """Compute kept points again where the study now judges them by something else."""
-    kept = {point.name for point in plan.whole}
-    manifests = [manifest for manifest in read_manifests(paths.root) if manifest["point"]["name"] in kept]
+    """Judge kept points again where the study has another SLO or another `same_answers` now."""
+    manifests = _kept(paths, plan)
     alike = study.workload.same_answers
     is_other_slo = study.slo is not None and any(manifest.get("slo") != study.slo.as_dict() for manifest in manifests)
     is_other_rule = any(bool(manifest.get("same_answers")) != alike for manifest in manifests)
@@ -144,44 +141,40 @@ def _judge_kept(study: Study, paths: StudyPaths, plan: Plan) -> None:
 
 
 def _refuse_mixed(paths: StudyPaths, plan: Plan, around: Surroundings, *, mixed: bool) -> None:
-    """Raise StudyError where points would come to lie beside some of another machine or of other code, unasked."""
-    kept = {point.name for point in plan.whole}
-    manifests = [manifest for manifest in read_manifests(paths.root) if manifest["point"]["name"] in kept]
+    """Raise StudyError where kept points are of another machine or other code, without --mixed."""
+    if not plan.points:
+        return
     machine = around.hardware
-    found = (
-        strangers(manifests, hardware=str(machine), hostname=machine.hostname, code=around.code) if plan.points else []
-    )
-    if not found:
-        return
+    lines = strangers(_kept(paths, plan), hardware=str(machine), hostname=machine.hostname, code=around.code)
     if mixed:
-        for line in found:
+        for line in lines:
             say(f"kept all the same (--mixed): {line}")
-        return
-    raise StudyError(
-        [
-            *(f"points in {paths.root} {line}" for line in found),
-            "go on with --mixed (never pooled), measure all again with --redo all, or write elsewhere with --results",
-        ]
-    )
+    elif lines:
+        advice = (
+            "go on with --mixed (never pooled), measure all again with --redo all, or write elsewhere with --results"
+        )
+        raise StudyError([*(f"points in {paths.root} {line}" for line in lines), advice])
+
+
+def _kept(paths: StudyPaths, plan: Plan) -> list[dict[str, Any]]:
+    """The manifests of the points that are not measured again."""
+    names = {point.name for point in plan.whole}
+    return [manifest for manifest in read_manifests(paths.root) if manifest["point"]["name"] in names]
 
 
 def _refuse_changed(paths: StudyPaths, plan: Plan) -> NoReturn:
     name, difference = next(iter(plan.changed.items()))
+    changed = f"{counted(len(plan.changed))} in {paths.root} measured with other settings, e.g. {name}: {difference}"
     raise StudyError(
-        [
-            f"{counted(len(plan.changed))} in {paths.root} measured with other settings, e.g. {name}: {difference}",
-            "measure them again with --redo changed, or keep them and write elsewhere with --results",
-        ]
+        [changed, "measure them again with --redo changed, or keep them and write elsewhere with --results"]
     )
 
 
 def _say_skipped(paths: StudyPaths, plan: Plan, redo: Redo | None, around: Surroundings) -> None:
     if plan.whole:
-        names = {point.name for point in plan.whole}
-        commits = {m.get("git_commit") for m in read_manifests(paths.root) if m["point"]["name"] in names}
-        measured = ", ".join(sorted(str(commit)[:9] for commit in commits))
-        now, dirty = around.git_commit, around.git_dirty
-        here = f"{str(now)[:9]}{' with changes' if dirty else ''}"
+        commits = {str(manifest.get("git_commit"))[:9] for manifest in _kept(paths, plan)}
+        measured = ", ".join(sorted(commits))
+        here = f"{str(around.git_commit)[:9]}{' with changes' if around.git_dirty else ''}"
         say(f"kept: {counted(len(plan.whole))} (code then: {measured}; now: {here}); --redo all measures them again")
     if plan.again:
         say(f"not usable last time and measured again: {counted(len(plan.again))}")

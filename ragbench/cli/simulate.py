@@ -56,9 +56,9 @@ def _replay(paths: StudyPaths, target: StudyPaths, batches: Sequence[Batch]) -> 
     terminal.print(_fits_table(replayed.fitted))
     terminal.print(_agreement_table(replayed.agreements))
     for left_out in replayed.left_out:
-        terminal.print(left_out, soft_wrap=True)
-    terminal.print(summary_line(replayed.agreements), soft_wrap=True)
-    terminal.print(f"table:   {target.root / 'agreement.csv'}\nsummary: {target.summary}", soft_wrap=True)
+        terminal.print_line(left_out)
+    terminal.print_line(summary_line(replayed.agreements))
+    terminal.print_line(f"table:   {target.root / 'agreement.csv'}\nsummary: {target.summary}")
 
 
 def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario, batches: Sequence[Batch]) -> None:
@@ -73,18 +73,18 @@ def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario, batches: Seque
         table.add_row(name, f"{value:.4g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}")
     terminal.print(table)
     for left_out in found.left_out:
-        terminal.print(left_out, soft_wrap=True)
+        terminal.print_line(left_out)
     for path in written:
-        terminal.print(f"written: {path}", soft_wrap=True)
+        terminal.print_line(f"written: {path}")
 
 
 def _fits_table(fitted: Sequence[Fitted]) -> Table:
     title = "service times fitted: T(n) = a + b n for a batch of n, other replicas at rest; ms"
     table = Table("design", *right("a", "b", "T(1)", "T(8)", "T(32)", "batches"), title=title)
-    for one in fitted:
-        times = one.times
+    for fit in fitted:
+        times = fit.times
         line = [times.a_s, times.b_s, *(times.mean_s(size) for size in (1, 8, 32))]
-        table.add_row(one.name, *(f"{value * 1e3:.2f}" for value in line), str(times.batches))
+        table.add_row(fit.name, *(f"{value * 1e3:.2f}" for value in line), str(times.batches))
     return table
 
 
@@ -99,12 +99,19 @@ def _agreement_table(agreements: Sequence[Agreement]) -> Table:
         title="measured, and simulated with the load's rate left out of the fit; ms. "
         "in sample: with it. speed: the load's batches over the fit's",
     )
-    for one in agreements:
+    for cell in agreements:
         table.add_row(
-            *(one.design, one.arrival, f"{one.offered_rps:g}/s", f"{one.load:.0%}", one.verdict, f"{one.speed:.2f}"),
-            *(_ms(one.latency_p50_s), _ms(one.simulated_p50_s), _share(one.p50_off), _share(one.in_sample_p50_off)),
-            *(_ms(one.latency_p95_s), _ms(one.simulated_p95_s), _share(one.p95_off), _share(one.in_sample_p95_off)),
-            style=None if not one.is_judged else "green" if one.agrees else "yellow",
+            *(
+                cell.design,
+                cell.arrival,
+                f"{cell.offered_rps:g}/s",
+                f"{cell.load:.0%}",
+                cell.verdict,
+                f"{cell.speed:.2f}",
+            ),
+            *(_ms(cell.latency_p50_s), _ms(cell.simulated_p50_s), _share(cell.p50_off), _share(cell.in_sample_p50_off)),
+            *(_ms(cell.latency_p95_s), _ms(cell.simulated_p95_s), _share(cell.p95_off), _share(cell.in_sample_p95_off)),
+            style=None if not cell.is_judged else "green" if cell.agrees else "yellow",
         )
     return table
 

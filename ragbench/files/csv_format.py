@@ -1,7 +1,4 @@
-"""A file format is a dataclass: a row is a value of it, its fields are the columns, their types what cells may hold.
-
-How a table stands in a file is decided in csv_table.py.
-"""
+"""A file format is a dataclass: a row is a value, the fields are the columns, their types the types of the cells."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -23,9 +20,9 @@ _Row = TypeVar("_Row")
 class CsvFormat(Generic[_Row]):
     """Files of `row`, a dataclass. A field that may be None may be an empty cell; a Literal is a closed set of texts.
 
-    `real`: how floats are written, as in `.6g`; `reals`: those of single columns; without either as `cell` writes them.
+    `real`: the format of floats, as in `.6g`; `reals`: of single columns; without either `cell` writes them.
     `also`: properties written behind the fields.
-    `most`: what numbers are refused beyond; None: any is read, NaN too. `ints`: what whole numbers are in a data frame;
+    `most`: larger numbers are refused; None: any is read, NaN too. `ints`: the type of whole numbers in a data frame;
     without it a count, or a real where they may be absent.
     """
 
@@ -38,7 +35,7 @@ class CsvFormat(Generic[_Row]):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every file has them."""
+        """The columns of every file."""
         return tuple(item.name for item in fields(self.row))  # type: ignore[arg-type]
 
     def text(self, rows: Iterable[_Row]) -> str:
@@ -54,14 +51,13 @@ class CsvFormat(Generic[_Row]):
         """One value a line. Raises RecordError, which names the file and the line, where it cannot be read."""
         header, lines = read_table(path, self.columns)
         places = [(name, self._types(name), header.index(name)) for name in self.columns]
-        found = []
+        rows = []
         for number, cells in lines:
             try:
-                values = {name: self._value(name, types, cells[at]) for name, types, at in places}
-                found.append(self.row(**values))
+                rows.append(self.row(**{name: self._value(name, types, cells[at]) for name, types, at in places}))
             except ValueError as error:
                 raise RecordError(f"{path}, line {number}: {error}") from error
-        return found
+        return rows
 
     def frame(self, path: Path) -> "pd.DataFrame":
         """The file as a data frame with typed columns. Raises RecordError."""
@@ -82,7 +78,7 @@ class CsvFormat(Generic[_Row]):
         return "real" if float in types else "text"
 
     def _value(self, column: str, types: tuple[Any, ...], cell: str | None) -> Any:
-        """Of a cell, by the types of its field. Raises ValueError."""
+        """The value of a cell, by the types of its field. Raises ValueError."""
         if cell is None:
             if NoneType not in types:
                 raise ValueError(f"{column} is absent")

@@ -1,7 +1,4 @@
-"""Mistakes in a file's tables: every one of them, as a line in the words of the file.
-
-Which values are right is said by the fields of a dataclass; pydantic checks them.
-"""
+"""Every mistake in a file's tables, a line each. Pydantic checks them by the fields of a dataclass."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -47,8 +44,8 @@ _OF_A_KEY = "[key]"  # pydantic's place of a table's name, behind the name
 def checked(kind: type[T], tables: Table) -> T:
     """The dataclass that `tables` describe. Raises StudyError with every mistake.
 
-    What is wrong is taken out and the rest is checked again: a wrong value hides no relation between the others. An
-    error about what was taken out is no mistake of the file.
+    Wrong values are taken out and the rest is checked again, so that they hide no mistake between others. An error
+    about a value that was taken out is no mistake of the file.
     """
     adapter = TypeAdapter(kind)
     try:
@@ -61,11 +58,11 @@ def checked(kind: type[T], tables: Table) -> T:
         try:
             value = adapter.validate_python(rest)
         except ValidationError as error:
-            found = [each for each in error.errors(include_url=False) if not _concerned(each) & gone]
-            lines += [_line(each, kind, rest) for each in found]
-            for place in sorted({place for each in found for place in _concerned(each)}, reverse=True):
+            errors = [item for item in error.errors(include_url=False) if not _concerned(item) & gone]
+            lines += [_line(item, kind, rest) for item in errors]
+            for place in sorted({place for item in errors for place in _concerned(item)}, reverse=True):
                 gone |= {place} | _take_out(rest, place)
-            if found:
+            if errors:
                 continue
         if lines:
             raise StudyError(dict.fromkeys(lines))
@@ -79,9 +76,9 @@ def sentence(text: str, *keys: str) -> PydanticCustomError:
 
 def refuse(errors: Iterable[PydanticCustomError]) -> None:
     """Raise all sentences about a table, if there are any."""
-    found = [InitErrorDetails(type=each, loc=(each.context or {})["keys"][:1], input=None) for each in errors]
-    if found:
-        raise ValidationError.from_exception_data("table", found)
+    details = [InitErrorDetails(type=error, loc=(error.context or {})["keys"][:1], input=None) for error in errors]
+    if details:
+        raise ValidationError.from_exception_data("table", details)
 
 
 def _concerned(error: ErrorDetails) -> set[Place]:
@@ -90,7 +87,7 @@ def _concerned(error: ErrorDetails) -> set[Place]:
 
 
 def _take_out(box: Any, at: Place) -> set[Place]:
-    """Take out what stands at a place, and a list that has nothing left. -> the places where nothing stands now."""
+    """Take out the value at a place, and a list that is empty then. -> the places that are empty now."""
     part, *rest = at
     inner = _inside(box, part)
     if not rest or not isinstance(inner, dict | list):  # the latter: a single value where a list may stand
@@ -135,7 +132,7 @@ def _line(error: ErrorDetails, kind: type, tables: Table) -> str:
 
 
 def _table_at(kind: Any, at: Place) -> tuple[int, Any]:
-    """How much of a place a file writes as the name of a table, and the dataclass of the innermost table there."""
+    """The length of the part of a place that names a table, and the dataclass of the innermost table."""
     length, inner = 0, kind
     for i, part in enumerate(at, start=1):
         kind = (
@@ -147,7 +144,7 @@ def _table_at(kind: Any, at: Place) -> tuple[int, Any]:
 
 
 def _name(parts: Place) -> str:
-    """A key as a file would spell it; the number of an item is left out."""
+    """A key as in the file, without the number of an item."""
     names = [part for part in parts if part != _OF_A_KEY]
     while names and isinstance(names[-1], int):
         names.pop()

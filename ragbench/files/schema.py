@@ -23,11 +23,11 @@ class _TomlSchema(GenerateJsonSchema):
 
 
 def schema_of(kinds: dict[str, type], *, otherwise: type) -> dict[str, Any]:
-    """The schema of files that are of several kinds, by a key that only files of that kind have."""
+    """The schema of files of several kinds, each known by a key that only its files have."""
     every: Any = Union[*kinds.values(), otherwise]
-    found = TypeAdapter(every).json_schema(schema_generator=_TomlSchema)
-    *choices, chosen = found["anyOf"]
+    schema = TypeAdapter(every).json_schema(schema_generator=_TomlSchema)
+    *choices, chosen = schema["anyOf"]
     for key, choice in zip(kinds, choices, strict=True):
         chosen = {"if": {"required": [key]}, "then": choice, "else": chosen}
     # Editors look for the keys to propose in anyOf, and not behind an if.
-    return {"$schema": _TomlSchema.schema_dialect, **found, **chosen, "anyOf": [*found["anyOf"], True]}
+    return {"$schema": _TomlSchema.schema_dialect, **schema, **chosen, "anyOf": [*schema["anyOf"], True]}

@@ -1,6 +1,6 @@
-"""Text that others wrote: regular files of a bounded size, UTF-8 with or without a byte order mark; JSON, anything.
+"""Text of any origin: regular files of a bounded size, UTF-8 with or without a byte order mark; JSON.
 
-Every fault is a ValueError whose message is one line.
+Every fault is a ValueError with a message of one line.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MOST_TABLE", "MOST_TEXT", "decoded", "parse_json", "parse_told", "read_bytes", "read_text"]
+__all__ = ["MOST_TABLE", "MOST_TEXT", "decoded", "parse_json", "parse_reported", "read_bytes", "read_text"]
 
 MOST_NESTED = 100
 MOST_TEXT = 64 << 20  # bytes of a study, a manifest, a set of questions
@@ -31,7 +31,7 @@ def read_bytes(path: Path, *, most: int = MOST_TABLE) -> bytes:
 
 
 def _at_once(name: str, flags: int) -> int:
-    """A pipe is opened without waiting for somebody to write into it."""
+    """Open a pipe without waiting for a writer."""
     return os.open(name, flags | os.O_NONBLOCK)
 
 
@@ -59,21 +59,21 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deep") from error
 
 
-def parse_told(text: str | bytes) -> Any:
+def parse_reported(text: str | bytes) -> Any:
     """The JSON of a service, such that it can be written again: NaN and infinity, which JSON has not, are None.
 
     Raises ValueError, also where it is nested more than MOST_NESTED deep: json writes less depth than it reads.
     """
     try:
-        told = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
-    level: list[object] = [told]
+    level: list[object] = [value]
     for _ in range(MOST_NESTED):
         level = [inner for outer in level for inner in _inside(outer)]
     if level:
         raise ValueError("it is nested too deep")
-    return told
+    return value
 
 
 def _finite(text: str) -> float | None:

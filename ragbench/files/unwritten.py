@@ -1,4 +1,4 @@
-"""What becomes of a file that cannot be written: a line that names it and the room there is, and a copy elsewhere."""
+"""Files that cannot be written: a line with the name and the free space, and a copy elsewhere."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ _MIB = 2**20
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """An OSError in here names `path` where it names no file: a write that fails does not say where."""
+    """Add `path` to an OSError that names no file, as that of a failed write."""
     try:
         yield
     except OSError as error:
@@ -24,17 +24,17 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def line_of(error: OSError) -> str | None:
-    """Which file, what is wrong with it, and for a full disk how much is free; None where it is not about a file."""
+    """The file, its error, and for a full disk the free space; None where the error is not about a file."""
     if error.filename is None and error.errno not in _OF_THE_DISK:
         return None
     file = Path(os.fsdecode(error.filename)) if error.filename is not None else None
-    told = f"{file or 'a file'}: {error.strerror or error}"
+    line = f"{file or 'a file'}: {error.strerror or error}"
     room = _room(file) if file is not None and error.errno in (errno.ENOSPC, errno.EDQUOT) else None
-    return f"{told} ({room})" if room else told
+    return f"{line} ({room})" if room else line
 
 
 def kept_elsewhere(error: OSError, write: Callable[[Path], object], *, what: str, into: Path) -> list[str]:
-    """After `error`, `what` was measured is written by `write` to a folder of its own. -> lines for the user."""
+    """After `error`, let `write` write the measurement `what` to a new folder. -> lines for the user."""
     lines = [line_of(error) or str(error)]
     try:
         folder = Path(tempfile.mkdtemp(prefix="ragbench-kept-"))

@@ -1,8 +1,9 @@
-"""An answer as HTTP gives it, whatever wire it came by: its headers as columns of a row, a refusal as a status."""
+"""An HTTP answer of any wire: its headers as columns of a row, a refusal as a status."""
 
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin
@@ -30,10 +31,7 @@ class Answer:
 
 
 def read_headers(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Stage times in seconds, batch size and why it closed, replica, by lower-case header.
-
-    What is missing or malformed is None.
-    """
+    """Stage times in seconds, batch size and why it closed, replica; missing or malformed: None."""
     batch_size = headers.get("x-batch-size", "").strip()
     stages = server_timing(headers.get("server-timing", ""))
     return {
@@ -46,8 +44,7 @@ def read_headers(headers: Mapping[str, str]) -> dict[str, Any]:
 
 def read_refusal(answer: Answer) -> dict[str, Any]:
     """The fields of a row of an answer that is not 200."""
-    status = _STATUS_OF_CODE.get(answer.http_status, "http_error")
-    return {"status": status, "error": _refusal(answer)}
+    return {"status": _STATUS_OF_CODE.get(answer.http_status, "http_error"), "error": _refusal(answer)[:LONGEST_ERROR]}
 
 
 def bad_answer(error: str) -> dict[str, Any]:
@@ -87,27 +84,21 @@ def _milliseconds(text: str) -> float | None:
 
 
 def _refusal(answer: Answer) -> str:
-    """The error of an answer that is not 200: where it sends us, or what it says; of a wrong path, which was asked."""
+    """The error of an answer that is not 200: its redirect or its detail; for a wrong path with the URL."""
     code = answer.http_status
     moved_to = answer.headers.get("location") if 300 <= code < 400 else None
     if moved_to is not None:
-        return f"{code}: it redirects to {_whole_url(answer.url or '', moved_to)}"[:LONGEST_ERROR]
+        with suppress(ValueError):  # no URL
+            moved_to = urljoin(answer.url or "", moved_to)
+        return f"{code}: it redirects to {moved_to}"
     asked = f"POST {answer.url}: " if answer.url and code in _NO_SUCH_PATH else ""
-    return f"{code}: {asked}{_detail(answer.body)}"[:LONGEST_ERROR]
-
-
-def _whole_url(asked: str, told: str) -> str:
-    """Where a Location leads, seen from the URL that was asked; as it was told where it is no URL."""
-    try:
-        return urljoin(asked, told)
-    except ValueError:
-        return told
+    return f"{code}: {asked}{_detail(answer.body)}"
 
 
 def _detail(body: bytes) -> str:
     """The `detail` of an error answer, or the start of its body."""
-    try:
-        told = json.loads(body)
-        return str(told["detail"]) if isinstance(told, dict) and "detail" in told else start_of(body)
-    except (ValueError, RecursionError):
-        return start_of(body)
+    with suppress(ValueError, RecursionError):
+        content = json.loads(body)
+        if isinstance(content, dict) and "detail" in content:
+            return str(content["detail"])
+    return start_of(body)

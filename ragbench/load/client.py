@@ -1,4 +1,4 @@
-"""One question -> one record, over HTTP. What a body holds is decided by a wire, when it is sent by fire.py."""
+"""One question -> one row, over HTTP. A wire decides what a body holds, fire.py when it is sent."""
 
 import asyncio
 import secrets
@@ -9,9 +9,8 @@ from typing import Any
 
 import aiohttp
 
-from ragbench.files.text_file import parse_told
+from ragbench.files.text_file import parse_reported
 from ragbench.load.answer import Answer, read_headers, read_refusal
-from ragbench.load.body import MOST_ANSWER, MOST_TOLD, BodyTooLong, read_body
 from ragbench.load.connection_errors import in_words, is_out_of_files, lost, unanswered
 from ragbench.load.scaling import read_scaling
 from ragbench.load.target import Target
@@ -27,6 +26,9 @@ Clock = Callable[[], float]
 # own, so ours are closed first.
 _KEEP_IDLE_S = 2.0
 _CHECK_S = 10.0
+_MIB = 1 << 20
+MOST_ANSWER = 16 * _MIB  # bytes of an answer to a question: fifty documents of 200,000 letters fit
+MOST_REPORT = 4 * _MIB  # of a service's report on itself
 # Of one header: more than any server allows by default, so that a long trace or cookie spoils no answer.
 _LONGEST_HEADER = 1 << 16
 _NO_FILES = "the client had no file descriptor left for a connection: raise `ulimit -n`, or use more processes"
@@ -44,6 +46,10 @@ class Prepared:
 OnAnswer = Callable[[Request, Answer], None]  # what a row does not keep of an answer
 
 
+class BodyTooLong(ValueError):
+    """A body is longer than what is read of it."""
+
+
 class ServiceError(ConnectionError):
     """Nothing answers HTTP at the service's address."""
 
@@ -57,7 +63,7 @@ class Client:
         self._on_answer = on_answer
         self._wire = WIRES[target.wire]
         self._address = Address.of(target.url, endpoint=self._wire.path)
-        self._asked = self._address.at(self._wire.path)
+        self._url = self._address.at(self._wire.path)
         # A service that drops what it has seen would otherwise take a request for that of an earlier point or run.
         self._id = secrets.token_hex(4)
         self._headers = {"Content-Type": "application/json"}
@@ -100,12 +106,12 @@ class Client:
             async with (
                 asyncio.timeout(left_s),
                 self._session.post(
-                    self._asked, data=prepared.body, headers=prepared.headers, allow_redirects=False
+                    self._url, data=prepared.body, headers=prepared.headers, allow_redirects=False
                 ) as response,
             ):
                 http_status = response.status
                 body = await read_body(response, most=MOST_ANSWER)
-                return Answer(http_status, _merged(response.headers), body, self._asked)
+                return Answer(http_status, _merged(response.headers), body, self._url)
         except BodyTooLong as error:
             return {"status": "bad_answer", "http_status": http_status, "error": str(error)}
         except TimeoutError:
@@ -118,9 +124,9 @@ class Client:
 
     async def check(self) -> None:
         """Raise ServiceError where nothing answers HTTP at all; any status will do."""
-        asked = self._session.get(self._address.at("/health"), allow_redirects=False)
+        exchange = self._session.get(self._address.at("/health"), allow_redirects=False)
         try:
-            async with asyncio.timeout(_CHECK_S), asked:
+            async with asyncio.timeout(_CHECK_S), exchange:
                 return
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             why = unanswered(error, self._address.base)
@@ -129,30 +135,29 @@ class Client:
             raise ServiceError(why) from error
 
     async def info(self) -> dict[str, Any] | None:
-        """GET /info: the settings in force; None where the service does not tell."""
+        """GET /info: the settings in force; None where the service reports none."""
         return await self._fetch("/info")
 
     async def replica_count(self, clock: Clock) -> ReplicaCount | None:
-        """GET /replicas, counted by state; None where the service does not tell."""
-        told = await self._fetch("/replicas")
-        replicas = told.get("replicas") if told else None
+        """GET /replicas, counted by state; None where the service reports none."""
+        replicas = (await self._fetch("/replicas") or {}).get("replicas")
         if not isinstance(replicas, list):
             return None
         states = [replica.get("state") for replica in replicas if isinstance(replica, dict)]
         return ReplicaCount(max(0.0, clock()), *(states.count(state) for state in ("ready", "starting", "draining")))
 
     async def scaling(self, clock: Clock) -> Scaling:
-        """GET /scaling: what was decided, and started, since the schedule's origin; nothing where it does not tell."""
-        told = await self._fetch("/scaling")
-        return read_scaling(told, now_s=clock()) if told else NO_SCALING
+        """GET /scaling: decisions and starts since the schedule's origin; empty where the service reports none."""
+        report = await self._fetch("/scaling")
+        return read_scaling(report, now_s=clock()) if report else NO_SCALING
 
     async def _fetch(self, path: str) -> dict[str, Any] | None:
         try:
             async with asyncio.timeout(5.0), self._session.get(self._address.at(path)) as response:
-                told = parse_told(await read_body(response, most=MOST_TOLD)) if response.status == 200 else None
+                report = parse_reported(await read_body(response, most=MOST_REPORT)) if response.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
             return None
-        return told if isinstance(told, dict) else None
+        return report if isinstance(report, dict) else None
 
 
 @asynccontextmanager
@@ -170,10 +175,21 @@ async def connect(target: Target, *, on_answer: OnAnswer | None = None) -> Async
         yield Client(session, target, on_answer=on_answer)
 
 
+async def read_body(response: aiohttp.ClientResponse, *, most: int) -> bytes:
+    """The body, decompressed. Raises BodyTooLong past `most` bytes, and closes the connection before."""
+    body = bytearray()
+    while chunk := await response.content.readany():
+        body += chunk
+        if len(body) > most:
+            response.close()
+            raise BodyTooLong(f"the answer is longer than {most // _MIB} MiB, and is not read further")
+    return bytes(body)
+
+
 def read_answer(answer: Answer, question: Question, wire: Wire) -> dict[str, Any]:
     """The fields of a row that an answer decides: status, what the headers tell, and how the answer is marked."""
-    told = wire.read(answer, question) if answer.http_status == 200 else read_refusal(answer)
-    return {"http_status": answer.http_status, **read_headers(answer.headers), **told}
+    fields = wire.read(answer, question) if answer.http_status == 200 else read_refusal(answer)
+    return {"http_status": answer.http_status, **read_headers(answer.headers), **fields}
 
 
 def _merged(headers: Mapping[str, str]) -> dict[str, str]:

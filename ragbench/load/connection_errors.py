@@ -1,4 +1,4 @@
-"""What went wrong on a connection: as the status of a request, and in words that say what to do. Asks nothing."""
+"""Connection errors: the status of a request, and a message that says what to do. Sends nothing."""
 
 import errno
 import os
@@ -28,7 +28,7 @@ _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "
 
 
 def lost(error: BaseException, http_status: int | None) -> Status:
-    """How an exchange failed: before a connection, before an answer, within one, or by an answer that is no HTTP."""
+    """The status of a failed exchange: no connection, no answer, an answer cut off, or an answer that is no HTTP."""
     if http_status is not None:
         return "truncated"
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):
@@ -43,9 +43,9 @@ def is_out_of_files(error: BaseException) -> bool:
 
 
 def in_words(error: BaseException) -> str:
-    """An error in words, without the address."""
+    """The message of an error, without the address."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return _told_connecting(error)
+        return _connecting_message(error)
     if isinstance(error, aiohttp.ClientResponseError) and error.message:
         return f"the answer cannot be read as HTTP: {' '.join(error.message.split())}"[:LONGEST_ERROR]
     return (" ".join(str(error).split()) or type(error).__name__)[:LONGEST_ERROR]
@@ -65,10 +65,9 @@ def unanswered(error: BaseException, url: str) -> str:
     return f"{url} takes connections but gives no answer: {words}"
 
 
-def _told_connecting(error: aiohttp.ClientConnectorError) -> str:
-    tls = _tls_error(error)
-    if tls is not None:
-        return _told_tls(tls)[:LONGEST_ERROR]
+def _connecting_message(error: aiohttp.ClientConnectorError) -> str:
+    if (tls := _tls_error(error)) is not None:
+        return _tls_message(tls)[:LONGEST_ERROR]
     number = error.os_error.errno
     if isinstance(error.os_error, socket.gaierror):
         return str(error.os_error.strerror)
@@ -83,7 +82,7 @@ def _tls_error(error: BaseException) -> ssl.SSLError | None:
     return reason if isinstance(reason, ssl.SSLError) else None
 
 
-def _told_tls(error: ssl.SSLError) -> str:
+def _tls_message(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         words = _CERTIFICATE.get(error.verify_code, error.verify_message).format(option=_CA_OPTION)
         return f"its certificate is refused: {words}"

@@ -1,6 +1,6 @@
-"""Fire a load. Open loop: each request leaves when it is due, whatever became of those before it. Closed: by turns.
+"""Fire a load. Open loop: each request is sent when it is due, whether or not earlier ones are answered. Closed: turns.
 
-What is due when is decided in schedule.py, what an answer means in wires/, which process sends what in senders.py.
+schedule.py decides what is due when, wires/ what an answer means, senders.py which process sends what.
 """
 
 import asyncio
@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol
 
-from ragbench.load.client import Clock, Prepared
+from ragbench.load.client import Client, Clock, Prepared
 from ragbench.processes.priority import served_first
 from ragbench.results.records import ReplicaCount, Row
 from ragbench.study.schedule import Request, Turns
 
 OnRow = Callable[[Row], None]
 Origin = Callable[[], Awaitable[float]]  # called when all is prepared; the event loop's time at which the load begins
+Work = Callable[[Origin], Awaitable[list[Row]]]  # a load that is ready to be sent
 Watcher = Callable[[Clock], Coroutine[Any, Any, None]]
 
 _LEAD_S = 0.02  # from setting the origin to the first due time, so that no request starts late
@@ -26,27 +27,13 @@ _BACK_OFF_S = 0.1  # a closed loop's user who got no answer tries again after th
 
 
 class Asker(Protocol):
-    """What `fire` needs of a client."""
+    """The part of a client that `fire` calls."""
 
     def prepare(self, request: Request) -> Prepared:
         """Everything that can be done before the request is due."""
 
     async def ask(self, prepared: Prepared, clock: Clock) -> Row:
         """Send it; every outcome is a row."""
-
-
-class Work(Protocol):
-    """A load ready to go, as `fire` is once it knows what to send."""
-
-    def __call__(self, *, origin: Origin) -> Awaitable[list[Row]]:
-        """Send it."""
-
-
-class Counter(Protocol):
-    """What `watch_replicas` needs of a client."""
-
-    async def replica_count(self, clock: Clock) -> ReplicaCount | None:
-        """How many replicas there are now, where that is known."""
 
 
 async def soon() -> float:
@@ -57,8 +44,8 @@ async def soon() -> float:
 async def fire(
     load: Sequence[Request] | Turns,
     client: Asker,
-    *,
     origin: Origin = soon,
+    *,
     ended: Awaitable[None] | None = None,
     on_row: OnRow | None = None,
 ) -> list[Row]:
@@ -67,9 +54,8 @@ async def fire(
     When `ended` completes (the server died), nothing more is sent: those requests stay `unsent`. `on_row` is called
     with each row as it comes. Cancelled, it cancels every request and returns nothing.
     """
-    if isinstance(load, Turns):
-        return await _take_turns(load, client, origin=origin, ended=ended, on_row=on_row)
-    return await _keep_to(load, client, origin=origin, ended=ended, on_row=on_row)
+    send_all = _take_turns if isinstance(load, Turns) else _send_schedule
+    return await send_all(load, client, origin, ended or asyncio.Future(), on_row or (lambda row: None))  # type: ignore[arg-type]
 
 
 async def beside(work: Work, *, origin: Origin, watchers: Sequence[Watcher]) -> list[Row]:
@@ -83,13 +69,13 @@ async def beside(work: Work, *, origin: Origin, watchers: Sequence[Watcher]) -> 
             tasks.extend(watching.create_task(watcher(lambda: loop.time() - origin_s)) for watcher in watchers)
             return origin_s
 
-        rows = await work(origin=begin)
+        rows = await work(begin)
         for task in tasks:
             task.cancel()
     return rows
 
 
-async def watch_replicas(client: Counter, counts: list[ReplicaCount], clock: Clock) -> None:
+async def watch_replicas(client: Client, counts: list[ReplicaCount], clock: Clock) -> None:
     """Count the replicas every half second until cancelled; give up where the first asking is not answered."""
     tick = 0
     while True:
@@ -102,13 +88,8 @@ async def watch_replicas(client: Counter, counts: list[ReplicaCount], clock: Clo
         await asyncio.sleep(max(0.0, tick * _SAMPLE_S - clock()))
 
 
-async def _keep_to(
-    schedule: Sequence[Request],
-    client: Asker,
-    *,
-    origin: Origin,
-    ended: Awaitable[None] | None,
-    on_row: OnRow | None,
+async def _send_schedule(
+    schedule: Sequence[Request], client: Asker, origin: Origin, ended: Awaitable[None], on_row: OnRow
 ) -> list[Row]:
     """Open loop."""
     prepared = [client.prepare(request) for request in schedule]
@@ -116,41 +97,27 @@ async def _keep_to(
     with _undisturbed:
         clock = _clock_from(await origin())
 
-        async def send(one: Prepared) -> None:
-            row = await client.ask(one, clock)
+        async def send(request: Prepared) -> None:
+            row = await client.ask(request, clock)
             rows[row.request] = row
-            if on_row is not None:
-                on_row(row)
+            on_row(row)
+
+        async def send_when_due() -> None:
+            """Deadlines are absolute: a late send delays no other, and lost time is caught up with at once."""
+            for request in prepared:
+                # Sleeps even when late, for no time at all, so that what is under way goes on.
+                await asyncio.sleep(max(0.0, request.request.due_s - clock()))
+                requests.create_task(send(request))
 
         async with asyncio.TaskGroup() as watching, asyncio.TaskGroup() as requests:
-            sending = requests.create_task(_send_when_due(prepared, clock, requests, send))
-            dead = None if ended is None else watching.create_task(_call_after(ended, sending.cancel))
-            sending.add_done_callback(lambda _: None if dead is None else dead.cancel())
+            sending = requests.create_task(send_when_due())
+            dead = watching.create_task(_call_after(ended, sending.cancel))
+            sending.add_done_callback(lambda _: dead.cancel())
     return [rows[request.number] for request in schedule]
 
 
-async def _send_when_due(
-    prepared: Sequence[Prepared],
-    clock: Clock,
-    requests: asyncio.TaskGroup,
-    send: Callable[[Prepared], Coroutine[Any, Any, None]],
-) -> None:
-    """Absolute deadlines: one late send delays no other, and time lost is caught up with at once."""
-    for one in prepared:
-        # Sleeps even when late, for no time at all, so that what is under way goes on.
-        await asyncio.sleep(max(0.0, one.request.due_s - clock()))
-        requests.create_task(send(one))
-
-
-async def _take_turns(
-    turns: Turns,
-    client: Asker,
-    *,
-    origin: Origin,
-    ended: Awaitable[None] | None,
-    on_row: OnRow | None,
-) -> list[Row]:
-    """Closed loop. A request is due when it is sent; where its number is fixed, what a dead server got not is a row."""
+async def _take_turns(turns: Turns, client: Asker, origin: Origin, ended: Awaitable[None], on_row: OnRow) -> list[Row]:
+    """Closed loop. A request is due when it is sent; of a fixed number, those left by a dead server are rows."""
     asked = turns.asked()
     rows: list[Row] = []
     dead = asyncio.Event()
@@ -165,19 +132,17 @@ async def _take_turns(
                     return
                 row = await client.ask(client.prepare(Request(number, clock(), question)), clock)
                 rows.append(row)
-                if on_row is not None:
-                    on_row(row)
+                on_row(row)
                 if row.status != "ok":
                     await asyncio.sleep(_BACK_OFF_S)
 
         async with asyncio.TaskGroup() as watching:
-            waiting = None if ended is None else watching.create_task(_call_after(ended, dead.set))
+            waiting = watching.create_task(_call_after(ended, dead.set))
             await asyncio.sleep(max(0.0, -clock()))
             async with asyncio.TaskGroup() as users:
                 for _ in range(turns.own_users):
                     users.create_task(user())
-            if waiting is not None:
-                waiting.cancel()
+            waiting.cancel()
         if dead.is_set() and turns.span.requests is not None:
             rows += [Row(number, question.id, clock()) for number, question in asked]
     return sorted(rows, key=lambda row: row.request)

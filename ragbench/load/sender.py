@@ -1,7 +1,7 @@
 """A client process: sends one share of a load. Started by senders.py as `python -m ragbench.load.sender`.
 
-On stdin: the job, then the origin as a line once all senders are ready, then `stop` where the server died. On stdout,
-JSON lines: that it is ready, each row as it ends, that it is done.
+stdin: the job, then the origin once all senders are ready, then `stop` if the server died. stdout, as JSON
+lines: ready, each row, done.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from ragbench.study.schedule import Request, Turns
 READY = b'"ready"\n'
 DONE = b'"done"\n'
 STOP = b"stop\n"
-_POST_S = 0.1  # rows are told in bundles: a wake-up of the parent for each row would cost the senders their core
+_POST_S = 0.1  # rows are written in bundles: waking the parent for each row would take a core from the senders
 _COLUMNS = REQUESTS.columns
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a sender is to do."""
+    """What a sender does."""
 
     target: Target
     share: tuple[Request, ...] | Turns
@@ -41,7 +41,7 @@ def job_line(job: Job) -> bytes:
 
 
 def read_job(line: bytes) -> Job:
-    """The job of such a line."""
+    """Inverse of `job_line`."""
     return msgspec.convert(json.loads(line), type=Job)
 
 
@@ -51,42 +51,42 @@ def row_line(row: Row) -> bytes:
 
 
 def read_row(line: bytes) -> Row:
-    """The row of such a line."""
+    """Inverse of `row_line`."""
     return Row(*json.loads(line))
 
 
 async def run(job: Job) -> None:
-    """Connect, say ready, wait for the origin, send the share, tell every row."""
-    orders, told = await _stdin(), await _stdout()
-    seen: set[int] = set()
-    held: list[bytes] = []
+    """Connect, write ready, wait for the origin, send the share, write every row."""
+    orders, out = await _stdin(), await _stdout()
+    written: set[int] = set()
+    waiting: list[bytes] = []
 
     async def origin() -> float:
-        told.write(READY)
+        out.write(READY)
         return float(await orders.readline())
 
     async def stopped() -> None:
         await orders.readline()
 
-    def tell(row: Row) -> None:
-        seen.add(row.request)
-        if not held:
-            asyncio.get_running_loop().call_later(_POST_S, post)
-        held.append(row_line(row))
+    def write(row: Row) -> None:
+        written.add(row.request)
+        if not waiting:
+            asyncio.get_running_loop().call_later(_POST_S, flush)
+        waiting.append(row_line(row))
 
-    def post() -> None:
-        told.write(b"".join(held))
-        held.clear()
+    def flush() -> None:
+        out.write(b"".join(waiting))
+        waiting.clear()
 
     async with connect(job.target) as client:
         with suppress(ServiceError):  # then the rows will say so
             await client.check()
-        for row in await fire(job.share, client, origin=origin, ended=stopped(), on_row=tell):
-            if row.request not in seen:
-                tell(row)
-    post()
-    told.write(DONE)
-    await told.drain()
+        for row in await fire(job.share, client, origin=origin, ended=stopped(), on_row=write):
+            if row.request not in written:
+                write(row)
+    flush()
+    out.write(DONE)
+    await out.drain()
 
 
 async def _stdin() -> asyncio.StreamReader:
@@ -96,7 +96,7 @@ async def _stdin() -> asyncio.StreamReader:
 
 
 async def _stdout() -> asyncio.StreamWriter:
-    """Never blocks: what the pipe does not take waits here, so that a slow reader delays no request."""
+    """Never blocks: it buffers what the pipe does not take, so that a slow reader delays no request."""
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.connect_write_pipe(FlowControlMixin, sys.stdout)
     transport.set_write_buffer_limits(0)  # `drain` waits until all of it is gone

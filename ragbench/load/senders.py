@@ -1,7 +1,7 @@
-"""Several processes that send one load: started before it, given one origin, heard until they end.
+"""Several processes send one load. Each runs sender.py on a share of the schedule; none outlives this process.
 
-Each runs sender.py on a share of the one schedule. The origin is set when all of them are ready, on the monotonic clock
-that all processes of a machine share; so their rows have one time axis. None outlives this process.
+The origin is set when all are ready, on the monotonic clock that the processes of a machine share, so that all rows
+have one time axis.
 """
 
 import asyncio
@@ -24,51 +24,52 @@ from ragbench.study.schedule import Request, Turns
 READY_S = 60.0
 _LEAD_S = 0.1  # from setting the origin to the first due time: all must have read it by then
 _OVERTIME_S = 30.0
-_TAIL = 300
+_LONGEST_ERROR = 300
 
 
 async def soon_for_all() -> float:
-    """An origin that reaches every sender before it has passed."""
+    """An origin late enough to reach every sender in time."""
     return asyncio.get_running_loop().time() + _LEAD_S
 
 
 async def fire_from(
     shares: Sequence[tuple[Request, ...] | Turns],
     target: Target,
-    *,
     origin: Origin = soon_for_all,
+    *,
     ended: Awaitable[None] | None = None,
     on_row: OnRow | None = None,
 ) -> list[Row]:
-    """`load.fire` from one process per share. What a sender that died had not told of is `unsent`, and says why."""
+    """`load.fire` from one process per share. Requests without a row from a sender that died are `unsent`, with why."""
     senders: list[_Sender] = []
     with tempfile.TemporaryDirectory(prefix="ragbench-senders-") as logs:
         try:
             for number, share in enumerate(shares, start=1):
                 log = Path(logs) / f"{number}.log"
-                one = _Sender(f"sender {number} of {len(shares)}", share, log=log, on_row=on_row)
-                await one.child.start()
-                senders.append(one)
-                one.child.write(job_line(Job(target, share)))
+                process = _Sender(f"sender {number} of {len(shares)}", share, log=log, on_row=on_row)
+                await process.child.start()
+                senders.append(process)
+                process.child.write(job_line(Job(target, share)))
             async with asyncio.TaskGroup() as tasks:
-                hearing = [tasks.create_task(one.over()) for one in senders]
-                begun = asyncio.Event()
-                stopping = None if ended is None else tasks.create_task(_stop_after(ended, begun, senders))
-                await _all_ready(senders)
+                endings = [tasks.create_task(process.over()) for process in senders]
+                await asyncio.wait([process.ready for process in senders], timeout=READY_S)
+                for process in senders:
+                    if not process.ready.done():
+                        process.kill(f"was not ready within {READY_S:g} s")
                 origin_s = await origin()
-                for one in senders:
-                    one.child.write(f"{origin_s!r}\n".encode())
-                begun.set()
-                await asyncio.wait(hearing, timeout=_longest_s(shares, target.timeout_s))
-                for one in senders:
-                    one.kill(f"had not ended {_OVERTIME_S:g} s after its last request was over")
+                for process in senders:
+                    process.child.write(f"{origin_s!r}\n".encode())
+                stopping = None if ended is None else tasks.create_task(_stop_after(ended, senders))
+                await asyncio.wait(endings, timeout=_longest_s(shares, target.timeout_s))
+                for process in senders:
+                    process.kill(f"had not ended {_OVERTIME_S:g} s after its last request was over")
                 if stopping is not None:
                     stopping.cancel()
         finally:
-            for one in senders:
-                one.kill("was stopped")
-            await asyncio.gather(*(one.over() for one in senders), return_exceptions=True)
-        return sorted((row for one in senders for row in one.all_rows()), key=lambda row: row.request)
+            for process in senders:
+                process.kill("was stopped")
+            await asyncio.gather(*(process.over() for process in senders), return_exceptions=True)
+        return sorted((row for process in senders for row in process.all_rows()), key=lambda row: row.request)
 
 
 def _longest_s(shares: Sequence[tuple[Request, ...] | Turns], timeout_s: float) -> float | None:
@@ -81,22 +82,14 @@ def _longest_s(shares: Sequence[tuple[Request, ...] | Turns], timeout_s: float) 
     return None if lasts_s is None else _LEAD_S + lasts_s + timeout_s + _OVERTIME_S
 
 
-async def _all_ready(senders: Sequence["_Sender"]) -> None:
-    await asyncio.wait([one.ready for one in senders], timeout=READY_S)
-    for one in senders:
-        if not one.ready.done():
-            one.kill(f"was not ready within {READY_S:g} s")
-
-
-async def _stop_after(ended: Awaitable[None], begun: asyncio.Event, senders: Sequence["_Sender"]) -> None:
+async def _stop_after(ended: Awaitable[None], senders: Sequence["_Sender"]) -> None:
     await ended
-    await begun.wait()
-    for one in senders:
-        one.child.write(sender.STOP)
+    for process in senders:
+        process.child.write(sender.STOP)
 
 
 class _Sender:
-    """One process and what it has told."""
+    """One process and its rows."""
 
     def __init__(self, name: str, share: tuple[Request, ...] | Turns, *, log: Path, on_row: OnRow | None) -> None:
         search = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -121,7 +114,7 @@ class _Sender:
                 self._on_row(row)
 
     def kill(self, fault: str) -> None:
-        """End it where it still runs, for a reason."""
+        """End it if it still runs; `fault` says why."""
         if self.child.failure() is None and not self._done:
             self._fault = f"{self.child.name} {fault}"
             self.child.kill()
@@ -129,12 +122,12 @@ class _Sender:
     async def over(self) -> None:
         """Return when it has ended, by itself or killed, and its rows are taken."""
         await self.child.ended()
-        await self.child.heard()
+        await self.child.read_all()
         if not self.ready.done():
             self.ready.set_result(None)
 
     def all_rows(self) -> list[Row]:
-        """A row for each request of its share; what is not known is `unsent` for the reason that it died."""
+        """A row for each request of its share; one that the sender did not report is `unsent`, with why it ended."""
         error = None if self._done else self._death()
         if isinstance(self._share, Turns):
             return [*self._rows.values(), *([] if error is None else self._missing(self._share, error))]
@@ -142,11 +135,11 @@ class _Sender:
         return [self._rows.get(row.request, row) for row in unsent]
 
     def _missing(self, turns: Turns, error: str) -> list[Row]:
-        """The requests it did not come to, or the next one where nobody knows how many there would have been."""
+        """The requests without a row; of a load over a duration the next one alone, as their number is unknown."""
         least_s = max((row.due_s for row in self._rows.values()), default=0.0)
         missing = (Row(n, q.id, least_s, error=error) for n, q in turns.asked() if n not in self._rows)
         return list(itertools.islice(missing, None if turns.span.requests else 1))
 
     def _death(self) -> str:
         last = self.child.last_line()
-        return f"{self._fault or self.child.failure()}" + (f": {last}"[:_TAIL] if last else "")
+        return f"{self._fault or self.child.failure()}" + (f": {last}"[:_LONGEST_ERROR] if last else "")

@@ -1,4 +1,4 @@
-"""What a load is sent to, and how: one value, made once and passed down."""
+"""The target of a load: one value, made once and passed down."""
 
 import ssl
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 class Target:
     """A service, the wire that it speaks, and what each request wants of it.
 
-    `timeout_s` counts from when a request was due. `deadline_s` is told the service with each request, as the longest
-    its answer is of use. `ca_file` (PEM) is trusted instead of the authorities that the system knows. `k`: documents.
+    `timeout_s` counts from when a request was due. `deadline_s` is sent to the service with each request: how long its
+    answer is of use. `ca_file` (PEM) is trusted instead of the system's authorities. `k`: documents wanted.
     """
 
     url: str

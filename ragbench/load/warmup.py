@@ -1,4 +1,4 @@
-"""Bring a service to where a load can be fired: it answers, and the backlog of the load before is worked off."""
+"""Warm up a service until it answers and the backlog of the load before is gone."""
 
 import asyncio
 import itertools
@@ -36,13 +36,10 @@ async def warm_up(client: Client, point: Point, service: Service, questions: Que
         await asyncio.wait({ended, everything}, timeout=load.ready_timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
             return service.failure() or "the server ended"
-        if not everything.done():
-            done = sum(task.done() for task in answered)
-            return (
-                f"{done} of {len(asked)} warm-up requests were answered within {load.ready_timeout_s:g} s "
-                "(ready_timeout_s)"
-            )
-        return None
+        if everything.done():
+            return None
+        done = f"{sum(task.done() for task in answered)} of {len(asked)} warm-up requests were answered"
+        return f"{done} within {load.ready_timeout_s:g} s (ready_timeout_s)"
     finally:
         for task in (ended, everything):
             task.cancel()

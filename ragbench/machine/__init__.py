@@ -1,1 +1,1 @@
-"""What a run runs on: hardware, its use over time, the code and its commit, and whether all that is fit to measure.."""
+"""The machine of a run: hardware, its use over time, the code and its commit, and whether they are fit to measure."""

@@ -1,6 +1,6 @@
-"""Whether this environment can give figures to be trusted: each check's judgement of what was seen, and what to do.
+"""Whether this environment can give trustworthy figures: the judgement of each check, and what to do.
 
-Pure; what is seen is looked up in environment.py.
+Pure; environment.py looks things up.
 """
 
 from collections.abc import Mapping, Sequence
@@ -146,9 +146,7 @@ def models(shipped: Mapping[str, bool], *, cached: Sequence[str]) -> Finding:
     seen = f"tiny {'whole' if not broken else 'lacks ' + ', '.join(broken)}; cached: {', '.join(cached) or 'none'}"
     if broken:
         return Finding("models", "fail", seen, "the checkout is not whole: git checkout -- servers/rag/tiny")
-    if not cached:
-        return Finding("models", "ok", f"{seen} (other profiles download theirs first)")
-    return Finding("models", "ok", seen)
+    return Finding("models", "ok", seen if cached else f"{seen} (other profiles download theirs first)")
 
 
 def timer(late_p95_s: float) -> Finding:

@@ -1,4 +1,4 @@
-"""What `ragbench doctor` looks at on this machine. What it means is decided in doctor.py."""
+"""The observations of `ragbench doctor` on this machine. doctor.py judges them."""
 
 import asyncio
 import importlib.metadata
@@ -64,12 +64,9 @@ def pinned(constraints: Path = PACKAGE.parent / "constraints.txt") -> dict[str, 
     """The versions in constraints.txt; none where it is not there."""
     if not constraints.is_file():
         return {}
-    lines = (
-        line.partition("==")
-        for line in constraints.read_text(encoding="utf-8").splitlines()
-        if not line.startswith("#")
-    )
-    return {_plain(name): version.strip() for name, _, version in lines if version}
+    lines = constraints.read_text(encoding="utf-8").splitlines()
+    pairs = (line.partition("==") for line in lines if not line.startswith("#"))
+    return {_plain(name): version.strip() for name, _, version in pairs if version}
 
 
 def _plain(requirement: str) -> str:
@@ -159,9 +156,8 @@ def used_by_others(watched_s: float = _WATCHED_S) -> dict[str, float]:
 
 def _used_s() -> dict[psutil.Process, tuple[str, float]]:
     """Name and CPU seconds so far of every process but this one."""
-    found = {}
-    for process in psutil.process_iter(["name", "cpu_times"]):
-        times = process.info["cpu_times"]
-        if times is not None and process.pid != os.getpid():
-            found[process] = (process.info["name"] or str(process.pid), times.user + times.system)
-    return found
+    return {
+        process: (process.info["name"] or str(process.pid), times.user + times.system)
+        for process in psutil.process_iter(["name", "cpu_times"])
+        if (times := process.info["cpu_times"]) is not None and process.pid != os.getpid()
+    }

@@ -1,4 +1,4 @@
-"""Which commit a file comes from, as git tells it; where git cannot, why. Changes no repository."""
+"""The git commit of a file, or why it is not known. Changes no repository."""
 
 import os
 import subprocess

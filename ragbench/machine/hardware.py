@@ -1,4 +1,4 @@
-"""On what a point was measured: machine, GPU, SLURM job, versions. What is not there is None or absent."""
+"""The machine, GPU, SLURM job and versions of a point. What is not there is None or absent."""
 
 import importlib.metadata
 import os
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,10 @@ _PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """The machine. `cores`: those this process may use; `memory_gib`: all of it. None: not told here.
+    """The machine. `cores`: usable by this process; `memory_gib`: all of it. None: not known.
 
-    `governor`: what sets the clock of those cores; `load_average`: of the minute before the look; `open_files`: how
-    many this process may have (soft limit); `cpu_quota_cores`: what its control group may use. Clocks are the highest
-    the GPUs may run at; one value a GPU.
+    `governor`: of the clock of those cores; `load_average`: of the last minute; `open_files`: soft limit of this
+    process; `cpu_quota_cores`: of its control group. GPU clocks are the highest allowed; one value a GPU.
     """
 
     cpu: str
@@ -83,9 +83,7 @@ def this_machine() -> Hardware:
 
 def own_cores() -> set[int]:
     """The numbers of the cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return set(os.sched_getaffinity(0))
-    return set(range(os.cpu_count() or 1))
+    return set(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
 
 
 def usable_cores() -> int:
@@ -95,9 +93,9 @@ def usable_cores() -> int:
 
 
 def governor(cpus: Path = _CPUS) -> str | None:
-    """What sets the clock of this process's cores, as in `performance`; None where that is hidden, as in most VMs."""
-    told = (text_of(cpus / f"cpu{core}" / "cpufreq" / "scaling_governor") for core in own_cores())
-    return " + ".join(sorted({name for name in told if name})) or None
+    """The clock governor of this process's cores, as in `performance`; None where it is hidden, as in most VMs."""
+    names = (text_of(cpus / f"cpu{core}" / "cpufreq" / "scaling_governor") for core in own_cores())
+    return " + ".join(sorted(set(filter(None, names)))) or None
 
 
 def open_files() -> int | None:
@@ -107,7 +105,7 @@ def open_files() -> int | None:
 
 
 def text_of(path: Path) -> str | None:
-    """What a small file of the system says; None where it is not there."""
+    """The text of a small file of the system; None where it is absent."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -125,29 +123,24 @@ def slurm(environment: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def versions() -> dict[str, str]:
-    """Version by name of what is installed and matters to the figures; Python's own too."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the installed packages that matter to the figures, by name."""
+    installed = {"python": platform.python_version()}
     for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+        with suppress(importlib.metadata.PackageNotFoundError):
+            installed[name] = importlib.metadata.version(name)
+    return installed
 
 
 def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
-    if named is None and sys.platform == "darwin":
-        named = _output(["sysctl", "-n", "machdep.cpu.brand_string"])
-    return named or platform.processor() or platform.machine()
+    lines = (text_of(Path("/proc/cpuinfo")) or "").splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+    if model is None and sys.platform == "darwin":
+        model = _output(["sysctl", "-n", "machdep.cpu.brand_string"])
+    return model or platform.processor() or platform.machine()
 
 
 def _gpu(environment: Mapping[str, str]) -> str | None:
-    """Those of the GPUs that nvidia-smi lists which CUDA_VISIBLE_DEVICES names, or all where it is unset."""
+    """The GPUs that nvidia-smi lists; with CUDA_VISIBLE_DEVICES only those it names."""
     argv = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
@@ -155,8 +148,8 @@ def _gpu(environment: Mapping[str, str]) -> str | None:
         if not whole:
             return None
         argv.append(f"--id={','.join(whole)}")
-    told = _output(argv)
-    return _counted(line.strip() for line in told.splitlines()) if told else None
+    listed = _output(argv)
+    return _counted(line.strip() for line in listed.splitlines()) if listed else None
 
 
 def _counted(names: Iterable[str]) -> str | None:

@@ -1,28 +1,43 @@
-"""Whether points that were measured before come from this machine and this code. Pure.
+"""The code that runs, as a checksum, and whether earlier points come from this machine and this code.
 
 Points of two machines, or of two states of the code, in one folder look like repeats and are none.
 """
 
+import functools
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ragbench.machine.checkout import SHOWN
+from ragbench.results.paths import PACKAGE
+
+PACKAGES = ("peers", "policies", "ragbench", "servers")
+SHOWN = 12  # digits of the checksum in tables
+
+
+@functools.cache
+def code_sha256() -> str:
+    """Over the path and bytes of every Python file of the harness and of the servers that ship with it; without git."""
+    root = PACKAGE.parent
+    digest = hashlib.sha256()
+    for file in sorted(file for name in PACKAGES for file in (root / name).rglob("*.py")):
+        digest.update(f"{file.relative_to(root).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def strangers(manifests: Iterable[Mapping[str, Any]], *, hardware: str, hostname: str, code: str) -> list[str]:
     """A line for each other machine, and each other state of the code, that points come from, with their number."""
-    machines: Counter[str] = Counter()
-    codes: Counter[str] = Counter()
-    for manifest in manifests:
-        machine = machine_of(manifest)
-        if machine != f"{hardware} ({hostname})":
-            machines[machine] += 1
-        if code_of(manifest) not in (None, code[:SHOWN]):
-            codes[f"{code_of(manifest)} (commit {str(manifest.get('git_commit'))[:9]})"] += 1
+    machines = Counter(map(machine_of, manifests := list(manifests)))
+    codes = Counter((code_of(m), str(m.get("git_commit"))[:9]) for m in manifests)
+    here = f"{hardware} ({hostname})"
     return [
-        *(f"measured on {machine}: {n}; this machine is {hardware} ({hostname})" for machine, n in machines.items()),
-        *(f"measured with the code {told}: {n}; the code is now {code[:SHOWN]}" for told, n in codes.items()),
+        *(f"measured on {machine}: {n}; this machine is {here}" for machine, n in machines.items() if machine != here),
+        *(
+            f"measured with the code {other} (commit {commit}): {n}; the code is now {code[:SHOWN]}"
+            for (other, commit), n in codes.items()
+            if other not in (None, code[:SHOWN])
+        ),
     ]
 
 
@@ -33,6 +48,6 @@ def machine_of(manifest: Mapping[str, Any]) -> str:
 
 
 def code_of(manifest: Mapping[str, Any]) -> str | None:
-    """The first digits of the checksum of a point's code; None in files of before it was kept."""
+    """The first digits of the checksum of a point's code; None if the manifest has none."""
     checksum = manifest.get("code_sha256")
     return None if checksum is None else str(checksum)[:SHOWN]

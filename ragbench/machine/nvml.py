@@ -1,4 +1,4 @@
-"""What the GPUs do and are, as the driver's own library (NVML) tells it. Without one, everything is None."""
+"""The GPUs and their use, from the driver's own library (NVML). Without a driver everything is None."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ _MIB = 2**20
 class Gpus:
     """The GPUs this process may use: those that CUDA_VISIBLE_DEVICES names, or all where it is unset.
 
-    A slice of a GPU (MIG) tells its name and its memory, and leaves what the whole GPU does, and others with it, None.
+    A slice of a GPU (MIG) reports its name and memory; its use, which is that of the whole GPU, is None.
     """
 
     def __init__(self, handles: Sequence[Any] | None) -> None:
@@ -49,9 +49,9 @@ class Gpus:
         }
 
     def about(self) -> "About":
-        """What the manifest tells of them."""
-        driver = _told(pynvml.nvmlSystemGetDriverVersion) if self._handles else None
-        cuda = None if driver is None else _told(pynvml.nvmlSystemGetCudaDriverVersion_v2)
+        """Their description in the manifest."""
+        driver = _answer(pynvml.nvmlSystemGetDriverVersion) if self._handles else None
+        cuda = None if driver is None else _answer(pynvml.nvmlSystemGetCudaDriverVersion_v2)
         return About(
             driver=driver,
             cuda=None if cuda is None else (cuda // 1000, cuda % 1000 // 10),
@@ -65,8 +65,8 @@ class Gpus:
         return self._each(lambda handle: float(pynvml.nvmlDeviceGetMaxClockInfo(handle, domain)))
 
     def _each(self, read: Callable[[Any], float]) -> tuple[float, ...] | None:
-        """A value per GPU; None where one of them does not tell, or there is none."""
-        values = tuple(_told(partial(read, handle)) for handle in self._handles)
+        """A value per GPU; None without GPUs, or where one refuses."""
+        values = tuple(_answer(partial(read, handle)) for handle in self._handles)
         return values if values and None not in values else None
 
     def _sum(self, read: Callable[[Any], float]) -> float | None:
@@ -76,7 +76,7 @@ class Gpus:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Driver version, and the newest CUDA (major, minor) it runs; a value per GPU of the rest. None: not told.
+    """Driver version, and the newest CUDA (major, minor) it runs; a value per GPU of the rest. None: not known.
 
     Clocks are the highest allowed, the power limit is the one in force; a name is `NVIDIA L4, 23034 MiB`.
     """
@@ -89,8 +89,8 @@ class About:
     power_limit_w: tuple[float, ...] | None = None
 
 
-def _told(read: Callable[[], Any]) -> Any:
-    """What the driver answers; None where it refuses."""
+def _answer(read: Callable[[], Any]) -> Any:
+    """The driver's answer; None where it refuses."""
     try:
         return read()
     except (pynvml.NVMLError, UnicodeDecodeError):
@@ -101,15 +101,15 @@ def _chosen(environment: Mapping[str, str]) -> Sequence[int | str]:
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [int(name) if name.isdigit() else name for name in named(visible)]
-    return range(_told(pynvml.nvmlDeviceGetCount) or 0)
+    return range(_answer(pynvml.nvmlDeviceGetCount) or 0)
 
 
 def _opened(which: int | str) -> Any:
     by = pynvml.nvmlDeviceGetHandleByIndex if isinstance(which, int) else pynvml.nvmlDeviceGetHandleByUUID
-    return _told(lambda: by(which))
+    return _answer(lambda: by(which))
 
 
 def _name(handle: Any) -> str:
-    name = _told(lambda: pynvml.nvmlDeviceGetName(handle)) or "GPU"
-    memory = _told(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
+    name = _answer(lambda: pynvml.nvmlDeviceGetName(handle)) or "GPU"
+    memory = _answer(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
     return name if memory is None else f"{name}, {memory.total // _MIB} MiB"

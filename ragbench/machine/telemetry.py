@@ -1,11 +1,12 @@
-"""What a point costs its machine, once a second: CPU and memory of client and server, CPU of all others, the GPUs.
+"""The load on the machine, once a second: CPU and memory of client and server, CPU of all others, the GPUs.
 
-Whether the others took too much is decided in verdicts.py.
+verdicts.py decides whether the others took too much.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -87,64 +88,72 @@ class Account:
                 book.pop(process)
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Totals at `t_s`: CPU seconds of all programs and of each family, and the counters of the quota."""
+
+    t_s: float
+    busy_s: float
+    used_s: dict[Whose, float]
+    counters: Counters | None
+
+
 class Meter:
-    """Two looks make a sample. `t_s` is when the last one was taken."""
+    """Makes a sample of two looks. `t_s` is the time of the last one."""
 
     def __init__(self, server: Members | None) -> None:
-        self.t_s = 0.0
         self._server = server
         self._self = psutil.Process()
         self._account = Account()
         self._gpus = Gpus.found()
         self._families: dict[Whose, set[psutil.Process]] = {}
         self._refreshed_s = 0.0
-        self._busy_s = 0.0
-        self._used_s: dict[Whose, float] = {}
         self._quota = binding_quota()
-        self._counters: Counters | None = None
+        self._last = _Look(0.0, 0.0, {}, None)
+
+    @property
+    def t_s(self) -> float:
+        """Seconds on the clock of `begin` and `sample`."""
+        return self._last.t_s
 
     def begin(self, clock: Callable[[], float]) -> None:
-        """The first look."""
-        self._look_for_members(clock())
+        """Take the first look."""
+        self._find_members(clock())
         self._account.open(self._families)
-        self._keep(clock(), busy_s(), self._counted())
+        self._last = self._look(clock)
 
     def sample(self, clock: Callable[[], float]) -> Sample:
-        """What was used since the last look."""
+        """The use since the last look."""
         if clock() - self._refreshed_s >= _REFRESH_S:
-            self._look_for_members(clock())
+            self._find_members(clock())
         self._account.book(self._families)
-        t_s, busy, counters = clock(), busy_s(), self._counted()
-        span_s = max(t_s - self.t_s, 1e-9)
-        used = {whose: (s - self._used_s[whose]) / span_s for whose, s in self._account.used_s.items()}
-        other = (busy - self._busy_s) / span_s - sum(used.values())
+        before, now = self._last, self._look(clock)
+        self._last = now
+        span_s = max(now.t_s - before.t_s, 1e-9)
+        used = {whose: (s - before.used_s[whose]) / span_s for whose, s in now.used_s.items()}
+        other = (now.busy_s - before.busy_s) / span_s - sum(used.values())
+        throttled = None
         if self._quota is not None:
-            group = _group_cores(self._counters, counters, span_s)
+            group, throttled = _of_group(before.counters, now.counters, span_s)
             inside = None if group is None else group - sum(used.values())
             other = harmful(other, inside=inside, mask=len(own_cores()), quota=self._quota.cores)
-        throttled = _throttled_share(self._counters, counters)
-        is_known = busy > 0.0  # some sandboxes show a machine that was never busy
-        self._keep(t_s, busy, counters)
         has_server = self._server is not None
         return Sample(
-            t_s=t_s,
+            t_s=now.t_s,
             client_cpu_cores=used["client"],
             client_memory_mib=_memory_mib(self._families["client"]),
             server_cpu_cores=used["server"] if has_server else None,
             server_memory_mib=_memory_mib(self._families["server"]) if has_server else None,
-            other_cpu_cores=max(0.0, other) if is_known else None,
+            other_cpu_cores=max(0.0, other) if now.busy_s > 0.0 else None,  # some sandboxes show no use at all
             throttled_share=throttled,
             **self._gpus.now(),
         )
 
-    def _keep(self, t_s: float, busy: float, counters: Counters | None) -> None:
-        self.t_s, self._busy_s, self._used_s = t_s, busy, dict(self._account.used_s)
-        self._counters = counters
+    def _look(self, clock: Callable[[], float]) -> _Look:
+        counters = None if self._quota is None else self._quota.counters()
+        return _Look(clock(), busy_s(), dict(self._account.used_s), counters)
 
-    def _counted(self) -> Counters | None:
-        return None if self._quota is None else self._quota.counters()
-
-    def _look_for_members(self, t_s: float) -> None:
+    def _find_members(self, t_s: float) -> None:
         server = set() if self._server is None else self._server()
         client = {self._self, *self._self.children(recursive=True)} - server
         self._families, self._refreshed_s = {"client": client, "server": server}, t_s
@@ -157,10 +166,10 @@ def binding_quota() -> Quota | None:
 
 
 def harmful(others: float, *, inside: float | None, mask: int, quota: float) -> float:
-    """Of the cores' worth of CPU that others use on the `mask` cores we may run on, what a quota of ours misses.
+    """The part of `others`, cores' worth of CPU on the `mask` cores we may run on, that a quota of ours misses.
 
-    Whoever is `inside` our group takes from the quota; whoever is outside does so only where the rest of the cores is
-    too little for him. None: that nobody is inside is not known, and assumed.
+    Programs `inside` our group take from the quota; those outside only what does not fit on the rest of the cores.
+    None: not known, taken as 0.
     """
     inside = max(0.0, inside or 0.0)
     outside = max(0.0, others - inside)
@@ -176,16 +185,16 @@ def throttling(samples: Sequence[Sample]) -> str | None:
     return f"the CPU quota was used up in {share:.0%} of its periods: the figures hold the pauses until the next ones"
 
 
-def _group_cores(before: Counters | None, now: Counters | None, span_s: float) -> float | None:
-    if before is None or now is None or before.used_s is None or now.used_s is None:
-        return None
-    return (now.used_s - before.used_s) / span_s
-
-
-def _throttled_share(before: Counters | None, now: Counters | None) -> float | None:
-    if before is None or now is None or now.periods <= before.periods:
-        return None
-    return (now.throttled - before.throttled) / (now.periods - before.periods)
+def _of_group(before: Counters | None, now: Counters | None, span_s: float) -> tuple[float | None, float | None]:
+    """Cores' worth of CPU that the group used, and the share of its periods that were throttled; None: not known."""
+    if before is None or now is None:
+        return None, None
+    known = before.used_s is not None and now.used_s is not None
+    periods = now.periods - before.periods
+    return (
+        (now.used_s - before.used_s) / span_s if known else None,  # type: ignore[operator]
+        (now.throttled - before.throttled) / periods if periods > 0 else None,
+    )
 
 
 def busy_s() -> float:
@@ -211,11 +220,8 @@ def _times(process: psutil.Process) -> tuple[float, float, int] | None:
 
 def _memory_mib(members: set[psutil.Process]) -> float:
     """Resident memory; a page that several processes share counts in each."""
-    return sum(map(_resident, members)) / _MIB
-
-
-def _resident(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0
+    resident = 0
+    for process in members:
+        with suppress(psutil.Error):
+            resident += process.memory_info().rss
+    return resident / _MIB

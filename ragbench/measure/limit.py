@@ -1,10 +1,10 @@
-"""How near a design comes to its own pipeline with no server round it: both measured in turns, then compared.
+"""The throughput of a design against its own pipeline without a server, measured in turns. Runs nothing.
 
-Knows the bare pipeline by its command line, which times batches of a size and writes a CSV row for each; runs nothing.
+The bare pipeline is a command line that times batches of a size and writes a CSV row for each.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -19,7 +19,7 @@ _BATCH = "max_batch_size"
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One seed: requests/s of the bare pipeline in batches of the design's cap, and what the design answered then."""
+    """One seed: requests/s of the bare pipeline in batches of the design's cap, and of the design."""
 
     configuration: str
     max_batch_size: int
@@ -58,27 +58,18 @@ def bare_rps(path: Path) -> float:
     return requests / length_s
 
 
-@dataclass(frozen=True, slots=True)
-class Medians:
-    """Over the turns of a design; `ratio` is that of the two medians."""
-
-    configuration: str
-    turns: int
-    bare_rps: float
-    served_rps: float
-
-    @property
-    def ratio(self) -> float:
-        """1 where the server costs nothing."""
-        return self.served_rps / self.bare_rps
-
-
-def medians(turns: Sequence[Turn]) -> list[Medians]:
-    """One a design and number of users, in order of appearance."""
-    names = dict.fromkeys((turn.configuration, turn.users) for turn in turns)
-    found = []
-    for configuration, users in names:
-        mine = [turn for turn in turns if (turn.configuration, turn.users) == (configuration, users)]
-        bare, served = (median(getattr(turn, name) for turn in mine) for name in ("bare_rps", "served_rps"))
-        found.append(Medians(f"{configuration}, {users} users", len(mine), bare, served))
-    return found
+def medians(turns: Sequence[Turn]) -> list[tuple[str, int, Turn]]:
+    """(name, number of turns, their medians) of each design and number of users, in order of appearance."""
+    groups: dict[tuple[str, int], list[Turn]] = {}
+    for turn in turns:
+        groups.setdefault((turn.configuration, turn.users), []).append(turn)
+    return [
+        (
+            f"{configuration}, {users} users",
+            len(group),
+            replace(
+                group[0], **{name: median(getattr(turn, name) for turn in group) for name in ("bare_rps", "served_rps")}
+            ),
+        )
+        for (configuration, users), group in groups.items()
+    ]

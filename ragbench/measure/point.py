@@ -1,9 +1,9 @@
-"""Measure one point on a service that runs. Its folder is written in point_folder.py; sweep.py starts services."""
+"""Measure one point on a running service. point_folder.py writes its folder; sweep.py starts services."""
 
 import itertools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -19,9 +19,9 @@ from ragbench.load.senders import fire_from, soon_for_all
 from ragbench.load.target import Target
 from ragbench.load.warmup import warm_up
 from ragbench.machine import telemetry
-from ragbench.machine.checkout import code_sha256
 from ragbench.machine.git import Origin, code_origin, study_origin
 from ragbench.machine.hardware import Hardware, slurm, this_machine, usable_cores, versions
+from ragbench.machine.mixing import code_sha256
 from ragbench.processes.family import family
 from ragbench.processes.launch import Server, Service
 from ragbench.processes.listener import listener
@@ -36,7 +36,7 @@ from ragbench.study.schedule import Request, Turns, make_schedule, shares
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What holds for every point of a run: machine, software, job. `problems`: what could not be seen, a line each.
+    """What is the same for every point of a run: machine, software, job. `problems`: a line for each thing not known.
 
     `git_...` is of the code that runs, `study_git_...` of a study that lies in another repository.
     """
@@ -54,9 +54,9 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One point as measured. `failure` says why it failed, where the harness knows.
+    """One point as measured. `failure`: why it failed, if known. `schedule` of a closed loop: as sent.
 
-    `schedule` of a closed loop is what its users asked, and when. `caches` says how warm the server's can have been.
+    `caches`: requests of the warm-up and age of the server.
     """
 
     point: Point
@@ -132,10 +132,11 @@ def schedule_of(point: Point, questions: QuestionSet) -> tuple[Request, ...]:
 async def measure(
     point: Point, service: Service, questions: QuestionSet, *, on_row: OnRow | None = None
 ) -> Measurement:
-    """Warm up, fire the load and see how it went. A service that fails gives rows and a `failure`, no exception."""
+    """Warm up and fire the load. A service that fails gives rows and a `failure`, no exception."""
     load = load_of(point, questions)
     started_at = now_utc()
-    caches = _caches(point, service)
+    pid = service.pid if isinstance(service, Server) else listener(service.url)
+    caches = _caches(point, pid)
     counts: list[ReplicaCount] = []
     samples: list[Sample] = []
     clocks: list[Clock] = []
@@ -146,14 +147,16 @@ async def measure(
             return unmeasured(point, questions, failure=unready, server_info=info)
         watchers: list[Watcher] = [
             partial(watch_replicas, client, counts),
-            partial(telemetry.watch, _members(service), samples=samples),
-            partial(_keep, clocks),
+            partial(telemetry.watch, None if pid is None else partial(family, pid), samples=samples),
+            partial(_append, clocks),
         ]
         work = _work(point, load, client=client, service=service, on_row=on_row)
         rows = await beside(work, origin=soon if point.load.processes == 1 else soon_for_all, watchers=watchers)
         scaling = await client.scaling(clocks[0]) if counts and clocks else NO_SCALING
-    schedule = _as_sent(rows, load) if isinstance(load, Turns) else load
-    return Measurement(point, schedule, rows, counts, info, started_at, service.failure(), samples, caches, scaling)
+    if isinstance(load, Turns):
+        asked = {question.id: question for question in load.questions}
+        load = tuple(Request(row.request, row.due_s, asked[row.question]) for row in rows)
+    return Measurement(point, load, rows, counts, info, started_at, service.failure(), samples, caches, scaling)
 
 
 def _target(point: Point, service: Service) -> Target:
@@ -167,8 +170,8 @@ def _target(point: Point, service: Service) -> Target:
     )
 
 
-async def _keep(clocks: list[Clock], clock: Clock) -> None:
-    """The clock of the load, for what is asked once it is over."""
+async def _append(clocks: list[Clock], clock: Clock) -> None:
+    """Keep the clock of the load, for requests after its end."""
     clocks.append(clock)
 
 
@@ -179,38 +182,17 @@ def _work(
     n = point.load.processes
     if n == 1:
         return partial(fire, load, client, ended=service.ended(), on_row=on_row)
-    return partial(
-        fire_from,
-        load.shares(n) if isinstance(load, Turns) else shares(load, of=n),
-        client.target,
-        ended=service.ended(),
-        on_row=on_row,
-    )
+    dealt = load.shares(n) if isinstance(load, Turns) else shares(load, of=n)
+    return partial(fire_from, dealt, client.target, ended=service.ended(), on_row=on_row)
 
 
-def _pid(service: Service) -> int | None:
-    return service.pid if isinstance(service, Server) else listener(service.url)
-
-
-def _members(service: Service) -> Callable[[], set[psutil.Process]] | None:
-    """How to list the processes of the server; None where they are on another machine."""
-    pid = _pid(service)
-    return None if pid is None else partial(family, pid)
-
-
-def _caches(point: Point, service: Service) -> dict[str, Any]:
-    """Cold or warm: requests sent to warm up, and how old the server was before; None where that is not to be seen."""
-    pid = _pid(service)
+def _caches(point: Point, pid: int | None) -> dict[str, Any]:
+    """Requests of the warm-up, and the age of the server before it; None where it is on another machine."""
     try:
         age_s = None if pid is None else round(time.time() - psutil.Process(pid).create_time(), 1)
     except psutil.Error:
         age_s = None
     return {"warmup_requests": point.load.warmup_requests, "server_age_s": age_s}
-
-
-def _as_sent(rows: Sequence[Row], turns: Turns) -> tuple[Request, ...]:
-    asked = {question.id: question for question in turns.questions}
-    return tuple(Request(row.request, row.due_s, asked[row.question]) for row in rows)
 
 
 def unmeasured(

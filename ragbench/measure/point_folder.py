@@ -1,13 +1,16 @@
-"""A point's folder: put together aside and renamed into place, so that it is either whole or absent."""
+"""A point's folder: written under a hidden name and renamed, so that it is either whole or absent."""
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from ragbench.files.csv_format import CsvFormat
 from ragbench.files.toml_tables import StudyError
 from ragbench.files.unwritten import kept_elsewhere
-from ragbench.machine.checkout import SHOWN
+from ragbench.machine.mixing import SHOWN
 from ragbench.measure.point import Measurement, Surroundings
 from ragbench.processes.priority import may_be_served_first
 from ragbench.results.metrics import LOAD
@@ -22,7 +25,7 @@ from ragbench.study.schedule import schedule_csv, sha256
 def write_point(
     measurement: Measurement, paths: StudyPaths, *, log: str, questions: QuestionSet, around: Surroundings
 ) -> dict[str, Any]:
-    """Put the point's folder together under a hidden name, manifest last, and rename it into place. -> the manifest.
+    """Write the point's folder under a hidden name, manifest last, and rename it. -> the manifest.
 
     Where that fails, as on a full disk, the point is kept elsewhere: raises StudyError, which says where.
     """
@@ -48,14 +51,15 @@ def _put_together(
     schedule = schedule_csv(measurement.schedule)
     write_atomic(aside.schedule, schedule)
     write_atomic(aside.requests, REQUESTS.text(measurement.rows))
-    if measurement.replicas:
-        write_atomic(aside.replicas, REPLICAS.text(measurement.replicas))
-    if measurement.scaling.decisions:
-        write_atomic(aside.scaling, DECISIONS.text(measurement.scaling.decisions))
-    if measurement.scaling.starts:
-        write_atomic(aside.starts, STARTS.text(measurement.scaling.starts))
-    if measurement.telemetry:
-        write_atomic(aside.telemetry, TELEMETRY.text(measurement.telemetry))
+    tables: list[tuple[Path, CsvFormat[Any], Sequence[Any]]] = [
+        (aside.replicas, REPLICAS, measurement.replicas),
+        (aside.scaling, DECISIONS, measurement.scaling.decisions),
+        (aside.starts, STARTS, measurement.scaling.starts),
+        (aside.telemetry, TELEMETRY, measurement.telemetry),
+    ]
+    for path, table, rows in tables:
+        if rows:
+            write_atomic(path, table.text(rows))
     write_atomic(aside.log, log)
     manifest = {
         "point": point.as_dict(),

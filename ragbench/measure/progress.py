@@ -1,7 +1,4 @@
-"""What a user sees while points are measured: a status, the time left, and one line per finished point.
-
-Measures nothing.
-"""
+"""The display while points are measured: a status, the time left, and a line for each finished point."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +8,7 @@ from ragbench.results.records import Row
 from ragbench.study.points import Configuration, Point
 from ragbench.terminal import Status, Terminal
 
-_START_S = 5.0  # first guesses, replaced by what is seen: a server's start,
+_START_S = 5.0  # first guesses, until there are measurements: a server's start,
 _POINT_S = 1.0  # and a warm-up
 
 
@@ -51,10 +48,10 @@ class Progress(Status):
         self.done(f"{point.name}: {in_one_line(summary)}")
 
     def left_s(self) -> float:
-        """About how long the rest takes: the loads left, and everything else per second of load.
+        """About how long the rest takes: the loads left, and the overhead per second of load.
 
-        That share is what was seen so far, and the first guess counted as if seen over a third of the load: after one
-        point, which has a server's start before it, what was seen says little.
+        The overhead is the mean of the measured one and of the first guess, which weighs as a third of the load:
+        after one point, with a server's start before it, the measured one alone says little.
         """
         loads_left_s = sum(self._loads_left_s.values())
         loads_done_s = self._loads_s - loads_left_s

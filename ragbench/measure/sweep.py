@@ -1,7 +1,4 @@
-"""For each point not yet whole: launch, warm up, fire, write. One broken design does not stop the others.
-
-How one point is measured is in point.py; what the user sees meanwhile is in progress.py.
-"""
+"""For each point not yet whole: launch, warm up, fire, write. A broken design does not stop the others."""
 
 import fcntl
 import sys
@@ -33,7 +30,7 @@ Redo = Literal["changed", "invalid", "all"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run would do: the launches left with the points left in each, and what is skipped or in the way.
+    """The launches left with their points left, and the points that are skipped or in the way.
 
     `again`: measured before, to be measured again.
     """
@@ -51,7 +48,7 @@ class Plan:
 
 
 def make_plan(study: Study, paths: StudyPaths, *, redo: Redo | None = None) -> Plan:
-    """Compare the study with what lies in its folder. Raises StudyError."""
+    """Compare the study with its folder. Raises StudyError."""
     questions = load_questions(study.workload.questions)
     launches = expand(study)
     whole, again, changed = [], [], {}
@@ -114,26 +111,23 @@ class _Runner:
 
     async def run_launch(self, launch: Launch) -> None:
         """Every point of one launch. A server that died is started again; one that never came up fails what is left."""
-        service: Service | None = None
-        try:
-            for number, point in enumerate(launch.points):
-                if service is None:
-                    try:
-                        service = await self._start(point)
-                    except ChildError as error:
-                        self.progress.note(str(error))
-                        self._fail(launch.points[number:], error.reason)
-                        return
-                failed = await self._run_point(point, service)
-                if failed:
-                    stopped, service = service, None
-                    await self._stop(stopped)
-            if service is not None:
-                stopped, service = service, None
-                await self._stop(stopped)
-        finally:
-            if service is not None:  # on the way out: cancelled, or a bug
+        left = list(launch.points)
+        while left:
+            try:
+                service = await self._start(left[0])
+            except ChildError as error:
+                self.progress.note(str(error))
+                self._fail(left, error.reason)
+                return
+            try:
+                has_failed = False
+                while left and not has_failed:
+                    has_failed = await self._run_point(left.pop(0), service)
+            except BaseException:
                 await service.stop(grace_s=HURRIED_GRACE_S)
+                raise
+            for line in await service.stop():
+                self.progress.note(line)
 
     async def _start(self, point: Point) -> Service:
         if point.configuration.url is not None:
@@ -146,7 +140,7 @@ class _Runner:
         )
 
     async def _run_point(self, point: Point, service: Service) -> bool:
-        """Measure and write one point. -> whether the service should be started afresh."""
+        """Measure and write one point. -> whether the service failed."""
         self.progress.point_begins(point)
         measurement = await measure(point, service, self.questions, on_row=self.progress.row)
         self._write(measurement, log=service.new_log())
@@ -167,16 +161,9 @@ class _Runner:
         if (line := throttling(measurement.telemetry)) is not None:
             self.progress.note(line)
 
-    async def _stop(self, service: Service) -> None:
-        for line in await service.stop():
-            self.progress.note(line)
-
 
 def _difference(manifest: dict[str, Any], point: Point, questions: QuestionSet) -> str:
-    """What sets a measured point apart from the one wanted now, as in `duration_s 3.0 -> 5.0`; empty: nothing.
-
-    An SLO is no part of it: it judges the same requests.
-    """
+    """The settings that differ from those measured, as in `duration_s 3.0 -> 5.0`; the SLO is none."""
     before, now = manifest["point"], point.as_dict()
     keys = [key for key in {**now, **before} if key != "slo"]
     found = [f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in keys if before.get(key) != now.get(key)]
@@ -188,8 +175,8 @@ def _difference(manifest: dict[str, Any], point: Point, questions: QuestionSet) 
 
 
 def _schedule_difference(manifest: dict[str, Any], point: Point, questions: QuestionSet) -> list[str]:
-    same = manifest.get("schedule_sha256") == sha256(schedule_csv(schedule_of(point, questions)))
-    if same and manifest.get("trace") == trace_of(point):
+    is_same = manifest.get("schedule_sha256") == sha256(schedule_csv(schedule_of(point, questions)))
+    if is_same and manifest.get("trace") == trace_of(point):
         return []
     return ["the schedule drawn from the same seed"]
 

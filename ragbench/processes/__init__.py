@@ -1,1 +1,1 @@
-"""Processes that are started, heard, and ended with all that they started. Knows no study."""
+"""Child processes: started, read, and stopped with all that they started. Knows no study."""

@@ -1,7 +1,4 @@
-"""A child process: tied to us, heard line by line, waited for under a deadline, ended with all that it started.
-
-What it is for, and what its lines mean, is known where it is started.
-"""
+"""A child process: ended with this one, read by lines, waited for with a deadline, stopped with all that it started."""
 
 import asyncio
 import io
@@ -19,7 +16,7 @@ from typing import Self
 import psutil
 
 from ragbench.processes import tether
-from ragbench.processes.family import family, kill, mark_of_its_own, marked, still_running, told
+from ragbench.processes.family import family, kill, mark_of_its_own, marked, names, still_running
 from ragbench.processes.log_file import read_log
 
 GRACE_S = 12.0  # servers drain within 10 s
@@ -43,9 +40,9 @@ class ChildError(RuntimeError):
 class Child:
     """One command, with everything that it starts in turn: `async with Child(...)`, or `start` and `stop`.
 
-    It runs in the current directory and in a session of its own: Ctrl-C on the terminal is for this process alone, at
-    whose death it gets SIGTERM (Linux). Its stderr is appended to `log`, its stdout too where `logs_stdout`. `name`
-    begins messages, `on_line` hears each line of stdout that is not empty; what it raises, ends the child.
+    It runs in the current directory and in a session of its own, so that Ctrl-C on the terminal does not reach it; at
+    the death of this process it gets SIGTERM (Linux). Its stderr is appended to `log`, with `logs_stdout` its stdout
+    too. `name` begins messages. `on_line` gets each line of stdout that is not empty; its errors end the child.
     """
 
     def __init__(
@@ -70,7 +67,7 @@ class Child:
         self._env = {**(env or {}), **self._mark}
         self._process: Process
         self._exit: asyncio.Task[int]
-        self._hearing: asyncio.Task[None]
+        self._reading: asyncio.Task[None]
         self._seen: set[psutil.Process] = set()
         self._log_begin = self._log_read = 0
 
@@ -97,14 +94,14 @@ class Child:
             finally:
                 os.close(child_stdout)
         self._exit = asyncio.create_task(self._process.wait(), name=f"exit of {self.name}")
-        self._hearing = asyncio.create_task(self._hear(stdout), name=f"stdout of {self.name}")
+        self._reading = asyncio.create_task(self._read(stdout), name=f"stdout of {self.name}")
 
     async def __aenter__(self) -> Self:
         await self.start()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        """Ended well or badly, late or cancelled: it has time to end, what it has started has none left then."""
+        """Give it time to end; kill what it started."""
         try:
             if not self._exit.done():
                 await self.ask_to_end(HURRIED_GRACE_S)
@@ -118,12 +115,12 @@ class Child:
 
     @property
     def members(self) -> set[psutil.Process]:
-        """What runs of it now."""
+        """Its running processes."""
         self.look()
         return still_running(self._seen)
 
     def look(self) -> None:
-        """Remember what runs of it now: nobody reports a grandchild that outlives its parent."""
+        """Remember its running processes: a grandchild that outlives its parent is found in no other way."""
         self._seen |= family(self.pid)
 
     def failure(self) -> str | None:
@@ -139,7 +136,7 @@ class Child:
         await asyncio.wait({self._exit})
 
     async def done(self, timeout_s: float, *, limit: str) -> None:
-        """Return when it has ended well. Raises ChildError where it did not, or not in time; `limit` names the time."""
+        """Return when it has ended with code 0. Raises ChildError on another, or after `timeout_s` (`limit`)."""
         await asyncio.wait({self._exit}, timeout=timeout_s)
         if not self._exit.done():
             raise ChildError(f"{self.name} was not done after {timeout_s:g} s ({limit})", log_end=self.log_end())
@@ -153,7 +150,7 @@ class Child:
             self._process.stdin.write(line)
 
     def new_log(self) -> str:
-        """What it logged since the last call; of more than MOST_LOG bytes the end."""
+        """Its log since the last call; of more than MOST_LOG bytes the end."""
         self.look()
         new, self._log_read = read_log(self._log, since=self._log_read)
         return new
@@ -172,17 +169,16 @@ class Child:
         if not self._exit.done():
             self._signal(signal.SIGKILL)
 
-    async def heard(self, timeout_s: float | None = None) -> None:
-        """Return when all that it printed is heard; others may keep its stdout open. Raises what `on_line` raised."""
-        await asyncio.wait({self._hearing}, timeout=timeout_s)
-        if self._hearing.done() and not self._hearing.cancelled():
-            self._hearing.result()
+    async def read_all(self, timeout_s: float | None = None) -> None:
+        """Return when its stdout is read to the end, which others may keep open. Raises the error of `on_line`."""
+        await asyncio.wait({self._reading}, timeout=timeout_s)
+        if self._reading.done() and not self._reading.cancelled():
+            self._reading.result()
 
     async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[str]:
-        """SIGTERM to the group, `grace_s` to end, then SIGKILL to whatever is left, reaped and checked to be gone.
+        """SIGTERM to the group, `grace_s` to end, then SIGKILL to the rest, daemons included. -> lines on strays.
 
-        What left the group and lost its parents, as a daemon does, is killed too. -> a line on that, and one on what
-        could not be ended. Cancelled while it waits, it kills at once; in a task that was cancelled before, it hurries.
+        Cancelled while it waits, it kills at once; in a task that was cancelled before, it hurries.
         """
         clock = asyncio.get_running_loop().time
         until_s = clock() + _hurried(grace_s)
@@ -194,19 +190,23 @@ class Child:
         finally:
             self.look()
             strays = marked(self._mark) - self._seen
-            names = told(strays)
+            stray_names = names(strays)
             self._seen |= strays
             self.kill()
             kill(self._seen)
         await asyncio.wait({self._exit}, timeout=REAP_S)
         await self.all_gone(REAP_S)
-        await asyncio.wait({self._hearing}, timeout=REAP_S)
-        self._hearing.cancel()
-        await self.heard()
-        still = told(still_running(self._seen))
+        await asyncio.wait({self._reading}, timeout=REAP_S)
+        self._reading.cancel()
+        await self.read_all()
+        left = names(still_running(self._seen))
         return [
-            *([f"{self.name} left processes behind that were no longer below it; ended: {names}"] if names else []),
-            *([f"processes of {self.name} could not be ended: {still}"] if still else []),
+            *(
+                [f"{self.name} left processes behind that were no longer below it; ended: {stray_names}"]
+                if stray_names
+                else []
+            ),
+            *([f"processes of {self.name} could not be ended: {left}"] if left else []),
         ]
 
     async def ask_to_end(self, grace_s: float) -> None:
@@ -215,7 +215,7 @@ class Child:
         await asyncio.wait({self._exit}, timeout=_hurried(grace_s))
 
     async def all_gone(self, timeout_s: float) -> None:
-        """Wait until nothing runs that was seen of it. Looks again and again: nobody reports a grandchild's end."""
+        """Wait until no known process of it runs. It polls, as the end of a grandchild is not reported."""
         until_s = asyncio.get_running_loop().time() + timeout_s
         while still_running(self._seen) and asyncio.get_running_loop().time() < until_s:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
@@ -227,8 +227,8 @@ class Child:
     def _last_lines(self) -> list[str]:
         return read_log(self._log, since=self._log_begin, most=_TAIL_BYTES)[0].strip().splitlines()
 
-    async def _hear(self, stdout: int) -> None:
-        """Read to the end; a child that is read no more would stand still. Of a line without end the end is kept."""
+    async def _read(self, stdout: int) -> None:
+        """Read to the end, as a child blocks when nobody reads; of an endless line the end is kept."""
         begun = bytearray()
         try:
             async with aclosing(_chunks(stdout)) as printed:
@@ -253,7 +253,7 @@ class Child:
 
 
 async def _chunks(stdout: int) -> AsyncGenerator[bytes, None]:
-    """What is printed, as it comes, until everybody has closed it. Closes the descriptor."""
+    """The output as it comes, until everybody has closed it. Closes the descriptor."""
     reader = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), io.FileIO(stdout, "rb")

@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM end a command in good order, and in seconds even where that fails. What order is good, it decides.
+"""Ctrl-C and SIGTERM end a command in good order, or in seconds where that fails.
 
-The first signal asks for the end, further ones are ignored. After ORDERLY_S whatever was started is killed, which ends
-all waits for it; after LAST_S this process ends as it stands.
+The first signal asks for the end, further ones are ignored. After ORDERLY_S all descendants are killed, which ends all
+waits for them; after LAST_S this process exits.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
-from ragbench.processes.descendants import descendants, end_all_but, none_outlives, orphans_adopted
+from ragbench.processes.family import descendants, end_all_but, none_outlives, orphans_adopted
 from ragbench.processes.loop import loop_factory
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """For a whole command: a signal raises Interrupted, and nothing that it has started outlives it."""
+    """For a whole command: a signal raises Interrupted, and no descendant outlives it."""
 
     def interrupt(number: int) -> None:
         raise Interrupted(number)
@@ -88,12 +88,8 @@ def _first_signal(interrupt: Callable[[int], None]) -> Iterator[None]:
     def hear(number: int, _: object) -> None:
         if timers:
             return
-        timers.extend(
-            [
-                threading.Timer(ORDERLY_S, end_all_but, [before]),
-                threading.Timer(LAST_S, _end_now, [number]),
-            ]
-        )
+        timers.append(threading.Timer(ORDERLY_S, end_all_but, [before]))
+        timers.append(threading.Timer(LAST_S, _end_now, [number]))
         for timer in timers:
             timer.daemon = True
             timer.start()
@@ -111,7 +107,6 @@ def _first_signal(interrupt: Callable[[int], None]) -> Iterator[None]:
 
 
 def _end_now(number: int) -> None:
-    print(
-        f"stopped by {signal.Signals(number).name}; not in good order within {LAST_S:g} s", file=sys.stderr, flush=True
-    )
+    name = signal.Signals(number).name
+    print(f"stopped by {name}; not in good order within {LAST_S:g} s", file=sys.stderr, flush=True)
     os._exit(128 + number)

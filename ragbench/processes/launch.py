@@ -1,4 +1,4 @@
-"""Start a server and read its ready line under a deadline. Which server, and what is asked of it, is in sweep.py."""
+"""Start a server and wait for its ready line, with a deadline."""
 
 import asyncio
 import ipaddress
@@ -14,7 +14,7 @@ _WANTED = '{"ready": true, "port": 8000, "pid": 1}'
 
 
 class Service(Protocol):
-    """What a load needs to know of a server, whoever started it."""
+    """A server, whoever started it."""
 
     url: str
 
@@ -31,29 +31,29 @@ class Service(Protocol):
         """The last lines it printed, as the end of a message."""
 
     async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[str]:
-        """Stop all of it; a line for each thing that its user should know, such as what could not be ended."""
+        """Stop all of it. -> lines for the user, such as on a process that could not be ended."""
 
 
 class Remote:
-    """A service that somebody else runs: nothing is started or stopped."""
+    """A service that was started elsewhere: whether it runs is not known, and it is not stopped."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def failure(self) -> str | None:
-        """Not known from here."""
+        """Not known."""
         return None
 
     async def ended(self) -> None:
-        """Never returns: whether it runs is not known from here."""
+        """Never returns."""
         await asyncio.get_running_loop().create_future()
 
     def new_log(self) -> str:
-        """Its log is not here."""
+        """Not known."""
         return ""
 
     def log_end(self) -> str:
-        """Its log is not here."""
+        """Not known."""
         return "its log is where it was started"
 
     async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[str]:
@@ -78,13 +78,10 @@ class Server(Child):
             self.look()
             return
         if self._exit.done():
-            await self.heard(REAP_S)
+            await self.read_all(REAP_S)
             raise ChildError(f"{self.failure()} before its ready line: {self.command}", log_end=self.log_end())
-        raise ChildError(
-            f"no ready line within {timeout_s:g} s (ready_timeout_s) from: {self.command}; wanted on stdout, flushed: "
-            f"{_WANTED}",
-            log_end=self.log_end(),
-        )
+        reason = f"no ready line within {timeout_s:g} s (ready_timeout_s) from: {self.command}"
+        raise ChildError(f"{reason}; wanted on stdout, flushed: {_WANTED}", log_end=self.log_end())
 
     def _look_for_address(self, line: bytes) -> None:
         if not self._address.done() and (address := ready_address(line)) is not None:
@@ -97,17 +94,13 @@ def ready_address(line: bytes) -> str | None:
     The host is 127.0.0.1 unless the line has an IP address under `host`; `::1` becomes `[::1]`.
     """
     try:
-        said = json.loads(line)
+        ready = json.loads(line)
+        if not isinstance(ready, dict) or ready.get("ready") is not True:
+            return None
+        port, ip = ready.get("port"), ipaddress.ip_address(str(ready.get("host", "127.0.0.1")))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(said, dict) or said.get("ready") is not True:
-        return None
-    port, host = said.get("port"), said.get("host", "127.0.0.1")
-    if type(port) is not int or not 0 < port < 65536 or not isinstance(host, str):
-        return None
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
+    if type(port) is not int or not 0 < port < 65536:
         return None
     return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
 

@@ -1,7 +1,4 @@
-"""Which process of this machine answers at an address: so that a server somebody else started is known as the server.
-
-Its CPU would otherwise count as another's, and the point as contaminated.
-"""
+"""The process of this machine that listens at an address. The CPU of a server counts as the server's own by it."""
 
 from urllib.parse import urlsplit
 

@@ -1,4 +1,4 @@
-"""The log of a server, which may print without end: what is read of it is bounded, and says so. Writes nothing."""
+"""The log of a server, read up to a limit."""
 
 from pathlib import Path
 

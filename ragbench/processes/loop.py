@@ -1,4 +1,4 @@
-"""An event loop that wakes when it is told to: its timers are late by tens of microseconds, without spinning.
+"""An event loop with exact timers: they are late by tens of microseconds, without spinning.
 
 Python's selectors round epoll's timeout up to whole milliseconds: every timer is late by half of one on average.
 Here the wait is done by select(2) on the epoll descriptor itself, which takes microseconds. Elsewhere than on Linux the

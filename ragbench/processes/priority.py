@@ -1,4 +1,4 @@
-"""Serve the client first where it shares cores with what it measures, as if it had a machine of its own.
+"""Real-time scheduling for the client, which may share cores with the server that it measures.
 
 A server that computes on every core makes the client wait for the end of a time slice, some 3 ms, before it may send.
 With real-time scheduling it does not wait; it needs so little that the server hardly notices. Linux gives it to

@@ -1,4 +1,4 @@
-"""Become a command that is told to stop when its parent dies: `python -I -S tether.py PARENT_PID COMMAND...`.
+"""Become a command that gets SIGTERM when its parent dies: `python -I -S tether.py PARENT_PID COMMAND...`.
 
 Run between fork and exec of a server, so that a killed harness leaves none behind. Linux only; elsewhere it only execs.
 """

@@ -1,7 +1,4 @@
-"""What the notebooks call besides the figures: check their parameters, show a picture, a table, a line of text.
-
-Measures nothing and draws nothing.
-"""
+"""Helpers of the notebooks: check their parameters, show a picture, a table, a line of text. Draws nothing."""
 
 import ast
 import math
@@ -34,18 +31,17 @@ def check_parameters() -> None:
 def refuse_unknown(cells: Sequence[str]) -> None:
     """Raise ValueError if papermill was given a parameter that the notebook, whose `cells` these are, does not have.
 
-    Papermill only warns of an unknown parameter and runs on, so that
-    a misspelt `-p studdy results/mine` would report on the default study. It writes what it was given into a cell that
-    starts with `# Parameters`, after the cell of defaults: a name assigned there and nowhere before is unknown.
+    Papermill only warns of an unknown parameter, so that a misspelt `-p studdy results/mine` would report on the
+    default study. It writes its parameters into a cell that starts with `# Parameters`, after the cell of defaults: a
+    name assigned there and nowhere before is unknown.
     """
     for place, cell in enumerate(cells):
         if cell.startswith(INJECTED):
             known = {name for before in cells[:place] for name in _assigned(before)}
             unknown = sorted(set(_assigned(cell)) - known)
             if unknown:
-                raise ValueError(
-                    f"unknown parameter {', '.join(unknown)}; this notebook takes {', '.join(sorted(known))}"
-                )
+                takes = ", ".join(sorted(known))
+                raise ValueError(f"unknown parameter {', '.join(unknown)}; this notebook takes {takes}")
 
 
 def _assigned(cell: str) -> list[str]:
@@ -67,12 +63,12 @@ def about(study: Study) -> Markdown:
 
 
 def as_list(lines: Sequence[str]) -> Markdown:
-    """Lines of others, one under another."""
+    """Lines as a list; nothing in them is markup."""
     return Markdown("\n".join(f"- {as_words(line)}" for line in lines))
 
 
 def as_words(text: str) -> str:
-    """A text of others for Markdown: it is shown as it is, and nothing in it is markup."""
+    """A text for Markdown in which nothing is markup."""
     return _MARKUP.sub(lambda found: f"&#{ord(found.group())};", " ".join(plain(text).split()))
 
 
@@ -86,26 +82,22 @@ def show(files: Sequence[Path], name: str, *, known: Collection[str] | None = No
         raise ValueError(f"unknown figure {name!r}; known: {', '.join(names)}")
     for path in files:
         if path.name == f"{name}.png":
-            picture = Image(path.read_bytes(), format="png", alt=f"Figure: {name}")
-            picture.width = round(_width_px(path.read_bytes()) * PIXELS_AN_INCH / plots.DPI)
-            return picture
+            png = path.read_bytes()
+            width_px = int.from_bytes(png[16:20], "big")
+            return Image(png, format="png", alt=f"Figure: {name}", width=round(width_px * PIXELS_AN_INCH / plots.DPI))
     return Markdown(f"*This study has nothing to show for `{name}`.*")
 
 
-def show_others(files: Sequence[Path], *told: str) -> None:
-    """The figures an article does not tell about, such as one added to FIGURES since, under a heading of their own."""
-    others = [name for name in plots.FIGURES if name not in told]
+def show_others(files: Sequence[Path], *shown: str) -> None:
+    """The figures that an article does not show, such as a new one in FIGURES, under a heading of their own."""
+    others = [name for name in plots.FIGURES if name not in shown]
     if others:
         display(Markdown("## Other figures"), *(show(files, name) for name in others))
 
 
-def _width_px(png: bytes) -> int:
-    return int.from_bytes(png[16:20], "big")
-
-
 def table(frame: pd.DataFrame) -> HTML:
     """A table with three significant digits and blanks for what is absent."""
-    return HTML(frame.map(_told).to_html(index=False, border=0))
+    return HTML(frame.map(_cell).to_html(index=False, border=0))
 
 
 def verdicts() -> Markdown:
@@ -113,7 +105,7 @@ def verdicts() -> Markdown:
     return Markdown(rules_table())
 
 
-def _told(value: object) -> str:
+def _cell(value: object) -> str:
     if value is None or value is pd.NA:
         return ""
     if isinstance(value, float):
@@ -125,6 +117,5 @@ def picture(figure: Figure | None, name: str) -> Image | Markdown:
     """A figure as a picture, or a line saying that there is nothing to show."""
     if figure is None:
         return Markdown(f"*There is nothing to show for `{name}`.*")
-    shown = Image(plots.rendered(figure, "png"), format="png", alt=f"Figure: {name}")
-    shown.width = round(figure.get_size_inches()[0] * PIXELS_AN_INCH)
-    return shown
+    width = round(figure.get_size_inches()[0] * PIXELS_AN_INCH)
+    return Image(plots.rendered(figure, "png"), format="png", alt=f"Figure: {name}", width=width)

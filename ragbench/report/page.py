@@ -1,7 +1,4 @@
-"""The report of a study: a notebook executed on it, its figures, and one HTML page that needs nothing else.
-
-Decides nothing about the figures or the text: those are in plots and in notebooks/.
-"""
+"""The report of a study: a notebook executed on it, its figures, and one HTML page that needs no other file."""
 
 import asyncio
 import sys
@@ -22,10 +19,10 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from ragbench.files.csv_table import RecordError
 from ragbench.files.whole_file import refuse_link
 from ragbench.plots import load_study
-from ragbench.processes.descendants import none_outlives
-from ragbench.report.error import ReportError
+from ragbench.processes.family import none_outlives
 from ragbench.report.kernel import CHECKOUT, own_kernel
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import write_atomic
@@ -62,6 +59,10 @@ $body
 """)
 
 
+class ReportError(RecordError):
+    """A cell of the notebook failed; the message names it and the half-run notebook."""
+
+
 def build(folder: Path) -> Path:
     """Execute the notebook on the results in `folder`; write figures, notebook and report.html; return the page's path.
 
@@ -90,7 +91,7 @@ def _executed(paths: StudyPaths, source: Path) -> nbformat.NotebookNode:
     partial.unlink(missing_ok=True)  # of a link in its place papermill would write the target
     with tempfile.TemporaryDirectory(prefix="ragbench-kernel-") as scratch:
         try:
-            notebook = _beside(
+            notebook = _on_thread(
                 bound(
                     papermill.execute_notebook,
                     _literal(source),
@@ -120,10 +121,10 @@ def _literal(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _beside(work: Callable[[], T]) -> T:
-    """The result of `work`, on a thread: on the main one nbclient takes SIGINT and SIGTERM for itself.
+def _on_thread(work: Callable[[], T]) -> T:
+    """The result of `work` on a thread, as on the main one nbclient handles SIGINT and SIGTERM itself.
 
-    What `work` has started and left, as when a signal ends the wait for it, is killed.
+    Processes that `work` leaves behind, as when a signal ends the wait, are killed.
     """
     done: Future[T] = Future()
 

@@ -1,4 +1,4 @@
-"""The tables of a report: what each design carried, and every point. Pure; formats nothing."""
+"""The tables of a report: the load that each design carried, and every point. Pure; formats nothing."""
 
 from collections.abc import Iterator
 
@@ -60,8 +60,8 @@ def points(study: Study) -> pd.DataFrame:
 def reasons(study: Study) -> pd.DataFrame:
     """One row per point that is not valid: which, and why."""
     rows = _in_order(study)
-    told = ["design", "arrival", "offered_rps", "concurrency", "seed", "verdict", "answered_share", "verdict_reason"]
-    return rows.loc[rows["verdict"] != "valid", told].dropna(axis="columns", how="all").reset_index(drop=True)
+    columns = ["design", "arrival", "offered_rps", "concurrency", "seed", "verdict", "answered_share", "verdict_reason"]
+    return rows.loc[rows["verdict"] != "valid", columns].dropna(axis="columns", how="all").reset_index(drop=True)
 
 
 def _in_order(study: Study) -> pd.DataFrame:
@@ -74,5 +74,5 @@ def _in_order(study: Study) -> pd.DataFrame:
 def summarised(study: Study) -> str:
     """One sentence: how many points there are and how they were judged."""
     verdicts = study.summary["verdict"].value_counts()
-    told = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
-    return f"{len(study.summary)} points, {study.summary['requests'].sum():,} requests: {told}."
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+    return f"{len(study.summary)} points, {study.summary['requests'].sum():,} requests: {counts}."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ragbench.files.csv_format import LARGEST, CsvFormat
 from ragbench.files.csv_table import RecordError, read_frame, write_table
-from ragbench.files.text_file import parse_told, read_text
+from ragbench.files.text_file import parse_reported, read_text
 from ragbench.files.whole_file import write_whole
 from ragbench.results.manifest_checks import is_plain_name, manifest_mistake
 from ragbench.results.metrics import FIGURES, LOAD, METRICS, NAMING, ORIGIN, VERDICTS
@@ -188,7 +188,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     Raises RecordError, which names the file, where it is damaged or of another ragbench.
     """
     try:
-        manifest = parse_told(read_text(path))
+        manifest = parse_reported(read_text(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The address of a service: which URLs can be asked, and which URL each path has."""
+"""The address of a service: checks of its URL, and the URL of each path."""
 
 import asyncio
 import ipaddress
@@ -33,7 +33,7 @@ class Address:
 
 
 def url_mistakes(url: str) -> list[str]:
-    """A line for what keeps `url` from being asked, or from being kept in a manifest."""
+    """Why `url` cannot be requested, or kept in a manifest: a line, or none."""
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -60,7 +60,7 @@ def _wrong(url: str, parts: SplitResult) -> str | None:
 
 
 def _is_port(parts: SplitResult) -> bool:
-    """Whether the port is absent, or one that can be asked."""
+    """Whether the port is absent or valid."""
     try:
         return not parts.netloc.endswith(":") and parts.port != 0
     except ValueError:
@@ -71,20 +71,11 @@ def _is_host(parts: SplitResult) -> bool:
     """Whether the host is an address in brackets, or labels that the DNS can hold."""
     host = parts.hostname or ""
     bracketed = re.fullmatch(r"\[([^\[\]]+)\](:[0-9]+)?", parts.netloc)
-    if bracketed:
-        return _is_ipv6(bracketed[1])
-    if not host.isascii():
-        try:
-            host = host.encode("idna").decode()
-        except UnicodeError:
-            return False
-    return _NAME.fullmatch(host) is not None
-
-
-def _is_ipv6(text: str) -> bool:
     try:
-        return ipaddress.ip_address(text.replace("%25", "%")).version == 6
-    except ValueError:
+        if bracketed:
+            return ipaddress.ip_address(bracketed[1].replace("%25", "%")).version == 6
+        return _NAME.fullmatch(host if host.isascii() else host.encode("idna").decode()) is not None
+    except ValueError:  # UnicodeError too
         return False
 
 

@@ -1,7 +1,6 @@
-"""When requests are due: evenly spaced, at random, in bursts, at a rate that steps or ramps, or as a trace tells.
+"""When requests are due: evenly spaced, at random, in bursts, at a rate that steps or ramps, or as in a trace.
 
-Pure but for `trace`, which reads its file: a rate, a span and a generator in, due times out. Nothing is sent and no
-clock is read here.
+A rate, a span and a generator in, due times out. Pure but for `trace`, which reads its file.
 
 To add a process, write one function of the same shape, its parameters keyword-only with defaults, and give it a line in
 `ARRIVALS` and its law a line in arrival_checks.py. Written as text it is `name` or `name:parameter=value,...`, as in
@@ -17,7 +16,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragbench.study.trace import Trace, TraceError, read_trace
+from ragbench.study.trace import ArrivalError, Trace, read_trace
+
+__all__ = [
+    "ARRIVALS",
+    "CLOSED",
+    "Arrival",
+    "ArrivalError",
+    "ArrivalSpec",
+    "Span",
+    "Times",
+    "parse_arrival",
+    "step_up_s",
+]
 
 Times = NDArray[np.float64]
 
@@ -47,10 +58,6 @@ class Span:
 
 
 Arrival = Callable[..., Times]
-
-
-class ArrivalError(ValueError):
-    """An arrival is written wrongly, or its trace cannot be used."""
 
 
 def ideal(rate_rps: float, span: Span, rng: np.random.Generator) -> Times:
@@ -145,7 +152,7 @@ def trace(rate_rps: float, span: Span, rng: np.random.Generator, *, path: str) -
     span.
     """
     del rng
-    recorded = recorded_at(path)
+    recorded = read_trace(path)
     times = recorded.offsets_s * recorded.scale(rate_rps)
     lasts_s = len(times) / rate_rps
     if (span.requests or 0) > len(times) or (span.duration_s or 0.0) > lasts_s * (1 + 1e-9):
@@ -190,8 +197,8 @@ class ArrivalSpec:
 
     @property
     def trace(self) -> Trace | None:
-        """The trace it replays, where it does. Raises ArrivalError."""
-        return recorded_at(str(self.parameters["path"])) if self.name == "trace" else None
+        """The trace that it replays, if any. Raises ArrivalError."""
+        return read_trace(str(self.parameters["path"])) if self.name == "trace" else None
 
 
 def parse_arrival(text: str) -> ArrivalSpec:
@@ -200,19 +207,19 @@ def parse_arrival(text: str) -> ArrivalSpec:
     if name not in ARRIVALS:
         raise ArrivalError(f"{name!r} is unknown (known: {', '.join(ARRIVALS)})")
     known = _parameters(ARRIVALS[name])
-    found: dict[str, float | str] = {}
+    values: dict[str, float | str] = {}
     for pair in rest.split(",") if colon else ():
         key, equals, value = (part.strip() for part in pair.partition("="))
-        if not equals or key not in known or key in found:
+        if not equals or key not in known or key in values:
             raise ArrivalError(f"{text!r}: cannot read {pair!r}; wanted {_usage(name)}")
-        found[key] = _value(text, key, value)
-    missing = [key for key, default in known.items() if default is inspect.Parameter.empty and key not in found]
+        values[key] = _value(text, key, value)
+    missing = [key for key, default in known.items() if default is inspect.Parameter.empty and key not in values]
     if missing:
         raise ArrivalError(f"{text!r} lacks {', '.join(missing)}; wanted {_usage(name)}")
-    values = known | found
-    if name == "step" and not values["up"] < values["down"]:
-        raise ArrivalError(f"{text!r}: up must be below down, got {values['up']} and {values['down']}")
-    return ArrivalSpec(name, found)
+    whole = known | values
+    if name == "step" and not whole["up"] < whole["down"]:
+        raise ArrivalError(f"{text!r}: up must be below down, got {whole['up']} and {whole['down']}")
+    return ArrivalSpec(name, values)
 
 
 def step_up_s(arrival: str, lasts_s: float) -> float | None:
@@ -223,18 +230,10 @@ def step_up_s(arrival: str, lasts_s: float) -> float | None:
     return lasts_s * float((_parameters(step) | dict(spec.parameters))["up"])
 
 
-def recorded_at(path: str) -> Trace:
-    """The trace at `path`. Raises ArrivalError."""
-    try:
-        return read_trace(path)
-    except TraceError as error:
-        raise ArrivalError(str(error)) from error
-
-
 def _parameters(arrival: Arrival) -> dict[str, Any]:
     """Its parameters and their defaults."""
-    given = inspect.signature(arrival).parameters.values()
-    return {p.name: p.default for p in given if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    parameters = inspect.signature(arrival).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 def _usage(name: str) -> str:
@@ -276,15 +275,13 @@ def _renewal(draw_gaps: Callable[[int], Times], rate_rps: float, span: Span, *, 
 
     `first_s` is the first arrival, where that is not a whole gap after the origin.
     """
-    if span.requests is not None:
-        gaps = draw_gaps(span.requests)
-        gaps[0] = gaps[0] if first_s is None else first_s
-        return np.cumsum(gaps)
     end_s = span.duration_s or 0.0
-    block = max(16, math.ceil(rate_rps * end_s))
+    block = span.requests or max(16, math.ceil(rate_rps * end_s))
     gaps = draw_gaps(block)
     gaps[0] = gaps[0] if first_s is None else first_s
     times = np.cumsum(gaps)
+    if span.requests is not None:
+        return times
     while times[-1] < end_s:
         times = np.concatenate([times, times[-1] + np.cumsum(draw_gaps(block))])
     return times[times < end_s]

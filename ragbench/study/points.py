@@ -19,9 +19,7 @@ from ragbench.study.arrivals import CLOSED, ArrivalError, parse_arrival
 from ragbench.study.study import Design, Load, Study, Value, Workload
 
 _ANSWER_S = 0.1  # a guess at what a closed loop's user waits, for the time left
-_KEPT_OF_LOAD = (
-    *("duration_s", "requests", "warmup_requests", "timeout_s", "processes", "deadline_s", "restart"),
-)  # in a manifest
+_OF_LOAD = ("duration_s", "requests", "warmup_requests", "timeout_s", "processes", "deadline_s", "restart")
 _LONGEST_NAME = 180  # leaves room for suffixes within the 255 bytes that file systems allow
 
 
@@ -95,7 +93,7 @@ class Point:
             **{name: getattr(self.configuration, name) for name in ("command", "url", "ca_file")},
             "settings": dict(self.configuration.settings),
             **{name: getattr(self, name) for name in ("arrival", "offered_rps", "concurrency", "seed")},
-            **{name: getattr(self.load, name) for name in _KEPT_OF_LOAD},
+            **{name: getattr(self.load, name) for name in _OF_LOAD},
             **{name: getattr(self.workload, name) for name in ("questions", "k", "max_new_tokens")},
             "slo": None if self.slo is None else self.slo.as_dict(),
         }
@@ -125,11 +123,8 @@ def expand(study: Study) -> list[Launch]:
             loads += [(CLOSED, None, users) for users in load.concurrency]
             points = [Point(configuration, a, r, seed, load, study.workload, n, study.slo) for a, r, n in loads]
             shuffled = tuple(points[j] for j in rng.permutation(len(points)))
-            launches += (
-                [Launch(configuration, (point,)) for point in shuffled]
-                if load.restart
-                else [Launch(configuration, shuffled)]
-            )
+            groups = [(point,) for point in shuffled] if load.restart else [shuffled]
+            launches += [Launch(configuration, group) for group in groups]
     points = [point for launch in launches for point in launch.points]
     _check_names([point.name for point in points])
     _check_traces(points)
@@ -151,21 +146,16 @@ def _configurations(name: str, design: Design) -> Iterator[tuple[Configuration, 
     swept = tuple(key for key, values in design.settings.items() if len(values) > 1)
     for values in itertools.product(*design.settings.values()):
         settings = dict(zip(design.settings, values, strict=True))
-        configuration = Configuration(
-            name, settings, swept, command=design.command, url=design.url, ca_file=design.ca_file
-        )
-        yield configuration, design.load
+        yield Configuration(name, settings, swept, design.command, design.url, design.ca_file), design.load
 
 
 def _check_traces(points: Sequence[Point]) -> None:
     """Raise StudyError where a trace is missing, unreadable or too short, before anything is started."""
-    traced = {
-        (p.arrival, p.offered_rps, p.load.span) for p in points if p.offered_rps and p.arrival.startswith("trace:")
-    }
+    traced = {(p.arrival, p.offered_rps, p.load.span) for p in points if p.arrival.startswith("trace:")}
     mistakes = set()
     for arrival, rate_rps, span in traced:
         try:
-            parse_arrival(arrival).draw(rate_rps, span, np.random.default_rng(0))
+            parse_arrival(arrival).draw(rate_rps or 0.0, span, np.random.default_rng(0))
         except ArrivalError as error:
             mistakes.add(f"[load] arrivals: {error}")
     if mistakes:

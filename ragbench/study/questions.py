@@ -1,7 +1,4 @@
-"""What is asked: questions with their gold answers, a seeded sample of them, and how an answer is marked.
-
-Nothing here knows HTTP or time.
-"""
+"""Questions with their gold answers, a seeded sample of them, and the marks of an answer. Knows no HTTP and no time."""
 
 import hashlib
 import itertools
@@ -14,15 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ragbench.files.csv_table import RecordError
 from ragbench.files.text_file import MOST_TEXT, parse_json, read_bytes, read_text
 from ragbench.results.paths import SHIPPED_QUESTIONS
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-
-
-class QuestionsError(ValueError):
-    """A question file is missing or a line of it cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,39 +42,39 @@ class QuestionSet:
 
 
 def load_questions(name: str) -> QuestionSet:
-    """The questions of a shipped set or of a path. Raises QuestionsError."""
+    """The questions of a shipped set or of a path. Raises RecordError."""
     path = question_file(name)
     return QuestionSet(read_questions(path), hashlib.sha256(read_bytes(path, most=MOST_TEXT)).hexdigest())
 
 
 def question_file(name: str) -> Path:
-    """The file of `name`: a path to a JSONL file, or one shipped with ragbench. Raises QuestionsError."""
+    """The file of `name`: a path to a JSONL file, or one shipped with ragbench. Raises RecordError."""
     shipped = SHIPPED_QUESTIONS / f"{name}.jsonl"
     for path in (Path(name), shipped):
         if path.is_file():
             return path
-    known = ", ".join(sorted(path.stem for path in SHIPPED_QUESTIONS.glob("*.jsonl"))) or "none"
-    raise QuestionsError(f"no questions at {name!r}: give a path to a JSONL file, or a shipped set ({known})")
+    known = ", ".join(sorted(path.stem for path in SHIPPED_QUESTIONS.glob("*.jsonl")))
+    raise RecordError(f"no questions at {name!r}: give a path to a JSONL file, or a shipped set ({known})")
 
 
 def read_questions(path: Path) -> tuple[Question, ...]:
-    """All questions of a JSONL file, in order. Raises QuestionsError naming the file and the line."""
+    """All questions of a JSONL file, in order. Raises RecordError naming the file and the line."""
     questions = []
     seen: set[str] = set()
     try:
         lines = read_text(path).split("\n")
     except ValueError as error:
-        raise QuestionsError(str(error)) from error
+        raise RecordError(str(error)) from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         question = _question(line, where=f"{path}:{number}")
         if question.id in seen:
-            raise QuestionsError(f"{path}:{number}: the id {question.id!r} is there twice")
+            raise RecordError(f"{path}:{number}: the id {question.id!r} is there twice")
         seen.add(question.id)
         questions.append(question)
     if not questions:
-        raise QuestionsError(f"{path} holds no questions")
+        raise RecordError(f"{path} holds no questions")
     return tuple(questions)
 
 
@@ -88,21 +82,21 @@ def _question(line: str, *, where: str) -> Question:
     try:
         entry = parse_json(line)
     except ValueError as error:
-        raise QuestionsError(f"{where}: not JSON ({error})") from error
+        raise RecordError(f"{where}: not JSON ({error})") from error
     if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("id", "query")):
-        raise QuestionsError(f'{where}: wants {{"id": text, "query": text, "answers": [...], "documents": [...]}}')
+        raise RecordError(f'{where}: wants {{"id": text, "query": text, "answers": [...], "documents": [...]}}')
     gold = {key: entry.get(key, []) for key in ("answers", "documents")}
     for key, texts in gold.items():
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise QuestionsError(f"{where}: {key} must be a list of texts")
+            raise RecordError(f"{where}: {key} must be a list of texts")
     try:
         return Question(entry["id"], entry["query"], tuple(gold["answers"]), tuple(gold["documents"]))
     except ValueError as error:
-        raise QuestionsError(f"{where}: {error}") from error
+        raise RecordError(f"{where}: {error}") from error
 
 
 def sample(questions: Sequence[Question], n: int, rng: np.random.Generator) -> list[Question]:
-    """`n` questions in random order; none comes again before all have been asked."""
+    """The first `n` of `endless`."""
     return list(itertools.islice(endless(questions, rng), n))
 
 

@@ -1,4 +1,4 @@
-"""One load, made whole before anything is sent: which question is due when.
+"""A load, drawn before anything is sent: which question is due when.
 
 The draw depends on (seed, arrival, rate) and never on the server, so that every design gets the same load.
 """
@@ -116,10 +116,12 @@ def schedule_csv(schedule: Sequence[Request]) -> str:
     The last column is there where a trace gives lengths.
     """
     columns = ["request", "due_s", "question"]
-    rows: Iterable[tuple[object, ...]] = ((one.number, f"{one.due_s:.9f}", one.question.id) for one in schedule)
+    rows: Iterable[tuple[object, ...]] = (
+        (request.number, f"{request.due_s:.9f}", request.question.id) for request in schedule
+    )
     if any(request.max_new_tokens is not None for request in schedule):
         columns.append("max_new_tokens")
-        rows = ((*row, one.max_new_tokens) for row, one in zip(rows, schedule, strict=True))
+        rows = ((*row, request.max_new_tokens) for row, request in zip(rows, schedule, strict=True))
     return write_table(columns, rows)
 
 

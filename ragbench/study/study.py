@@ -46,7 +46,7 @@ _MOST_PROCESSES = 64
 
 
 def command_mistakes(command: str) -> list[str]:
-    """A line where a command line is empty or cannot be split into words."""
+    """Why a command line is empty or cannot be split into words, a line each."""
     try:
         return [] if shlex.split(command) else ["command must not be empty"]
     except ValueError as error:

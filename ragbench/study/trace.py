@@ -1,7 +1,7 @@
-"""What a trace of arrivals holds: offsets, and output lengths where it tells them. Reads the CSV; scales no load.
+"""A trace of arrivals: offsets, and output lengths if it has them. Reads the CSV; scales no load.
 
-Understood are a column of seconds (`offset_s`, `timestamp`, BurstGPT's `Timestamp`), or of dates and times in the same
-columns and in `TIMESTAMP` (Azure's LLM inference traces); and a column of output tokens by its usual names.
+Times are a column of seconds (`offset_s`, `timestamp`, BurstGPT's `Timestamp`), or of dates and times in the same
+columns and in `TIMESTAMP` (Azure's LLM inference traces). Output tokens are a column by one of its usual names.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ TIME_COLUMNS = ("offset_s", "timestamp", "time_s")
 LENGTH_COLUMNS = ("generatedtokens", "response tokens", "output_tokens", "max_new_tokens")
 
 
-class TraceError(ValueError):
-    """A trace is missing or cannot be read; the message names the file and the line."""
+class ArrivalError(ValueError):
+    """An arrival is written wrongly, or its trace cannot be used; the message names the file and the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Arrivals in order. `offsets_s`: (n,) s from the first. `lengths`: output tokens of each, where it tells them."""
+    """Arrivals in order. `offsets_s`: (n,) s from the first. `lengths`: output tokens of each, if it has them."""
 
     offsets_s: NDArray[np.float64]
     lengths: tuple[int, ...] | None
@@ -42,41 +42,40 @@ class Trace:
         return (len(self.offsets_s) - 1) / float(self.offsets_s[-1])
 
     def scale(self, rate_rps: float) -> float:
-        """By what its times are multiplied to have a mean rate of `rate_rps`."""
+        """The factor of its times for a mean rate of `rate_rps`."""
         return self.rate_rps / rate_rps
 
 
 def read_trace(path: str) -> Trace:
-    """The trace at `path`; read once while the file does not change. Raises TraceError."""
+    """The trace at `path`; read once while the file does not change. Raises ArrivalError."""
     try:
         seen = os.stat(path)
     except OSError as error:
-        raise TraceError(f"no trace at {path!r}: {error.strerror}") from error
+        raise ArrivalError(f"no trace at {path!r}: {error.strerror}") from error
     return _read(path, seen.st_mtime_ns, seen.st_size)
 
 
 @lru_cache(maxsize=4)
 def _read(path: str, mtime_ns: int, size: int) -> Trace:
-    del mtime_ns, size  # only tell a changed file from the one read before
+    del mtime_ns, size  # a changed file is read again
     try:
         raw = read_bytes(Path(path))
-    except OSError as error:
-        raise TraceError(f"no trace at {path!r}: {error.strerror}") from error
-    except ValueError as error:
-        raise TraceError(str(error)) from error
-    try:
         lines = foreign_lines(raw, name=path)
+    except OSError as error:
+        raise ArrivalError(f"no trace at {path!r}: {error.strerror}") from error
     except RecordError as error:
-        raise TraceError(f"{error}; a trace is a CSV file in UTF-8") from error
+        raise ArrivalError(f"{error}; a trace is a CSV file in UTF-8") from error
+    except ValueError as error:
+        raise ArrivalError(str(error)) from error
     header = [name.strip().lower() for name in lines[0]] if lines else []
     time_column = _column(header, TIME_COLUMNS)
     if time_column is None:
-        raise TraceError(f"{path} has no column of times; wanted one of {', '.join(TIME_COLUMNS)} in its first line")
+        raise ArrivalError(f"{path} has no column of times; wanted one of {', '.join(TIME_COLUMNS)} in its first line")
     cells = [(number, line) for number, line in enumerate(lines[1:], start=2) if line]
     times = np.array([_time(path, number, line, time_column) for number, line in cells])
     order = np.argsort(times, kind="stable")
     if len(times) < 2 or times[order[-1]] <= times[order[0]]:
-        raise TraceError(f"{path} holds {len(times)} arrivals; wanted at least 2, at different times")
+        raise ArrivalError(f"{path} holds {len(times)} arrivals; wanted at least 2, at different times")
     length_column = _column(header, LENGTH_COLUMNS)
     lengths = None if length_column is None else [_length(path, n, line, length_column) for n, line in cells]
     ordered = None if lengths is None else tuple(lengths[i] for i in order)
@@ -95,7 +94,7 @@ def _time(path: str, number: int, line: Sequence[str], column: int) -> float:
     except ValueError:
         seconds = _date_time(text)
     if not math.isfinite(seconds):
-        raise TraceError(f"{path}:{number}: {reprlib.repr(text)} is neither a number of seconds nor a date and time")
+        raise ArrivalError(f"{path}:{number}: {reprlib.repr(text)} is neither a number of seconds nor a date and time")
     return seconds
 
 
@@ -114,5 +113,5 @@ def _length(path: str, number: int, line: Sequence[str], column: int) -> int:
     except ValueError:
         tokens = math.nan
     if not (tokens >= 0 and tokens.is_integer()):
-        raise TraceError(f"{path}:{number}: {reprlib.repr(text)} is not a number of output tokens")
+        raise ArrivalError(f"{path}:{number}: {reprlib.repr(text)} is not a number of output tokens")
     return max(1, int(tokens))  # failed requests of public traces have none

@@ -1,4 +1,4 @@
-"""Wires: what a service speaks. Each is a file of this folder and a line of WIRES; the client knows none of them."""
+"""Wires: the protocols of services. A wire is a file of this folder and a line of WIRES; the client knows no other."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

@@ -15,7 +15,7 @@ _LONGEST_RESULT = 1 << 20  # characters, of each row
 
 
 def body(request: Request, target: Target) -> bytes:
-    """The length that a request has by itself, as those of a trace do, goes before the target's."""
+    """A length of the request, as from a trace, replaces the target's."""
     asked: dict[str, Any] = {"query": request.question.query, "k": target.k}
     limit = target.max_new_tokens if request.max_new_tokens is None else request.max_new_tokens
     if limit is not None:
@@ -24,12 +24,12 @@ def body(request: Request, target: Target) -> bytes:
 
 
 def read(answer: Answer, question: Question) -> dict[str, Any]:
-    """The text, how it is marked, and what was used."""
+    """The text, its marks, and the tokens used."""
     try:
-        told = json.loads(answer.body)
+        content = json.loads(answer.body)
     except (ValueError, RecursionError):
         return bad_answer(f"not JSON: {start_of(answer.body)}")
-    result = told.get("result") if isinstance(told, dict) else None
+    result = content.get("result") if isinstance(content, dict) else None
     if not isinstance(result, str):
         return bad_answer(f"no text under 'result': {start_of(answer.body)}")
     if len(result) > _LONGEST_RESULT:
@@ -39,8 +39,8 @@ def read(answer: Answer, question: Question) -> dict[str, Any]:
         "result": result,
         "exact_match": exact_match(result, question.answers),
         "f1": f1(result, question.answers),
-        "recall_at_k": _recall(told.get("documents"), question.documents),
-        **_usage(told.get("usage")),
+        "recall_at_k": _recall(content.get("documents"), question.documents),
+        **_usage(content.get("usage")),
     }
 
 
@@ -53,6 +53,5 @@ def _recall(documents: object, gold: Sequence[str]) -> float | None:
 
 def _usage(usage: object) -> dict[str, int | None]:
     counts = usage if isinstance(usage, dict) else {}
-    names = ("prompt_tokens", "completion_tokens")
-    told = {name: counts.get(name) for name in names}
-    return {name: n if type(n) is int and 0 <= n <= MOST_COUNTED else None for name, n in told.items()}
+    known = {name: counts.get(name) for name in ("prompt_tokens", "completion_tokens")}
+    return {name: n if type(n) is int and 0 <= n <= MOST_COUNTED else None for name, n in known.items()}

@@ -1,19 +1,20 @@
 import pytest
 
+from ragbench.files.csv_table import RecordError
 from ragbench.files.text_file import parse_json, read_text
 from ragbench.files.toml_tables import StudyError, read_toml
 from ragbench.simulator.scenario import read_scenario
-from ragbench.study.questions import QuestionsError, read_questions
+from ragbench.study.questions import read_questions
 from ragbench.study.study_file import load_study
-from ragbench.study.trace import TraceError, read_trace
+from ragbench.study.trace import ArrivalError, read_trace
 from tests.ragbench.running import ragbench, write_study
 
 BOM = b"\xef\xbb\xbf"
 QUESTION = '{"id": "q", "query": "Wie heißt er?"}\n'
 READERS = {
     "study.toml": (read_toml, '[study]\ntitle = "größer"\n', StudyError),
-    "questions.jsonl": (read_questions, QUESTION, QuestionsError),
-    "trace.csv": (lambda path: read_trace(str(path)), "offset_s\n0\n1\n", TraceError),
+    "questions.jsonl": (read_questions, QUESTION, RecordError),
+    "trace.csv": (lambda path: read_trace(str(path)), "offset_s\n0\n1\n", ArrivalError),
     "whatif.toml": (read_scenario, 'design = "scaled"\nphases = [{ duration_s = 2, rate = 50 }] # ä\n', StudyError),
 }
 
@@ -48,7 +49,7 @@ def test_json_that_is_nested_too_deep_is_one_line(tmp_path):
         parse_json(deep)
     path = tmp_path / "questions.jsonl"
     path.write_text(deep, encoding="utf-8")
-    with pytest.raises(QuestionsError, match=r"questions.jsonl:1: not JSON \(it is nested too deep\)"):
+    with pytest.raises(RecordError, match=r"questions.jsonl:1: not JSON \(it is nested too deep\)"):
         read_questions(path)
 
 
@@ -57,7 +58,7 @@ def test_a_trace_with_a_long_cell_is_one_short_line(tmp_path):
     path.write_text("offset_s,note\n0,x\n1," + "y" * 200_000 + "\n", encoding="utf-8")
     assert len(read_trace(str(path)).offsets_s) == 2
     path.write_text("offset_s\n0\n" + "y" * 200_000 + "\n", encoding="utf-8")
-    with pytest.raises(TraceError) as caught:
+    with pytest.raises(ArrivalError) as caught:
         read_trace(str(path))
     assert len(str(caught.value)) < 300
 

@@ -5,7 +5,7 @@ import pytest
 from ragbench.load.sender import Job, job_line, read_job, read_row, row_line
 from ragbench.load.senders import fire_from
 from ragbench.load.target import Target
-from ragbench.processes.descendants import descendants
+from ragbench.processes.family import descendants
 from ragbench.results.records import Row
 from ragbench.study.arrivals import Span
 from ragbench.study.questions import Question

@@ -231,7 +231,7 @@ def test_a_study_keeps_the_telemetry_of_its_points(tmp_path):
     done = ragbench("run", study, "--results", tmp_path / "results", "--no-report")
     (path,) = tmp_path.rglob("telemetry.csv")
     samples = TELEMETRY.frame(path)
-    assert done.returncode in (0, 1), done.stderr
+    assert done.returncode == 0, done.stderr
     assert samples.t_s.iloc[0] == pytest.approx(0.5, abs=0.3)
     assert samples.t_s.is_monotonic_increasing
     assert (samples.client_memory_mib > samples.server_memory_mib).all()

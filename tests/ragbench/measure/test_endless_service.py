@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from ragbench.chaos.fleet import _fetch
-from ragbench.load.body import MOST_ANSWER, MOST_TOLD
+from ragbench.load.client import MOST_ANSWER, MOST_REPORT
 from ragbench.processes.log_file import read_log
 from tests.ragbench.load.test_client import ask, serving
 from tests.ragbench.load.wires.test_rag import told
@@ -68,14 +68,14 @@ async def test_what_a_service_tells_of_itself_without_end_is_not_known(path):
             "/scaling": lambda: client.scaling(lambda: 1.0),
         }[path]
         assert not getattr(await found(), "decisions", None)
-    assert endless.sent < MOST_TOLD + BUFFERED
+    assert endless.sent < MOST_REPORT + BUFFERED
 
 
 async def test_metrics_without_end_are_not_known():
     endless = Endless(headers={"Content-Type": "text/plain"})
     async with serving(web.get("/metrics", endless.answer)) as client:
         assert await _fetch(client.target.url.rstrip("/") + "/metrics") is None
-    assert endless.sent < MOST_TOLD + BUFFERED
+    assert endless.sent < MOST_REPORT + BUFFERED
 
 
 def test_a_text_too_long_for_a_row_is_a_bad_answer():

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragbench.files.csv_table import RecordError
 from ragbench.study.questions import (
     Question,
-    QuestionsError,
     exact_match,
     f1,
     load_questions,
@@ -108,15 +108,15 @@ def test_read_questions(tmp_path):
 def test_a_bad_line_is_named(tmp_path, line, message):
     path = tmp_path / "q.jsonl"
     path.write_text('{"id": "1", "query": "a"}\n' + line + "\n")
-    with pytest.raises(QuestionsError, match=message):
+    with pytest.raises(RecordError, match=message):
         read_questions(path)
 
 
 def test_an_empty_or_absent_file_is_refused(tmp_path):
     (tmp_path / "q.jsonl").write_text("\n")
-    with pytest.raises(QuestionsError, match="holds no questions"):
+    with pytest.raises(RecordError, match="holds no questions"):
         load_questions(str(tmp_path / "q.jsonl"))
-    with pytest.raises(QuestionsError, match=r"no questions at 'nothing'.*facts"):
+    with pytest.raises(RecordError, match=r"no questions at 'nothing'.*facts"):
         load_questions("nothing")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ragbench.study.arrivals import ArrivalError, Span, parse_arrival
-from ragbench.study.trace import TraceError, read_trace
+from ragbench.study.trace import read_trace
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_changed_file_is_read_again(write):
 )
 def test_a_trace_that_cannot_be_read(write, lines, message):
     path = write(*lines)
-    with pytest.raises(TraceError, match=message):
+    with pytest.raises(ArrivalError, match=message):
         read_trace(path)
 
 
