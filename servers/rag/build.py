@@ -30,8 +30,8 @@ def check_names(settings: Settings) -> None:
     for field, valid in tables.items():
         _require(field, getattr(settings, field), valid)
     wanted = spec(settings)
-    if wanted.kind not in retrieval.kinds(settings.retriever):
-        kinds = ", ".join(retrieval.kinds(settings.retriever))
+    if wanted.kind not in retrieval.BACKENDS[settings.retriever]:
+        kinds = ", ".join(retrieval.BACKENDS[settings.retriever])
         raise ValueError(f"index: retriever {settings.retriever} has {kinds}, got {wanted.kind!r}; faiss has it")
     if settings.slowdown > 1 and settings.backend != "static":
         raise ValueError(f"slowdown: wants --backend static, got {settings.backend}")
