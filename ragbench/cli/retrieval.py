@@ -12,7 +12,7 @@ from ragbench.processes.interrupts import run_until_done
 from ragbench.results.paths import RetrievalPaths
 from ragbench.retrieval.console import grid_tables
 from ragbench.retrieval.plan import Plan, make_plan
-from ragbench.retrieval.roofline import read_rates
+from ragbench.retrieval.roofline import read_roofs
 from ragbench.retrieval.run import measure_rates
 from ragbench.retrieval.run import run as run_jobs
 from ragbench.retrieval.study import Study
@@ -67,8 +67,8 @@ def _say_kept(plan: Plan, paths: RetrievalPaths) -> None:
 
 
 def _print_rates(study: Study, plan: Plan, paths: RetrievalPaths) -> None:
-    """Measured where anything else is; a study that is whole has them."""
+    """Measured where any job is; a complete study has them on disk."""
     threads = usable_cores()
-    rates = run_until_done(measure_rates(study, paths, threads=threads)) if plan.jobs else read_rates(paths.roofline)
-    for rate in rates:
-        terminal.print_line(f"roofline, {rate}")
+    roofs = run_until_done(measure_rates(study, paths, threads=threads)) if plan.jobs else read_roofs(paths.roofline)
+    for roof in roofs:
+        terminal.print_line(f"roofline, {roof}")

@@ -1,4 +1,4 @@
-"""What the notebook on retrieval shows: the figures just written, what they come to, the tables. Computes nothing."""
+"""What the notebook on retrieval shows: figures, findings and tables. Computes nothing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from ragbench.results.paths import RetrievalPaths
 from ragbench.retrieval.findings import FINDINGS
 from ragbench.retrieval.plots import FIGURES, save_all
 from ragbench.retrieval.results import Results, by_grid, load_results
-from ragbench.retrieval.roofline import read_rates
+from ragbench.retrieval.roofline import read_roofs
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +23,20 @@ class Article:
 
     @property
     def about(self) -> Markdown:
-        """Its title, its machine, how many cells came to what, and the rates of each device."""
+        """Title, machine, number of cells by status, and the roofs of each device."""
         results = self.results
         statuses = ", ".join(f"{n} {status}" for status, n in results.cells["status"].value_counts().items())
-        rates = [f"- {as_words(str(each))}" for each in read_rates(RetrievalPaths(results.folder).roofline)]
+        roofs = [f"- {as_words(str(roof))}" for roof in read_roofs(RetrievalPaths(results.folder).roofline)]
         machines = ", ".join(map(as_words, results.hardware))
         named = f"**{as_words(results.title)}** ({as_words(results.name)}), on {machines}."
-        return Markdown("\n".join([f"{named} {len(results.cells)} cells: {as_words(statuses)}.", "", *rates]))
+        return Markdown("\n".join([f"{named} {len(results.cells)} cells: {as_words(statuses)}.", "", *roofs]))
 
     def figure(self, name: str) -> Image | Markdown:
         """A figure, or a line saying that the study has nothing for it."""
         return notebook.show(self.files, name, known=tuple(FIGURES))
 
     def finding(self, name: str) -> Markdown:
-        """What the figure comes to, from the same rows."""
+        """The finding of a figure, from the same rows."""
         lines = FINDINGS[name](self.results)
         return as_list(list(lines)) if lines else Markdown("*This study has no rows for that.*")
 
@@ -47,6 +47,6 @@ class Article:
 
 
 def make_article(study: str | Path) -> Article:
-    """Read a results folder, given as `locate` takes it, and write its figures."""
+    """Read a results folder (as for `locate`) and write its figures."""
     results = load_results(study)
     return Article(results, tuple(save_all(results)))

@@ -41,7 +41,7 @@ class Cell:
 
     @property
     def gib(self) -> float:
-        """The size of its vectors as float32, which is how they are made."""
+        """The size of its vectors in float32."""
         return self.n * self.d * 4 / 2**30
 
 
@@ -50,9 +50,9 @@ TEXT_SETTINGS = ("task", "data", "metric", "backend", "index", "device", "dtype"
 
 
 def cells_of(study: Study, *, threads: int) -> tuple[Cell, ...]:
-    """Every cell of every grid, in order. Settings that do not concern a cell are absent, so that none is there twice.
+    """Every cell of every grid, in order. Settings that do not apply to a cell are None, so that all cells differ.
 
-    `threads`: those of a study that names none.
+    `threads`: for a study that sets none.
     """
     shared = {"threads": study.threads or threads, "seed": study.seed}
     absent = dict.fromkeys(SETTINGS)

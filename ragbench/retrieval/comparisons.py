@@ -1,4 +1,4 @@
-"""Cells set against each other: speed-ups, frontiers, the bend of a curve. Pure; draws nothing."""
+"""Comparisons of cells: speed-ups, frontiers, the bend of a curve. Pure; draws nothing."""
 
 from collections.abc import Sequence
 
@@ -11,17 +11,14 @@ _SAME = (*DATA_SET, "k", "batch", "storage", "memory_mib", "threads", "seed")
 
 
 def over_base(searches: pd.DataFrame) -> pd.DataFrame:
-    """Flat searches with `speedup`: how many times as fast as BASE on the CPU at the same cell.
-
-    BASE itself is left out. `against` is what they are set against.
-    """
+    """Flat searches other than BASE, with `speedup`: times as fast as BASE on the CPU at the same cell."""
     flat = searches[searches["index"] == "flat"]
     base = flat[(flat["backend"] == BASE) & (flat["device"] == "cpu") & (flat["dtype"] == "float32")]
     return _speedups(flat[flat["backend"] != BASE], base)
 
 
 def over_cpu(searches: pd.DataFrame) -> pd.DataFrame:
-    """Flat searches on a GPU with `speedup`: how many times as fast as the fastest on the CPU at the same cell."""
+    """Flat searches on a GPU, with `speedup`: times as fast as the fastest on the CPU, `against`, at the same cell."""
     flat = searches[searches["index"] == "flat"]
     cpu = flat[flat["device"] == "cpu"].sort_values("search_s").drop_duplicates(list(_SAME))
     return _speedups(flat[flat["device"] == "cuda"], cpu)
@@ -39,14 +36,14 @@ def at_largest_n(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def frontier(rows: pd.DataFrame) -> pd.DataFrame:
-    """Those that no other row beats in both recall and queries/s, by recall."""
+    """The rows that no other row beats in both recall and queries/s, by recall."""
     ordered = rows.sort_values(["recall_at_k", "queries_per_s"])
     best_above = ordered["queries_per_s"][::-1].cummax()[::-1].shift(-1).fillna(0)
     return ordered[ordered["queries_per_s"] > best_above]
 
 
 def most_measured(rows: pd.DataFrame, columns: Sequence[str], *, by: str) -> pd.DataFrame:
-    """The rows of one choice of `columns`: of the most values of `by`, then of the most rows, then the largest."""
+    """The group of rows by `columns` with the most values of `by`, then the most rows, then the largest columns."""
     if rows.empty:
         return rows
     groups = [(rows[by].nunique(), len(rows), place, rows) for place, (_, rows) in enumerate(_groups(rows, columns))]
@@ -54,10 +51,14 @@ def most_measured(rows: pd.DataFrame, columns: Sequence[str], *, by: str) -> pd.
 
 
 def groups_of(rows: pd.DataFrame, columns: Sequence[str], *, most: int) -> list[pd.DataFrame]:
-    """The rows by `columns`, in their order; where there are more than `most`, those with the most rows."""
-    found = [group for _, group in _groups(rows, columns)]
-    kept = sorted(range(len(found)), key=lambda place: (-len(found[place]), place))[:most]
-    return [found[place] for place in sorted(kept)]
+    """The rows grouped by `columns`; where there are more groups than `most`, the largest ones, in their order."""
+    return largest([group for _, group in _groups(rows, columns)], most)
+
+
+def largest(groups: Sequence[pd.DataFrame], most: int) -> list[pd.DataFrame]:
+    """The `most` groups with the most rows, in their order."""
+    by_size = sorted(range(len(groups)), key=lambda place: -len(groups[place]))
+    return [groups[place] for place in sorted(by_size[:most])]
 
 
 def _groups(rows: pd.DataFrame, columns: Sequence[str]) -> list[tuple[object, pd.DataFrame]]:

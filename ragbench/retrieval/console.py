@@ -1,4 +1,4 @@
-"""What `ragbench retrieval` prints: a table per grid. No figure is computed here."""
+"""The tables that `ragbench retrieval` prints, one per grid. Computes nothing."""
 
 from numbers import Integral
 from pathlib import Path
@@ -16,7 +16,7 @@ _STYLES = {"ok": "green", "skipped": "yellow", "failed": "red"}
 
 def grid_tables(summary: Path) -> list[Table]:
     """The tables of a summary.csv."""
-    # pandas takes half a second to import, which a mistake in the study need not wait for.
+    # pandas takes half a second to import: too long before a mistake in the study is reported.
     from ragbench.retrieval.results import by_grid  # noqa: PLC0415
     from ragbench.retrieval.rows import load_rows  # noqa: PLC0415
 
@@ -24,7 +24,7 @@ def grid_tables(summary: Path) -> list[Table]:
 
 
 def _table(heading: str, rows: "pd.DataFrame") -> Table:
-    """Reasons stand under the table, each once, since they are longer than its cells."""
+    """A grid's table. Reasons are too long for its cells: they stand below it, each once with its count."""
     reasons = rows["reason"].dropna().value_counts() if "reason" in rows else {}
     caption = "\n".join(f"{count} x {reason}" for reason, count in reasons.items())
     table = Table(title=heading, title_justify="left", caption=caption or None, caption_justify="left")
@@ -37,11 +37,11 @@ def _table(heading: str, rows: "pd.DataFrame") -> Table:
 
 
 def _cell(value: object) -> str | Text:
-    told = str(value)
-    if value is None or told in ("<NA>", "nan"):
+    text = str(value)
+    if value is None or text in ("<NA>", "nan"):
         return ""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     if isinstance(value, Integral):
         return f"{int(value):,}"
-    return styled(told, _STYLES.get(told))
+    return styled(text, _STYLES.get(text))

@@ -1,4 +1,4 @@
-"""A retrieval study in sentences, all from its rows: who is fastest, by how much, at what recall and memory."""
+"""Findings of a retrieval study in sentences: the fastest backends, recall, memory, k-means, the roofline."""
 
 from collections.abc import Callable, Iterator
 
@@ -21,12 +21,12 @@ def speedup(results: Results) -> list[str]:
 
 
 def gpu(results: Results) -> list[str]:
-    """Per metric, the GPU's fastest backend against the CPU's at each d; or that the study has no row of a GPU."""
+    """Per metric, the fastest backend of the GPU against that of the CPU at each d; or that no row is of a GPU."""
     cells = results.cells[results.cells["device"] == "cuda"]
     if not (cells["status"] == "ok").any():
         why = list(dict.fromkeys(f"{row.status}: {row.reason}" for row in cells.itertuples()))
-        told = f" ({'; '.join(why[:3])})" if why else ""
-        return [f"No row of this study was measured on a GPU{told}: all that is told here is of the CPU."]
+        reasons = f" ({'; '.join(why[:3])})" if why else ""
+        return [f"No row of this study was measured on a GPU{reasons}: all findings are of the CPU."]
     rows = over_cpu(results.searches)
     if rows.empty:
         return ["No exact search was measured on both a GPU and the CPU."]
@@ -50,10 +50,10 @@ def growth(results: Results) -> list[str]:
     lines = []
     for metric, group in rows[rows["batch"] == rows["batch"].max()].groupby("metric", sort=False):
         sizes = f"from n {group['n'].min():,} to {group['n'].max():,}"
-        several = [one for one in contenders(group) if one.rows["n"].nunique() > 1]
+        several = [line for line in contenders(group) if line.rows["n"].nunique() > 1]
         powers = [
-            f"{_bracketed(one.label)} n^{slope(one.rows['n'].astype(float), one.rows['search_s']):.2f}"
-            for one in several
+            f"{_bracketed(line.label)} n^{slope(line.rows['n'].astype(float), line.rows['search_s']):.2f}"
+            for line in several
         ]
         top = group[group["n"] == group["n"].max()].sort_values("queries_per_s", ascending=False).iloc[0]
         lines.append(
@@ -70,14 +70,14 @@ def recall(results: Results) -> list[str]:
 
 def _at_recall(rows: pd.DataFrame) -> Iterator[str]:
     flat = rows[rows["index"] == "flat"].sort_values("queries_per_s").tail(1)
-    told = []
+    parts = []
     for index in APPROXIMATE:
         own = rows[rows["index"] == index]
         enough = own[own["recall_at_k"] >= ENOUGH].sort_values("queries_per_s").tail(1)
         if own.empty:
             continue
         if enough.empty:
-            told.append(f"{index} never comes so far ({own['recall_at_k'].max():.2f} at best)")
+            parts.append(f"{index} never comes so far ({own['recall_at_k'].max():.2f} at best)")
             continue
         row = enough.iloc[0]
         more = (
@@ -85,8 +85,8 @@ def _at_recall(rows: pd.DataFrame) -> Iterator[str]:
             if len(flat)
             else ""
         )
-        told.append(f"{index} of {_who(row)} answers {number(row['queries_per_s'])} queries/s{more}")
-    yield f"{_data(rows)}, recall at least {ENOUGH:g}: {_listed(told)}."
+        parts.append(f"{index} of {_who(row)} answers {number(row['queries_per_s'])} queries/s{more}")
+    yield f"{_data(rows)}, recall at least {ENOUGH:g}: {_listed(parts)}."
 
 
 def memory(results: Results) -> list[str]:
@@ -106,12 +106,12 @@ def memory(results: Results) -> list[str]:
 
 
 def elbow(results: Results) -> list[str]:
-    """Per data set, where inertia bends, and what the largest training takes by which backend."""
+    """Per data set, where inertia bends, and the fastest backend of the largest training with its time."""
     lines = []
     for rows in curves(results.trainings):
-        longest = max(contenders(rows), key=lambda one: one.rows["clusters"].nunique()).rows.sort_values("clusters")
-        found = bend(list(longest["clusters"].astype(float)), list(longest["inertia"]))
-        bends = f"inertia bends most at {found:g} clusters" if found is not None else "inertia has no bend"
+        longest = max(contenders(rows), key=lambda line: line.rows["clusters"].nunique()).rows.sort_values("clusters")
+        bend_at = bend(list(longest["clusters"].astype(float)), list(longest["inertia"]))
+        bends = f"inertia bends most at {bend_at:g} clusters" if bend_at is not None else "inertia has no bend"
         top = rows[rows["clusters"] == rows["clusters"].max()].sort_values("search_s")
         first, last = top.iloc[0], top.iloc[-1]
         slowest = (
@@ -131,12 +131,12 @@ def roofline(results: Results) -> list[str]:
     for device, group in rows[rows["of_roofline"].notna()].groupby("device"):
         best = group.loc[group["of_roofline"].idxmax()]
         medians = group.groupby("backend")["of_roofline"].median().sort_values(ascending=False)
-        told = _listed([f"{name} {share:.0%}" for name, share in medians.items()])
+        shares = _listed([f"{name} {share:.0%}" for name, share in medians.items()])
         work = "k-means" if best["task"] == "kmeans" else f"{best['index']} search, batch {best['batch']}"
         where = f"{work}, {_data(group.loc[[best.name]])}"
         lines.append(
             f"{device}: nearest is {best['backend']} at {best['of_roofline']:.0%} ({where}); medians over the cells of "
-            f"each: {told}."
+            f"each: {shares}."
         )
     return lines
 

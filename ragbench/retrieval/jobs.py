@@ -1,4 +1,4 @@
-"""Cells -> jobs: one data set each, for one process, and what that process says on stdout. Measures nothing."""
+"""Cells -> jobs, each of one data set and one process, and the messages on its stdout. Measures nothing."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -32,11 +32,11 @@ class Job:
         where = f", {first.storage}" if first.storage != "memory" else ""
         cap = f", {first.memory_mib} MiB" if first.memory_mib is not None else ""
         count = f"{len(self.cells)} cell{'s' if len(self.cells) > 1 else ''}"
-        told = f"{first.task}, {first.data}, n {first.n:,}, d {first.d:,}, {first.metric}"
-        return f"{first.grid}: {told}{where}{cap}: {count}"
+        data_set = f"{first.task}, {first.data}, n {first.n:,}, d {first.d:,}, {first.metric}"
+        return f"{first.grid}: {data_set}{where}{cap}: {count}"
 
     def as_dict(self) -> dict[str, Any]:
-        """As the measuring process reads it: contenders, each with its points (search)."""
+        """JSON values for the measuring process: contenders, for search each with its points."""
         first = self.cells[0]
         contenders: dict[tuple[Any, ...], dict[str, Any]] = {}
         for cell in self.cells:
@@ -48,7 +48,7 @@ class Job:
         return {**_values(first, _DATA_SET), **limits, "contenders": list(contenders.values())}
 
     def cell_of(self, row: Mapping[str, Any]) -> Cell | None:
-        """The cell that a row is about; None where it is none of this job."""
+        """The cell with the settings of `row`; None if the job has no such cell."""
         return next((cell for cell in self.cells if all(row.get(n) == getattr(cell, n) for n in _OWN)), None)
 
 
@@ -63,24 +63,16 @@ def jobs_of(study: Study, cells: Iterable[Cell]) -> tuple[Job, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One line: its kind, one of MESSAGES, and what it holds."""
-
-    kind: str
-    content: Any
-
-
-def read_message(line: bytes) -> Message:
-    """The message in a line. Raises ValueError for any other line."""
+def read_message(line: bytes) -> tuple[str, Any]:
+    """The kind, one of MESSAGES, and the content of a line. Raises ValueError for any other line."""
     try:
-        told = json.loads(line)
+        message = json.loads(line)
     except (ValueError, RecursionError):
-        told = None
-    if isinstance(told, dict) and len(told) == 1:
-        ((kind, content),) = told.items()
+        message = None
+    if isinstance(message, dict) and len(message) == 1:
+        ((kind, content),) = message.items()
         if kind in MESSAGES and isinstance(content, MESSAGES[kind]):
-            return Message(kind, content)
+            return kind, content
     shown = line.decode(errors="replace").strip()[:100]
     raise ValueError(f"a line on stdout that is neither progress nor a row: {shown!r}")
 

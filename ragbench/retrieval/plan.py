@@ -1,7 +1,7 @@
-"""What a run would measure, and what of an earlier one it keeps. Measures nothing, writes nothing.
+"""The jobs of a run, and the rows of an earlier run that it keeps. Measures nothing, writes nothing.
 
-A cell is matched by its settings. Rows of cells that the study no longer has go to others.csv: they are in no figure,
-and come back with the cell.
+A cell is matched by its settings. Rows of cells that are no longer in the study move to others.csv, which no figure
+shows, and return with the cell.
 """
 
 from collections import Counter
@@ -20,9 +20,9 @@ _TOO_LARGE = "of vectors, more than max_gib"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`cells`: all of the study, in order. `rows`: what is known of them now; those that failed are measured again.
+    """`cells`: all of the study, in order. `rows`: their rows so far; failed cells are measured again.
 
-    `others`: rows of cells that the study does not have.
+    `others`: rows of cells that are not in the study.
     """
 
     cells: tuple[Cell, ...]
@@ -33,7 +33,7 @@ class Plan:
 
     @property
     def again(self) -> int:
-        """How many cells failed last time and are measured again."""
+        """Number of cells that failed last time and are measured again."""
         failed = {row.cell for row in self.rows if not row.is_whole}
         return sum(cell in failed for job in self.jobs for cell in job.cells)
 
@@ -47,30 +47,30 @@ def make_plan(
     grids: Collection[str] = (),
     redo: bool = False,
 ) -> Plan:
-    """Compare the study with what lies in its folder. `grids`: measure these alone. Raises StudyError."""
+    """Compare the study with its folder of results. `grids`: measure only these. Raises StudyError."""
     _refuse_unknown(study, grids)
     cells = cells_of(study, threads=cores)
     wanted = {cell for cell in cells if not grids or cell.grid in grids}
-    found = _found(paths)
+    earlier = _earlier(paths)
     if redo:
-        found = {c: row for c, row in found.items() if c not in wanted and (grids or row.hardware == hardware)}
-    _refuse_mixed(list(found.values()), paths, hardware=hardware)
-    whole = {cell for cell, row in found.items() if row.is_whole}
+        earlier = {c: row for c, row in earlier.items() if c not in wanted and (grids or row.hardware == hardware)}
+    _refuse_mixed(list(earlier.values()), paths, hardware=hardware)
+    whole = {cell for cell, row in earlier.items() if row.is_whole}
     left_out = _too_large(study, wanted - whole, hardware=hardware)
-    rows = found | left_out
+    rows = earlier | left_out
     missing = [cell for cell in cells if cell in wanted and cell not in whole and cell not in left_out]
     known = set(cells)
     return Plan(
         cells=cells,
         jobs=jobs_of(study, missing),
         rows=tuple(rows[cell] for cell in cells if cell in rows),
-        others=tuple(row for cell, row in found.items() if cell not in known),
+        others=tuple(row for cell, row in earlier.items() if cell not in known),
         hardware=hardware,
     )
 
 
-def _found(paths: RetrievalPaths) -> dict[Cell, Row]:
-    """What was measured before, less the cells that were left out: the study may allow larger ones now."""
+def _earlier(paths: RetrievalPaths) -> dict[Cell, Row]:
+    """Rows of an earlier run, without cells that were too large: the study may allow larger ones now."""
     rows = (row for path in (paths.others, paths.summary) for row in read_rows(path))
     return {row.cell: row for row in rows if _TOO_LARGE not in (row.reason or "")}
 

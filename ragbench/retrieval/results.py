@@ -1,7 +1,7 @@
 """A retrieval study's results as figures, findings and tables see them. Draws nothing, writes nothing."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from numbers import Integral
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pandas as pd
 from ragbench.results.folder import locate, title_of
 from ragbench.results.paths import RetrievalPaths
 from ragbench.retrieval.cells import SETTINGS
-from ragbench.retrieval.roofline import load_rates
+from ragbench.retrieval.roofline import ROOFS, read_roofs
 from ragbench.retrieval.rows import load_rows
 
 _SHOWN = ("build_s", "search_s", "queries_per_s", "of_roofline", "recall_at_k", "index_mib", "peak_mib", "inertia")
@@ -18,21 +18,21 @@ _SHOWN = ("build_s", "search_s", "queries_per_s", "of_roofline", "recall_at_k", 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """One results folder: `cells` has a row per cell, `rates` one per device and dtype."""
+    """One results folder: `cells` has a row per cell, `roofs` one per device and dtype."""
 
     name: str
     cells: pd.DataFrame
-    rates: pd.DataFrame
+    roofs: pd.DataFrame
     folder: Path
 
     @property
     def title(self) -> str:
-        """The title its study file gives, or its name."""
+        """The title in its study file, or its name."""
         return title_of(RetrievalPaths(self.folder).study_toml, default=self.name)
 
     @property
     def hardware(self) -> list[str]:
-        """The machines; one, unless rows were put together by hand."""
+        """The machines; more than one only where rows were joined by hand."""
         return list(dict.fromkeys(self.cells["hardware"].dropna().astype(str)))
 
     @property
@@ -53,10 +53,11 @@ class Results:
 
 
 def load_results(folder: str | Path) -> Results:
-    """Read a results folder, given as `locate` takes it."""
-    found = locate(Path(folder))
-    paths = RetrievalPaths(found)
-    return Results(found.name, load_rows(paths.summary), load_rates(paths.roofline), found)
+    """Read a results folder (as for `locate`)."""
+    root = locate(Path(folder))
+    paths = RetrievalPaths(root)
+    roofs = pd.DataFrame(map(asdict, read_roofs(paths.roofline)), columns=list(ROOFS.columns))
+    return Results(root.name, load_rows(paths.summary), roofs, root)
 
 
 def by_grid(cells: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -64,11 +65,11 @@ def by_grid(cells: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     for name, rows in cells.groupby("grid", sort=False):
         varied = [setting for setting in SETTINGS if rows[setting].nunique(dropna=False) > 1]
         fixed = [setting for setting in SETTINGS if setting not in varied and rows[setting].notna().any()]
-        told = ", ".join(f"{setting} {_told(rows[setting].iloc[0])}" for setting in fixed)
+        settings = ", ".join(f"{setting} {_text(rows[setting].iloc[0])}" for setting in fixed)
         status = [] if (rows["status"] == "ok").all() else ["status", "reason"]
         measured = [column for column in _SHOWN if rows[column].notna().any()]
-        yield f"{name}: {told}", rows[[*varied, *status, *measured]].reset_index(drop=True)
+        yield f"{name}: {settings}", rows[[*varied, *status, *measured]].reset_index(drop=True)
 
 
-def _told(value: object) -> str:
+def _text(value: object) -> str:
     return f"{int(value):,}" if isinstance(value, Integral) else str(value)

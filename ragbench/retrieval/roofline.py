@@ -1,51 +1,19 @@
 """What each device does at best: bytes/s of a copy, FLOP/s of a matrix product by dtype. Measured elsewhere."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ragbench.files.csv_format import CsvFormat
-from ragbench.files.csv_table import RecordError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _LONGEST_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """The two roofs of a device. `threads`: None for a GPU."""
-
-    device: str
-    name: str
-    threads: int | None
-    copy_gb_per_s: float
-    matmul_gflop_per_s: Mapping[str, float]
-
-    @classmethod
-    def told(cls, told: Mapping[str, Any]) -> "Rates":
-        """From what a process told. Raises ValueError where that is none."""
-        try:
-            roofs = {str(dtype): float(rate) for dtype, rate in told["matmul_gflop_per_s"].items()}
-            threads, copy = told.get("threads"), float(told["copy_gb_per_s"])
-        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-            raise ValueError(f"no rates: {str(told)[:_LONGEST_SHOWN]}") from error
-        if not all(0 < rate < math.inf for rate in (copy, *roofs.values())):
-            raise ValueError(f"no rates: {str(told)[:_LONGEST_SHOWN]}")
-        return cls(str(told["device"]), str(told["name"]), threads if isinstance(threads, int) else None, copy, roofs)
-
-    def __str__(self) -> str:
-        threads = f", threads {self.threads}" if self.threads else ""
-        roofs = ", ".join(f"{dtype} {rate:,.0f}" for dtype, rate in self.matmul_gflop_per_s.items())
-        return f"{self.device} ({self.name}{threads}): copy {self.copy_gb_per_s:.1f} GB/s; product, GFLOP/s: {roofs}"
-
-
-@dataclass(frozen=True, slots=True)
 class Roof:
-    """What a device does in one dtype: a row of roofline.csv."""
+    """The limits of a device for one dtype: a row of roofline.csv. `threads`: None for a GPU."""
 
     device: str
     name: str
@@ -54,36 +22,32 @@ class Roof:
     dtype: str
     matmul_gflop_per_s: float
 
+    def __post_init__(self) -> None:
+        for name in ("copy_gb_per_s", "matmul_gflop_per_s"):
+            if not 0 < (rate := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} must be a positive number, got {rate}")
+
+    def __str__(self) -> str:
+        threads = f", threads {self.threads}" if self.threads else ""
+        product = f"{self.dtype} {self.matmul_gflop_per_s:,.0f}"
+        return f"{self.device} ({self.name}{threads}): copy {self.copy_gb_per_s:.1f} GB/s; product, GFLOP/s: {product}"
+
 
 ROOFS = CsvFormat(Roof, real=".6g")
 
 
-def rates_csv(found: Iterable[Rates]) -> str:
-    """The rates as CSV text, a row per device and dtype."""
-    return ROOFS.text(
-        Roof(one.device, one.name, one.threads, one.copy_gb_per_s, dtype, rate)
-        for one in found
-        for dtype, rate in one.matmul_gflop_per_s.items()
-    )
-
-
-def read_rates(path: Path) -> list[Rates]:
-    """The rates of a roofline.csv; none where it is not there. Raises RecordError."""
-    found: dict[str, dict[str, Any]] = {}
-    for roof in ROOFS.read(path) if path.is_file() else ():
-        one = found.setdefault(roof.device, {**asdict(roof), "matmul_gflop_per_s": {}})
-        one["matmul_gflop_per_s"][roof.dtype] = roof.matmul_gflop_per_s
+def reported_roofs(report: Mapping[str, Any]) -> list[Roof]:
+    """A roof per dtype of what the measuring process reports of a device. Raises ValueError."""
     try:
-        return [Rates.told(one) for one in found.values()]
-    except ValueError as error:
-        raise RecordError(f"{path}: {error}") from error
+        device, name, copy = str(report["device"]), str(report["name"]), float(report["copy_gb_per_s"])
+        threads = report.get("threads")
+        threads = threads if isinstance(threads, int) else None
+        products = report["matmul_gflop_per_s"].items()
+        return [Roof(device, name, threads, copy, str(dtype), float(rate)) for dtype, rate in products]
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"no rates: {str(report)[:_LONGEST_SHOWN]}") from error
 
 
-def load_rates(path: Path) -> "pd.DataFrame":
-    """roofline.csv with typed columns; no rows where it is not there. Raises RecordError."""
-    import pandas as pd  # noqa: PLC0415  half a second to import, and measuring does not need it
-
-    if not path.is_file():
-        return pd.DataFrame(columns=list(ROOFS.columns))
-    read_rates(path)
-    return ROOFS.frame(path)
+def read_roofs(path: Path) -> list[Roof]:
+    """The roofs of a roofline.csv; none where there is no such file. Raises RecordError."""
+    return ROOFS.read(path) if path.is_file() else []

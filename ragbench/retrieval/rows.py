@@ -22,7 +22,7 @@ _MOST_LETTERS = 300
 
 @dataclass(frozen=True, slots=True)
 class Row(Cell):
-    """What became of a cell, and on which machine. What was not measured is None."""
+    """The result of a cell and its machine. What was not measured is None."""
 
     status: str
     reason: str | None
@@ -52,15 +52,15 @@ class Row(Cell):
                 raise ValueError(f"{name} must be a number, got {value!r}")
 
     @classmethod
-    def told(cls, cell: Cell, told: Mapping[str, Any], *, hardware: str) -> "Row":
-        """From what a process told of `cell`. Raises ValueError where that is no row."""
-        measured: dict[str, Any] = {name: told.get(name) for name in MEASURED}
-        status, reason = told.get("status", "none"), _one_line(told.get("reason"))
+    def reported(cls, cell: Cell, report: Mapping[str, Any], *, hardware: str) -> "Row":
+        """From what the measuring process reports of `cell`. Raises ValueError where a value is invalid."""
+        measured: dict[str, Any] = {name: report.get(name) for name in MEASURED}
+        status, reason = report.get("status", "none"), _one_line(report.get("reason"))
         return cls(**asdict(cell), status=status, reason=reason, **measured, hardware=hardware)
 
     @classmethod
     def unmeasured(cls, cell: Cell, status: str, reason: str, *, hardware: str) -> "Row":
-        """Of a cell that was not measured, and why."""
+        """A cell that was not measured, with the reason."""
         return cls(**asdict(cell), status=status, reason=_one_line(reason), hardware=hardware)
 
     @property
@@ -70,7 +70,7 @@ class Row(Cell):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it need not be measured again."""
+        """Whether it is measured or skipped: such a cell is not measured again."""
         return self.status != "failed"
 
 
@@ -87,7 +87,7 @@ def _one_line(text: object) -> str | None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a file; none where it is not there. Raises RecordError where it cannot be read."""
+    """The rows of a file; none where there is no such file. Raises RecordError."""
     return ROWS.read(path) if path.is_file() else []
 
 

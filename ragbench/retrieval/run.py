@@ -1,6 +1,6 @@
-"""Measure the jobs of a plan, a process each, and write what they told. A broken job is rows; the next one goes on.
+"""Measure the jobs of a plan, a process each, and write their rows. A broken job is failed rows; the next job runs.
 
-How a process is run and ended is in child.py; what is measured is its own affair.
+How a process is run and ended is in child.py.
 """
 
 import json
@@ -23,7 +23,7 @@ from ragbench.results.records import copy_text, write_atomic, write_manifest
 from ragbench.retrieval.cells import Cell
 from ragbench.retrieval.jobs import Job, read_message
 from ragbench.retrieval.plan import Plan
-from ragbench.retrieval.roofline import Rates, rates_csv
+from ragbench.retrieval.roofline import ROOFS, Roof, reported_roofs
 from ragbench.retrieval.rows import ROWS, Row
 from ragbench.retrieval.study import Study
 from ragbench.terminal import Status
@@ -31,35 +31,29 @@ from ragbench.terminal import Status
 RATES_TIMEOUT_S = 600.0
 
 
-async def measure_rates(study: Study, paths: RetrievalPaths, *, threads: int) -> list[Rates]:
-    """What each device does at best, also written to roofline.csv. Raises StudyError where the command cannot tell."""
-    found: list[Rates] = []
-    faults: list[str] = []
+async def measure_rates(study: Study, paths: RetrievalPaths, *, threads: int) -> list[Roof]:
+    """The roofs of each device, also written to roofline.csv. Raises StudyError where the command reports none."""
+    roofs: list[Roof] = []
 
-    def on_line(line: bytes) -> None:
-        try:
-            message = read_message(line)
-            if message.kind == "rates":
-                found.append(Rates.told(message.content))
-        except ValueError as error:
-            faults.append(str(error))
+    def take(kind: str, content: Any) -> None:
+        if kind == "rates":
+            roofs.extend(reported_roofs(content))
 
     argv = [*_argv(study), "--rates", "--threads", str(study.threads or threads)]
     with locked(paths):
         _log(paths, f"rates: {study.command}")
-        child = Child("its process", argv, log=paths.log, on_line=on_line)
-        end = await _end(child, RATES_TIMEOUT_S, limit="the most for all rates")
-        if end or not found:
-            told = end or next(iter(faults), "no rates")
-            raise StudyError([f"{child.command}: {told}; {paths.log} ends: {child.last_line() or '-'}"])
-        write_atomic(paths.roofline, rates_csv(found))
-    return found
+        end, fault, last = await _reports(argv, paths, take, RATES_TIMEOUT_S, limit="the most for all rates")
+        if end or not roofs:
+            reason = f"{end or fault or 'no rates'}; {paths.log} ends: {last or '-'}"
+            raise StudyError([f"{shlex.join(argv)}: {reason}"])
+        write_atomic(paths.roofline, ROOFS.text(roofs))
+    return roofs
 
 
 async def run(
     study: Study, study_file: Path, paths: RetrievalPaths, *, plan: Plan, around: Surroundings, status: Status
 ) -> list[Row]:
-    """Measure every job of `plan`; -> a row per cell of the study that has one. Cancelled, it keeps the whole jobs."""
+    """Measure every job of `plan`. -> the rows of the study's cells. Where it is cancelled, finished jobs are kept."""
     rows = {row.cell: row for row in plan.rows}
     argv, started_at = _argv(study), now_utc()
     with locked(paths):
@@ -90,70 +84,59 @@ async def run(
 async def _run_job(
     job: Job, argv: Sequence[str], paths: RetrievalPaths, *, hardware: str, doing: Callable[[str], None]
 ) -> list[Row]:
-    """A row for each cell of the job: as told, or `failed` with the reason."""
-    heard = _Heard(job, hardware, doing)
+    """A row for each cell of the job: as reported, or `failed` with the reason."""
+    rows: dict[Cell, Row] = {}
+
+    def take(kind: str, content: Any) -> None:
+        if kind == "progress":
+            doing(content)
+        elif kind == "row":
+            cell = job.cell_of(content)
+            if cell is None:
+                raise ValueError(f"a row of no cell of the job: {json.dumps(content)[:200]}")
+            rows[cell] = Row.reported(cell, content, hardware=hardware)
+
     _log(paths, str(job))
     with tempfile.TemporaryDirectory(prefix="ragbench-job-") as folder:
         file = Path(folder) / "job.json"
         file.write_text(json.dumps(job.as_dict()), encoding="utf-8")
-        child = Child("its process", [*argv, str(file)], log=paths.log, on_line=heard.line)
-        end = await _end(child, job.timeout_s, limit=f"job_timeout_s, and budget_s for each of {len(job.cells)} cells")
-    last = child.last_line()
-    for fault in heard.faults:
-        _log(paths, fault)
-    told = end or next(iter(heard.faults), "ended without a row for this cell")
-    return heard.all_rows(f"{told}: {last}" if last else told)
+        limit = f"job_timeout_s, and budget_s for each of {len(job.cells)} cells"
+        end, fault, last = await _reports([*argv, str(file)], paths, take, job.timeout_s, limit=limit)
+    reason = ": ".join(filter(None, [end or fault or "ended without a row for this cell", last]))
+    return [rows.get(cell) or Row.unmeasured(cell, "failed", reason, hardware=hardware) for cell in job.cells]
 
 
-class _Heard:
-    """What a job's process told so far."""
+async def _reports(
+    argv: Sequence[str], paths: RetrievalPaths, take: Callable[[str, Any], None], timeout_s: float, *, limit: str
+) -> tuple[str, str, str]:
+    """Run a process to its end and pass on its messages.
 
-    def __init__(self, job: Job, hardware: str, doing: Callable[[str], None]) -> None:
-        self.faults: list[str] = []
-        self._job = job
-        self._hardware = hardware
-        self._doing = doing
-        self._rows: dict[Cell, Row] = {}
+    -> how it ended, if not well; its first unusable line; its last line in the log. Unusable lines go to the log.
+    """
+    faults, end = [], ""
 
-    def line(self, line: bytes) -> None:
-        """Take in one line of its stdout; what cannot be used is a fault."""
+    def on_line(line: bytes) -> None:
         try:
-            message = read_message(line)
-            if message.kind == "progress":
-                self._doing(message.content)
-            elif message.kind == "row":
-                self._take(message.content)
+            take(*read_message(line))
         except ValueError as error:
-            self.faults.append(str(error))
+            faults.append(str(error))
 
-    def _take(self, told: dict[str, Any]) -> None:
-        cell = self._job.cell_of(told)
-        if cell is None:
-            raise ValueError(f"a row of no cell of the job: {json.dumps(told)[:200]}")
-        self._rows[cell] = Row.told(cell, told, hardware=self._hardware)
-
-    def all_rows(self, reason: str) -> list[Row]:
-        """A row per cell; those not told of failed for `reason`."""
-        return [
-            self._rows.get(cell) or Row.unmeasured(cell, "failed", reason, hardware=self._hardware)
-            for cell in self._job.cells
-        ]
-
-
-def _argv(study: Study) -> list[str]:
-    """The words of its command; "python" is the one that runs this."""
-    words = shlex.split(study.command)
-    return [sys.executable, *words[1:]] if words[0] == "python" else words
-
-
-async def _end(child: Child, timeout_s: float, *, limit: str) -> str:
-    """Run it to its end; -> how it ended, where that was not well."""
+    child = Child("its process", argv, log=paths.log, on_line=on_line)
     try:
         async with child:
             await child.done(timeout_s, limit=limit)
     except ChildError as error:
-        return error.reason
-    return ""
+        end = error.reason
+    last = child.last_line()
+    for fault in faults:
+        _log(paths, fault)
+    return end, next(iter(faults), ""), last
+
+
+def _argv(study: Study) -> list[str]:
+    """The words of its command; "python" is the Python that runs ragbench."""
+    words = shlex.split(study.command)
+    return [sys.executable, *words[1:]] if words[0] == "python" else words
 
 
 def _log(paths: RetrievalPaths, line: str) -> None:
@@ -163,7 +146,7 @@ def _log(paths: RetrievalPaths, line: str) -> None:
 
 
 def _write(paths: RetrievalPaths, plan: Plan, rows: dict[Cell, Row]) -> None:
-    """Both files; others.csv first where rows go there, so that they are never in neither."""
+    """Write both files; others.csv first where rows move there, so that each row is always in one of them."""
     if plan.others:
         write_atomic(paths.others, ROWS.text(plan.others))
     write_atomic(paths.summary, ROWS.text(rows[cell] for cell in plan.cells if cell in rows))

@@ -109,7 +109,7 @@ class Grid:
         return self
 
     def _absent(self) -> Iterator[PydanticCustomError]:
-        """What a grid, an index or a task cannot do without."""
+        """Missing settings that a grid, its index or its task requires."""
         wanted: dict[str, str] = dict.fromkeys(_NEEDED, "")
         if "kmeans" in self.task:
             wanted |= dict.fromkeys(("clusters", "iterations"), ' for task = "kmeans"')
@@ -120,7 +120,7 @@ class Grid:
                 yield sentence(f"{name} is needed{reason}", name)
 
     def _misfits(self) -> Iterator[PydanticCustomError]:
-        """Values that a grid's task, or its n and d, cannot have."""
+        """Values that contradict the task, n or d."""
         for name in self.metric if "kmeans" in self.task else ():
             if name not in (known := METRICS["kmeans"]):
                 yield sentence(f"metric {name!r} is none of kmeans (known: {', '.join(known)})", "metric", "task")

@@ -1,4 +1,4 @@
-"""Retrieval study TOML -> Study. What a value may be is decided in study.py; here are the file and its tables."""
+"""Retrieval study TOML -> Study. Valid values are defined in study.py."""
 
 from collections.abc import Mapping
 from dataclasses import field, fields
@@ -15,7 +15,7 @@ from ragbench.retrieval.study import Grid, Head, Study
 from ragbench.study.study_file import with_name
 
 
-def _some(grids: object) -> object:
+def _not_empty(grids: object) -> object:
     if not isinstance(grids, Mapping) or not grids:
         raise sentence("[grids.NAME] is needed at least once, with metric, n, d and backend")
     return grids
@@ -27,7 +27,7 @@ class StudyFile:
 
     study: Head = field(default_factory=Head)
     """The study as a whole."""
-    grids: Annotated[dict[Name, Grid], BeforeValidator(_some)]
+    grids: Annotated[dict[Name, Grid], BeforeValidator(_not_empty)]
     """What is measured, by name."""
 
 

@@ -29,8 +29,8 @@ def check_names(settings: Settings) -> None:
         if getattr(settings, field) not in valid:
             raise ValueError(f"{field} must be one of {', '.join(valid)}, got {getattr(settings, field)!r}")
     wanted = spec(settings)
-    if wanted.kind not in retrieval.kinds(settings.retriever):
-        kinds = ", ".join(retrieval.kinds(settings.retriever))
+    if wanted.kind not in retrieval.BACKENDS[settings.retriever]:
+        kinds = ", ".join(retrieval.BACKENDS[settings.retriever])
         raise ValueError(f"index: retriever {settings.retriever} has {kinds}, got {wanted.kind!r}; faiss has it")
     if settings.slowdown > 1 and settings.backend != "static":
         raise ValueError(f"slowdown: wants --backend static, got {settings.backend}")

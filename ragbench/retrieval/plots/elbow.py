@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from ragbench.plots.style import log_axis, page, styled
 from ragbench.retrieval.comparisons import DATA_SET, groups_of, most_measured
-from ragbench.retrieval.plots.looks import axis_label, contenders, data_told, finish, handles_of, pinned, under
+from ragbench.retrieval.plots.looks import axis_label, contenders, data_set_text, finish, handles_of, pinned, under
 from ragbench.retrieval.results import Results
 
 MOST_DATA_SETS = 4
@@ -33,7 +33,7 @@ def elbow(results: Results) -> Figure | None:
                 line.having(group).draw(axes, "clusters", column, **under(place))
         log_axis(grid[1, across])
         grid[0, across].set_ylim(bottom=0)
-        grid[0, across].set_title(data_told(group))
+        grid[0, across].set_title(data_set_text(group))
         grid[1, across].set_xlabel("clusters")
     grid[0, 0].set_ylabel("inertia")
     grid[1, 0].set_ylabel(axis_label("search_s"))

@@ -1,4 +1,4 @@
-"""How a backend looks in every figure of a retrieval study, and what stands under all of them. Draws nothing."""
+"""Colours, markers, labels and captions of all figures of a retrieval study."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -47,55 +47,43 @@ class Contender:
     rows: pd.DataFrame
 
     def having(self, rows: pd.DataFrame) -> "Contender":
-        """The same with those of its rows alone that `rows` has too."""
+        """The same with only those of its rows that are in `rows`."""
         return replace(self, rows=self.rows[self.rows.index.isin(rows.index)])
 
     def draw(self, axes: Axes, x: str, y: str, **looks: Any) -> None:
-        """A line through its rows, one column against another, in their order; `looks` go before its own."""
+        """A line through its rows, column `y` against `x`; `looks` override its own style."""
         own = {"color": self.colour, "linestyle": self.dash, "marker": self.marker, "markersize": 4, "gid": self.label}
         axes.plot(self.rows[x].astype(float), self.rows[y], **(own | looks))
 
 
 def contenders(rows: pd.DataFrame) -> list[Contender]:
-    """One for each backend, device, dtype and storage; backends in the order of COLOURS, then others as they came."""
-    backends = [name for name in COLOURS if (rows["backend"] == name).any()]
-    backends += [name for name in dict.fromkeys(rows["backend"]) if name not in COLOURS]
-    found = []
-    for backend in backends:
-        own = rows[rows["backend"] == backend]
-        for place, (settings, group) in enumerate(_choices(own)):
+    """One per backend, device, dtype and storage; backends in the order of COLOURS, then others as they come."""
+    backends, shown = dict.fromkeys([*COLOURS, *rows["backend"]]), []
+    for number, backend in enumerate(backends):
+        colour = COLOURS.get(backend) or OTHER_COLOURS[4 + (number - len(COLOURS)) % 4]
+        for place, (settings, group) in enumerate(_choices(rows[rows["backend"] == backend])):
             dash = ":" if settings["storage"] == "file" else "--" if settings["device"] == "cuda" else "-"
             # A GPU has the full colour of its backend too: its dashes set it apart.
-            share = 0.0 if settings["dtype"] == "float32" else min(0.3 * place, 0.6)
-            colour, marker = _colour(backend, rows), _marker(backend, rows)
-            found.append(Contender(_label(backend, settings), tint(colour, share), marker, dash, group))
-    return found
+            tinted = tint(colour, 0.0 if settings["dtype"] == "float32" else min(0.3 * place, 0.6))
+            marker = MARKERS[number % len(MARKERS)]
+            shown.append(Contender(_label(backend, settings), tinted, marker, dash, group))
+    return shown
 
 
 def _choices(rows: pd.DataFrame) -> list[tuple[dict[str, object], pd.DataFrame]]:
-    """The rows by what varies beside the backend, the plainest first."""
+    """The rows by the other settings that vary; the default settings first."""
     groups = [(dict(zip(_VARIED, key, strict=True)), group) for key, group in rows.groupby(list(_VARIED), dropna=False)]
-    return sorted(groups, key=lambda each: [each[0][name] != value for name, value in _PLAIN.items()])
+    return sorted(groups, key=lambda choice: [choice[0][name] != value for name, value in _PLAIN.items()])
 
 
 def _label(backend: str, settings: dict[str, object]) -> str:
-    told = [str(value) for name, value in settings.items() if name in _PLAIN and value != _PLAIN[name]]
+    parts = [str(value) for name, value in settings.items() if name in _PLAIN and value != _PLAIN[name]]
     cap = settings["memory_mib"]
-    return ", ".join([backend, *told, *([] if pd.isna(cap) else [f"{cap} MiB"])])
-
-
-def _colour(backend: str, rows: pd.DataFrame) -> str:
-    others = [name for name in dict.fromkeys(rows["backend"]) if name not in COLOURS]
-    return COLOURS[backend] if backend in COLOURS else OTHER_COLOURS[4 + others.index(backend) % 4]
-
-
-def _marker(backend: str, rows: pd.DataFrame) -> str:
-    known = list(COLOURS) + [name for name in dict.fromkeys(rows["backend"]) if name not in COLOURS]
-    return MARKERS[known.index(backend) % len(MARKERS)]
+    return ", ".join([backend, *parts, *([] if pd.isna(cap) else [f"{cap} MiB"])])
 
 
 def handles_of(shown: Sequence[Contender], *, marker: str | None = None) -> list[Artist]:
-    """Legend entries; `marker`: where a figure gives the mark another meaning, "" for none."""
+    """Legend entries; `marker` replaces theirs where it means something else in the figure, "" for none."""
     return [
         Line2D([], [], color=c.colour, linestyle=c.dash, marker=c.marker if marker is None else marker, label=c.label)
         for c in shown
@@ -112,8 +100,8 @@ def axis_label(column: str) -> str:
     return f"{column} ({UNITS[column]})"
 
 
-def data_told(rows: pd.DataFrame) -> str:
-    """The data set that rows are about, in a line: metric, data, n and d."""
+def data_set_text(rows: pd.DataFrame) -> str:
+    """The data set of the rows: metric, data, n and d."""
     first = rows.iloc[0]
     return f"{first['metric']}, {first['data']}\nn {first['n']:,}, d {first['d']:,}"
 
@@ -127,18 +115,18 @@ def short(value: float, _position: int | None = None) -> str:
 
 
 def under(place: int) -> dict[str, float]:
-    """Width and size of the line at this place, so that none hides one it coincides with."""
+    """Width and marker size of a line by its place, so that lines that coincide are all visible."""
     return {"linewidth": max(2.6 - 0.6 * place, 0.8), "markersize": max(7.0 - 1.2 * place, 2.5)}
 
 
 def pinned(rows: pd.DataFrame, *columns: str) -> str:
-    """What is the same for all of a figure, as part of its caption."""
+    """The columns with a single value in all rows, as part of the caption."""
     known = [(name, rows[name].dropna().unique()) for name in columns]
-    told = ", ".join(f"{name} {_told(values[0])}" for name, values in known if len(values) == 1)
-    return f"Shown: {told}" if told else ""
+    shown = ", ".join(f"{name} {_text(values[0])}" for name, values in known if len(values) == 1)
+    return f"Shown: {shown}" if shown else ""
 
 
-def _told(value: object) -> str:
+def _text(value: object) -> str:
     return str(value) if isinstance(value, str) else f"{int(value):,}"  # type: ignore[call-overload]
 
 
@@ -147,9 +135,9 @@ def finish(
 ) -> Figure:
     """The title, the legend, and a caption that ends with study and machine."""
     threads = results.cells["threads"].unique()
-    told = f"threads {threads[0]}, " if len(threads) == 1 else ""
+    same = f"threads {threads[0]}, " if len(threads) == 1 else ""
     where = " and on ".join(results.hardware) or "unnamed hardware"
     notes = [note if note.endswith(".") else f"{note}." for note in notes if note]
     return lay_out(
-        figure, title, handles=handles, caption=[*notes, f"Study {results.name}, {told}measured on {where}."]
+        figure, title, handles=handles, caption=[*notes, f"Study {results.name}, {same}measured on {where}."]
     )

@@ -8,7 +8,7 @@ from ragbench.plots.style import log_axis, panels, styled
 from ragbench.retrieval.plots.looks import (
     axis_label,
     contenders,
-    data_told,
+    data_set_text,
     finish,
     handles_of,
     mark,
@@ -38,7 +38,7 @@ def memory(results: Results) -> Figure | None:
             for index, own in group.groupby("index"):
                 gid = f"{line.label} {index}"
                 line.having(own).draw(axes, "recall_at_k", "index_mib", marker=MARKS[str(index)], gid=gid, **looks)
-        axes.set_title(data_told(group))
+        axes.set_title(data_set_text(group))
         axes.set_xlabel("recall_at_k")
     log_axis(grid[0, 0])
     for row in grid:

@@ -1,4 +1,4 @@
-"""What speed is paid for with recall: the frontier of each index and backend, beside exact search."""
+"""Recall against speed: the frontier of each index and backend, beside exact search."""
 
 from dataclasses import replace
 
@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from ragbench.plots.style import GREY, log_axis, page, styled
-from ragbench.retrieval.comparisons import DATA_SET, frontier, groups_of, most_measured
+from ragbench.retrieval.comparisons import DATA_SET, frontier, groups_of, largest, most_measured
 from ragbench.retrieval.plots.looks import (
     Contender,
     axis_label,
     contenders,
-    data_told,
+    data_set_text,
     finish,
     handles_of,
     mark,
@@ -30,14 +30,10 @@ APPROXIMATE = tuple(name for name in INDEXES if name != "flat")
 
 
 def data_sets(searches: pd.DataFrame) -> list[pd.DataFrame]:
-    """The searches by data set, at one k and batch each: those that were searched with an approximate index."""
+    """The searches of each data set that has an approximate index, at one k and batch."""
     known = searches[searches["recall_at_k"].notna()]
     groups = [most_measured(group, _OTHERS, by="index") for group in groups_of(known, DATA_SET, most=len(known))]
-    found = [group for group in groups if group["index"].isin(APPROXIMATE).any()]
-    if len(found) <= MOST_DATA_SETS:
-        return found
-    order = sorted(range(len(found)), key=lambda place: -len(found[place]))[:MOST_DATA_SETS]
-    return [found[place] for place in sorted(order)]
+    return largest([group for group in groups if group["index"].isin(APPROXIMATE).any()], MOST_DATA_SETS)
 
 
 @styled
@@ -53,7 +49,7 @@ def recall(results: Results) -> Figure | None:
     for down, group in enumerate(sets):
         for across, index in enumerate(indexes):
             _draw(grid[down, across], group, index, lines)
-            grid[down, across].set_title(f"{index}: {data_told(group)}" if len(sets) > 1 else index)
+            grid[down, across].set_title(f"{index}: {data_set_text(group)}" if len(sets) > 1 else index)
         log_axis(grid[down, 0])
         grid[down, 0].yaxis.set_major_formatter(FuncFormatter(short))
         grid[down, 0].set_ylabel(axis_label("queries_per_s"))

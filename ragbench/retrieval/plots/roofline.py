@@ -17,10 +17,10 @@ _DASHES = ("-", "--", ":", "-.")
 
 @styled
 def roofline(results: Results) -> Figure | None:
-    """GFLOP/s attained against FLOP per byte, a panel per device under its roofs; None without rates."""
+    """GFLOP/s attained against FLOP per byte, a panel per device under its roofs; None without roofs."""
     rows = pd.concat([results.searches, results.trainings])
     rows = rows[(rows["flops"] > 0) & (rows["bytes_moved"] > 0)].reset_index(drop=True)
-    devices = [name for name in dict.fromkeys(results.rates["device"]) if (rows["device"] == name).any()]
+    devices = [name for name in dict.fromkeys(results.roofs["device"]) if (rows["device"] == name).any()]
     if not devices:
         return None
     rows = rows.assign(
@@ -33,19 +33,20 @@ def roofline(results: Results) -> Figure | None:
         for line in lines:
             looks = {"linestyle": "", "markersize": 3.5, "markerfacecolor": "none", "alpha": 0.8}
             line.having(own).draw(axes, "intensity", "gflop_per_s", **looks)
-        _roofs(axes, results.rates[results.rates["device"] == device], own["intensity"])
+        roofs = results.roofs[results.roofs["device"] == device]
+        _draw_roofs(axes, roofs, own["intensity"])
         log_axis(axes, "x")
         log_axis(axes, "y")
-        axes.set_title(f"{device}: {results.rates.loc[results.rates['device'] == device, 'name'].iloc[0]}")
+        axes.set_title(f"{device}: {roofs['name'].iloc[0]}")
         axes.set_xlabel("flops / bytes_moved (FLOP/B)")
     grid[0, 0].set_ylabel("attained (GFLOP/s)")
-    dtypes = list(dict.fromkeys(results.rates["dtype"]))
-    roofs = [mark("", f"roof, {dtype}", linestyle=_DASHES[n % 4]) for n, dtype in enumerate(dtypes)]
+    dtypes = list(dict.fromkeys(results.roofs["dtype"]))
+    marks = [mark("", f"roof, {dtype}", linestyle=_DASHES[n % 4]) for n, dtype in enumerate(dtypes)]
     return finish(
         figure,
         results,
         "How near to the roofline",
-        handles=[*handles_of(lines, marker=None), *roofs],
+        handles=[*handles_of(lines), *marks],
         notes=[
             "The slope is a large copy's bytes/s, the flat part a matrix product's FLOP/s; vectors that fit in a cache "
             "may lie above the slope, and l1 has no matrix product"
@@ -53,11 +54,11 @@ def roofline(results: Results) -> Figure | None:
     )
 
 
-def _roofs(axes: Axes, rates: pd.DataFrame, intensity: pd.Series) -> None:
-    """Slope and flat part, from half the least intensity to four times where they meet or the largest one."""
-    for number, rate in enumerate(rates.itertuples()):
-        meet = rate.matmul_gflop_per_s / rate.copy_gb_per_s
+def _draw_roofs(axes: Axes, roofs: pd.DataFrame, intensity: pd.Series) -> None:
+    """Slope and flat part, from half the least intensity to twice the largest, or four times where the two meet."""
+    for number, roof in enumerate(roofs.itertuples()):
+        meet = roof.matmul_gflop_per_s / roof.copy_gb_per_s
         ends = (intensity.min() / 2, max(intensity.max() * 2, meet * 4))
         x = np.array([ends[0], meet, ends[1]])
-        y = np.minimum(rate.matmul_gflop_per_s, rate.copy_gb_per_s * x)
+        y = np.minimum(roof.matmul_gflop_per_s, roof.copy_gb_per_s * x)
         axes.plot(x, y, color=GREY, linewidth=1.2, linestyle=_DASHES[number % 4], zorder=1, gid="roof")

@@ -1,6 +1,6 @@
-"""python -m servers.retrieval JOB.json: measure a job; a line of JSON on stdout for each row, and for what is done now.
+"""python -m servers.retrieval JOB.json: measure a job; rows and progress are lines of JSON on stdout.
 
---rates instead: what each device copies and multiplies in a second.
+With --rates instead of a job: bytes copied and operations per second of each device.
 """
 
 import argparse
@@ -19,7 +19,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and tell; the exit status."""
+    """The exit status: 2 for a bad job, 1 where memory ran out."""
     parser = argparse.ArgumentParser(prog="python -m servers.retrieval", description="Retrieval by itself, measured.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("job", nargs="?", type=Path, metavar="JOB", help="a job, as JSON (ragbench retrieval makes them)")
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
         if options.rates:
-            _tell_rates(options.threads)
+            _print_rates(options.threads)
         else:
             _measure(read(options.job))
     except JobError as error:
@@ -46,38 +46,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _measure(job: Job) -> None:
     _limit_threads(job.threads)
     from servers.measure.retrieval.rows import measured  # noqa: PLC0415  after the threads are set
-    from servers.measure.retrieval.searches import load_libraries  # noqa: PLC0415
+    from servers.measure.retrieval.timing import load_libraries  # noqa: PLC0415
 
     if job.memory_mib is not None:
-        load_libraries(job)  # OpenBLAS does not take it well to find no memory while it is loaded
+        load_libraries(job)  # OpenBLAS crashes where it finds no memory while it is loaded
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         resource.setrlimit(resource.RLIMIT_DATA, (job.memory_mib << 20, hard))
-    for row in measured(job, lambda text: _say({"progress": text})):
-        _say({"row": row})
+    for row in measured(job, lambda text: _print({"progress": text})):
+        _print({"row": row})
 
 
-def _tell_rates(threads: int | None) -> None:
+def _print_rates(threads: int | None) -> None:
     _limit_threads(threads)
-    from servers.measure.retrieval.rates import Rates  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
+    from servers.measure.retrieval.roofline import Rates  # noqa: PLC0415
     from servers.rag.retrieval import Place  # noqa: PLC0415
 
     devices = [("cpu", "float32")]
-    try:
-        import torch  # noqa: PLC0415
-
-        if torch.cuda.is_available():
-            devices += [("cuda", "float32"), ("cuda", "float16")]
-    except ImportError:
-        pass
+    if torch.cuda.is_available():
+        devices += [("cuda", "float32"), ("cuda", "float16")]
     for device, dtype in devices:
         rates = Rates(device, Place(threads=threads).workers, dtype)
         for _ in range(5):
             rates.turn()
-        _say({"rates": rates.as_dict()})
+        _print({"rates": rates.as_dict()})
 
 
 def _limit_threads(threads: int | None) -> None:
-    """So many threads for every library that starts its own, loaded now or later."""
+    """Set the number of threads of every library that starts its own, loaded now or later."""
     if threads is None:
         return
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -88,7 +85,7 @@ def _limit_threads(threads: int | None) -> None:
     threadpool_limits(threads)
 
 
-def _say(line: dict[str, Any]) -> None:
+def _print(line: dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)
 
 

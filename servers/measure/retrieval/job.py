@@ -11,7 +11,7 @@ __all__ = ["Contender", "Job", "JobError", "Point", "read"]
 
 
 class JobError(ValueError):
-    """A job makes no sense; the message says what is wrong with it."""
+    """A job is invalid; the message says why."""
 
 
 class _Strict(BaseModel):
@@ -28,13 +28,12 @@ class Point(_Strict):
     ef_search: PositiveInt | None = None
 
     def settings(self) -> dict[str, int]:
-        """What the index's search takes beside queries and k."""
-        wanted = {"nprobe": self.nprobe, "rerank": self.rerank, "ef_search": self.ef_search}
-        return {name: value for name, value in wanted.items() if value is not None}
+        """Arguments of the index's search beside queries and k."""
+        return self.model_dump(exclude={"k", "batch"}, exclude_none=True)
 
 
 class Contender(_Strict):
-    """Who takes part: a backend with an index, or with a number of clusters."""
+    """A backend with an index, or with a number of clusters."""
 
     backend: str
     device: Literal["cpu", "cuda"] = "cpu"
@@ -54,12 +53,12 @@ class Contender(_Strict):
 
     @property
     def name(self) -> str:
-        """As progress tells it."""
+        """Its name in progress lines."""
         return " ".join(filter(None, (self.backend, self.index, self.device if self.device != "cpu" else None)))
 
 
 class Job(_Strict):
-    """See the module; `memory_mib` caps the process's own memory, `budget_s` how long a point is repeated."""
+    """`memory_mib` limits the memory of the process, `budget_s` the seconds that a point is repeated for."""
 
     grid: str = ""
     task: Literal["search", "kmeans"]
@@ -91,5 +90,5 @@ def read(path: Path) -> Job:
     except OSError as error:
         raise JobError(f"{path}: {error.strerror}") from error
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
-        raise JobError(f"{path}: {told}") from error
+        mistakes = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
+        raise JobError(f"{path}: {mistakes}") from error

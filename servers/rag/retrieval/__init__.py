@@ -1,7 +1,7 @@
 """Top-k search: five backends, one contract. Embeds nothing.
 
-`build(backend, vectors, spec) -> Index`; `index.search(queries, k)` gives the nearest, best first, ties by lowest id.
-A further array library is a name in `arrays.LIBRARIES` and in BACKENDS; a faster scan is a subclass of Scan.
+`build(backend, vectors, spec) -> Index`; `index.search(queries, k)` returns the nearest, best first, ties by lowest id.
+To add an array library, add its name to `arrays.LIBRARIES` and to BACKENDS; to add a faster scan, subclass Scan.
 """
 
 from pathlib import Path
@@ -29,47 +29,46 @@ __all__ = [
     "Spec",
     "StoreError",
     "build",
-    "kinds",
     "load",
 ]
 
 BACKENDS = dict.fromkeys(("numpy", "numba", "torch", "cupy"), ("flat", "ivf")) | {"faiss": tuple(KINDS)}
-"""The kinds of index that each backend has."""
+"""Kinds of index, by backend."""
 ON_GPU = ("torch", "cupy")
-"""Those that search on a GPU where the models run on one."""
+"""Backends that search on the GPU where the models run on one."""
 
 
 class Index(Protocol):
-    """Vectors that can be searched. Each has an id: its place when it was added, never given again."""
+    """Searchable vectors. The id of a vector is its place when it was added; ids are never reused."""
 
     @property
     def spec(self) -> Spec:
-        """What was built."""
+        """Settings of the index."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """How many vectors there are, and of how many dimensions."""
+        """(n, d): number of vectors, dimensions."""
 
     @property
     def nbytes(self) -> int:
-        """Memory that a search reads: vectors or codes, ids, centroids. Vectors on disk do not count."""
+        """Memory that a search reads: vectors or codes, ids, centroids; without vectors on disk."""
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest of each query. queries (q, d) f32 -> ids (q, k) i64, scores (q, k) f32, best first.
 
         Scores are similarities or distances, as METRICS says; equal ones are in order of id. k is clipped to n. An
-        approximate search that finds fewer than k has id -1 and the worst score in the places left. Raises ValueError
-        on queries that are not finite, or of other dimensions, and on k < 0.
+        approximate search that finds fewer than k fills up with id -1 and the worst score. Raises ValueError on queries
+        that are not finite or have other dimensions, and on k < 0.
         """
 
     def add(self, vectors: np.ndarray) -> np.ndarray:
-        """Take in more vectors (m, d). -> their ids (m,) i64. Raises ValueError."""
+        """Add vectors (m, d). -> their ids (m,) i64. Raises ValueError."""
 
     def remove(self, ids: np.ndarray) -> int:
-        """Drop vectors by id; unknown ids are passed over. -> how many there were."""
+        """Remove vectors by id; unknown ids are ignored. -> number of vectors removed."""
 
     def save(self, folder: Path) -> None:
-        """Write it, with checksums; `load` reads it. Raises OSError."""
+        """Write the index with checksums, for `load`. Raises OSError."""
 
 
 def build(
@@ -77,9 +76,9 @@ def build(
 ) -> Index:
     """An index over `vectors` (n, d), f32 or f16, in memory or mapped from a file.
 
-    `device` matters to the backends that can choose one, `threads` to those that start their own (numba, FAISS); numpy
-    and torch follow what the process has set. Raises ValueError on vectors that are not finite or a spec that the
-    backend does not have, RetrieverMissing where its library or device is not there.
+    `device` is for torch and CuPy, `threads` for numba and FAISS; numpy and torch use the threads set in the process.
+    Raises ValueError on vectors that are not finite and on a spec that the backend does not support, RetrieverMissing
+    where its library or device is missing.
     """
     spec, place = spec or Spec(), Place(device, threads)
     _check(backend, spec)
@@ -95,9 +94,9 @@ def build(
 
 
 def load(folder: Path, backend: str, *, device: str = "cpu", threads: int | None = None, mapped: bool = False) -> Index:
-    """The index that `save` wrote: a flat one in any backend, others in those of the same library (ours, or FAISS).
+    """The index that `save` wrote. Any backend loads a flat index; FAISS's other kinds need FAISS.
 
-    `mapped`: its arrays stay on disk. Raises StoreError where it is damaged, another library's, or not there.
+    `mapped`: the arrays stay on disk. Raises StoreError where it is missing, damaged, or of another library.
     """
     about, arrays = store.read(folder, mapped=mapped)
     try:
@@ -117,20 +116,15 @@ def load(folder: Path, backend: str, *, device: str = "cpu", threads: int | None
     return Flat(Rows.restored(arrays), spec, scan) if spec.kind == "flat" else Ivf.restore(arrays, spec, scan)
 
 
-def kinds(backend: str) -> tuple[str, ...]:
-    """The kinds of index that a backend has; imports no library."""
-    return BACKENDS[backend]
-
-
 def _check(backend: str, spec: Spec) -> None:
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if spec.kind not in BACKENDS[backend]:
-        raise ValueError(f"backend {backend} has index {', '.join(kinds(backend))}, not {spec.kind}; faiss has it")
+        raise ValueError(f"backend {backend} has index {', '.join(BACKENDS[backend])}, not {spec.kind}; faiss has it")
 
 
 def _scan(backend: str, spec: Spec, place: Place) -> "Scan":
-    """What finds candidates: in float32, but for flat search on torch or CuPy. Raises ValueError, RetrieverMissing."""
+    """The scan that finds candidates; only flat search on torch or CuPy scans in half precision."""
     dtype = spec.dtype if spec.kind == "flat" and backend in ON_GPU else "float32"
     if (backend, dtype) == ("cupy", "bfloat16"):
         raise ValueError("retriever cupy: dtype must be float32 or float16, got bfloat16, which CuPy does not have")

@@ -1,4 +1,4 @@
-"""Arrays of numpy, torch and cupy behind the array API standard, and the few operations it lacks. Searches nothing."""
+"""numpy, torch and CuPy through the array API standard, and the few operations it lacks. Searches nothing."""
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ __all__ = ["LIBRARIES", "Arrays", "arrays_for", "single_threaded"]
 T = TypeVar("T")
 U = TypeVar("U")
 LIBRARIES = ("numpy", "torch", "cupy")
-_BLAS = RLock()  # the number of BLAS's threads is the process's: two searches that set it would restore a wrong one
+_BLAS = RLock()  # the number of BLAS threads is global: two searches that set it would restore a wrong one
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Arrays:
         return self.device != "cpu"
 
     def put(self, array: np.ndarray) -> Any:
-        """The array on the device. On a CPU the same memory, except that torch copies what may not be written."""
+        """The array on the device. On a CPU the same memory, except that torch copies read-only arrays."""
         if self.library == "torch":
             return self.xp.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
         return self.xp.asarray(array)
@@ -55,9 +55,9 @@ class Arrays:
         return self.xp.empty(shape, dtype=getattr(self.xp, dtype), **place)
 
     def map(self, task: Callable[[U], T], parts: Iterable[U]) -> list[T]:
-        """The task's results for all parts. numpy: on as many threads as BLAS has, which has one meanwhile.
+        """Results of the task for all parts. numpy: on as many threads as BLAS has, which meanwhile is limited to one.
 
-        BLAS's own threads wait for each other longer than they work where something else wants a core.
+        On a busy machine BLAS's own threads wait for each other longer than they work.
         """
         parts = list(parts)
         if self.library != "numpy" or len(parts) < 2:
@@ -90,7 +90,7 @@ class Arrays:
 def arrays_for(library: str, device: str = "cpu") -> Arrays:
     """Arrays of that library. On the device cpu numpy stands in for CuPy, so that the same code runs without a GPU.
 
-    Raises ValueError for another library, RetrieverMissing where the device is not there.
+    Raises ValueError for another library, RetrieverMissing where the device is missing.
     """
     if library not in LIBRARIES:
         raise ValueError(f"library must be one of {', '.join(LIBRARIES)}, got {library!r}")
@@ -121,7 +121,7 @@ def _on_cupy() -> Any:
 
 @contextmanager
 def single_threaded() -> Iterator[int]:
-    """Give BLAS one thread in this process, for one caller at a time. -> how many it had before."""
+    """Limit BLAS to one thread in this process, for one caller at a time. -> its number of threads before."""
     with _BLAS:
         libraries = _libraries()
         threads = max((library.num_threads for library in libraries.lib_controllers), default=1)

@@ -1,4 +1,4 @@
-"""Pairs of query and row that may be among the k best, as blocks are searched one after the other. Reads no block."""
+"""The candidates of a search so far: pairs of query and row that may be among the k best. Reads no block."""
 
 from typing import NamedTuple
 
@@ -16,34 +16,34 @@ class Candidates(NamedTuple):
 
 
 class Best:
-    """`floor` (q,) f32: keys that are lower cannot be among the k best; -inf while a query has had fewer than k.
+    """Candidates of all queries. `floor` (q,) f32: a lower key is not among the k best; -inf before k candidates.
 
-    `slack` (q,) f32 is twice the margin of a key: what is exactly better than the k-th found may have been computed
-    too low by one margin, and the k-th too high by another.
+    `slack` (q,) f32 is twice the margin of a key: the key of a better row may be too low by one margin, and the k-th
+    key too high by another.
     """
 
     def __init__(self, k: int, slack: np.ndarray) -> None:
         self._k = k
         self.slack = slack
         self.floor = np.full(len(slack), -np.inf, dtype=np.float32)
-        self._kept = Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+        self._pairs = Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
         self._new: list[Candidates] = []
 
     @property
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Queries (c,) i64 and rows (c,) i64 of what may be among the k best."""
+        """Queries (c,) i64 and rows (c,) i64 of the candidates."""
         self.settle()
-        return self._kept.queries, self._kept.rows
+        return self._pairs.queries, self._pairs.rows
 
-    def offer(self, found: Candidates) -> None:
-        """Take in pairs of a block; they raise the floor as soon as they are more than those kept."""
-        self._new.append(found)
-        if sum(len(one.rows) for one in self._new) > len(self._kept.rows):
+    def offer(self, candidates: Candidates) -> None:
+        """Add the pairs of a block; the floor is raised once new pairs outnumber the old ones."""
+        self._new.append(candidates)
+        if sum(len(pairs.rows) for pairs in self._new) > len(self._pairs.rows):
             self.settle()
 
     def settle(self) -> None:
-        """Raise the floor by what was offered, and drop what is below it."""
-        joined = Candidates(*map(np.concatenate, zip(self._kept, *self._new, strict=True)))
+        """Raise the floor by the new pairs, and drop all pairs below it."""
+        joined = Candidates(*map(np.concatenate, zip(self._pairs, *self._new, strict=True)))
         self._new.clear()
         order = np.lexsort((-joined.keys, joined.queries))
         of, rows, keys = (part[order] for part in joined)
@@ -52,4 +52,4 @@ class Best:
         kth = keys[(np.cumsum(count) - count + self._k - 1)[full]]
         self.floor[full] = np.maximum(self.floor[full], kth - self.slack[full])
         kept = keys >= self.floor[of]
-        self._kept = Candidates(of[kept], rows[kept], keys[kept])
+        self._pairs = Candidates(of[kept], rows[kept], keys[kept])

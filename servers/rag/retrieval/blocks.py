@@ -1,4 +1,4 @@
-"""Rows in blocks; those of a mapped file are read, the next block while this one is searched. Compares nothing."""
+"""Rows in blocks. While a block of a mapped file is searched, the next one is read. Compares nothing."""
 
 import mmap
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ _CANDIDATES = 8000  # of a block
 
 
 def bounds(count: int, *, queries: int, k: int, largest: int) -> Iterator[slice]:
-    """Blocks that grow up to `largest` rows, where the k best of the first ones are a floor.
+    """Blocks that grow up to `largest` rows; the k best rows of the first ones set the floor.
 
-    With rows in random order some k g of the next g times as many reach it; g is such that a block gives about as many
-    candidates, whatever the batch.
+    With rows in random order about k g of the next g times as many rows reach it. The growth g is chosen so that the
+    candidates of a block are about as many for any batch.
     """
     growth = min(64, max(4, _CANDIDATES // max(1, queries * k)))
     start, rows = 0, max(k, min(_FIRST, _FIRST_PAIRS // queries), 1)
@@ -26,14 +26,14 @@ def bounds(count: int, *, queries: int, k: int, largest: int) -> Iterator[slice]
 
 
 def is_mapped(vectors: np.ndarray) -> bool:
-    """Whether they are a file mapped to memory, whole and in order."""
+    """Whether they are a complete, contiguous memory-mapped file."""
     return isinstance(vectors, np.memmap) and isinstance(vectors.base, mmap.mmap) and vectors.flags.c_contiguous
 
 
 def stream(vectors: np.ndarray, parts: Iterator[slice]) -> Iterator[tuple[slice, np.ndarray]]:
-    """Each part with its rows, read one part ahead in a thread of its own; a block lasts until the next is asked for.
+    """Each part with its rows, read one part ahead in a thread. A block is valid until the next one is taken.
 
-    A mapped file is never read through its mapping, so that memory stays bounded by two blocks however large it is.
+    A mapped file is read, not accessed through its mapping: memory stays bounded by two blocks for any size of file.
     """
     buffers = [np.empty(0, dtype=vectors.dtype), np.empty(0, dtype=vectors.dtype)]
 
@@ -55,7 +55,7 @@ def stream(vectors: np.ndarray, parts: Iterator[slice]) -> Iterator[tuple[slice,
 
 
 def gather(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Those rows (c, d) of a mapped file, each read: through the mapping its pages would stay in this process."""
+    """Rows (c, d) of a mapped file. They are read: pages of the mapping would stay in this process."""
     found = np.empty((len(rows), vectors.shape[1]), dtype=vectors.dtype)
     for place, row in enumerate(rows.tolist()):
         _read(vectors, slice(row, row + 1), found[place])
@@ -63,7 +63,7 @@ def gather(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _read(vectors: np.ndarray, part: slice, into: np.ndarray) -> np.ndarray:
-    """Rows of a mapped file, into memory (of their number of values). Raises OSError where the file ends too early."""
+    """Read rows of a mapped file into a flat buffer of their size. Raises OSError where the file was truncated."""
     if not is_mapped(vectors):
         return vectors[part]
     assert isinstance(vectors, np.memmap)

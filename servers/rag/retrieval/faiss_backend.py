@@ -1,10 +1,9 @@
 """FAISS's own indexes on the CPU: flat, IVF, IVF-PQ and HNSW.
 
-FAISS leaves the order of ties open and rounds in float32; so some more than k are asked for, and compared again here.
+FAISS rounds in float32 and leaves the order of ties open, so a search asks for more than k and compares these again.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,19 +11,19 @@ import numpy as np
 from servers.rag.retrieval import store
 from servers.rag.retrieval.kmeans import unit
 from servers.rag.retrieval.metrics import checked_queries, exact_keys, margin, ranked, squared_norms
-from servers.rag.retrieval.rows import Rows
+from servers.rag.retrieval.rows import Rows, Stored
 from servers.rag.retrieval.spec import Place, RetrieverMissing, Spec
 
 __all__ = ["FaissIndex", "library"]
 
-_SLACK = 8  # more than k that are asked for, in case of ties
+_SLACK = 8  # candidates beyond k, in case of ties
 _HNSW_LINKS = 32  # FAISS's own default
 
 
-class FaissIndex:
-    """An Index. FAISS keeps a copy of the vectors; those given are kept too, to compare, add, remove and save.
+class FaissIndex(Stored):
+    """An Index. FAISS copies the vectors; the original ones stay too, to compare, add, remove and save.
 
-    Adding and removing build anew. With codes the best `rerank` times k are compared by the vectors themselves.
+    Adding and removing rebuild it. With codes the best `rerank` times k are compared by the vectors themselves.
     """
 
     def __init__(self, rows: Rows, spec: Spec, place: Place, *, raw: Any = None) -> None:
@@ -47,11 +46,6 @@ class FaissIndex:
         self._refined: Any = None
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(n, d)."""
-        return self._rows.shape
-
-    @property
     def nbytes(self) -> int:
         """What FAISS would write to a file."""
         return int(self._faiss.serialize_index(self.raw).nbytes)
@@ -65,7 +59,7 @@ class FaissIndex:
         rerank: int | None = None,
         ef_search: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As Index has it; the three settings are the spec's unless given."""
+        """As Index has it. The three settings default to those of the spec."""
         kind, (count, dimensions) = self.spec.kind, self.shape
         queries = checked_queries(queries, dimensions, k)
         norms = np.sqrt(squared_norms(queries))
@@ -89,7 +83,7 @@ class FaissIndex:
         return self._ranked(of, places, rows, keys, k)
 
     def configure(self, *, nprobe: int | None = None, ef_search: int | None = None) -> None:
-        """Set how widely an approximate index looks; the spec's unless given."""
+        """Set how widely an approximate index searches; the defaults are those of the spec."""
         if self.spec.kind in {"ivf", "ivf_pq"}:
             self.raw.nprobe = min(self.spec.nprobe if nprobe is None else nprobe, self.raw.nlist)
         elif self.spec.kind == "hnsw":
@@ -110,23 +104,12 @@ class FaissIndex:
         found, rows = index.search(self._prepared(queries), k)
         return (found if self.spec.metric in {"ip", "cosine"} else -found), rows
 
-    def add(self, vectors: np.ndarray) -> np.ndarray:
-        """As Index has it."""
-        self._take(self._rows.joined(vectors))
-        return self._rows.ids[self.shape[0] - len(vectors) :].copy()
-
-    def remove(self, ids: np.ndarray) -> int:
-        """As Index has it."""
-        before = self.shape[0]
-        self._take(self._rows.part(~np.isin(self._rows.ids, ids)))
-        return before - self.shape[0]
-
-    def save(self, folder: Path) -> None:
-        """As Index has it; FAISS's own bytes beside the vectors, so that no graph has to be built again."""
-        arrays = self._rows.arrays()
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """FAISS's own bytes beside the vectors: no graph is built again."""
+        arrays = super()._arrays()
         if self.spec.kind != "flat":
             arrays["faiss"] = self._faiss.serialize_index(self.raw)
-        store.write(folder, self.spec.as_dict(), arrays)
+        return arrays
 
     def _made(self, vectors: np.ndarray) -> Any:
         faiss, spec, (count, dimensions) = self._faiss, self.spec, vectors.shape
@@ -162,7 +145,7 @@ class FaissIndex:
             self._faiss.omp_set_num_threads(self._place.threads)
 
     def _is_enough(self, near: np.ndarray, k: int, query_norms: np.ndarray) -> bool:
-        """Whether what was not returned cannot be among the k best, by how far FAISS's float32 may be off."""
+        """Whether no other row can be among the k best, given the largest error of FAISS's float32."""
         metric = self.spec.metric
         allowed = margin(
             metric,
@@ -182,7 +165,7 @@ class FaissIndex:
 
 
 def library(place: Place) -> Any:
-    """FAISS, well set. Raises RetrieverMissing."""
+    """FAISS with its threshold for BLAS set. Raises RetrieverMissing."""
     if place.device != "cpu":
         raise RetrieverMissing(f"retriever faiss runs on the CPU alone, not on {place.device}")
     try:

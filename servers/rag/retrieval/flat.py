@@ -1,14 +1,12 @@
-"""Exact search: a fast scan tells what may be near, and that is compared in float64. Multiplies nothing itself."""
+"""Exact search: a fast scan finds candidates, which are then compared in float64."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from servers.rag.retrieval import blocks, metrics, store
+from servers.rag.retrieval import blocks, metrics
 from servers.rag.retrieval.best import Best
-from servers.rag.retrieval.rows import Rows
+from servers.rag.retrieval.rows import Rows, Stored
 from servers.rag.retrieval.scan import Block, Scan
 from servers.rag.retrieval.spec import Spec
 
@@ -17,18 +15,22 @@ __all__ = ["Flat"]
 _LARGEST_HALF = 6e4  # a little under the largest float16
 
 
-class Flat:
-    """An Index that compares every vector. The vectors stay as they were given: in memory, or mapped from a file.
+class Flat(Stored):
+    """An Index that compares every vector. The vectors stay where they are: in memory, or in a mapped file.
 
-    They are the truth that answers are made from; what a scan holds on a device is a copy to find candidates with.
+    Answers are computed from them; the copy of a scan, perhaps rounded, only finds candidates.
     """
 
     def __init__(self, rows: Rows, spec: Spec, scan: Scan) -> None:
-        self.spec = spec
-        self._scan = scan
-        self._take(rows)
+        self.spec, self._scan = spec, scan
+        self._index(rows)
 
     def _take(self, rows: Rows) -> None:
+        if blocks.is_mapped(self._rows.vectors):
+            raise ValueError("an index over a mapped file cannot be changed: build one over the vectors in memory")
+        self._index(rows)
+
+    def _index(self, rows: Rows) -> None:
         norms = _norms(rows.vectors)
         largest = float(np.sqrt(norms.max(initial=0)))
         if self._scan.dtype == "float16" and largest > _LARGEST_HALF:
@@ -37,11 +39,6 @@ class Flat:
         self._held: Block | None = None  # before another copy is made
         if not blocks.is_mapped(rows.vectors):
             self._held = self._scan.hold(rows.vectors, norms)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n, d)."""
-        return self._rows.shape
 
     @property
     def nbytes(self) -> int:
@@ -56,7 +53,7 @@ class Flat:
     def _nearest(
         self, queries: np.ndarray, k: int, scanned: Callable[[np.ndarray, Best, int], None]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and scores of the best among what `scanned` offers to a Best."""
+        """Ids and scores of the best candidates that `scanned` offers to a Best."""
         metric, (count, dimensions) = self.spec.metric, self.shape
         queries = metrics.checked_queries(queries, dimensions, k)
         k = min(k, count)
@@ -92,26 +89,6 @@ class Flat:
             near = scan.find(ready, block, best.floor, best.slack, k)
             best.offer(near._replace(rows=near.rows + part.start))
 
-    def add(self, vectors: np.ndarray) -> np.ndarray:
-        """As Index has it; copies what is there. Raises ValueError on vectors that are mapped from a file."""
-        self._refuse_mapped()
-        self._take(self._rows.joined(vectors))
-        return self._rows.ids[self.shape[0] - len(vectors) :].copy()
-
-    def remove(self, ids: np.ndarray) -> int:
-        """As Index has it; copies what is left. Raises ValueError on vectors that are mapped from a file."""
-        self._refuse_mapped()
-        before = self.shape[0]
-        self._take(self._rows.part(~np.isin(self._rows.ids, ids)))
-        return before - self.shape[0]
-
-    def save(self, folder: Path) -> None:
-        """As Index has it."""
-        store.write(folder, self.spec.as_dict(), self._arrays())
-
-    def _arrays(self) -> dict[str, Any]:
-        return self._rows.arrays()
-
     def _query_norms(self, queries: np.ndarray) -> np.ndarray:
         norms = np.sqrt(metrics.squared_norms(queries))
         if self._scan.dtype == "float16" and norms.max() * max(1.0, self._largest_norm) > _LARGEST_HALF:
@@ -119,10 +96,6 @@ class Flat:
                 f"dtype float16 holds products up to {_LARGEST_HALF:g}; scale the vectors, or use bfloat16"
             )
         return norms
-
-    def _refuse_mapped(self) -> None:
-        if blocks.is_mapped(self._rows.vectors):
-            raise ValueError("an index over a mapped file cannot be changed: build one over the vectors in memory")
 
 
 def _norms(vectors: np.ndarray) -> np.ndarray:

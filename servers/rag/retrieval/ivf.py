@@ -1,4 +1,4 @@
-"""Inverted files: vectors in clusters, of which a search looks into the nearest.
+"""Inverted files: vectors in clusters, of which a search scans the nearest.
 
 Source: Jégou, Douze and Schmid, Product quantization for nearest neighbor search, 2011.
 """
@@ -6,7 +6,6 @@ Source: Jégou, Douze and Schmid, Product quantization for nearest neighbor sear
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +18,6 @@ from servers.rag.retrieval.scan import Scan
 from servers.rag.retrieval.spec import Spec
 
 __all__ = ["Ivf"]
-
 
 _ARRAYS = ("centroids", "offsets", "ids", "rows", "next_id")
 
@@ -67,24 +65,24 @@ class Ivf(Flat):
         return self._nearest(queries, k, partial(self._nearest_lists, nprobe=nprobe))
 
     def add(self, vectors: np.ndarray) -> np.ndarray:
-        """As Index has it. They go to the clusters there are; it copies the lists."""
+        """As Index has it. The clusters stay; the lists are copied."""
         joined = self._rows.joined(vectors)
         metric, arrays = _space(self.spec.metric), self._scan.arrays
         metrics.squared_norms(joined.vectors[self.shape[0] :])
         labels, _ = assign(joined.vectors[self.shape[0] :], self._centroids, metric=metric, arrays=arrays)
-        self._take(self._grouped(joined, np.concatenate([self._labels, labels])))
+        self._index(self._grouped(joined, np.concatenate([self._labels, labels])))
         return joined.ids[self.shape[0] - len(vectors) :]
 
     def remove(self, ids: np.ndarray) -> int:
         """As Index has it."""
         before, kept = self.shape[0], ~np.isin(self._rows.ids, ids)
-        self._take(self._grouped(self._rows.part(kept), self._labels[kept]))
+        self._index(self._grouped(self._rows.part(kept), self._labels[kept]))
         return before - self.shape[0]
 
-    def save(self, folder: Path) -> None:
-        """As Index has it."""
-        found = self._centroids, self._offsets, self._rows.ids, self._rows.vectors, np.array(self._rows.next_id)
-        store.write(folder, self.spec.as_dict(), dict(zip(_ARRAYS, found, strict=True)))
+    def _arrays(self) -> dict[str, np.ndarray]:
+        rows = self._rows
+        arrays = self._centroids, self._offsets, rows.ids, rows.vectors, np.array(rows.next_id)
+        return dict(zip(_ARRAYS, arrays, strict=True))
 
     @property
     def _labels(self) -> np.ndarray:
@@ -99,7 +97,7 @@ class Ivf(Flat):
         return replace(found, vectors=np.ascontiguousarray(found.vectors, dtype=np.float32))
 
     def _nearest_lists(self, queries: np.ndarray, best: Best, k: int, *, nprobe: int) -> None:
-        """Scan the nearest list of each query, which sets the floor, then the others; each list once a round."""
+        """Scan the nearest list of each query first, which sets the floor, then the others; each list once a round."""
         arrays, ready = self._scan.arrays, self._scan.ready(queries)
         keys = arrays.host(self._scan.keys(ready, self._coarse)).T
         near = np.argpartition(-keys, nprobe - 1, axis=1)[:, :nprobe]
@@ -120,7 +118,7 @@ class Ivf(Flat):
 
 
 def _visits(lists: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Each list that is looked into, with the queries (c,) i64 that do. lists (q, p) i64."""
+    """Each list to scan, with its queries (c,) i64. lists (q, p) i64."""
     order = np.argsort(lists.ravel(), kind="stable")
     numbers, firsts = np.unique(lists.ravel()[order], return_index=True)
     queries = order // max(1, lists.shape[1])
@@ -128,5 +126,5 @@ def _visits(lists: np.ndarray) -> list[tuple[int, np.ndarray]]:
 
 
 def _space(metric: str) -> str:
-    """The metric that clusters are made by: means make none for inner products, which get those of l2."""
+    """The metric of the clusters: l2 for inner products too, which have no means of their own."""
     return "cosine" if metric == "cosine" else "l2"

@@ -1,4 +1,4 @@
-"""What each metric says of a query and a vector in float64, and how far a fast sum may be from it. Searches nothing.
+"""Each metric of a query and a vector in float64, and the largest error of a fast sum. Searches nothing.
 
 Inside, every metric is a *key*, of which larger is nearer: the similarity, minus the distance, or, for `l2`, minus its
 square. What a search returns is the *score*: the similarity or the distance.
@@ -28,7 +28,7 @@ def checked_vectors(vectors: np.ndarray) -> np.ndarray:
 
 
 def checked_queries(queries: np.ndarray, dimensions: int, k: int) -> np.ndarray:
-    """`queries` as (q, d) f32, contiguous. Raises ValueError where they, or k, make no search."""
+    """`queries` as (q, d) f32, contiguous. Raises ValueError where they or k are invalid."""
     if k < 0:
         raise ValueError(f"k must be >= 0, got {k}")
     if queries.ndim != 2 or queries.shape[1] != dimensions:
@@ -74,7 +74,7 @@ def exact_keys(metric: str, queries: np.ndarray, of: np.ndarray, vectors: np.nda
 
 
 def scores(metric: str, keys: np.ndarray) -> np.ndarray:
-    """What a search returns for these keys, f32."""
+    """Scores f32 of these keys."""
     if metric == "l2":
         return np.sqrt(np.maximum(-keys, 0)).astype(np.float32)
     return (-keys if metric == "l1" else keys).astype(np.float32)
@@ -101,7 +101,7 @@ def ranked(
 def margin(
     metric: str, *, dtype: str, halves: int, dimensions: int, query_norms: np.ndarray, largest_norm: float
 ) -> np.ndarray:
-    """How far a key that a scan computes may be from the exact one, (q,) f32; for l2 of half the key.
+    """The largest error of a key that a scan computes, (q,) f32; for l2 of half the key.
 
     The scan's sums are of products in float32, or for l1 of differences. BLAS adds up blocks of at most 1,024, in
     lanes, then the blocks; other loops add in eight lanes. In a half precision `dtype` both inputs are rounded once

@@ -1,4 +1,4 @@
-"""l1 on a CPU by compiled loops on threads of our own; the products of the other metrics are numpy's.
+"""l1 on a CPU by compiled loops on threads of our own. Other metrics are products, which numpy computes.
 
 A key is compared to the floor while it is in a register: no differences and no matrix of keys are ever written, so that
 l1 takes about as long as the vectors take to be read.
@@ -17,13 +17,13 @@ from servers.rag.retrieval.spec import Place, RetrieverMissing
 
 __all__ = ["NumbaScan"]
 
-_ROOM = 1 << 14  # candidates of a call that there is room for at first
-_SLICE = 1 << 25  # differences of a call: about 5 ms, so that a thread that is held up holds up no others
+_ROOM = 1 << 14  # candidates that fit at first
+_SLICE = 1 << 25  # differences of a call: about 5 ms, so that a delayed thread delays no others
 _SPAN = 512  # numbers that are added up, in lanes, before they are added to the others
 
 
 class NumbaScan(Scan):
-    """A Scan in numpy, but for l1 once there is a floor."""
+    """A Scan in numpy, except for l1 once there is a floor."""
 
     def __init__(self, metric: str, place: Place) -> None:
         if place.device != "cpu":
@@ -47,7 +47,7 @@ class NumbaScan(Scan):
 
 
 def _reaching(queries: np.ndarray, rows: np.ndarray, floor: np.ndarray) -> Candidates:
-    """The pairs that reach the floor; asks again where there was not room for all."""
+    """The pairs that reach the floor; repeats with larger arrays where they did not fit."""
     room = _ROOM
     while True:
         of, places, keys = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.float32)
@@ -58,14 +58,14 @@ def _reaching(queries: np.ndarray, rows: np.ndarray, floor: np.ndarray) -> Candi
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:
-    """A view of it that may not be written: numba compiles again for those that may."""
+    """A read-only view: numba compiles a second version for writable arrays."""
     view = array.view()
     view.setflags(write=False)
     return view
 
 
 def _compiled(**options: Any) -> Any:
-    """`njit` that keeps what it compiled on disk, where it can: an image may be read-only and its user have no home."""
+    """`njit`, cached on disk where possible: an image may be read-only and its user without a home folder."""
 
     def wrap(function: Any) -> Any:
         try:
@@ -86,7 +86,7 @@ def _difference(a, b):  # type: ignore[no-untyped-def]
 
 @_compiled()
 def _scan(queries, rows, floor, out_queries, out_rows, out_keys):  # type: ignore[no-untyped-def]
-    """Write down the pairs whose key reaches the floor, as far as there is room. -> how many there are.
+    """Write the pairs whose key reaches the floor, as many as fit. -> the number of all such pairs.
 
     queries (q, d) f32, rows (n, d) f32, floor (q,) f32; out_queries, out_rows i64 and out_keys f32 of equal lengths.
     """

@@ -1,6 +1,6 @@
 """Fast keys of queries and a block of rows, in numpy, torch or cupy: one matrix product. Orders nothing.
 
-Keys may be off by `metrics.margin`; pairs that reach a floor are told, all others forgotten.
+Keys may be off by `metrics.margin`. Pairs whose key reaches a floor are returned, all others are dropped.
 """
 
 from typing import Any, NamedTuple
@@ -15,13 +15,13 @@ __all__ = ["Block", "Scan", "slices"]
 _KEYS_BYTES = {"numpy": 1 << 20, "torch": 1 << 21, "cuda": 1 << 30}  # of one product: in a cache on a CPU
 _ROWS_BYTES = {"numpy": 1 << 24, "torch": 1 << 28, "cuda": 1 << 30}  # of one product
 _DIFFERENCES_BYTES = {"numpy": 1 << 19, "cuda": 1 << 30}  # of rows minus a query, for l1 but in torch
-_READ_BYTES = {"cpu": 1 << 25, "cuda": 1 << 30}  # of a block that is put by itself
+_READ_BYTES = {"cpu": 1 << 25, "cuda": 1 << 30}  # of a block that is copied to the device on its own
 _SHARE = 0.8  # of the GPU's free memory that vectors may take
 _SPLIT = 32  # parts of a sum that cuBLAS may add in half precision, unless it is told not to
 
 
 class Block(NamedTuple):
-    """Rows (b, d) on the device, and what their keys are scaled by (cosine) or lowered by (l2), (b,) f32."""
+    """Rows (b, d) on the device; scales (b,) f32: factors of their keys (cosine), or subtracted from them (l2)."""
 
     rows: Any
     scales: Any
@@ -32,7 +32,7 @@ class Block(NamedTuple):
 
 
 class Scan:
-    """`dtype`: what products are made in. `halves`: how often a sum may be rounded to half precision."""
+    """Scans in one metric. `dtype`: that of products. `halves`: how often a sum may be rounded to half precision."""
 
     def __init__(self, arrays: Arrays, metric: str, dtype: str = "float32") -> None:
         self.arrays, self.metric, self.dtype = arrays, metric, dtype
@@ -43,13 +43,13 @@ class Scan:
             products.allow_bf16_reduced_precision_reduction = False
 
     def largest(self, queries: int, dimensions: int, *, is_held: bool) -> int:
-        """The most rows of a block: those whose keys a GPU has room for, or which are read ahead."""
+        """The most rows of a block: limited by the keys that fit on a GPU, and by what is read ahead."""
         by_keys = _KEYS_BYTES["cuda"] // (4 * queries) if self.arrays.is_cuda else 1 << 30
         read = _READ_BYTES["cuda" if self.arrays.is_cuda else "cpu"] // (4 * dimensions)
         return max(1, by_keys if is_held else min(by_keys, read))
 
     def hold(self, vectors: np.ndarray, norms: np.ndarray) -> Block | None:
-        """All vectors as one block; None where a GPU has no room. On a CPU it is the same memory, if it may be."""
+        """All vectors as one block; None where they do not fit on the GPU. On a CPU no copy, if possible."""
         arrays, (count, dimensions) = self.arrays, vectors.shape
         width = 4 if self.dtype == "float32" else 2
         if arrays.is_cuda and count * (dimensions * width + 4) > _SHARE * arrays.free_bytes():
@@ -74,7 +74,7 @@ class Scan:
     def find(self, queries: Any, block: Block, floor: np.ndarray, slack: np.ndarray, k: int) -> Candidates:
         """The pairs whose key reaches the query's floor (q,) f32; rows are those of the block.
 
-        Where a query has no floor yet, -inf, the k-th key of k rows or more, less the slack (q,) f32, is one.
+        A query without a floor (-inf) gets one from the product of k or more rows: the k-th key less the slack (q,).
         """
 
         def part(rows: slice) -> Candidates:
@@ -123,7 +123,7 @@ class Scan:
 
 
 def slices(count: int, rows: int) -> list[slice]:
-    """Slices of so many rows, the last perhaps of fewer; none of no rows."""
+    """Slices of `rows` rows each, the last one perhaps shorter."""
     return [slice(start, min(start + rows, count)) for start in range(0, count, max(1, rows))]
 
 

@@ -1,4 +1,4 @@
-"""Which index is wanted, and where it works. Builds none."""
+"""Settings of an index: what to build, and on which device. Builds nothing."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 
 class RetrieverMissing(RuntimeError):
-    """The library or device of a backend is not there; the message is one line that says what to do."""
+    """The library or device of a backend is missing; the message, one line, says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Place:
 
     @property
     def workers(self) -> int:
-        """How many threads to start."""
+        """Number of threads to start."""
         if self.threads is not None:
             return self.threads
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -44,10 +44,9 @@ class Place:
 class Spec:
     """What to build. Raises ValueError that names the valid values.
 
-    `dtype` is what an exact search scans in: its answers are those of the vectors as they were given, whatever it is.
-    `nlist`: clusters (None: four times the square root of n). `nprobe`: how many of them a query looks into. `m`: bytes
-    of a code. `rerank`: so many times k of the best codes are compared again by their vectors; 0 leaves them as they
-    are. `ef_search`: how many candidates an HNSW search keeps.
+    `dtype`: that of an exact search's scan; its answers are exact in any. `nlist`: number of clusters (None: four times
+    the square root of n). `nprobe`: clusters that a query scans. `m`: bytes of a code. `rerank`: the best rerank * k
+    codes are compared again by their vectors; 0: none. `ef_search`: candidates of an HNSW search.
     """
 
     metric: str = "ip"
@@ -73,7 +72,7 @@ class Spec:
             raise ValueError(f"index {self.kind} wants metric ip, cosine or l2, got l1: its clusters are means")
 
     def lists(self, count: int) -> int:
-        """How many clusters `count` vectors are put into."""
+        """Number of clusters for `count` vectors."""
         return min(count, self.nlist if self.nlist is not None else max(1, round(4 * count**0.5)))
 
     def as_dict(self) -> dict[str, Any]:

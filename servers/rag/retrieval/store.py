@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,36 +16,36 @@ _FORM = 2
 
 
 class StoreError(ValueError):
-    """A folder does not hold a whole index; the message says what is wrong with it."""
+    """A folder holds no complete index; the message says what is wrong."""
 
 
 def write(folder: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write the arrays as .npy, each named after its SHA-256, then index.json with `about` and the sums.
+    """Write each array as .npy, named after its SHA-256, then index.json with `about` and the checksums.
 
-    Until that is renamed into place, an index that was there before is whole; then its files go. What breaks off leaves
-    nothing of its own. Raises OSError.
+    index.json is renamed into place last: until then an earlier index stays complete. Its files are deleted at the end,
+    and those of a write that fails. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    before, sums, written = _files_of(folder), {}, set()
-    note = folder / f"{_ABOUT}.{os.getpid()}.tmp"
-    try:
-        for name, array in arrays.items():
-            aside = folder / f"{name}.{os.getpid()}.tmp.npy"
-            written.add(aside)
-            np.save(aside, np.asarray(array), allow_pickle=False)
-            sums[name] = _sum(aside)
-            written.add(_file(folder, name, sums[name]))
-            aside.replace(_file(folder, name, sums[name]))
-        written.add(note)
-        note.write_text(json.dumps({"form": _FORM, "about": dict(about), "sha256": sums}, indent=1), encoding="utf-8")
-        note.replace(folder / _ABOUT)
-    finally:
-        for path in (before | written) - _files_of(folder):
-            path.unlink(missing_ok=True)
+    files, sums = _files_of(folder), {}
+    with tempfile.TemporaryDirectory(prefix=".index-", dir=folder) as scratch_name:
+        scratch = Path(scratch_name)
+        try:
+            for name, array in arrays.items():
+                np.save(scratch / f"{name}.npy", np.asarray(array), allow_pickle=False)
+                sums[name] = _sum(scratch / f"{name}.npy")
+            for array_name, sha256 in sums.items():
+                files.add(target := _file(folder, array_name, sha256))
+                (scratch / f"{array_name}.npy").replace(target)
+            note = json.dumps({"form": _FORM, "about": dict(about), "sha256": sums}, indent=1)
+            (scratch / _ABOUT).write_text(note, encoding="utf-8")
+            (scratch / _ABOUT).replace(folder / _ABOUT)
+        finally:
+            for path in files - _files_of(folder):
+                path.unlink(missing_ok=True)
 
 
 def read(folder: Path, *, mapped: bool = False) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What `write` was given. `mapped`: the arrays stay on disk, mapped to memory. Raises StoreError."""
+    """The `about` and the arrays of `write`. `mapped`: the arrays are memory-mapped. Raises StoreError."""
     try:
         note = json.loads((folder / _ABOUT).read_bytes())
         form, about, sums = note["form"], note["about"], note["sha256"]
@@ -59,18 +59,17 @@ def read(folder: Path, *, mapped: bool = False) -> tuple[dict[str, Any], dict[st
     for name, wanted in sums.items():
         path = _file(folder, name, wanted)
         try:
-            if _sum(path) != wanted:
-                raise StoreError(f"{path}: damaged, its checksum is not the one in {_ABOUT}")
+            is_damaged = _sum(path) != wanted
             arrays[name] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
         except (OSError, ValueError) as error:
-            if isinstance(error, StoreError):
-                raise
-            raise StoreError(f"{path}: {error}") from error
+            raise StoreError(f"{path}: damaged: {error}") from error
+        if is_damaged:
+            raise StoreError(f"{path}: damaged, its checksum is not the one in {_ABOUT}")
     return about, arrays
 
 
 def require(arrays: Mapping[str, np.ndarray], *names: str) -> None:
-    """Raise StoreError where one is missing: another library's index, or one of another kind."""
+    """Raise StoreError where an array is missing: the index is of another library or kind."""
     if missing := [name for name in names if name not in arrays]:
         raise StoreError(f"the arrays {', '.join(missing)} are not there: was it saved by another backend?")
 
@@ -80,7 +79,7 @@ def _file(folder: Path, name: str, sha256: str) -> Path:
 
 
 def _files_of(folder: Path) -> set[Path]:
-    """Those of the index that is there; none where there is none."""
+    """The array files of the folder's index; none where it has no index."""
     try:
         sums = json.loads((folder / _ABOUT).read_bytes())["sha256"]
         files = {_file(folder, name, sha256) for name, sha256 in sums.items()}

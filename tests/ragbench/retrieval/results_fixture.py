@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ragbench.results.paths import RetrievalPaths
 from ragbench.retrieval.cells import cells_of
-from ragbench.retrieval.roofline import Rates, rates_csv
+from ragbench.retrieval.roofline import ROOFS, Roof
 from ragbench.retrieval.rows import ROWS, Row
 from ragbench.retrieval.study_file import load_study
 from tests.ragbench.fakes.retrieval import GB_PER_S, GFLOP_PER_S, figures
@@ -48,14 +48,14 @@ def write_results(folder: Path, study: str = SMALL, *, devices: tuple[str, ...] 
     folder.mkdir(parents=True)
     paths.study_toml.write_text(study)
     rows = [
-        Row.told(cell, figures(asdict(cell)), hardware=HARDWARE)
+        Row.reported(cell, figures(asdict(cell)), hardware=HARDWARE)
         for cell in cells_of(load_study(paths.study_toml), threads=2)
     ]
-    rates = [
-        Rates(device, f"made-up {device}", 2 if device == "cpu" else None, GB_PER_S[device], {"float32": rate})
+    roofs = [
+        Roof(device, f"made-up {device}", 2 if device == "cpu" else None, GB_PER_S[device], "float32", rate)
         for device, rate in GFLOP_PER_S.items()
         if device in devices
     ]
     paths.summary.write_text(ROWS.text(rows))
-    paths.roofline.write_text(rates_csv(rates))
+    paths.roofline.write_text(ROOFS.text(roofs))
     return folder

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from ragbench.retrieval.cells import cells_of
-from ragbench.retrieval.jobs import Message, jobs_of, read_message
+from ragbench.retrieval.jobs import jobs_of, read_message
 from ragbench.retrieval.study import Grid, Study
 
 EXACT = {"metric": ("ip", "l2"), "n": (40, 400), "d": (8,), "backend": ("numpy", "torch")}
@@ -109,9 +109,9 @@ def test_a_row_belongs_to_the_cell_with_its_settings():
 
 
 def test_the_three_kinds():
-    assert read_message(b'{"progress": "building"}') == Message("progress", "building")
-    assert read_message(b'{"row": {"n": 5}}\r') == Message("row", {"n": 5})
-    assert read_message(b'{"rates": {}}') == Message("rates", {})
+    assert read_message(b'{"progress": "building"}') == ("progress", "building")
+    assert read_message(b'{"row": {"n": 5}}\r') == ("row", {"n": 5})
+    assert read_message(b'{"rates": {}}') == ("rates", {})
 
 
 @pytest.mark.parametrize(

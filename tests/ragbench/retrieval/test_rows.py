@@ -4,7 +4,7 @@ import pytest
 
 from ragbench.results.records import RecordError
 from ragbench.retrieval.cells import cells_of
-from ragbench.retrieval.roofline import Rates, load_rates, rates_csv, read_rates
+from ragbench.retrieval.roofline import ROOFS, Roof, read_roofs, reported_roofs
 from ragbench.retrieval.rows import ROWS, Row, load_rows, read_rows
 from ragbench.retrieval.study import Grid, Study
 
@@ -20,6 +20,7 @@ SEARCH, TRAINING = cells_of(
     ),
     threads=2,
 )
+RATES = {"device": "cpu", "name": "AMD, EPYC", "copy_gb_per_s": 24.1, "matmul_gflop_per_s": {"float32": 1.0}}
 TOLD = {"status": "ok", "reason": None, "search_s": 0.00012345678, "bytes_moved": 123456789012, "recall_at_k": 1.0}
 
 
@@ -34,7 +35,7 @@ def test_the_columns_are_those_agreed_on():
 
 def test_rows_are_read_as_they_were_written(tmp_path):
     rows = [
-        Row.told(SEARCH, TOLD, hardware="a machine"),
+        Row.reported(SEARCH, TOLD, hardware="a machine"),
         Row.unmeasured(TRAINING, "failed", 'died, it said: "no"\nmemory', hardware="a machine"),
     ]
     path = tmp_path / "summary.csv"
@@ -55,7 +56,7 @@ def test_rows_are_read_as_they_were_written(tmp_path):
 )
 def test_what_is_no_row_is_refused(told):
     with pytest.raises(ValueError, match="must be"):
-        Row.told(SEARCH, told, hardware="a machine")
+        Row.reported(SEARCH, told, hardware="a machine")
 
 
 @pytest.mark.parametrize(
@@ -72,21 +73,26 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, text, told):
         read_rows(path)
 
 
-def test_rates_are_read_as_they_were_written(tmp_path):
-    rates = [
-        Rates("cpu", "AMD, EPYC", 2, 24.1, {"float32": 150.2}),
-        Rates("cuda", "H100", None, 2400.0, {"float32": 40000.0, "float16": 400000.0}),
+def test_roofs_are_read_as_they_were_written(tmp_path):
+    roofs = [
+        *reported_roofs({**RATES, "threads": 2, "matmul_gflop_per_s": {"float32": 150.2}}),
+        *reported_roofs({**RATES, "device": "cuda", "matmul_gflop_per_s": {"float32": 40000.0, "float16": 400000.0}}),
     ]
+    assert roofs[2] == Roof("cuda", "AMD, EPYC", None, 24.1, "float16", 400000.0)
     path = tmp_path / "roofline.csv"
-    path.write_text(rates_csv(rates))
+    path.write_text(ROOFS.text(roofs))
     assert path.read_text().splitlines()[:2] == [
         "device,name,threads,copy_gb_per_s,dtype,matmul_gflop_per_s",
         'cpu,"AMD, EPYC",2,24.1,float32,150.2',
     ]
-    assert read_rates(path) == rates
-    assert load_rates(path)["matmul_gflop_per_s"].tolist() == [150.2, 40000.0, 400000.0]
-    assert read_rates(tmp_path / "absent.csv") == []
-    assert load_rates(tmp_path / "absent.csv").empty
+    assert read_roofs(path) == roofs
+    assert read_roofs(tmp_path / "absent.csv") == []
+
+
+@pytest.mark.parametrize("report", [{}, {**RATES, "copy_gb_per_s": 0}, {**RATES, "matmul_gflop_per_s": 5}], ids=str)
+def test_rates_that_are_none_are_refused(report):
+    with pytest.raises(ValueError, match="no rates"):
+        reported_roofs(report)
 
 
 @pytest.mark.parametrize("path", RETRIEVAL, ids=lambda path: path.parent.name)

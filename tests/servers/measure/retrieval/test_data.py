@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from servers.measure.retrieval import synthetic
+from servers.measure.retrieval import data as synthetic
 
 
 def made(name: str, n: int, d: int, seed: int = 0) -> np.ndarray:
