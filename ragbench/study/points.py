@@ -35,6 +35,7 @@ class Configuration:
     command: str | None = None
     url: str | None = None
     ca_file: str | None = None
+    wire: str | None = None
 
     @property
     def name(self) -> str:
@@ -93,6 +94,7 @@ class Point:
             "configuration": self.configuration.name,
             "design": self.configuration.design,
             **{name: getattr(self.configuration, name) for name in ("command", "url", "ca_file")},
+            **({"wire": self.configuration.wire} if self.configuration.wire else {}),
             "settings": dict(self.configuration.settings),
             **{name: getattr(self, name) for name in ("arrival", "offered_rps", "concurrency", "seed")},
             **{name: getattr(self.load, name) for name in _KEPT_OF_LOAD},
@@ -152,7 +154,7 @@ def _configurations(name: str, design: Design) -> Iterator[tuple[Configuration, 
     for values in itertools.product(*design.settings.values()):
         settings = dict(zip(design.settings, values, strict=True))
         configuration = Configuration(
-            name, settings, swept, command=design.command, url=design.url, ca_file=design.ca_file
+            name, settings, swept, command=design.command, url=design.url, ca_file=design.ca_file, wire=design.wire
         )
         yield configuration, design.load
 
