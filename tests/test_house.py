@@ -7,9 +7,11 @@ sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 
 import house
 
+from servers.__main__ import DESIGNS
+
 FOUND = house.files()
 FLAT = {
-    "servers": "__init__ __main__ addresses baseline batched errors exits limit retrieval scaled tasks",
+    "servers": " ".join(["__init__ __main__ addresses errors exits limit retrieval tasks", *DESIGNS]),
     "ragbench": "__init__ __main__ terminal",
 }
 ROOMS = {

@@ -10,6 +10,8 @@ from ragbench.cli.common import SloOption, say, slo_of, surroundings, terminal
 from ragbench.files.toml_tables import StudyError
 from ragbench.files.whole_file import refuse_links
 from ragbench.load.descriptors import allow_files
+from ragbench.load.target import RAG
+from ragbench.load.wires import WIRES, wire_of
 from ragbench.machine.telemetry import throttling
 from ragbench.measure.point import Measurement, measure
 from ragbench.measure.point_folder import write_point
@@ -44,6 +46,7 @@ def load(  # noqa: PLR0913, PLR0917  an option each
         bool, typer.Option("--same-answers", help="One text for all questions is no error.")
     ] = False,
     ca_file: Annotated[Path | None, typer.Option(help="Certificates (PEM) to trust, instead of the system's.")] = None,
+    wire: Annotated[str, typer.Option(help=f"What the service speaks: {', '.join(WIRES)}.")] = RAG,
     out: Annotated[Path | None, typer.Option(help="A folder to write the rows to.")] = None,
 ) -> None:
     """Fire one load at a service that runs already, and print what came of it."""
@@ -54,6 +57,7 @@ def load(  # noqa: PLR0913, PLR0917  an option each
         if out.exists() and not out.is_dir():
             raise StudyError([f"--out must be a folder, got the file {out}"])
         refuse_links(out)
+    wire_of(wire)
     limits = slo_of(slo)
     point = _single_point(
         {
@@ -67,7 +71,9 @@ def load(  # noqa: PLR0913, PLR0917  an option each
                 "timeout_s": timeout_s,
                 "processes": processes,
             },
-            "designs": {"service": {"url": url} | ({"ca_file": str(ca_file)} if ca_file else {})},
+            "designs": {
+                "service": {"url": url, "wire": None if wire == RAG else wire, "ca_file": ca_file and str(ca_file)}
+            },
         }
     )
     asked = load_questions(questions)

@@ -14,7 +14,7 @@ from ragbench.load.answer import Answer, read_headers, read_refusal
 from ragbench.load.connection_errors import in_words, is_out_of_files, lost, unanswered
 from ragbench.load.scaling import read_scaling
 from ragbench.load.target import Target
-from ragbench.load.wires import WIRES, Wire
+from ragbench.load.wires import Wire, wire_of
 from ragbench.results.records import NO_SCALING, ReplicaCount, Row, Scaling
 from ragbench.study.address import Address, speaks_tls
 from ragbench.study.questions import Question
@@ -61,7 +61,7 @@ class Client:
         self.target = target
         self._session = session
         self._on_answer = on_answer
-        self._wire = WIRES[target.wire]
+        self._wire = wire_of(target.wire)
         self._address = Address.of(target.url, endpoint=self._wire.path)
         self._url = self._address.at(self._wire.path)
         # A service that drops what it has seen would otherwise take a request for that of an earlier point or run.

@@ -3,6 +3,9 @@
 import ssl
 from dataclasses import dataclass
 
+RAG = "rag"
+"""The wire of a design that names none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -14,7 +17,7 @@ class Target:
 
     url: str
     timeout_s: float
-    wire: str = "rag"
+    wire: str = RAG
     k: int = 2
     max_new_tokens: int | None = None
     deadline_s: float | None = None

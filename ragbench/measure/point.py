@@ -16,7 +16,7 @@ from ragbench.files.toml_tables import StudyError
 from ragbench.load.client import Client, Clock, connect
 from ragbench.load.fire import OnRow, Watcher, Work, beside, fire, soon, watch_replicas
 from ragbench.load.senders import fire_from, soon_for_all
-from ragbench.load.target import Target
+from ragbench.load.target import RAG, Target
 from ragbench.load.warmup import warm_up
 from ragbench.machine import telemetry
 from ragbench.machine.git import Origin, code_origin, study_origin
@@ -163,6 +163,7 @@ def _target(point: Point, service: Service) -> Target:
     return Target(
         service.url,
         point.load.timeout_s,
+        wire=point.configuration.wire or RAG,
         k=point.workload.k,
         max_new_tokens=point.workload.max_new_tokens,
         deadline_s=point.load.deadline_s,

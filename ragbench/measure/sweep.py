@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from ragbench.files.toml_tables import StudyError
 from ragbench.files.whole_file import append_to, refuse_links
+from ragbench.load.target import RAG
+from ragbench.load.wires import wire_of
 from ragbench.machine.telemetry import throttling
 from ragbench.measure.point import Measurement, Surroundings, measure, schedule_of, unmeasured
 from ragbench.measure.point_folder import trace_of, write_point
@@ -51,6 +53,8 @@ def make_plan(study: Study, paths: StudyPaths, *, redo: Redo | None = None) -> P
     """Compare the study with its folder. Raises StudyError."""
     questions = load_questions(study.workload.questions)
     launches = expand(study)
+    for launch in launches:
+        wire_of(launch.configuration.wire or RAG)
     whole, again, changed = [], [], {}
     for point in (point for launch in launches for point in launch.points):
         manifest = read_manifest(paths.point(point.name).manifest)

@@ -33,6 +33,7 @@ class Configuration:
     command: str | None = None
     url: str | None = None
     ca_file: str | None = None
+    wire: str | None = None
 
     @property
     def name(self) -> str:
@@ -91,6 +92,7 @@ class Point:
             "configuration": self.configuration.name,
             "design": self.configuration.design,
             **{name: getattr(self.configuration, name) for name in ("command", "url", "ca_file")},
+            **({"wire": self.configuration.wire} if self.configuration.wire else {}),
             "settings": dict(self.configuration.settings),
             **{name: getattr(self, name) for name in ("arrival", "offered_rps", "concurrency", "seed")},
             **{name: getattr(self.load, name) for name in _OF_LOAD},
@@ -146,7 +148,10 @@ def _configurations(name: str, design: Design) -> Iterator[tuple[Configuration, 
     swept = tuple(key for key, values in design.settings.items() if len(values) > 1)
     for values in itertools.product(*design.settings.values()):
         settings = dict(zip(design.settings, values, strict=True))
-        yield Configuration(name, settings, swept, design.command, design.url, design.ca_file), design.load
+        configuration = Configuration(
+            name, settings, swept, command=design.command, url=design.url, ca_file=design.ca_file, wire=design.wire
+        )
+        yield configuration, design.load
 
 
 def _check_traces(points: Sequence[Point]) -> None:

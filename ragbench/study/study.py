@@ -182,6 +182,8 @@ class Design:
     """The address of a service that already runs, as in "http://127.0.0.1:8000"."""
     ca_file: Text | None = None
     """The certificates (PEM) to trust at an https URL, instead of those that the system trusts."""
+    wire: Text | None = None
+    """What the service speaks: a name of ragbench/load/wires; absent: rag, which is POST /rag."""
     settings: Mapping[SettingName, OneOrMore[Setting]] = field(default_factory=dict)
     """Flags of the command: max_batch_size = 8 is --max-batch-size 8. A list of values is a sweep."""
     load: Load

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from ragbench.files.toml_tables import StudyError
 from ragbench.load.answer import Answer
 from ragbench.load.target import Target
 from ragbench.load.wires import rag
@@ -24,3 +25,10 @@ class Wire(Protocol):
 
 
 WIRES: Mapping[str, Wire] = {"rag": rag}
+
+
+def wire_of(name: str) -> Wire:
+    """The wire of that name. Raises StudyError."""
+    if name not in WIRES:
+        raise StudyError([f"wire must be one of {', '.join(WIRES)}, got {name!r}"])
+    return WIRES[name]

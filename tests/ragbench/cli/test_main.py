@@ -200,7 +200,7 @@ def test_mistakes_are_lines_and_code_2(tmp_path):
     assert done.stderr.splitlines() == [
         f"{study}: [load] rates must be > 0, got 0",
         f"{study}: [designs.a] has an unknown key 'comand'; did you mean command? "
-        "valid: command, url, ca_file, settings, load",
+        "valid: command, url, ca_file, wire, settings, load",
         f"{study}: [designs.a] exactly one of command and url is needed, got neither",
     ]
 

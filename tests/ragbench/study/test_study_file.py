@@ -98,7 +98,8 @@ def test_every_mistake_is_told_at_once():
         "[designs.a b] name 'a b': use letters, digits, and . _ - (it names folders)",
         "[designs.a b] exactly one of command and url is needed, got both",
         "[designs.a b] settings.nested: each must be text, a finite number or true/false, got [1]",
-        "[designs.c] has an unknown key 'commnd'; did you mean command? valid: command, url, ca_file, settings, load",
+        "[designs.c] has an unknown key 'commnd'; did you mean command? "
+        "valid: command, url, ca_file, wire, settings, load",
         "[designs.c] exactly one of command and url is needed, got neither",
         "[designs.d] command must be text, got 5",
         "[designs.d.load] needs rates, e.g. rates = [5, 10, 20], or concurrency, e.g. concurrency = [8]",
