@@ -45,6 +45,11 @@ def command(function: Any, **options: Any) -> Any:
     return typer.main.get_command(single)
 
 
+def load_command(name: str) -> Any:
+    """The click command `name` with its options; imports its module."""
+    return command(getattr(importlib.import_module(f"ragbench.cli.{name}"), name), name=name)
+
+
 class Commands(TyperGroup):
     """The commands by name. Help lists all by their docstrings; only the one that is called is imported."""
 
@@ -55,7 +60,7 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that is called, with its options."""
         name, _, rest = super().resolve_command(ctx, args)
-        return name, command(getattr(importlib.import_module(f"ragbench.cli.{name}"), str(name)), name=name), rest
+        return name, load_command(str(name)), rest
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from typer.main import get_command
 
-from ragbench.__main__ import app
+from ragbench.__main__ import load_command
 from servers.__main__ import design_module
 
 ROOT = Path(__file__).parents[1]
@@ -97,11 +96,10 @@ def test_every_server_command_has_flags_that_exist() -> None:
 
 
 def test_every_ragbench_command_exists() -> None:
-    known = get_command(app).commands
     used = [shlex.split(line, comments=True) for line in COMMANDS if line.startswith("ragbench")]
     assert len(used) >= 4
     for _, command, *flags in used:
-        options = {option for parameter in known[command].params for option in parameter.opts}
+        options = {option for parameter in load_command(command).params for option in parameter.opts}
         assert {word for word in flags if word.startswith("--")} <= options
 
 
