@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MOST_TABLE", "MOST_TEXT", "decoded", "parse_json", "parse_reported", "read_bytes", "read_text"]
-
 MOST_NESTED = 100
 MOST_TEXT = 64 << 20  # bytes of a study, a manifest, a set of questions
 MOST_TABLE = 2 << 30  # of a CSV: the rows of a load as long as there can be

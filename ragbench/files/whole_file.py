@@ -13,8 +13,6 @@ from typing import BinaryIO
 from ragbench.files.csv_table import RecordError
 from ragbench.files.unwritten import naming
 
-__all__ = ["append_to", "refuse_link", "refuse_links", "write_new", "write_whole"]
-
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _MORE = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
 

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-__all__ = ["MOST_LOG", "read_log"]
-
 MOST_LOG = 16 << 20  # bytes
 
 

@@ -11,8 +11,6 @@ from ragbench.files.csv_table import read_dicts
 from ragbench.results.records import Row
 from ragbench.statistics.columns import Floats
 
-__all__ = ["IN_SHARE", "STAGES", "Batch", "FitError", "Moment", "batches_of", "read_batches"]
-
 STAGES = ("embed_s", "retrieve_s", "generate_s")
 IN_SHARE = 0.5  # of the network time, before the queue
 _LONGEST_TURN_S = 0.01

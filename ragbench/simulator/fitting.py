@@ -13,8 +13,6 @@ from ragbench.simulator.designs import DESIGNS
 from ragbench.simulator.service_times import FitError, ServiceTimes
 from ragbench.study.points import configuration_label
 
-__all__ = ["Fits", "Fitted", "Manifest", "Measured", "choose", "fits"]
-
 Manifest = dict[str, Any]
 
 # A batch takes as long in a queue that grows or refuses as in any other. In points of other verdicts the times may be

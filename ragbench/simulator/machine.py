@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Heap", "Machine", "Work"]
-
 
 class Heap:
     """Callbacks in the order of their moments. `now` is that of the one that runs; nothing happens between them."""

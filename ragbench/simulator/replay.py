@@ -19,8 +19,6 @@ from ragbench.statistics.summary import summarise
 from ragbench.study.questions import Question
 from ragbench.study.schedule import Request
 
-__all__ = ["Replayed", "replay", "simulated"]
-
 _SEEDS = range(1, 11)  # of a point's simulations, on one schedule: the first is written, all count for the agreement
 _KEPT = ("point", "slo", "seed", "schedule_sha256", "hardware", "server_info")  # of the measured manifest
 

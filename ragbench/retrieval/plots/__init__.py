@@ -15,8 +15,6 @@ from ragbench.retrieval.plots.roofline import roofline
 from ragbench.retrieval.plots.speedup import gpu, speedup
 from ragbench.retrieval.results import Results
 
-__all__ = ["FIGURES", "save_all"]
-
 # None from a figure's function: this study has nothing to show for it.
 FIGURES: dict[str, Callable[[Results], Figure | None]] = {
     "speedup": speedup,

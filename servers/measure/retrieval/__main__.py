@@ -15,8 +15,6 @@ from typing import Any
 
 from servers.measure.retrieval.job import Job, JobError, read
 
-__all__ = ["main"]
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 2 for a bad job, 1 where memory ran out."""

@@ -14,8 +14,6 @@ import numpy as np
 
 from servers.measure.retrieval.job import Job, JobError
 
-__all__ = ["KINDS", "Data", "blocks", "prepared", "queries"]
-
 Draw = Callable[[int, np.random.Generator], np.ndarray]  # (count, rng) -> rows (count, d) f32
 _QUERIES = 256  # different queries at least, so that no figure depends on a single one
 _MOST_NUMBERS = 1 << 26  # of all queries

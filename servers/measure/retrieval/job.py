@@ -7,8 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 
 from servers.rag.retrieval import Spec
 
-__all__ = ["Contender", "Job", "JobError", "Point", "read"]
-
 
 class JobError(ValueError):
     """A job is invalid; the message says why."""

@@ -5,8 +5,6 @@ import numpy as np
 from servers.rag.retrieval import blocks
 from servers.rag.retrieval.scan import slices
 
-__all__ = ["PlainIndex", "brute_force", "recall"]
-
 _ROWS_BYTES = 1 << 26
 
 

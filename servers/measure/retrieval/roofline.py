@@ -16,8 +16,6 @@ import numpy as np
 
 from servers.measure.retrieval.job import Contender, Job, Point
 
-__all__ = ["SETTLED_S", "TURN_S", "Rates", "kmeans_work", "search_work"]
-
 SETTLED_S = 0.05  # a pause in which the threads of the library used before stop spinning
 TURN_S = 0.1  # the least time of a turn, over as many calls as it takes
 

@@ -17,8 +17,6 @@ from servers.measure.retrieval.roofline import Rates, kmeans_work, search_work
 from servers.measure.retrieval.timing import Report, Timing, bare_search, search, searches, time_all, trainings
 from servers.rag.retrieval import Place, Spec, build
 
-__all__ = ["measured"]
-
 Row = dict[str, Any]
 _CHECKED = 8  # queries whose scores are compared to float64
 _SAMPLED = 256  # queries whose neighbours are looked up where all would take long

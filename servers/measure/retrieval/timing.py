@@ -18,8 +18,6 @@ from servers.rag.retrieval.arrays import arrays_for
 from servers.rag.retrieval.faiss_backend import library
 from servers.rag.retrieval.kmeans import assign, kmeans, unit
 
-__all__ = ["Report", "Timing", "bare_search", "load_libraries", "search", "searches", "time_all", "trainings"]
-
 Report = Callable[[str], None]
 _MOST_CALLS = 500
 _ITERATIONS = 20

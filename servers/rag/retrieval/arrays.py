@@ -16,8 +16,6 @@ from threadpoolctl import ThreadpoolController
 
 from servers.rag.retrieval.spec import RetrieverMissing
 
-__all__ = ["LIBRARIES", "Arrays", "arrays_for", "single_threaded"]
-
 T = TypeVar("T")
 U = TypeVar("U")
 LIBRARIES = ("numpy", "torch", "cupy")

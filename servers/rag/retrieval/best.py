@@ -4,8 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Best", "Candidates"]
-
 
 class Candidates(NamedTuple):
     """Pairs: queries (c,) i64, rows (c,) i64, and their keys (c,) f32 as a scan computed them."""

@@ -6,8 +6,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-__all__ = ["bounds", "gather", "is_mapped", "stream"]
-
 _FIRST, _FIRST_PAIRS = 1024, 1 << 16  # rows, or pairs of query and row, that the first floor is made of
 _CANDIDATES = 8000  # of a block
 

@@ -14,8 +14,6 @@ from servers.rag.retrieval.metrics import checked_queries, exact_keys, margin, r
 from servers.rag.retrieval.rows import Rows, Stored
 from servers.rag.retrieval.spec import Place, RetrieverMissing, Spec
 
-__all__ = ["FaissIndex", "library"]
-
 _SLACK = 8  # candidates beyond k, in case of ties
 _HNSW_LINKS = 32  # FAISS's own default
 

@@ -10,8 +10,6 @@ from servers.rag.retrieval.rows import Rows, Stored
 from servers.rag.retrieval.scan import Block, Scan
 from servers.rag.retrieval.spec import Spec
 
-__all__ = ["Flat"]
-
 _LARGEST_HALF = 6e4  # a little under the largest float16
 
 

@@ -17,8 +17,6 @@ from servers.rag.retrieval.rows import Rows
 from servers.rag.retrieval.scan import Scan
 from servers.rag.retrieval.spec import Spec
 
-__all__ = ["Ivf"]
-
 _ARRAYS = ("centroids", "offsets", "ids", "rows", "next_id")
 
 

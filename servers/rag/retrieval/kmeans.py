@@ -13,8 +13,6 @@ import numpy as np
 from servers.rag.retrieval.arrays import Arrays, single_threaded
 from servers.rag.retrieval.scan import slices
 
-__all__ = ["KMeans", "assign", "kmeans", "unit"]
-
 _SUMMED = 1 << 22  # floats that are added up in float32 before they go to float64
 _BLOCK = {"numpy": 1 << 19, "torch": 1 << 22, "cupy": 1 << 22}  # floats of a block: a cache, or to keep a device busy
 _START_PRODUCTS = 1 << 31  # multiplications that the start may cost, while it has at least two points a centroid

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["checked_queries", "checked_vectors", "exact_keys", "margin", "ranked", "scores", "squared_norms"]
-
 _CHUNK_BYTES = 1 << 18  # of float64: they stay in the second cache
 _LARGEST_SQUARE = 1e36
 _UNIT = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}

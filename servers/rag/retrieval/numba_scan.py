@@ -15,8 +15,6 @@ from servers.rag.retrieval.best import Candidates
 from servers.rag.retrieval.scan import Block, Scan, slices
 from servers.rag.retrieval.spec import Place, RetrieverMissing
 
-__all__ = ["NumbaScan"]
-
 _ROOM = 1 << 14  # candidates that fit at first
 _SLICE = 1 << 25  # differences of a call: about 5 ms, so that a delayed thread delays no others
 _SPAN = 512  # numbers that are added up, in lanes, before they are added to the others

@@ -10,8 +10,6 @@ from servers.rag.retrieval import store
 from servers.rag.retrieval.metrics import checked_vectors
 from servers.rag.retrieval.spec import Spec
 
-__all__ = ["Rows", "Stored"]
-
 
 @dataclass(frozen=True, slots=True)
 class Rows:

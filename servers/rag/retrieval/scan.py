@@ -10,8 +10,6 @@ import numpy as np
 from servers.rag.retrieval.arrays import Arrays
 from servers.rag.retrieval.best import Candidates
 
-__all__ = ["Block", "Scan", "slices"]
-
 _KEYS_BYTES = {"numpy": 1 << 20, "torch": 1 << 21, "cuda": 1 << 30}  # of one product: in a cache on a CPU
 _ROWS_BYTES = {"numpy": 1 << 24, "torch": 1 << 28, "cuda": 1 << 30}  # of one product
 _DIFFERENCES_BYTES = {"numpy": 1 << 19, "cuda": 1 << 30}  # of rows minus a query, for l1 but in torch

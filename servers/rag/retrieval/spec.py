@@ -4,8 +4,6 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["DTYPES", "KINDS", "METRICS", "Place", "RetrieverMissing", "Spec"]
-
 METRICS = {
     "ip": "inner product, larger is nearer",
     "cosine": "cosine of the angle, larger is nearer; 0 with a zero vector",

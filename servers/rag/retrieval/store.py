@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["StoreError", "read", "require", "write"]
-
 _ABOUT = "index.json"
 _FORM = 2
 
