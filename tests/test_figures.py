@@ -69,6 +69,7 @@ def test_a_figure_is_drawn_again_where_its_numbers_changed(study):
     assert "0.75" in difference(drawn(redraw.redrawn(study, "latency").figure), read_drawn(kept))
 
 
+@pytest.mark.slow
 def test_what_needs_rows_that_are_not_kept_stays_as_measured_or_goes(study):
     (study / "figures").mkdir()
     for name in ("distribution", "replicas"):

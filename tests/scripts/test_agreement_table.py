@@ -11,6 +11,7 @@ sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 from statistics_tables import agreement
 
 
+@pytest.mark.slow
 def test_known_designs_are_predicted():
     reported = []
     table = pd.DataFrame(agreement.rows(reported.append, measured=None, rates=(20, 60), duration_s=4.0))

@@ -88,6 +88,7 @@ async def many_at_once_get_their_own_answers(client: httpx.AsyncClient) -> None:
     assert [word in text for word, text in zip(expected, texts, strict=True)] == [True] * 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("design", DESIGNS)
 async def test_sigterm_finishes_what_was_accepted(design: str, tmp_path: Path) -> None:
     async with running(tmp_path, design, *EXTRA.get(design, [])) as (server, client):
@@ -104,6 +105,7 @@ async def test_sigterm_finishes_what_was_accepted(design: str, tmp_path: Path) -
     assert server.failure() == "the server exited with code 0"
 
 
+@pytest.mark.slow
 async def test_who_is_not_answered_within_the_drain_time_is_told_503(tmp_path: Path) -> None:
     flags = ["--policy", "size_or_age", "--max-wait-s", "50", "--drain-s", "1"]
     async with running(tmp_path, "batched", *flags) as (server, client):
@@ -118,6 +120,7 @@ async def test_who_is_not_answered_within_the_drain_time_is_told_503(tmp_path: P
         assert "Traceback" not in server.new_log()
 
 
+@pytest.mark.slow
 async def test_batched_batches_refuses_when_full_and_survives_a_failing_batch(tmp_path: Path) -> None:
     flags = ["--max-batch-size", "8", "--policy", "size_or_age", "--max-wait-s", "0.4", "--max-queue", "12"]
     async with running(tmp_path, "batched", *flags) as (_, client):
@@ -193,6 +196,7 @@ def test_a_mistake_that_the_engine_finds_is_one_clear_line(flags: list[str], lin
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 async def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
     async with running(tmp_path, "baseline") as (server, _):
         port = server.url.rsplit(":", 1)[1]
@@ -210,6 +214,7 @@ def test_list_prints_every_design_with_its_defaults() -> None:
             assert f"--{field.replace('_', '-')}" in done.stdout
 
 
+@pytest.mark.slow
 async def test_ctrl_c_while_loading_stops_at_once(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "servers", "baseline", "--port", "0", *SMALL), stderr=asyncio.subprocess.PIPE

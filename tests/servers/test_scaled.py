@@ -50,6 +50,7 @@ async def test_a_killed_replica_is_replaced_and_its_requests_are_answered(tmp_pa
     assert not any(is_alive(int(str(replica["pid"]))) for replica in after)
 
 
+@pytest.mark.slow
 async def test_load_scales_up_to_the_maximum_and_a_replica_from_elsewhere_can_join(tmp_path: Path) -> None:
     flags = ["--base-port", "18400", "--min-replicas", "1", "--max-replicas", "2", "--outstanding-per-replica", "4"]
     async with running(tmp_path, "scaled", *flags) as (_, client), running(tmp_path, "batched") as (elsewhere, _):
@@ -65,6 +66,7 @@ async def test_load_scales_up_to_the_maximum_and_a_replica_from_elsewhere_can_jo
         await asyncio.wait({load})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 async def test_a_poisoned_question_fails_alone_and_ends_no_engine(count: int, tmp_path: Path) -> None:
     """A hundred times in a row, among good ones."""
@@ -85,6 +87,7 @@ async def test_a_poisoned_question_fails_alone_and_ends_no_engine(count: int, tm
         assert 'rag_failed_questions_total{error="QuestionFailed"} 100.0' in (await client.get("/metrics")).text
 
 
+@pytest.mark.slow
 async def test_a_question_that_ends_engines_ends_three_at_most_and_costs_its_neighbours_nothing(tmp_path: Path) -> None:
     """As a crash in a library does: the engine's process is gone, without an exception."""
     fleet = ["--base-port", "18650", "--min-replicas", "3", "--max-replicas", "3"]
@@ -116,6 +119,7 @@ async def keep_asking(client: httpx.AsyncClient) -> None:
             users.create_task(user())
 
 
+@pytest.mark.slow
 async def test_a_killed_parent_leaves_no_replica(tmp_path: Path) -> None:
     flags = ["--base-port", "18500", "--min-replicas", "1", "--max-replicas", "1"]
     async with running(tmp_path, "scaled", *flags) as (server, client):
@@ -126,6 +130,7 @@ async def test_a_killed_parent_leaves_no_replica(tmp_path: Path) -> None:
                 await asyncio.sleep(0.1)
 
 
+@pytest.mark.slow
 async def test_registration_wants_the_token_where_one_is_set(tmp_path: Path) -> None:
     flags = ["--base-port", "18600", "--min-replicas", "1", "--max-replicas", "1", "--admin-token", "hush"]
     async with running(tmp_path, "scaled", *flags) as (server, client):
@@ -141,6 +146,7 @@ async def test_registration_wants_the_token_where_one_is_set(tmp_path: Path) -> 
 STUB = ["--profile", "stub", "--stub-batch-s", "0.02"]
 
 
+@pytest.mark.slow
 async def test_a_replica_that_hangs_is_replaced_and_what_it_held_is_answered_by_another(tmp_path: Path) -> None:
     flags = [*STUB, "--base-port", "18650", "--min-replicas", "2", "--max-replicas", "2", "--heartbeat-s", "0.3"]
     async with running(tmp_path, "scaled", *flags) as (_, client):
@@ -157,6 +163,7 @@ async def test_a_replica_that_hangs_is_replaced_and_what_it_held_is_answered_by_
         assert "rag_retries_total 0.0" not in text
 
 
+@pytest.mark.slow
 async def test_a_replica_whose_engine_hangs_is_replaced(tmp_path: Path) -> None:
     """Its front still answers; what it should compute never ends."""
     flags = [*STUB, "--base-port", "18800", "--min-replicas", "1", "--max-replicas", "1"]
@@ -202,6 +209,7 @@ async def test_an_answer_in_parts_is_passed_on_as_it_comes(tmp_path: Path) -> No
     await runner.cleanup()
 
 
+@pytest.mark.slow
 async def test_the_same_request_twice_at_once_is_computed_once(tmp_path: Path) -> None:
     flags = [*STUB, "--base-port", "18900", "--min-replicas", "2", "--max-replicas", "2"]
     async with running(tmp_path, "scaled", *flags) as (_, client):
@@ -216,6 +224,7 @@ async def metrics_of(client: httpx.AsyncClient) -> str:
     return (await client.get("/metrics")).text
 
 
+@pytest.mark.slow
 async def test_a_fleet_of_nobody_starts_with_the_first_request_and_goes_again(tmp_path: Path) -> None:
     flags = [*STUB, "--base-port", "18700", "--min-replicas", "0", "--max-replicas", "1", "--down-cooldown-s", "1"]
     async with running(tmp_path, "scaled", *flags) as (_, client):
@@ -230,6 +239,7 @@ async def test_a_fleet_of_nobody_starts_with_the_first_request_and_goes_again(tm
         assert len(told["starts"]) == 1
 
 
+@pytest.mark.slow
 async def test_the_first_replica_can_be_made_slow_for_a_study(tmp_path: Path) -> None:
     flags = [*STUB, "--base-port", "18750", "--min-replicas", "2", "--max-replicas", "2", "--slow-replica", "5"]
     async with running(tmp_path, "scaled", *flags, "--routing", "least_work") as (_, client):

@@ -34,6 +34,7 @@ def test_a_fresh_clone_holds_no_leftovers(fresh: tuple[Path, dict[str, str]]) ->
     assert not leftovers & {path.name for path in clone(fresh[0].parent / "again").rglob("*")}
 
 
+@pytest.mark.slow
 def test_run_all_in_a_fresh_clone_passes_a_wrong_flag_to_the_harness(fresh: tuple[Path, dict[str, str]]) -> None:
     done = run(fresh, "./run_all.sh", "smoke", "--frobnicate")
     assert done.returncode == 2

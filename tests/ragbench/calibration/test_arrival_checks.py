@@ -23,6 +23,7 @@ def test_the_dispersion_of_bursts_is_that_of_counts():
         assert np.var(counts) / np.mean(counts) == pytest.approx(law(**parameters).dispersion(10, 4.0), rel=0.04)
 
 
+@pytest.mark.slow
 def test_laws_at_their_limits():
     assert LAWS["gamma"](cv=1.0).dispersion(10, 4.0) == pytest.approx(1.0, abs=1e-3)  # Poisson
     assert LAWS["gamma"](cv=3.0).dispersion(10, 400.0) == pytest.approx(9.0, rel=0.02)  # cv^2 over long windows
@@ -110,6 +111,7 @@ def test_a_known_bad_generator_is_rejected(name):
         assert not all(c.passed(1e-5) for c in check(drawn(KNOWN_BAD[name], seed), LAWS["poisson"]()))
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_writes_the_table(tmp_path):
     done = ragbench("calibrate", "--arrivals", "--seeds", "1", "--out", tmp_path)
     assert done.returncode == 0, done.stderr

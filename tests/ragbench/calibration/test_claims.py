@@ -122,6 +122,7 @@ def test_the_queues_are_judged_after_the_warm_up():
     assert queues.solved("deterministic", 0.6, 20.0, 3)[0] == pytest.approx(sum(steady) / len(steady), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_figures_show_what_is_not_clean(tmp_path):
     slow = replace(SENT, asked_rps=1000.0, send_lag_p99_s=0.02, verdict="client_limited")
     (axes,) = figures.rates(calibration(sent={1: [SENT, slow]})).axes

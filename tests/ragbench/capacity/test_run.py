@@ -96,6 +96,7 @@ def test_designs_are_each_probed_once_and_started_at_the_lowest_rate(tmp_path):
         first_points(study, Plan(SLO), design="b")
 
 
+@pytest.mark.slow
 def test_capacity_is_found_written_and_resumed(call, tmp_path):
     # The fake sleeps 40 ms an answer, one at a time: 25/s.
     design = f'[designs.a]\ncommand = "FAKE --service-s 0.04"\nsettings = {{ mark = "{tmp_path}" }}\n'
@@ -159,6 +160,7 @@ async def test_a_rate_that_the_client_missed_is_tried_again(tmp_path, monkeypatc
     assert told == verdicts
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_start_is_told_and_the_others_go_on(call, tmp_path):
     designs = (
         '[designs.a]\ncommand = "FAKE --mode dies-at-start"\n'
@@ -198,6 +200,7 @@ def test_mistakes_are_one_line(call, tmp_path, arguments, line):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_signal_stops_it_whole(tmp_path):
     study = write_study(tmp_path, f'[designs.a]\ncommand = "FAKE"\nsettings = {{ mark = "{tmp_path}" }}\n')
     slow = ("--slo", "latency_s=1", "--duration-s", "2", "--start", "20", "--arrival", "ideal")
@@ -236,6 +239,7 @@ async def test_a_whole_load_needs_no_server(tmp_path):
     assert again.found.low_rps == 20
 
 
+@pytest.mark.slow
 def test_the_known_capacity_is_found_from_end_to_end(call, tmp_path):
     """
     `ragbench capacity known` with loads of 2 s: the real calibration server, the real client.

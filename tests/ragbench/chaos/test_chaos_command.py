@@ -11,6 +11,7 @@ from tests.ragbench.running import ragbench
 SMALL = "python -m servers scaled --min-replicas 2 --max-replicas 2 --base-port 18700 --profile stub"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the harness's tether to its servers is Linux only")
 def test_a_killed_replica_costs_no_request_and_leaves_nothing(tmp_path):
     (tmp_path / "kill").mkdir()

@@ -47,6 +47,7 @@ def test_json_is_all_that_is_on_stdout(call, folder, tmp_path):
     assert table["difference_percent"].tolist() == pytest.approx([row["difference_percent"] for row in rows], abs=1e-8)
 
 
+@pytest.mark.slow
 def test_a_gate_fails_where_the_difference_is_shown_and_only_there(call, folder):
     code, _, err = call(f"{folder}:one", f"{folder}:two", "--fail-if", "latency_p95_s > +5%")
     assert code == 1

@@ -142,6 +142,7 @@ def test_every_command_has_a_case():
     assert {case.split()[0] for case in CASES} == set(__main__.COMMANDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", CASES)
 def test_what_looks_like_a_style_is_shown_as_it_is(command, call, tmp_path, results, monkeypatch):
     monkeypatch.setitem(sys.modules, "ragbench.report.page", SimpleNamespace(build=broken_report))
@@ -190,6 +191,7 @@ WRITES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", WRITES)
 def test_files_are_written_before_anything_is_printed(command, tmp_path, results, elsewhere, monkeypatch):
     def closed(*things, **options):

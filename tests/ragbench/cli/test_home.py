@@ -14,6 +14,7 @@ from tests.ragbench.running import FAKE, write_study
 from tests.strangers import UID, as_stranger, open_folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "line"),
     [
@@ -41,6 +42,7 @@ def test_a_study_of_a_stranger_is_measured_and_reported(environment: dict[str, s
     ] == []
 
 
+@pytest.mark.slow
 def test_a_results_folder_that_may_not_be_written_is_a_line() -> None:
     with open_folder() as folder:
         study = write_study(folder, f'[designs.a]\ncommand = "python {FAKE}"\n')

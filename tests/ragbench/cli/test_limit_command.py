@@ -78,6 +78,7 @@ def test_both_sides_are_measured_compared_and_kept(call: Call, tmp_path: Path) -
     assert (results / "study" / "bare" / "a-seed1.csv").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_turn_is_measured_on_both_sides_or_not_at_all(call: Call, tmp_path: Path) -> None:
     """Where the server's side is gone, the pipeline's is timed again, so that both are of one moment."""
     file, results = study(tmp_path), tmp_path / "results"
@@ -87,6 +88,7 @@ def test_a_turn_is_measured_on_both_sides_or_not_at_all(call: Call, tmp_path: Pa
     assert "the pipeline of a alone" in err
 
 
+@pytest.mark.slow
 def test_other_settings_than_those_measured_are_refused(call: Call, tmp_path: Path) -> None:
     results = tmp_path / "results"
     call(study(tmp_path), "--results", results)
@@ -119,6 +121,7 @@ def test_a_bare_command_that_is_not_there_is_one_line(call: Call, tmp_path: Path
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_pipeline_too(tmp_path: Path, number: signal.Signals) -> None:
     run = asleep(tmp_path)
@@ -129,6 +132,7 @@ def test_a_signal_ends_the_pipeline_too(tmp_path: Path, number: signal.Signals) 
     assert not is_alive(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the harness's tether to what it starts is Linux only")
 def test_a_killed_harness_leaves_no_pipeline(tmp_path: Path) -> None:
     run = asleep(tmp_path)

@@ -52,6 +52,7 @@ def test_run_ends_with_the_report(call, tmp_path, monkeypatch):
     assert all(str(built[0] / name) in out for name in ("summary.csv", "figures", "report.html"))
 
 
+@pytest.mark.slow
 def test_run_ends_with_the_intervals_that_are_lacking(call, tmp_path, monkeypatch):
     monkeypatch.setattr("ragbench.cli.run.left_empty", lambda rows: [f"{row['point']}: too short" for row in rows])
     assert (
@@ -60,6 +61,7 @@ def test_run_ends_with_the_intervals_that_are_lacking(call, tmp_path, monkeypatc
     )
 
 
+@pytest.mark.slow
 def test_a_report_that_fails_is_told_and_the_results_stand(call, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ragbench.report.page", SimpleNamespace(build=lambda folder: 1 / 0))
     code, _, err = call("run", write_study(tmp_path, ONE), "--results", tmp_path / "results")
@@ -68,6 +70,7 @@ def test_a_report_that_fails_is_told_and_the_results_stand(call, tmp_path, monke
     assert "the results are whole" in err
 
 
+@pytest.mark.slow
 def test_failed_points_make_the_exit_code(call, tmp_path):
     designs = ONE + '[designs.b]\ncommand = "FAKE --mode dies-at-start"\n'
     code, out, err = call("run", write_study(tmp_path, designs), "--results", tmp_path / "r", "--no-report")
@@ -77,6 +80,7 @@ def test_failed_points_make_the_exit_code(call, tmp_path):
     assert "failed" in out
 
 
+@pytest.mark.slow
 def test_changed_settings_are_refused_with_a_clear_line(call, tmp_path):
     study = write_study(tmp_path, ONE)
     call("run", study, "--results", tmp_path / "r", "--no-report")
@@ -99,6 +103,7 @@ def rewrite(results, change):
     path.write_text(json.dumps(manifest))
 
 
+@pytest.mark.slow
 def test_spoiled_points_are_offered_again_in_the_last_line(call, tmp_path):
     study, results = write_study(tmp_path, ONE), tmp_path / "r"
     call("run", study, "--results", results, "--no-report")
@@ -113,6 +118,7 @@ def test_spoiled_points_are_offered_again_in_the_last_line(call, tmp_path):
     assert "[1/1]" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -136,6 +142,7 @@ def test_points_of_another_machine_or_code_are_joined_only_on_demand(call, tmp_p
     assert len(load_summary(results / "study" / "summary.csv")) == 2
 
 
+@pytest.mark.slow
 def test_whether_one_text_is_an_error_is_judged_again_without_measuring(call, monkeypatch, tmp_path):
     monkeypatch.setattr(
         "ragbench.statistics.verdicts.OTHER_CORES", math.inf
@@ -149,6 +156,7 @@ def test_whether_one_text_is_an_error_is_judged_again_without_measuring(call, mo
     assert (code, "judged again with same_answers = true" in err, "[1/1]" in err) == (0, True, False)
 
 
+@pytest.mark.slow
 def test_another_slo_judges_what_was_measured_before(call, tmp_path):
     study = write_study(tmp_path, ONE)
     call("run", study, "--results", tmp_path / "r", "--no-report")
@@ -165,6 +173,7 @@ def test_another_slo_judges_what_was_measured_before(call, tmp_path):
     assert requests.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_another_slo_and_another_rule_are_both_kept(call, tmp_path):
     study, results = write_study(tmp_path, ONE), tmp_path / "r"
     call("run", study, "--results", results, "--no-report")
@@ -175,6 +184,7 @@ def test_another_slo_and_another_rule_are_both_kept(call, tmp_path):
     assert load_summary(results / "study" / "summary.csv")["slo_met"].tolist() == [False]
 
 
+@pytest.mark.slow
 def test_results_of_an_older_ragbench_are_a_line(call, tmp_path):
     study, results = write_study(tmp_path, ONE), tmp_path / "r"
     call("run", study, "--results", results, "--no-report")
@@ -263,6 +273,7 @@ def test_load_prints_the_table_and_writes_the_rows(call, monkeypatch, tmp_path, 
     assert code == 0, err
 
 
+@pytest.mark.slow
 def test_a_closed_loop_from_two_processes_with_an_slo(call, monkeypatch, tmp_path, elsewhere):
     monkeypatch.setattr("ragbench.statistics.verdicts.LATE_S", math.inf)
     code, out, err = call(
@@ -282,6 +293,7 @@ def test_a_closed_loop_from_two_processes_with_an_slo(call, monkeypatch, tmp_pat
     assert "slo_met" in out
 
 
+@pytest.mark.slow
 def test_no_sender_outlives_a_harness_that_is_killed(elsewhere):
     run = background("load", "--url", elsewhere, "--rate", "5", "--duration-s", "60", "--processes", "2")
     harness = psutil.Process(run.pid)
@@ -296,6 +308,7 @@ def test_no_sender_outlives_a_harness_that_is_killed(elsewhere):
     assert alive == []
 
 
+@pytest.mark.slow
 def test_a_load_that_is_stopped_is_one_line(elsewhere):
     run = background("load", "--url", elsewhere, "--rate", "5", "--duration-s", "60")
     assert run.stderr is not None
@@ -314,6 +327,7 @@ def test_load_at_nothing_is_one_line(call):
     assert len(lines) <= 2
 
 
+@pytest.mark.slow
 def test_what_was_being_measured_again_goes_on_with_the_same_flags(tmp_path):
     """Without them the points that were still to be measured again would be kept."""
     study = write_study(tmp_path, f'{ONE}settings = {{ mark = "{tmp_path}" }}\n', load=LONG)
@@ -326,6 +340,7 @@ def test_what_was_being_measured_again_goes_on_with_the_same_flags(tmp_path):
     assert f"To go on: python -m ragbench run {study} --results {tmp_path / 'results'} {' '.join(flags)}" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_it_whole(tmp_path, number, code):
     study = write_study(tmp_path, f'{ONE}settings = {{ mark = "{tmp_path}" }}\n', load=LONG)
@@ -345,6 +360,7 @@ def test_a_signal_stops_it_whole(tmp_path, number, code):
     assert list((tmp_path / "results" / "study").glob("*/*")) == []
 
 
+@pytest.mark.slow
 def test_a_signal_while_a_server_ignores_it(tmp_path):
     design = f'[designs.a]\ncommand = "FAKE --mode ignores-sigterm"\nsettings = {{ mark = "{tmp_path}" }}\n'
     run = background("run", write_study(tmp_path, design, load=LONG), "--results", tmp_path / "r", "--no-report")
@@ -368,6 +384,7 @@ def measured(folder):
     return list(zip(points, schedules, summary[counts].to_numpy().tolist(), strict=True))
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_is_resumed_with_every_point_once(tmp_path, call):
     load = 'arrivals = ["ideal", "poisson"]\nrates = [100, 101]\nrequests = 40'
     study = write_study(tmp_path, f'{ONE}settings = {{ mark = "{tmp_path}" }}\n', load=load)
@@ -392,6 +409,7 @@ def test_killed_in_the_middle_it_is_resumed_with_every_point_once(tmp_path, call
     assert len(measured(results)) == 4
 
 
+@pytest.mark.slow
 def test_a_stall_shows_in_the_open_loop_and_hides_from_the_closed_one(tmp_path):
     # 50/s for 4 s is 200 requests. The server answers nothing for 2 s, so 100 of them are held up, for 2.00, 1.98, ...
     # 0.02 s. The slowest 1% of 200 are 2: the 99th percentile lies at 1.96 s, the median of all at a few ms, the 75th

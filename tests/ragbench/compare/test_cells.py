@@ -81,6 +81,7 @@ def test_a_runs_requests_are_those_of_its_window(apart):
     assert requests.answered.sum() == len(ended) == throughput_rps * (end_s - start_s)
 
 
+@pytest.mark.slow
 def test_two_equal_servers_read_no_difference_in_19_of_20(tmp_path):
     found = []
     for repeat in range(20):
@@ -118,6 +119,7 @@ def test_servers_20_percent_apart_are_told_from_one_run_each(tmp_path):
     assert p99.why_not == "too few requests for an interval"
 
 
+@pytest.mark.slow
 def test_three_seeds_show_more_than_one_and_the_gate_fails(tmp_path):
     services = {"one": same, "two": slower, "half": lambda rate: 0.014 * 1.5}
     folder = write_runs(tmp_path / "x", services, rates=(20, 40), seeds=(1, 2, 3))
@@ -143,6 +145,7 @@ def test_the_interval_holds_the_true_difference_of_an_idle_server(apart):
     assert interval.high - interval.low < 15
 
 
+@pytest.mark.slow
 def test_intervals_widen_with_the_number_of_cells(apart):
     few, many = compared(apart, arrival="ideal"), compared(apart)
     assert len(many.compared) == 2 * len(few.compared) == 16

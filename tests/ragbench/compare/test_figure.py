@@ -25,6 +25,7 @@ def marks(axes, gid):
     return [line for line in axes.lines if line.get_gid() == gid]
 
 
+@pytest.mark.slow
 def test_every_cell_is_a_mark_with_its_interval(folder):
     comparison = compare(make_pairs(parse_side(f"{folder}:one"), parse_side(f"{folder}:two")))
     figure = differences(comparison)

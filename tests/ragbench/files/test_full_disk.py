@@ -45,6 +45,7 @@ def study(folder: Path, *, seeds: int = 3) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_disk_that_gets_full_costs_no_point(tmp_path: Path, disk: Path) -> None:
     """Two points fit. The third is kept elsewhere; moved to its place, it is whole, and the study goes on from it."""
     ballast = leave(disk, bytes_free=150_000)
@@ -75,6 +76,7 @@ def test_a_disk_that_gets_full_costs_no_point(tmp_path: Path, disk: Path) -> Non
     assert len(read_manifests(results)) == 4
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_from_the_start_is_a_line(tmp_path: Path, disk: Path) -> None:
     leave(disk, bytes_free=0)
     done = ragbench("run", study(tmp_path), "--results", disk / "r", "--no-report")
@@ -82,6 +84,7 @@ def test_a_disk_that_is_full_from_the_start_is_a_line(tmp_path: Path, disk: Path
     assert done.stderr == f"{disk / 'r' / 'study' / 'study.toml'}: No space left on device (0.0 of 1 MiB are free)\n"
 
 
+@pytest.mark.slow
 def test_a_server_whose_log_does_not_fit_is_measured_all_the_same(tmp_path: Path, disk: Path) -> None:
     """Its ready line goes to the log, too; and what it prints is read on, or it would stand still."""
     file = study(tmp_path, seeds=1)

@@ -63,6 +63,7 @@ def test_a_trace_with_a_long_cell_is_one_short_line(tmp_path):
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.slow
 def test_a_locale_of_plain_ascii_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("LC_ALL", "C")
     monkeypatch.setenv("PYTHONCOERCECLOCALE", "0")

@@ -71,6 +71,7 @@ async def test_two_processes_share_the_users(elsewhere):
     assert {row.status for row in rows} == {"ok"}
 
 
+@pytest.mark.slow
 async def test_what_a_dead_sender_did_not_tell_of_is_unsent_and_says_why(elsewhere):
     seen = []
 
@@ -98,6 +99,7 @@ async def test_a_sender_that_cannot_start_says_what_it_printed(elsewhere, monkey
     assert "sender 1 of 1 exited with code 1" in rows[0].error
 
 
+@pytest.mark.slow
 async def test_when_the_server_dies_all_stop(elsewhere):
     seen = []
 
@@ -111,6 +113,7 @@ async def test_when_the_server_dies_all_stop(elsewhere):
     assert sum(row.status == "ok" for row in rows) < 100
 
 
+@pytest.mark.slow
 async def test_cancelled_it_leaves_no_process(elsewhere):
     seen = []
     sending = asyncio.create_task(send(elsewhere, shares(schedule(duration_s=50.0), of=2), on_row=seen.append))

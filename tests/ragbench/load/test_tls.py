@@ -115,6 +115,7 @@ async def test_tls_where_plain_http_was_wanted(certificates):
     assert row.status == "reset"
 
 
+@pytest.mark.slow
 async def test_a_load_takes_the_certificate_by_option_in_every_process(certificates, tmp_path):
     async with serving(certificates, "good") as port:
         load = ("load", "--url", f"https://127.0.0.1:{port}", "--rate", "50", "--requests", "20", "--processes", "2")

@@ -175,6 +175,7 @@ def test_the_command_looks_at_this_machine(tmp_path):
     assert result.exit_code == (1 if "fail" in found.values() else 0)
 
 
+@pytest.mark.slow
 def test_every_check_looks_at_this_machine(tmp_path):
     found = [check() for check in environment.checks(tmp_path)]
     assert [one.name for one in found] == [

@@ -41,6 +41,7 @@ def test_the_commit_of_a_file_and_whether_anything_differs_from_it(tmp_path: Pat
     assert origin_of(file) == Origin(tmp_path, commit, True)
 
 
+@pytest.mark.slow
 def test_a_run_started_in_another_repository_records_the_codes_commit(tmp_path: Path) -> None:
     """And beside it that of the study, which lies there. As from a hook, git's own variables point there, too."""
     commit = repository(tmp_path, "study.toml")
@@ -97,6 +98,7 @@ def test_a_repository_of_another_user_is_read(tmp_path: Path) -> None:
     assert "problem=None" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_repository_that_cannot_be_read_is_a_line_and_the_point_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

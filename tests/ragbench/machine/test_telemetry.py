@@ -224,6 +224,7 @@ async def test_no_sample_for_a_rest_too_short_to_tell_anything():
     assert [sample.t_s for sample in samples] == pytest.approx([0.5], abs=0.04)
 
 
+@pytest.mark.slow
 def test_a_study_keeps_the_telemetry_of_its_points(tmp_path):
     study = write_study(
         tmp_path, '[designs.a]\ncommand = "FAKE"\n', load='arrivals = ["ideal"]\nrates = [100]\nduration_s = 0.7'
@@ -240,6 +241,7 @@ def test_a_study_keeps_the_telemetry_of_its_points(tmp_path):
     assert samples.other_cpu_cores.notna().all()
 
 
+@pytest.mark.slow
 def test_a_busy_process_of_somebody_else_contaminates_a_point(tmp_path):
     """It is a child of this process, which is neither the harness nor the server."""
     study = write_study(

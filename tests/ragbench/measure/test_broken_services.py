@@ -45,6 +45,7 @@ def load(url, tmp_path, *flags):
     return done, json.loads(found[0].read_text())["summary"] if found else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "share", "verdict", "code"), BROKEN, ids=[case[0] for case in BROKEN])
 def test_no_load_on_a_broken_service_is_valid(service, tmp_path, mode, share, verdict, code):
     done, summary = load(service(mode, "--share", str(share)), tmp_path)
@@ -59,12 +60,14 @@ def test_no_load_on_a_broken_service_is_valid(service, tmp_path, mode, share, ve
     assert (summary["latency_mean_s"] is None) == (verdict == "failing")
 
 
+@pytest.mark.slow
 def test_one_text_that_is_meant_so_is_no_error(service, tmp_path):
     done, summary = load(service("one-text"), tmp_path, "--same-answers")
     assert summary["verdict"] != "failing"
     assert "got one answer" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_load_with_no_request_at_all_ends_with_code_2_and_a_line(service, tmp_path):
     done = ragbench(
         "load", "--url", service("normal"), "--rate", 0.001, "--duration-s", 0.01, "--out", tmp_path / "out"
@@ -74,12 +77,14 @@ def test_a_load_with_no_request_at_all_ends_with_code_2_and_a_line(service, tmp_
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_load_ends_with_code_1(service, tmp_path):
     done, summary = load(service("breaks"), tmp_path)
     assert (done.returncode, summary["verdict"]) == (1, "failed")
     assert "none of 200 requests got an ok answer" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_study_in_which_a_point_draws_no_request_is_whole_with_empty_figures(tmp_path):
     load_table = 'arrivals = ["poisson"]\nrates = [0.001]\nduration_s = 0.01\nready_timeout_s = 10.0'
     study = write_study(tmp_path, '[designs.a]\ncommand = "FAKE"\n', load=load_table)
@@ -91,6 +96,7 @@ def test_a_study_in_which_a_point_draws_no_request_is_whole_with_empty_figures(t
     assert all(pd.isna(row[name]) for name in ("throughput_rps", "goodput_rps", "latency_p50_s", "answered_share"))
 
 
+@pytest.mark.slow
 def test_a_study_of_broken_services_says_so_and_ends_with_code_1(tmp_path):
     designs = "".join(
         f'[designs.{mode}]\ncommand = "FAKE --mode {mode} --share {share}"\n' for mode, share, _, _ in BROKEN[:3]

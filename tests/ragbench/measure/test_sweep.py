@@ -57,6 +57,7 @@ def watched(monkeypatch):
     return given
 
 
+@pytest.mark.slow
 async def test_telemetry_runs_beside_the_load_and_knows_the_server(tmp_path, watched, elsewhere):
     designs = f'{ONE}[designs.b]\nurl = "{elsewhere}"\n'
     paths, plan = await sweep(write_study(tmp_path, designs))
@@ -71,6 +72,7 @@ async def test_telemetry_runs_beside_the_load_and_knows_the_server(tmp_path, wat
     assert len({tuple(sorted(p.pid for p in server)) for server, _ in watched}) == 2
 
 
+@pytest.mark.slow
 async def test_a_point_is_written_whole(tmp_path, watched):
     design = '[designs.a]\ncommand = "FAKE --replicas --mark X"\nsettings = {max_batch_size = [4], size = 2}\n'
     path = write_study(tmp_path, design)
@@ -116,6 +118,7 @@ async def test_a_point_is_written_whole(tmp_path, watched):
     assert not paths.live_log.exists()
 
 
+@pytest.mark.slow
 async def test_a_fleet_that_tells_its_decisions_has_them_on_the_clock_of_the_load(tmp_path):
     load = 'arrivals = ["step"]\nrates = [100]\nduration_s = 0.3'
     designs = '[designs.a]\ncommand = "FAKE --replicas --scaling"\n[designs.b]\ncommand = "FAKE --scaling"\n'
@@ -141,6 +144,7 @@ async def test_all_designs_get_the_same_load(tmp_path):
     assert len(list(paths.root.glob("*/schedule.csv"))) == 2
 
 
+@pytest.mark.slow
 async def test_a_closed_loop_is_a_point_like_any_other(tmp_path):
     load = 'concurrency = [2]\nrates = [200]\narrivals = ["ideal"]\nrequests = 30\nready_timeout_s = 10.0'
     path = write_study(tmp_path, ONE, load=load)
@@ -166,6 +170,7 @@ async def test_a_closed_loop_on_a_server_that_never_comes_fails(tmp_path):
     assert load_summary(paths.summary)["verdict"].tolist() == ["failed"]
 
 
+@pytest.mark.slow
 async def test_a_load_from_two_processes_has_the_same_rows(tmp_path):
     load = 'arrivals = ["poisson"]\nrates = [200]\nrequests = 40\nprocesses = 2'
     paths, _ = await sweep(write_study(tmp_path, ONE, load=load))
@@ -177,6 +182,7 @@ async def test_a_load_from_two_processes_has_the_same_rows(tmp_path):
     assert (rows["sent_s"] >= rows["due_s"] - 1e-6).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_the_server_is_told_the_deadline(tmp_path, processes):
     load = f'arrivals = ["ideal"]\nrates = [100]\nrequests = 10\ndeadline_s = 1.5\nprocesses = {processes}'
@@ -184,6 +190,7 @@ async def test_the_server_is_told_the_deadline(tmp_path, processes):
     assert REQUESTS.frame(paths.point("a-ideal-100rps-seed1").requests)["replica"].tolist() == ["fake 1.5"] * 10
 
 
+@pytest.mark.slow
 async def test_the_trace_of_a_point_is_in_its_manifest(tmp_path):
     trace = tmp_path / "trace.csv"
     trace.write_text("offset_s,output_tokens\n" + "".join(f"{i},9\n" for i in range(11)))
@@ -199,6 +206,7 @@ async def test_the_trace_of_a_point_is_in_its_manifest(tmp_path):
     assert len(make_plan(load_study(path), paths).changed) == 1
 
 
+@pytest.mark.slow
 async def test_another_slo_is_no_other_measurement(tmp_path):
     path = write_study(tmp_path, ONE)
     paths, _ = await sweep(path)
@@ -206,6 +214,7 @@ async def test_another_slo_is_no_other_measurement(tmp_path):
     assert len(make_plan(load_study(path), paths).whole) == 1
 
 
+@pytest.mark.slow
 async def test_one_launch_serves_all_its_points_and_the_log_is_cut_between_them(tmp_path):
     load = 'arrivals = ["ideal", "poisson"]\nrates = [100, 200]\nrequests = 5'
     paths, plan = await sweep(write_study(tmp_path, ONE, load=load))
@@ -213,6 +222,7 @@ async def test_one_launch_serves_all_its_points_and_the_log_is_cut_between_them(
     assert [("fake starts" in log) for log in logs] == [True, False, False, False]
 
 
+@pytest.mark.slow
 async def test_broken_designs_fail_and_the_rest_goes_on(tmp_path):
     designs = """
     [designs.absent]
@@ -235,6 +245,7 @@ async def test_broken_designs_fail_and_the_rest_goes_on(tmp_path):
     assert paths.point("absent-ideal-200rps-seed1").log.read_text() == ""
 
 
+@pytest.mark.slow
 async def test_a_server_that_dies_in_a_load_fails_that_point_and_is_started_again(tmp_path):
     load = 'arrivals = ["ideal"]\nrates = [100, 200]\nrequests = 60'
     paths, plan = await sweep(write_study(tmp_path, '[designs.a]\ncommand = "FAKE --mode dies-mid-load"\n', load=load))
@@ -249,6 +260,7 @@ async def test_a_server_that_dies_in_a_load_fails_that_point_and_is_started_agai
     assert summary["verdict_reason"].tolist() == ["the server was killed by SIGKILL"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "status", "reason"),
     [
@@ -270,6 +282,7 @@ async def test_odd_services_are_measured_all_the_same(tmp_path, mode, status, re
         assert rows["exact_match"].tolist() == [1.0] * 5
 
 
+@pytest.mark.slow
 async def test_whole_points_are_skipped(tmp_path):
     path = write_study(tmp_path, ONE)
     paths, _ = await sweep(path)
@@ -280,6 +293,7 @@ async def test_whole_points_are_skipped(tmp_path):
     assert paths.point("a-ideal-200rps-seed1").manifest.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 async def test_a_point_without_its_manifest_is_measured_again(tmp_path):
     path = write_study(tmp_path, ONE)
     paths, _ = await sweep(path)
@@ -317,6 +331,7 @@ async def test_points_that_were_spoiled_are_measured_again_on_demand(tmp_path, v
         assert make_plan(load_study(path), paths, redo="invalid").points == []
 
 
+@pytest.mark.slow
 async def test_changed_points_wait_for_the_word(tmp_path):
     path = write_study(tmp_path, ONE)
     paths, _ = await sweep(path)
@@ -337,6 +352,7 @@ async def test_a_change_of_the_questions_is_a_change(tmp_path):
     assert make_plan(load_study(path), paths).changed == {"a-ideal-200rps-seed1": "the questions file"}
 
 
+@pytest.mark.slow
 async def test_a_longer_start_is_no_change(tmp_path):
     path = write_study(tmp_path, ONE)
     paths, _ = await sweep(path)
@@ -344,6 +360,7 @@ async def test_a_longer_start_is_no_change(tmp_path):
     assert len(make_plan(load_study(path), paths).whole) == 1
 
 
+@pytest.mark.slow
 async def test_points_of_an_earlier_study_are_named(tmp_path):
     path = write_study(tmp_path, ONE)
     paths, _ = await sweep(path)
@@ -351,6 +368,7 @@ async def test_points_of_an_earlier_study_are_named(tmp_path):
     assert make_plan(load_study(path), paths).others == ("a-ideal-200rps-seed1",)
 
 
+@pytest.mark.slow
 async def test_redo_all_takes_everything(tmp_path):
     path = write_study(tmp_path, ONE)
     await sweep(path)
@@ -379,6 +397,7 @@ async def test_a_service_that_runs_elsewhere_is_measured_and_left_alone(tmp_path
     assert len(fakes_alive(tmp_path)) == 1
 
 
+@pytest.mark.slow
 async def test_the_backlog_of_one_point_is_drained_before_the_next(tmp_path):
     load = 'arrivals = ["ideal"]\nrates = [100, 200]\nrequests = 20\ntimeout_s = 0.2'
     paths, plan = await sweep(write_study(tmp_path, '[designs.a]\ncommand = "FAKE --service-s 0.04"\n', load=load))

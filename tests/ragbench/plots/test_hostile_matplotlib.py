@@ -82,11 +82,13 @@ def same_under_hostile_settings(draw):
         assert plots.rendered(draw(), "svg") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", plots.FIGURES)
 def test_figures_of_a_study(study, name):
     same_under_hostile_settings(lambda: plots.FIGURES[name](plots.load_study(study)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", retrieval.FIGURES)
 def test_figures_of_a_retrieval_study(measured, name):
     same_under_hostile_settings(lambda: retrieval.FIGURES[name](measured))
@@ -101,6 +103,7 @@ def test_figures_of_the_simulator(draw):
     same_under_hostile_settings(draw)
 
 
+@pytest.mark.slow
 def test_figures_of_a_calibration(tmp_path):
     def drawn(folder):
         files = calibration.save(calibrated(), folder)
@@ -118,6 +121,7 @@ def test_a_dollar_in_a_title_is_a_dollar():
     assert TITLE in figure.get_suptitle()
 
 
+@pytest.mark.slow
 def test_a_matplotlibrc_of_the_user_leaves_the_figures_as_they_are(study, tmp_path):
     rc = tmp_path / "matplotlibrc"
     rc.write_text("text.usetex: True\nfigure.facecolor: black\naxes.edgecolor: red\n", encoding="utf-8")

@@ -93,6 +93,7 @@ def test_figure_is_the_same_file_for_the_same_data(pair):
     assert len({plots.rendered(plots.FIGURES["arrivals"](pair[0]), "svg") for _ in range(2)}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_study_draws(tmp_path, odd):
     study = plots.load_study(write_study(tmp_path / "odd", **ODD[odd]))
@@ -138,6 +139,7 @@ def test_no_figure_joins_the_percentiles_of_seeds(study, name):
     assert 2.0 not in drawn
 
 
+@pytest.mark.slow
 def test_points_that_are_not_valid_are_hollow_and_the_legend_says_so(study):
     summary = study.summary.assign(verdict="valid")
     summary.loc[(summary["design"] == "scaled") & (summary["offered_rps"] == 40), "verdict"] = "client_limited"
@@ -309,6 +311,7 @@ def test_users_shows_the_closed_loop_alone_and_says_it_is_blind(study):
     assert "a service that stalls is asked less" in _texts(figure).replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_closed_loops_stay_out_of_every_other_figure(study):
     for name in ("throughput", "stages"):
         without = Study(study.name, study.summary[study.summary["arrival"] != "closed"], study.folder)
@@ -523,6 +526,7 @@ def test_figures_leave_matplotlib_as_it_was(study):
     assert dict(mpl.rcParams) == before
 
 
+@pytest.mark.slow
 def test_save_all_writes_png_svg_and_numbers_and_removes_what_the_study_no_longer_has(tmp_path):
     folder = write_study(tmp_path / "it", designs={"mine": [{}]}, arrivals=("ideal",), rates=(20,), duration_s=1)
     (folder / "figures").mkdir()

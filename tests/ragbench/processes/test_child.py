@@ -89,6 +89,7 @@ async def test_it_reads_what_is_written_and_sees_its_environment(log):
     child.write(b"and nobody there\n")
 
 
+@pytest.mark.slow
 async def test_cancelled_it_leaves_nothing(log):
     deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
     begun = asyncio.Event()

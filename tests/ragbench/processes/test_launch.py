@@ -93,6 +93,7 @@ async def test_one_that_dies_at_the_start(log):
     assert str(caught.value).endswith("its log ends:\n    fake starts in mode dies-at-start\n    no model here")
 
 
+@pytest.mark.slow
 async def test_one_that_never_gets_ready(log):
     with pytest.raises(
         ChildError, match=r"(?s)no ready line within 1\.5 s .*fake starts in mode never-ready"

@@ -68,6 +68,7 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_a_report_holds_no_markup_of_theirs_and_runs_no_file_of_theirs(folder):
     html = page.build(folder).read_text(encoding="utf-8")
     assert not (folder.parent / "ran").exists()

@@ -56,6 +56,7 @@ def test_table_has_three_digits_and_blanks_and_escapes():
     assert "none" not in html.lower()
 
 
+@pytest.mark.slow
 def test_a_notebook_run_with_an_unknown_parameter_says_which_it_takes(tmp_path):
     given = ["--no-progress-bar", CHECKOUT / "notebooks" / "sweep.ipynb", tmp_path / "out.ipynb", "-p", "studdy", "x"]
     command = [sys.executable, "-m", "papermill", *map(str, given)]

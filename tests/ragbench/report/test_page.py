@@ -18,6 +18,7 @@ def built(tmp_path_factory):
     return file, file.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_build_writes_page_notebook_and_figures_and_leaves_nothing_else(built):
     file, _ = built
     assert file.name == "report.html"

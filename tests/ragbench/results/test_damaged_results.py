@@ -100,6 +100,7 @@ def test_a_damaged_file_is_one_line(whole, folder, kind):
             ends_well(command, folder, name.rpartition("/")[2])
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(CHANGED), st.integers(0, 2_000), st.integers(0, 10), st.data())
 def test_a_changed_value_is_one_line(whole, folder, name, place, reader, data):

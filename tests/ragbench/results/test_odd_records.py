@@ -62,6 +62,7 @@ def test_no_design_vanishes_from_a_figure(folder):
     assert "nan" in labels
 
 
+@pytest.mark.slow
 def test_a_report_is_built_of_odd_records(folder):
     html = page.build(folder).read_text(encoding="utf-8")
     assert "<b>[/INST]" not in html

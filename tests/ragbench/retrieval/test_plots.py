@@ -33,6 +33,7 @@ def test_every_figure_has_a_finding():
     assert list(FIGURES) == list(FINDINGS)
 
 
+@pytest.mark.slow
 def test_figures_are_written_and_stale_ones_removed(small):
     stale = small.folder / "figures" / "gpu.png"
     stale.parent.mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ from ragbench.retrieval import report
 from tests.ragbench.retrieval.results_fixture import write_results
 
 
+@pytest.mark.slow
 def test_page_notebook_and_figures_and_no_folder_of_this_machine(tmp_path):
     folder = write_results(tmp_path / "small")
     page = report.build(folder)

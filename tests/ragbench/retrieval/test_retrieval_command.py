@@ -120,6 +120,7 @@ def test_a_failed_job_is_told_and_measured_again(retrieval, tmp_path, mode, fail
     assert statuses(tmp_path)["l2"] == ["ok"] * 4
 
 
+@pytest.mark.slow
 def test_a_job_that_takes_too_long_is_ended_and_told(retrieval, tmp_path):
     grids = GRIDS.replace("batch = [1, 32]\n", "").replace('["plain", "numpy"]', '"numpy"')
     head = "job_timeout_s = 1.0\nbudget_s = 0.5"
@@ -169,6 +170,7 @@ def test_rows_of_other_hardware_are_refused(retrieval, tmp_path):
     assert summary.read_text() == before
 
 
+@pytest.mark.slow
 def test_redo_of_one_grid_does_not_mix_machines(retrieval, tmp_path):
     study = write_study(tmp_path, grids=GRIDS + GRIDS.replace("exact", "larger").replace("40", "80"))
     retrieval(study)
@@ -207,6 +209,7 @@ def test_run_says_which_command_it_is(call, tmp_path):
     assert call("run", study) == (2, "", f"{study} is a retrieval study: ragbench retrieval {study}\n")
 
 
+@pytest.mark.slow
 def test_a_folder_in_use_is_refused(retrieval, tmp_path):
     (tmp_path / "r" / "mine").mkdir(parents=True)
     run = background("retrieval", write_study(tmp_path, "hangs"), "--results", tmp_path / "r")
@@ -218,6 +221,7 @@ def test_a_folder_in_use_is_refused(retrieval, tmp_path):
     assert "another run is writing to" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["hangs", "deaf"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_no_process_and_the_study_goes_on(retrieval, tmp_path, mode, number, code):
@@ -243,6 +247,7 @@ def test_a_signal_leaves_no_process_and_the_study_goes_on(retrieval, tmp_path, m
     assert statuses(tmp_path) == {metric: ["ok"] * 4 for metric in ("ip", "l2", "l1")}
 
 
+@pytest.mark.slow
 def test_a_killed_harness_leaves_no_process(tmp_path):
     run = background("retrieval", write_study(tmp_path, "hangs"), "--results", tmp_path / "r", "--no-report")
     wait_for(tmp_path / "ids")

@@ -22,6 +22,7 @@ def test_known_service_is_lindleys_recursion():
     assert simulated(due_s, line(0.0, 0.01)) == pytest.approx(sojourns(due_s, np.full(2000, 0.01)), abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("utilisation", [0.3, 0.6, 0.8])
 @pytest.mark.parametrize("kind", ["deterministic", "exponential"])
 def test_mean_and_tail_are_those_of_theory(kind, utilisation):

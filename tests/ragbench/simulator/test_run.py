@@ -100,6 +100,7 @@ def test_a_fleet_with_none_left_refuses():
     assert {row.status for row in rows if row.due_s > 7.6} == {"ok"}
 
 
+@pytest.mark.slow
 def test_slower_starts_cost_latency():
     load = {"design": "scaled", "rate": 1200, "max_replicas": 8, "own_machines": True, "max_queue": 10_000}
     fast, quick = simulated(**load, cold_start_s=1.0)

@@ -51,6 +51,7 @@ def replayed(folder):
     return told.getvalue()
 
 
+@pytest.mark.slow
 def test_a_known_study_is_found_again(replayed, folder):
     assert (
         "out of sample (the load's rate left out of the fit), p50 and p95 within 15% of measured at 6 of 6 valid loads "

@@ -26,6 +26,7 @@ def test_even_arrivals_at_a_steady_server(rho, expected, n):
     assert grows(even(60, n), fifo(even(60, n), np.full(n, rho / 60))) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rho", "n", "least", "most"),
     [

@@ -55,6 +55,7 @@ def test_the_mean_of_a_queue_is_covered_by_blocks_and_missed_by_iid():
     assert iid <= 0.6
 
 
+@pytest.mark.slow
 def test_the_p95_of_a_queue_is_covered_by_blocks_and_missed_by_iid():
     def p95(drawn):
         return np.percentile(drawn, 95, axis=1)

@@ -237,6 +237,7 @@ def test_every_figure_of_the_table_is_computed_and_no_other():
     assert list(asdict(summarise(FOUR, offered_rps=2.0))) == list(FIGURES) == [item.name for item in fields(Summary)]
 
 
+@pytest.mark.slow
 def test_half_a_million_rows_take_seconds():
     due, done = random_queue(0.8, 500_000, rng=np.random.default_rng(1), rate_rps=5000.0)
     rows = rows_of(due, done, queue_s=0.1)

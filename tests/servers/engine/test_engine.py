@@ -65,6 +65,7 @@ async def test_both_give_the_same_answers_in_the_order_asked_for(tmp_path: Path)
     assert told["thread"] == told["process"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 async def test_questions_join_one_by_one_and_leave_as_they_are_answered(name: str, tmp_path: Path) -> None:
     async with loaded(name, tmp_path, "continuous") as engine:
@@ -78,6 +79,7 @@ async def test_questions_join_one_by_one_and_leave_as_they_are_answered(name: st
         assert all(set(answer.stage_s) == {"embed", "retrieve", "generate"} for answer in answers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 async def test_a_run_that_is_given_up_mixes_nothing_up(name: str, tmp_path: Path) -> None:
     async with loaded(name, tmp_path) as engine:
@@ -88,6 +90,7 @@ async def test_a_run_that_is_given_up_mixes_nothing_up(name: str, tmp_path: Path
         assert answer.result == "spiders"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["static", "continuous"])
 @pytest.mark.parametrize("name", ENGINES)
 async def test_a_job_yields_its_chunks_where_they_are_wanted_and_its_answer(
@@ -106,6 +109,7 @@ async def test_a_job_yields_its_chunks_where_they_are_wanted_and_its_answer(
         assert alone.result.result == "bees"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 async def test_who_leaves_a_stream_cancels_its_job(name: str, tmp_path: Path) -> None:
     async with loaded(name, tmp_path, "continuous") as engine:
@@ -119,6 +123,7 @@ async def test_who_leaves_a_stream_cancels_its_job(name: str, tmp_path: Path) ->
         assert engine.progress.stalled_s(time.monotonic() + 9.0) == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 async def test_what_is_missing_is_told_where_it_is_waited_for(name: str, tmp_path: Path) -> None:
     engine = ENGINES[name]()
@@ -246,6 +251,7 @@ async def test_a_stopped_engine_hangs_though_nobody_waits_and_goes_on_when_it_is
         assert engine.progress.stalled_s(time.monotonic() + 9.0) == 0.0
 
 
+@pytest.mark.slow
 async def test_a_run_of_many_steps_never_hangs_however_long_it_takes() -> None:
     async with stub("process", stub_batch_s=1.5, hang_s=0.6) as (engine, _):
         running = asyncio.gather(*(job.done for job in engine.submit(ASKS)))

@@ -53,6 +53,7 @@ async def test_a_stopped_engine_is_not_ready_though_nobody_waits_for_it_and_is_a
     assert "the engine hangs: no step has ended for" in told
 
 
+@pytest.mark.slow
 async def test_a_batcher_that_ends_takes_its_server_down_with_a_line(tmp_path: Path) -> None:
     async with running(tmp_path, "batched", *STUB, "--stub-fault", "batcher", "--stub-fault-after-s", "0.2") as (
         server,

@@ -97,6 +97,7 @@ def wanted(end: Generated | Failure) -> tuple[object, ...]:
     return 200, end.text, None if end.prompt_tokens is None else usage
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_busy_model_server_delays_the_start_and_is_one_line(fleet: Fleet) -> None:
     log = fleet.log.read_text()

@@ -363,6 +363,7 @@ async def test_a_long_answer_is_passed_on_in_parts(start: Start, balanced: tuple
     assert replica.outstanding == 0
 
 
+@pytest.mark.slow
 async def test_an_unreachable_registered_replica_is_dead_and_our_own_is_left_to_the_fleet(
     balanced: tuple[Balancer, Roster],
 ) -> None:
@@ -470,6 +471,7 @@ async def test_one_that_is_out_and_fails_its_trial_rests_again_however_many_are_
     assert not replicas[0].health.may_be_asked(clock.now, 0)
 
 
+@pytest.mark.slow
 async def test_a_run_that_goes_on_is_neither_cut_nor_asked_elsewhere_and_ends_at_its_deadline(
     start: Start, asked: Counter[str]
 ) -> None:
@@ -527,6 +529,7 @@ async def test_questions_that_two_replicas_ended_with_meet_no_other_such_in_the_
             await ask(balancer, deadline_s=time.monotonic() + 0.2)
 
 
+@pytest.mark.slow
 async def test_what_an_unregistered_replica_works_at_may_take_until_its_deadline(
     start: Start, asked: Counter[str]
 ) -> None:

@@ -71,6 +71,7 @@ async def now(metrics: ReplicaMetrics) -> tuple[float, float]:
     return float(lines.get('rag_batches_total{reason="full"}', "0")), float(lines["rag_queue_depth"])
 
 
+@pytest.mark.slow
 async def test_what_a_replica_counted_stays_when_it_is_silent_and_when_it_is_gone(
     fake: Callable[[], Awaitable[Fake]], client: ReplicaClient
 ) -> None:

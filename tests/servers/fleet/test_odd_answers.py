@@ -103,6 +103,7 @@ async def ask(balancer: Balancer) -> Reply:
     return await balancer.forward("/rag", b"", {"X-Request-Id": "1"}, deadline_s=deadline_s)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ODD)
 async def test_an_odd_answer_is_not_passed_on(kind: str, start: Start, balanced: tuple[Balancer, Roster]) -> None:
     balancer, roster = balanced
@@ -123,6 +124,7 @@ async def test_a_whole_answer_is_passed_on_however_it_comes(
     assert (reply.status, reply.body) == (200, GOOD)
 
 
+@pytest.mark.slow
 async def test_a_flood_of_interim_answers_is_not_read(balanced: tuple[Balancer, Roster]) -> None:
     balancer, roster = balanced
     most, sent = 2_000, 0

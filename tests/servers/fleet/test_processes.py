@@ -233,6 +233,7 @@ async def test_a_folder_that_cannot_be_written_costs_the_log_and_not_the_replica
         assert len(roster.own("ready")) == 1
 
 
+@pytest.mark.slow
 async def test_one_that_never_gets_ready_is_killed_at_once_and_counts_as_a_failure() -> None:
     async with fleet_of("silent", ready_timeout_s=0.5) as (fleet, roster):
         with pytest.raises(FleetError, match=r"was not ready after 0\.5 s"):
@@ -262,6 +263,7 @@ async def test_how_long_replicas_took_to_start_is_kept() -> None:
         assert all(0 < start_s < LIMIT_S for _, start_s in fleet.starts)
 
 
+@pytest.mark.slow
 async def test_one_that_closes_its_output_and_lives_on_is_killed() -> None:
     async with fleet_of("mute") as (fleet, roster):
         with pytest.raises(FleetError, match=r"ended with status -9 before it was ready"):

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.servers.running import QUESTION, running
 
@@ -84,6 +85,7 @@ ODD: dict[str, tuple[int, Sequence[bytes]]] = {
 }
 
 
+@pytest.mark.slow
 async def test_each_request_of_odd_form_has_its_answer(tmp_path: Path) -> None:
     async with serving(tmp_path) as (port, _):
         seen = {name: statuses(await told(port, *parts)) for name, (_, parts) in ODD.items()}
@@ -91,6 +93,7 @@ async def test_each_request_of_odd_form_has_its_answer(tmp_path: Path) -> None:
         assert "Traceback" not in (tmp_path / "batched.log").read_text()
 
 
+@pytest.mark.slow
 async def test_a_hundred_headers_and_a_long_head_are_well(tmp_path: Path) -> None:
     async with serving(tmp_path) as (port, _):
         many = head(*["X-A: a"] * 97, CLOSE, line="GET /health HTTP/1.1")
@@ -98,6 +101,7 @@ async def test_a_hundred_headers_and_a_long_head_are_well(tmp_path: Path) -> Non
         assert [statuses(await told(port, part)) for part in (many, long)] == [[200], [200]]
 
 
+@pytest.mark.slow
 async def test_requests_one_after_the_other_are_each_judged_alone(tmp_path: Path) -> None:
     """Tens of thousands of bytes in one go, of which no request has many; the last one comes in two parts."""
     async with serving(tmp_path) as (port, _), asyncio.timeout(LIMIT_S):
@@ -110,6 +114,7 @@ async def test_requests_one_after_the_other_are_each_judged_alone(tmp_path: Path
         writer.close()
 
 
+@pytest.mark.slow
 async def test_a_client_that_leaves_in_mid_body_is_no_bug(tmp_path: Path) -> None:
     async with serving(tmp_path, "--log-level", "debug") as (port, client):
         for request in ("POST /rag HTTP/1.1", "POST /nowhere HTTP/1.1"):
@@ -139,6 +144,7 @@ async def trickle(port: int, start: bytes, byte: bytes) -> bytes:
         writer.close()
 
 
+@pytest.mark.slow
 async def test_fifty_slow_clients_are_sent_away_while_a_good_one_is_served(tmp_path: Path) -> None:
     async with serving(tmp_path, "--client-timeout-s", "0.3") as (port, client), asyncio.timeout(2 * LIMIT_S):
         heads = [trickle(port, b"POST /rag HTTP/1.1\r\n", b"X-A: a\r\n") for _ in range(30)]
@@ -150,6 +156,7 @@ async def test_fifty_slow_clients_are_sent_away_while_a_good_one_is_served(tmp_p
         assert [said for said in slow.result() if statuses(said) not in ([408], [])] == []
 
 
+@pytest.mark.slow
 async def test_a_connection_that_says_nothing_is_closed_and_an_idle_one_is_kept(tmp_path: Path) -> None:
     async with serving(tmp_path, "--client-timeout-s", "0.3") as (port, _), asyncio.timeout(2 * LIMIT_S):
         kept, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -162,6 +169,7 @@ async def test_a_connection_that_says_nothing_is_closed_and_an_idle_one_is_kept(
         writer.close()
 
 
+@pytest.mark.slow
 async def test_an_answer_may_take_longer_than_a_client_may(tmp_path: Path) -> None:
     """Two questions at once, the second in part: that waits for as long as the first is under way, and no longer."""
     flags = ["--client-timeout-s", "0.2", "--policy", "size_or_age", "--max-wait-s", "1.0"]
@@ -169,6 +177,7 @@ async def test_an_answer_may_take_longer_than_a_client_may(tmp_path: Path) -> No
         assert statuses(await told(port, GOOD, GOOD[:30])) == [200, 408]
 
 
+@pytest.mark.slow
 async def test_an_id_that_is_unfit_for_a_header_is_not_sent_back(tmp_path: Path) -> None:
     async with serving(tmp_path) as (port, _):
 

@@ -155,6 +155,7 @@ async def test_curl_that_would_rather_speak_http_2_gets_its_answer(server: Liste
         assert told == f"<POST /rag {BODY}>200"
 
 
+@pytest.mark.slow
 async def test_the_client_of_the_jdk_gets_its_answers(server: Listening, tmp_path: Path) -> None:
     need("java")
     (tmp_path / "Ask.java").write_text(JAVA)

@@ -34,6 +34,7 @@ async def fuzz(url: str, folder: Path, *, key: str | None = None) -> str:
     return "" if process.returncode == 0 else output.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("design", ["baseline", "batched"])
 async def test_a_server_keeps_to_its_schema_whatever_it_is_asked(design: str, tmp_path: Path) -> None:
     async with running(tmp_path, design, "--profile", "stub", "--engine", "thread") as (server, client):
@@ -41,6 +42,7 @@ async def test_a_server_keeps_to_its_schema_whatever_it_is_asked(design: str, tm
         assert (await client.get("/ready")).status_code == 200
 
 
+@pytest.mark.slow
 async def test_a_fleet_keeps_to_its_schema_and_is_led_nowhere(tmp_path: Path) -> None:
     flags = ["--profile", "stub", "--engine", "thread", "--base-port", "18700", *ONE_REPLICA]
     async with running(tmp_path, "scaled", *flags) as (server, client):
@@ -49,6 +51,7 @@ async def test_a_fleet_keeps_to_its_schema_and_is_led_nowhere(tmp_path: Path) ->
         assert await listed(client) == before
 
 
+@pytest.mark.slow
 async def test_a_locked_server_opens_nothing_without_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """schemathesis asks each route again with no key and with a wrong one, and wants a 401."""
     monkeypatch.setenv("RAG_API_KEY", KEY)

@@ -44,6 +44,7 @@ def test_a_host_that_is_none_is_one_line(host: str) -> None:
         bind(host, 0)
 
 
+@pytest.mark.slow
 async def test_a_fleet_answers_on_ipv6_alone_with_replicas_of_its_own_and_registered_ones(tmp_path: Path) -> None:
     flags = ["--profile", "stub", "--engine", "thread", "--host", "::1"]
     fleet = ["--base-port", "18970", "--min-replicas", "1", "--max-replicas", "1", "--routing", "round_robin"]

@@ -140,6 +140,7 @@ def check(address: tuple[str, int], pieces: list[int | bytes | list[bytes]]) -> 
             assert request_id[1].decode() in (f"id-{number}", "another") or b"id-" not in request_id[1], (told, lines)
 
 
+@pytest.mark.slow
 @pytest.mark.attack
 @pytest.mark.parametrize(
     ("design", "flags"),

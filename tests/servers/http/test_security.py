@@ -71,6 +71,7 @@ async def turncoat() -> AsyncIterator[str]:
     await runner.cleanup()
 
 
+@pytest.mark.slow
 async def test_a_balancer_is_aimed_at_nothing_but_replicas_of_allowed_hosts(tmp_path: Path, turncoat: str) -> None:
     flags = [*STUB, "--base-port", "18900", "--min-replicas", "1", "--max-replicas", "1", "--admin-token", TOKEN]
     async with running(tmp_path, "scaled", *flags) as (server, client):

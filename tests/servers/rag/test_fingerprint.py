@@ -140,6 +140,7 @@ print(Embedder(encoder, PROFILES["opt-125m"]).key)
 """
 
 
+@pytest.mark.slow
 def test_the_key_of_a_hub_model_follows_its_revision(tmp_path: Path) -> None:
     """Two revisions of one name in the hub's cache, first one and then the other the newest."""
     hub = tmp_path / "models--me--mine"

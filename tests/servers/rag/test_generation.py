@@ -147,6 +147,7 @@ def test_what_is_submitted_meanwhile_makes_the_next_batch(generator: Any, widths
 _ASKED = st.tuples(st.integers(0, 15), st.integers(1, LIMIT), st.integers(0, 3), st.booleans())
 
 
+@pytest.mark.slow
 @given(st.lists(_ASKED, min_size=1, max_size=10))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_who_joins_or_leaves_changes_nobody_s_answer(

@@ -172,6 +172,7 @@ def test_pickled_tensors_alone_are_read(tmp_path: Path) -> None:
     build(Settings(corpus_size=30, cache_dir=tmp_path / "cache", generator=str(weights.parent)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["process", "thread"])
 def test_a_server_asks_nobody_whether_to_run_a_folders_code(engine: str, tmp_path: Path) -> None:
     trap = Trap(tmp_path)

@@ -55,6 +55,7 @@ def test_a_wrong_value_of_our_own_is_still_an_error(monkeypatch: pytest.MonkeyPa
         load(Settings, [], prog="test")
 
 
+@pytest.mark.slow
 async def test_a_server_says_once_what_it_ignores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in OF_RAG.items():
         monkeypatch.setenv(name, value)

@@ -105,6 +105,7 @@ async def test_a_fleet_and_its_replicas_log_json_and_each_answer(tmp_path: Path)
         assert all(event["seconds"] > 0 for event in answered)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["text", "json"])
 async def test_answers_are_not_logged_unless_asked_for_and_a_failed_start_is(form: str, tmp_path: Path) -> None:
     async with running(tmp_path, "baseline", "--profile", "stub", "--log-format", form) as (server, client):

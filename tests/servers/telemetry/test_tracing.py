@@ -82,6 +82,7 @@ async def test_one_trace_leads_from_the_client_to_the_stages_of_a_replica(tmp_pa
     assert generate.end_time_unix_nano <= replica.end_time_unix_nano <= fleet.end_time_unix_nano
 
 
+@pytest.mark.slow
 async def test_each_try_of_a_request_has_its_span(tmp_path: Path) -> None:
     receiver = Receiver()
 
@@ -106,6 +107,7 @@ async def test_each_try_of_a_request_has_its_span(tmp_path: Path) -> None:
     assert first.end_time_unix_nano <= second.start_time_unix_nano
 
 
+@pytest.mark.slow
 async def test_an_endpoint_that_nobody_listens_on_costs_no_answer_and_no_clean_end(tmp_path: Path) -> None:
     flags = ["--profile", "stub", "--otlp-endpoint", "http://127.0.0.1:1"]
     async with running(tmp_path, "baseline", *flags) as (server, client):
@@ -113,6 +115,7 @@ async def test_an_endpoint_that_nobody_listens_on_costs_no_answer_and_no_clean_e
     assert server.failure() == "the server exited with code 0"
 
 
+@pytest.mark.slow
 async def test_without_tracing_a_balancer_passes_the_headers_on_unchanged(tmp_path: Path) -> None:
     seen: list[dict[str, str]] = []
 

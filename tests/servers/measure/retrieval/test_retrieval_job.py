@@ -51,6 +51,7 @@ def search(**changes: Any) -> dict[str, Any]:
     return job | changes
 
 
+@pytest.mark.slow
 def test_every_cell_has_a_row_that_says_what_it_is(tmp_path: Path) -> None:
     job = search()
     found = rows(run(tmp_path / "job.json", job))
@@ -87,6 +88,7 @@ def test_every_cell_has_a_row_that_says_what_it_is(tmp_path: Path) -> None:
     assert coded["flops"] is None
 
 
+@pytest.mark.slow
 def test_a_file_is_searched_with_less_memory_than_it_takes(tmp_path: Path) -> None:
     numbers, width = 200_000, 1024  # 781 MiB
     contenders = [{"backend": "numpy", "index": "flat", "points": [{"k": 10, "batch": 8}]}]
@@ -100,6 +102,7 @@ def test_a_file_is_searched_with_less_memory_than_it_takes(tmp_path: Path) -> No
     assert row["peak_mib"] < 640
 
 
+@pytest.mark.slow
 def test_kmeans_is_measured_by_one_inertia(tmp_path: Path) -> None:
     contenders = [{"backend": name, "clusters": 8, "iterations": 5} for name in ("numpy", "torch", "cupy")]
     job = search(task="kmeans", contenders=contenders)
@@ -140,6 +143,7 @@ def test_a_job_that_makes_no_sense_is_one_line(tmp_path: Path, changes: dict[str
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_rates_of_this_machine_are_told(tmp_path: Path) -> None:
     done = run(tmp_path, None, "--rates", "--threads", "1")
     first = json.loads(done.stdout.splitlines()[0])["rates"]

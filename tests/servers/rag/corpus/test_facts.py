@@ -25,6 +25,7 @@ def test_a_known_fact_and_question_of_the_default_corpus(corpus):
     assert corpus[3077].entity == "Yareth Brenridge"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [24, 25, 29, 1000, 10_000, 60_000, 250_000])
 def test_a_corpus_has_the_size_asked_for_and_ids_in_order(n):
     corpus = facts.facts(n, seed=1)
@@ -43,6 +44,7 @@ def test_a_size_that_is_too_small_is_refused(n):
         facts.facts(n)
 
 
+@pytest.mark.slow
 def test_names_that_run_out_begin_again_with_a_number():
     small, large = (facts.facts(n, seed=2) for n in (90_000, 90_200))
     assert not any(fact.entity[-1].isdigit() for fact in small)

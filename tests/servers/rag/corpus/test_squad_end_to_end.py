@@ -11,6 +11,7 @@ from servers.rag.corpus import squad
 from tests.servers.rag.corpus.squad_fixture import write_squad
 
 
+@pytest.mark.slow
 def test_a_study_over_a_squad_file_has_recall_exact_match_and_f1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def test_fewer_vectors_than_lists_and_than_k(scan: Scan, metric: str) -> None:
     assert index.search(vectors[:0], 2)[0].shape == (0, 2)
 
 
+@pytest.mark.slow
 def test_what_is_added_is_found_and_what_is_removed_is_not(scan: Scan, metric: str) -> None:
     vectors = mixture(500, 8)
     index = Ivf.build(vectors[:400], Spec(metric, "ivf", nlist=10, nprobe=10), scan)

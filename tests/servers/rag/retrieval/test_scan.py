@@ -66,6 +66,7 @@ def test_numba_finds_all_that_reach_the_floor_where_there_was_no_room_at_first()
     np.testing.assert_allclose(found.keys, exact, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_numba_works_where_nothing_can_be_kept_on_disk() -> None:
     """As another user's in a read-only image: none of numba's places for a cache will do."""
     script = """
