@@ -1,7 +1,7 @@
 .PHONY: setup check format house test test-all accuracy smoke sweep chaos attack vllm clean
 RUN := scripts/setup.sh
 PYTEST := $(RUN) python -m pytest
-TOGETHER := -n logical --maxprocesses 4 --dist worksteal
+TOGETHER := -n logical --maxprocesses 4 --dist loadfile
 
 setup:    ; $(RUN)
 check:    ; $(RUN) ruff format --check . && $(RUN) ruff check . && $(RUN) mypy && $(RUN) lint-imports

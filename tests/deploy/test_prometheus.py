@@ -54,6 +54,7 @@ async def test_the_metrics_of_a_server_are_clean(design: str, flags: list[str], 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 async def test_prometheus_scrapes_a_fleet_and_counts_what_it_was_sent(tmp_path: Path) -> None:
     need("prometheus")
     async with running(tmp_path, "scaled", *FLEET) as (server, client):

@@ -148,6 +148,7 @@ def test_srun_measures_a_study_and_notes_job_and_node(cluster: Cluster) -> None:
     assert cluster.processes() == []
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_keeps_its_whole_points_and_leaves_no_process(cluster: Cluster) -> None:
     job = cluster.submit("cancelled")
     cluster.wait("one point whole", lambda: len(cluster.manifests("cancelled")) == 1, 30, job)
@@ -160,6 +161,7 @@ def test_a_cancelled_job_keeps_its_whole_points_and_leaves_no_process(cluster: C
     assert "stopped by SIGTERM; kept: 1 point" in cluster.log(job)
 
 
+@pytest.mark.slow
 def test_a_requeued_job_goes_on_where_it_stopped(cluster: Cluster) -> None:
     job = cluster.submit("requeued")
     cluster.wait("one point whole", lambda: len(cluster.manifests("requeued")) == 1, 30, job)

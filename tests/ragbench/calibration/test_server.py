@@ -61,7 +61,7 @@ def test_flags_that_make_no_sense_are_refused(flags):
         parser().parse_args(flags.split())
 
 
-@pytest.mark.slow
+@pytest.mark.timing
 async def test_a_real_server_takes_the_time_it_names():
     found = await measured("--service deterministic --mean-s 0.03", rate=20, duration_s=1.0)
     assert [row.status for row in found.rows] == ["ok"] * 20

@@ -30,7 +30,7 @@ def test_every_service_has_a_test_here():
     assert set(SERVICES) == {"null", "deterministic", "exponential", "batch"}
 
 
-@pytest.mark.slow
+@pytest.mark.timing
 async def test_null_answers_at_once():
     rows = in_turn(await measured("--service null", rate=100, duration_s=1.0))
     assert [row.result for row in rows] == [f"request {n}" for n in range(100)]
@@ -38,14 +38,14 @@ async def test_null_answers_at_once():
     assert np.median([row.latency_s for row in rows]) < WIRE_S
 
 
-@pytest.mark.slow
+@pytest.mark.timing
 async def test_deterministic_takes_the_same_time_for_all():
     rows = in_turn(await measured("--service deterministic --mean-s 0.02", rate=40, duration_s=1.0))
     assert {row.generate_s for row in rows} == {0.02}
     assert all(row.latency_s >= 0.02 for row in rows)
 
 
-@pytest.mark.slow
+@pytest.mark.timing
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_exponential_takes_the_times_that_were_drawn(processes):
     flags = "--service exponential --mean-s 0.02 --seed 7"
@@ -62,7 +62,7 @@ async def test_exponential_takes_the_times_that_were_drawn(processes):
     assert late.min() > -WIRE_S
 
 
-@pytest.mark.slow
+@pytest.mark.timing
 async def test_batch_takes_a_and_b_for_each_of_a_batch():
     rows = in_turn(await measured("--service batch --a-s 0.05 --b-s 0.01 --max-batch-size 4", rate=60, duration_s=1.5))
     sizes = [row.batch_size for row in rows]
@@ -76,7 +76,7 @@ async def test_batch_takes_a_and_b_for_each_of_a_batch():
     assert all(set(batch) == {len(batch)} for batch in closed)
 
 
-@pytest.mark.slow
+@pytest.mark.timing
 async def test_a_stall_is_seen_once_and_p99_follows_arithmetic():
     opened, closed = await stall.both(duration_s=4.0)
     assert 1.0 <= opened.latency_max_s < 1.0 + 2 * WIRE_S
@@ -85,7 +85,7 @@ async def test_a_stall_is_seen_once_and_p99_follows_arithmetic():
     assert closed.latency_p95_s < 0.2
 
 
-@pytest.mark.slow
+@pytest.mark.timing
 async def test_the_stall_is_one_request_long():
     flags = "--service deterministic --mean-s 0.001 --stall-s 0.5 --stall-at-request 20"
     rows = in_turn(await measured(flags, rate=40, duration_s=1.5))

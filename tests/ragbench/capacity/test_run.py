@@ -239,7 +239,7 @@ async def test_a_whole_load_needs_no_server(tmp_path):
     assert again.found.low_rps == 20
 
 
-@pytest.mark.slow
+@pytest.mark.timing
 def test_the_known_capacity_is_found_from_end_to_end(call, tmp_path):
     """
     `ragbench capacity known` with loads of 2 s: the real calibration server, the real client.

@@ -409,7 +409,7 @@ def test_killed_in_the_middle_it_is_resumed_with_every_point_once(tmp_path, call
     assert len(measured(results)) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.timing
 def test_a_stall_shows_in_the_open_loop_and_hides_from_the_closed_one(tmp_path):
     # 50/s for 4 s is 200 requests. The server answers nothing for 2 s, so 100 of them are held up, for 2.00, 1.98, ...
     # 0.02 s. The slowest 1% of 200 are 2: the 99th percentile lies at 1.96 s, the median of all at a few ms, the 75th

@@ -107,6 +107,7 @@ def test_a_server_that_is_a_child_of_the_client_is_the_server():
     assert sample.client_cpu_cores < 0.15
 
 
+@pytest.mark.timing
 def test_a_process_of_nobody_is_other():
     """Started by a shell that has ended, it is no child of this process. It ends itself."""
     meter = Meter(None)
@@ -241,7 +242,7 @@ def test_a_study_keeps_the_telemetry_of_its_points(tmp_path):
     assert samples.other_cpu_cores.notna().all()
 
 
-@pytest.mark.slow
+@pytest.mark.timing
 def test_a_busy_process_of_somebody_else_contaminates_a_point(tmp_path):
     """It is a child of this process, which is neither the harness nor the server."""
     study = write_study(

@@ -27,6 +27,7 @@ def test_build_writes_page_notebook_and_figures_and_leaves_nothing_else(built):
     assert not [path for path in file.parent.rglob("*") if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_page_needs_nothing_from_the_network_or_the_disk(built):
     _, html = built
     assert "<script" not in html
@@ -37,6 +38,7 @@ def test_page_needs_nothing_from_the_network_or_the_disk(built):
     assert "url(" not in html
 
 
+@pytest.mark.slow
 def test_page_has_title_pictures_with_text_and_a_row_for_each_point(built):
     _, html = built
     assert "<title>Three designs on a made-up machine (small)</title>" in html
@@ -48,6 +50,7 @@ def test_page_has_title_pictures_with_text_and_a_row_for_each_point(built):
     assert "parameters" not in re.sub(r"celltag_\S+|cell-id=\S+", "", html)
 
 
+@pytest.mark.slow
 def test_results_name_no_folder_of_this_machine(built):
     file, html = built
     executed = (file.parent / "notebooks" / "sweep.ipynb").read_text(encoding="utf-8")

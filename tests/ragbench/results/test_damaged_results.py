@@ -92,6 +92,7 @@ def ends_well(command, folder, name):
     assert outside(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_file_is_one_line(whole, folder, kind):
     for name, commands in READERS.items():

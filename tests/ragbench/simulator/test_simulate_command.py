@@ -71,6 +71,7 @@ def test_a_known_study_is_found_again(replayed, folder):
     assert rows["due_s"].tolist() == known["due_s"].tolist()
 
 
+@pytest.mark.slow
 def test_what_is_written_had_its_own_rate_left_out(replayed, folder):
     assert "not simulated" not in replayed
     manifests = [json.loads(path.read_text()) for path in folder.with_name("known-simulated").glob("*/manifest.json")]
@@ -150,6 +151,7 @@ def test_a_study_without_a_design_it_knows_is_refused(call, tmp_path):
     assert code == 2
 
 
+@pytest.mark.slow
 def test_the_twins_figure_has_marks_and_a_curve_for_each_design(replayed, folder):
     assert replayed
     table = pd.read_csv(folder.with_name("known-simulated") / "agreement.csv")
