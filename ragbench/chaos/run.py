@@ -73,12 +73,14 @@ async def run(
             client = await _load(name, scenario, experiment, end_s, on_row)
         state_at_end = await _state_at_end(fleet)
         experiment.footprints.append(await _footprint_at_rest(experiment, end_s))
-        failure = fleet.server.failure()
+        if failure := fleet.server.failure():
+            experiment.failures.append(failure)
     finally:
         orphans = await fleet.stop()
     everything = [*experiment.exchanges, *experiment.crowd]
     recovered_s = recovery_s(experiment.exchanges, experiment.faults_s, end_s=end_s)
-    has_not_recovered = bool(experiment.faults_s) and recovered_s is None
+    if experiment.faults_s and recovered_s is None:
+        experiment.failures.append("it did not recover")
     return Tally(
         scenario=name,
         **fates(everything, late_s=terms.late_s),
@@ -95,11 +97,7 @@ async def run(
             **state_at_end,
         },
         notes=loss_notes(everything),
-        failures=(
-            *experiment.failures,
-            *([failure] if failure else []),
-            *(["it did not recover"] if has_not_recovered else []),
-        ),
+        failures=tuple(experiment.failures),
     )
 
 
@@ -135,7 +133,7 @@ async def _load(
             return rows
 
         await beside(work, origin=soon, watchers=watchers)
-    experiment.exchanges = sorted(client.exchanges, key=lambda each: each.row.request)
+    experiment.exchanges = client.exchanges
     experiment.retried = _growth(before, await fleet.retries())
     return client
 

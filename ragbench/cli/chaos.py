@@ -50,10 +50,7 @@ def chaos(  # noqa: PLR0913, PLR0917  an option each
         raise StudyError([f"--duration-s and --capacity-rps must be > 0, got {duration_s:g} and {capacity_rps}"])
     if peers and scenarios:
         raise StudyError(["--peers injects one fault of its own: give it no SCENARIO"])
-    try:
-        names = names_of(scenarios or [])
-    except ValueError as error:
-        raise StudyError([str(error)]) from error
+    names = names_of(scenarios or [])
     questions = load_questions("facts").questions
     terms = Terms(_argv(command), _argv(replica), questions, duration_s, late_s, timeout_s, seed=seed)
     if peers:
