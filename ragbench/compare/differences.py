@@ -7,7 +7,7 @@ more than blocks explain, the starts of the servers differ too, and what is beyo
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -123,21 +123,14 @@ def estimates(
         return []
     # Of one run: with those of all, 10% of comparisons of equal queues over 5 seeds and 7 rates showed a difference.
     degrees = max(1.0, free / len(runs))
-    groups = [slice(None)]
-    if len(runs) >= FEWEST_SEEDS:
-        groups += [slice(number, number + 1) for number in range(len(runs))]
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.concatenate(
-            [
-                [_log_ratios(runs[group], counts[group], statistics) for group in groups]
-                for counts in _counts(runs, lengths, is_paired=is_paired, rng=rng)
-            ],
-            axis=1,
-        )  # (groups, as measured and each resample, statistics)
+        ratios = _resampled(runs, lengths, statistics, is_paired=is_paired, rng=rng)
         own, deviations = ratios[:, 0], np.std(ratios[:, 1:], axis=1, ddof=1)
         errors = deviations[0] * math.sqrt(blocks.sum() / free)
-        alone = deviations[1:] * np.sqrt(blocks / np.maximum(blocks - 1, 1))[: len(groups) - 1, None]
-        excess = np.var(own[1:], axis=0, ddof=1) / np.mean(alone**2, axis=0) if len(groups) > 1 else errors * np.nan
+        excess = np.full_like(errors, np.nan)
+        if len(ratios) > 1:
+            alone = deviations[1:] * np.sqrt(blocks / np.maximum(blocks - 1, 1))[:, None]
+            excess = np.var(own[1:], axis=0, ddof=1) / np.mean(alone**2, axis=0)
     return [
         Difference(
             float(ratio),
@@ -161,11 +154,26 @@ def _length(values: Floats) -> int:
     return min(block_length(filled), max(1, len(values)))
 
 
-def _counts(
-    runs: Sequence[Both], lengths: Sequence[tuple[int, int]], *, is_paired: bool, rng: np.random.Generator
-) -> Iterator[list[tuple[Counts, Counts]]]:
-    """How often each value of each run is drawn: once each, as measured; then in resamples, some at a time."""
-    yield [(np.ones((1, len(a)), np.int32), np.ones((1, len(b)), np.int32)) for a, b in runs]
+def _resampled(
+    runs: Sequence[Both],
+    lengths: Sequence[tuple[int, int]],
+    statistics: Statistics,
+    *,
+    is_paired: bool,
+    rng: np.random.Generator,
+) -> Floats:
+    """ln(b / a), (groups, 1 + m, k): as measured, then of each resample.
+
+    The first group is all runs together; each run alone follows, where they are enough to see how starts differ.
+    """
+    groups = [slice(None)]
+    if len(runs) >= FEWEST_SEEDS:
+        groups += [slice(number, number + 1) for number in range(len(runs))]
+
+    def ratios(counts: list[tuple[Counts, Counts]]) -> list[Floats]:
+        return [_log_ratios(runs[group], counts[group], statistics) for group in groups]
+
+    found = [ratios([(np.ones((1, len(a)), np.int32), np.ones((1, len(b)), np.int32)) for a, b in runs])]
     n = max(sum(map(len, side)) for side in zip(*runs, strict=True))
     times = min(_TIMES, max(_FEWEST_TIMES, _MOST_DRAWN // n))
     each = max(1, _AT_ONCE // n)
@@ -176,7 +184,8 @@ def _counts(
             counts = counts_drawn(len(a), length=of_a, times=count, rng=rng)
             other = counts if is_paired else counts_drawn(len(b), length=of_b, times=count, rng=rng)
             drawn.append((counts, other))
-        yield drawn
+        found.append(ratios(drawn))
+    return np.concatenate(found, axis=1)
 
 
 def _log_ratios(runs: Sequence[Both], counts: Sequence[tuple[Counts, Counts]], statistics: Statistics) -> Floats:

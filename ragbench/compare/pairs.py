@@ -142,7 +142,7 @@ def _states(runs: Sequence[Run]) -> Counter[str]:
     """By the checksum of the code where it is known: two commits may have the same code, and one commit two."""
     names = {
         run.code or run.commit: " with ".join(
-            [*([run.commit[:9]] if run.commit else []), *([f"code {run.code}"] if run.code else [])]
+            filter(None, (run.commit and run.commit[:9], run.code and f"code {run.code}"))
         )
         for run in runs
     }
