@@ -92,3 +92,13 @@ async def test_those_that_hang_up_are_not_counted(unused_tcp_port):
     async with await listen(unused_tcp_port, echo):
         asker, exchanges = await asked(f"http://127.0.0.1:{unused_tcp_port}", hang_up_share=1.0)
     assert len(exchanges) + asker.hung_up == 4
+
+
+async def test_a_client_that_hangs_up_on_a_silent_server_has_no_exchange(unused_tcp_port):
+    async def silent(reader, writer):
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", unused_tcp_port):
+        asker, exchanges = await asked(f"http://127.0.0.1:{unused_tcp_port}", hang_up_share=1.0)
+    assert (asker.hung_up, exchanges) == (4, [])
