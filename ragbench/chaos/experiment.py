@@ -1,6 +1,7 @@
 """An experiment while it runs, as faults and figures see it: fleet, load, clock, outcome. Breaks nothing itself."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -8,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ragbench.chaos.client import Behaviour, connect_client
-from ragbench.chaos.fleet import Fleet, Footprint, Replica, watch_replacement
+from ragbench.chaos.client import ChaosClient
+from ragbench.chaos.fleet import Fleet, Footprint, Replica
 from ragbench.chaos.outcome import Exchange
 from ragbench.load.client import Clock
 from ragbench.load.fire import fire
@@ -19,6 +20,8 @@ from ragbench.study.schedule import Request, Turns, make_schedule
 
 _CALM_S = 10.0  # before the first fault, and between faults
 _POLL_S = 0.05
+LONGEST_EJECTION_S = 10.0
+_DECISION_S = 2.0  # for the third heartbeat, and for the next scaling decision
 
 
 class NoReplica(RuntimeError):
@@ -46,9 +49,9 @@ class Terms:
         """Whether the fleet runs the stub, whose answer is the question."""
         return "stub" in self.fleet
 
-    def behaviour(self, prefix: str) -> Behaviour:
-        """How clients behave unless the scenario changes it."""
-        return Behaviour(prefix, timeout_s=self.timeout_s, echoes=self.echoes)
+    def client(self, prefix: str, rng: np.random.Generator) -> ChaosClient:
+        """A client of one load, as it behaves unless the scenario changes it."""
+        return ChaosClient(prefix, rng, timeout_s=self.timeout_s, echoes=self.echoes)
 
     def open_loop(self, rate_rps: float, duration_s: float) -> tuple[Request, ...]:
         """Poisson load."""
@@ -65,8 +68,8 @@ class Experiment:
     """One scenario on one fleet.
 
     `resources` are closed after the load. `faults_s`: times of the faults; `failures`: why a fault could not be
-    injected, or what took too long; `figures`: measured by the fault itself. `exchanges`: the requests of the load;
-    `refused`, `retried`, `hung_up`: counts of them. `crowd`: the requests of a second load, due within `crowd_s`
+    injected, or what took too long; `figures`: measured by the fault itself. `exchanges`: the requests of the load,
+    `retried` of them by the fleet. `crowd`: the requests of a second load, due within `crowd_s`
     (begin, end). `footprints`: one a second under load, and one after the last request has ended.
     """
 
@@ -81,9 +84,7 @@ class Experiment:
     failures: list[str] = field(default_factory=list)
     figures: dict[str, float | None] = field(default_factory=dict)
     exchanges: Sequence[Exchange] = ()
-    refused: int = 0
     retried: int | None = None
-    hung_up: int = 0
     crowd: list[Exchange] = field(default_factory=list)
     crowd_s: tuple[float, float] = (0.0, 0.0)
     footprints: list[Footprint] = field(default_factory=list)
@@ -95,17 +96,34 @@ class Experiment:
     async def watch_replaced(
         self, victim: Replica, *, needs_successor: bool = True, ready_before: int | None = None
     ) -> None:
-        """Measure, from now, how soon the fleet ejects the victim and has another replica.
+        """Measure, from now, how soon the fleet ejects the victim and has another replica; failures say what is late.
 
-        `ready_before`: ready replicas before the fault; without it, those that are ready now.
+        `ejected_s`: until the victim gets no more requests. `successor_s`: from then until as many others are ready as
+        were before the fault: `ready_before`, else those that are ready now. `start_s`: the longest start of a replica.
+        None: it did not happen within two thirds of the duration.
         """
         before = len(await self.fleet.replicas("ready")) if ready_before is None else ready_before
-        limit_s = 2 * self.terms.duration_s / 3
-        figures, failures = await watch_replacement(
-            self.fleet, victim, before=before, limit_s=limit_s, needs_successor=needs_successor
-        )
-        self.figures |= figures
-        self.failures += failures
+        began_s = time.monotonic()
+        ejected_s = successor_s = None
+        while successor_s is None and (now_s := time.monotonic() - began_s) < 2 * self.terms.duration_s / 3:
+            serving = [replica for replica in await self.fleet.replicas("ready") if not replica.ejected]
+            others = [replica for replica in serving if (replica.url, replica.pid) != (victim.url, victim.pid)]
+            if ejected_s is None and len(others) == len(serving):
+                ejected_s = now_s
+            if ejected_s is not None and not needs_successor:
+                break
+            if ejected_s is not None and len(others) >= before:
+                successor_s = now_s - ejected_s
+            await asyncio.sleep(_POLL_S)
+        self.figures["ejected_s"] = ejected_s
+        if ejected_s is None or ejected_s > LONGEST_EJECTION_S:
+            self.failures.append(f"the bad replica was not ejected within {LONGEST_EJECTION_S:g} s")
+        if needs_successor:
+            start_s = await self.fleet.longest_start_s()
+            limit_s = (start_s or 0.0) + _DECISION_S
+            self.figures |= {"successor_s": successor_s, "start_s": start_s}
+            if successor_s is None or successor_s > limit_s:
+                self.failures.append(f"its successor was not ready within {limit_s:.1f} s")
 
     async def random_replica(self, state: str = "ready") -> Replica:
         """A random replica in `state` that the fleet itself started; waits until there is one."""
@@ -115,11 +133,12 @@ class Experiment:
                 return own[int(self.rng.integers(len(own)))]
             await asyncio.sleep(_POLL_S)
 
-    async def add_load(self, load: Sequence[Request] | Turns, behaviour: Behaviour, *, duration_s: float) -> None:
+    async def add_load(self, load: Sequence[Request] | Turns, client: ChaosClient, *, duration_s: float) -> None:
         """Fire a second load beside the first, and wait for its answers. The fault begins at its end."""
         self.crowd_s = (self.clock(), self.clock() + duration_s)
-        async with connect_client(self.fleet.url, behaviour, self.rng) as crowd:
-            self.crowd += crowd.exchanges(await fire(load, crowd))
+        async with client.connected(self.fleet.url):
+            await fire(load, client)
+        self.crowd += client.exchanges
         self.fault_begins(self.crowd_s[1])
 
 

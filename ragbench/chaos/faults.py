@@ -151,12 +151,12 @@ async def send_a_crowd(experiment: Experiment) -> None:
     """Add 200 closed-loop users for `--duration-s`."""
     terms = experiment.terms
     load = terms.closed_loop(200, terms.duration_s)
-    await experiment.add_load(load, terms.behaviour("crowd"), duration_s=terms.duration_s)
+    await experiment.add_load(load, terms.client("crowd", experiment.rng), duration_s=terms.duration_s)
 
 
 async def flood(experiment: Experiment) -> None:
     """Raise the load to three times the capacity for twice `--duration-s`; the new clients wait for 1 s."""
     terms = experiment.terms
     load = terms.open_loop((3 - terms.load) * experiment.capacity_rps, 2 * terms.duration_s)
-    behaviour = replace(terms.behaviour("flood"), headers=SHORT_TIMEOUT)
-    await experiment.add_load(load, behaviour, duration_s=2 * terms.duration_s)
+    client = replace(terms.client("flood", experiment.rng), headers=SHORT_TIMEOUT)
+    await experiment.add_load(load, client, duration_s=2 * terms.duration_s)

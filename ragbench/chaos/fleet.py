@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -21,11 +20,8 @@ from ragbench.processes.child import HURRIED_GRACE_S
 from ragbench.processes.launch import Server, start
 
 READY_TIMEOUT_S = 120.0
-LONGEST_EJECTION_S = 10.0
 _GRACE_S = 15.0
 _SETTLE_S = 2.0
-_DECISION_S = 2.0  # for the third heartbeat, and for the next scaling decision
-_POLL_S = 0.05
 _RETRIES = re.compile(r"^rag_retries_total(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
 _LONGEST_LINE = 1 << 20  # characters; the parts of a longer line are read as lines of their own
 
@@ -122,38 +118,6 @@ class Fleet:
 async def launch(argv: Sequence[str], folder: Path) -> Fleet:
     """Start `argv` on any free port. Raises ChildError, and leaves no process then."""
     return Fleet(argv, folder, await _start(argv, "0", folder / "server.log"))
-
-
-async def watch_replacement(
-    fleet: Fleet, victim: Replica, *, before: int, limit_s: float, needs_successor: bool = True
-) -> tuple[dict[str, float | None], list[str]]:
-    """Poll the fleet's report for at most `limit_s` from the fault. -> figures of the scenario, and failures.
-
-    `ejected_s`: from the fault until the victim gets no more requests. `successor_s`: from then until `before` other
-    replicas are ready, as before the fault. `start_s`: the longest start of a replica. None: it did not happen.
-    """
-    began_s = time.monotonic()
-    ejected_s = successor_s = start_s = None
-    while (now_s := time.monotonic() - began_s) < limit_s:
-        serving = [replica for replica in await fleet.replicas("ready") if not replica.ejected]
-        others = [replica for replica in serving if (replica.url, replica.pid) != (victim.url, victim.pid)]
-        if ejected_s is None and len(others) == len(serving):
-            ejected_s = now_s
-        if ejected_s is not None and needs_successor and len(others) >= before:
-            successor_s = now_s - ejected_s
-        if successor_s is not None or (ejected_s is not None and not needs_successor):
-            break
-        await asyncio.sleep(_POLL_S)
-    failures = []
-    if ejected_s is None or ejected_s > LONGEST_EJECTION_S:
-        failures.append(f"the bad replica was not ejected within {LONGEST_EJECTION_S:g} s")
-    if not needs_successor:
-        return {"ejected_s": ejected_s}, failures
-    start_s = await fleet.longest_start_s()
-    limit_s = (start_s or 0.0) + _DECISION_S
-    if successor_s is None or successor_s > limit_s:
-        failures.append(f"its successor was not ready within {limit_s:.1f} s")
-    return {"ejected_s": ejected_s, "successor_s": successor_s, "start_s": start_s}, failures
 
 
 def read_retries(text: str) -> int | None:

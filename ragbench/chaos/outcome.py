@@ -133,7 +133,7 @@ def recovery_s(exchanges: Sequence[Exchange], faults_s: Sequence[float], *, end_
     """The longest time from a fault to the recovery from it; None without a fault, or where one has no recovery.
 
     Recovery is the first moment from which every request due within CALM_S is well served; CALM_S ends before the next
-    fault and before `end_s`, the end of the load. `exchanges` are in order of due time.
+    fault and before `end_s`, the end of the load.
     """
     limit = limit_s(exchanges, first_fault_s=faults_s[0]) if faults_s else math.inf
     times = [_recovery_s(exchanges, *span_s, limit) for span_s in pairwise([*faults_s, end_s])]
@@ -142,11 +142,10 @@ def recovery_s(exchanges: Sequence[Exchange], faults_s: Sequence[float], *, end_
 
 def _recovery_s(exchanges: Sequence[Exchange], fault_s: float, until_s: float, limit: float) -> float | None:
     """The calm begins at the fault or at a badly served request. A calm without any request proves nothing."""
-    due = [exchange for exchange in exchanges if fault_s <= exchange.row.due_s < until_s]
-    is_good = [exchange.latency_s is not None and exchange.latency_s <= limit for exchange in due]
-    good_s = [exchange.row.due_s for exchange, good in zip(due, is_good, strict=True) if good]
-    bad_s = [exchange.row.due_s for exchange, good in zip(due, is_good, strict=True) if not good]
+    due = [(each.row.due_s, each.latency_s is not None and each.latency_s <= limit) for each in exchanges]
+    due = sorted((due_s, is_good) for due_s, is_good in due if fault_s <= due_s < until_s)
+    bad_s = [due_s for due_s, is_good in due if not is_good]
     for begin_s, end_s in pairwise([fault_s, *bad_s, until_s]):
-        if begin_s + CALM_S <= end_s and any(begin_s <= due_s < end_s for due_s in good_s):
+        if begin_s + CALM_S <= end_s and any(is_good and begin_s <= due_s < end_s for due_s, is_good in due):
             return begin_s - fault_s
     return None

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 from ragbench.chaos.outcome import Tally
@@ -13,20 +13,15 @@ from ragbench.terminal import Table, right
 COLUMNS = tuple(field.name for field in fields(Tally))[:-3]
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """Hardware, code and command of the rows."""
-
-    hardware: str
-    commit: str
-    command: str
-    fleet: Sequence[str]
-    capacity_rps: float | None
-    duration_s: float
-
-    def __str__(self) -> str:
-        capacity = "" if self.capacity_rps is None else f"; capacity {self.capacity_rps:.0f} requests/s"
-        return f"{self.hardware}; commit {self.commit}{capacity}; {self.duration_s:g} s a scenario"
+def circumstances(
+    *, hardware: str, commit: str, command: str, fleet: Sequence[str], capacity_rps: float, duration_s: float
+) -> str:
+    """Two lines on what the rows were measured with."""
+    capacity = f"capacity {capacity_rps:.0f} requests/s"
+    return (
+        f"{hardware}; commit {commit}; {capacity}; {duration_s:g} s a scenario.\n"
+        f"Fleet: `{shlex.join(fleet)}`. By `{command}`."
+    )
 
 
 def chaos_table(tallies: Sequence[Tally], *, title: str = "chaos") -> Table:
@@ -43,23 +38,13 @@ def lines(tally: Tally) -> list[str]:
     return [*([figures] if figures else []), *tally.failures, *tally.notes]
 
 
-def write(folder: Path, name: str, tallies: Sequence[Tally], about: Circumstances) -> None:
-    """Replace NAME.csv and NAME.md, each atomically."""
-    write_atomic(folder / f"{name}.csv", chaos_csv(tallies))
-    write_atomic(folder / f"{name}.md", chaos_md(tallies, about))
-
-
-def chaos_csv(tallies: Sequence[Tally]) -> str:
-    """The rows; an absent value is an empty cell."""
-    return write_table(COLUMNS, ([text or None for text in cells(tally)] for tally in tallies))
-
-
-def chaos_md(tallies: Sequence[Tally], about: Circumstances) -> str:
-    """The rows as a Markdown table, then what has no column, then how to repeat the run."""
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *(cells(tally) for tally in tallies)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def write(folder: Path, name: str, tallies: Sequence[Tally], about: str) -> None:
+    """Replace NAME.csv and NAME.md, each atomically. An absent value is an empty cell."""
+    rows = [cells(tally) for tally in tallies]
+    write_atomic(folder / f"{name}.csv", write_table(COLUMNS, ([text or None for text in row] for row in rows)))
+    table = "\n".join(f"| {' | '.join(row)} |" for row in [COLUMNS, ["---"] * len(COLUMNS), *rows])
     rest = "\n".join(f"- {tally.scenario}: {line}" for tally in tallies for line in lines(tally))
-    return f"# Chaos\n\n{table}\n\n{rest}\n\n{about}.\nFleet: `{shlex.join(about.fleet)}`. By `{about.command}`.\n"
+    write_atomic(folder / f"{name}.md", f"# Chaos\n\n{table}\n\n{rest}\n\n{about}\n")
 
 
 def cells(tally: Tally) -> list[str]:

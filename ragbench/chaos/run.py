@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import aiohttp
 import numpy as np
 import psutil
 
-from ragbench.chaos.client import connect_client
+from ragbench.chaos.client import ChaosClient
 from ragbench.chaos.experiment import Experiment, NoReplica, Terms, calm_s, repeated_s
 from ragbench.chaos.faults import Fault
 from ragbench.chaos.figures import Figures, send_lag_p99_ms
@@ -46,11 +45,12 @@ async def measure_capacity(terms: Terms, folder: Path) -> float:
     """Answers a second under closed-loop load, from a fleet started for this. Raises ChildError, NoCapacity."""
     fleet = await launch(terms.fleet, folder)
     try:
-        async with connect_client(fleet.url, terms.behaviour("capacity"), np.random.default_rng(terms.seed)) as client:
-            rows = await fire(terms.closed_loop(_CAPACITY_USERS, _CAPACITY_S), client)
-            ends_s = [each.row.done_s or 0.0 for each in client.exchanges(rows) if each.fate == "answered"]
+        client = terms.client("capacity", np.random.default_rng(terms.seed))
+        async with client.connected(fleet.url):
+            await fire(terms.closed_loop(_CAPACITY_USERS, _CAPACITY_S), client)
     finally:
         await fleet.stop()
+    ends_s = [each.row.done_s or 0.0 for each in client.exchanges if each.fate == "answered"]
     rate_rps = sum(_WARM_UP_S <= end_s < _CAPACITY_S for end_s in ends_s) / (_CAPACITY_S - _WARM_UP_S)
     if not rate_rps:
         raise NoCapacity(f"the fleet gave no right answer within {_CAPACITY_S:g} s; {fleet.server.log_end()}")
@@ -70,43 +70,44 @@ async def run(
     try:
         async with AsyncExitStack() as resources:
             experiment = Experiment(fleet, terms, folder, capacity_rps, np.random.default_rng(terms.seed), resources)
-            await _load(name, scenario, experiment, end_s, on_row)
+            client = await _load(name, scenario, experiment, end_s, on_row)
         state_at_end = await _state_at_end(fleet)
         experiment.footprints.append(await _footprint_at_rest(experiment, end_s))
-        failure = fleet.server.failure()
+        if failure := fleet.server.failure():
+            experiment.failures.append(failure)
     finally:
         orphans = await fleet.stop()
     everything = [*experiment.exchanges, *experiment.crowd]
     recovered_s = recovery_s(experiment.exchanges, experiment.faults_s, end_s=end_s)
-    has_not_recovered = bool(experiment.faults_s) and recovered_s is None
+    if experiment.faults_s and recovered_s is None:
+        experiment.failures.append("it did not recover")
     return Tally(
         scenario=name,
         **fates(everything, late_s=terms.late_s),
         retried=experiment.retried,
         duplicated=answered_twice(logs_of(folder)),
-        refused=experiment.refused,
+        refused=client.refused,
         recovery_s=recovered_s,
         orphans=orphans,
         figures={
             "send_lag_p99_ms": send_lag_p99_ms(everything),
             **(scenario.figures(experiment) if scenario.figures else {}),
             **experiment.figures,
-            **({"hung_up": experiment.hung_up} if scenario.hang_up_share else {}),
+            **({"hung_up": client.hung_up} if scenario.hang_up_share else {}),
             **state_at_end,
         },
         notes=loss_notes(everything),
-        failures=(
-            *experiment.failures,
-            *([failure] if failure else []),
-            *(["it did not recover"] if has_not_recovered else []),
-        ),
+        failures=tuple(experiment.failures),
     )
 
 
-async def _load(name: str, scenario: Scenario, experiment: Experiment, end_s: float, on_row: OnRow | None) -> None:
+async def _load(
+    name: str, scenario: Scenario, experiment: Experiment, end_s: float, on_row: OnRow | None
+) -> ChaosClient:
     """Fire the load; beside it, inject the fault and sample the processes."""
     terms, fleet = experiment.terms, experiment.fleet
-    behaviour = replace(terms.behaviour(name), headers=scenario.headers, hang_up_share=scenario.hang_up_share)
+    client = terms.client(name, experiment.rng)
+    client.headers, client.hang_up_share = scenario.headers, scenario.hang_up_share
     if scenario.users is not None:
         load: Sequence[Request] | Turns = terms.closed_loop(scenario.users, end_s)
     else:
@@ -120,7 +121,7 @@ async def _load(name: str, scenario: Scenario, experiment: Experiment, end_s: fl
     else:
         injected.set()
     before = await fleet.retries()
-    async with connect_client(fleet.url, behaviour, experiment.rng) as client:
+    async with client.connected(fleet.url):
 
         async def work(origin: Origin) -> list[Row]:
             rows = await fire(load, client, origin=origin, on_row=on_row)
@@ -131,10 +132,10 @@ async def _load(name: str, scenario: Scenario, experiment: Experiment, end_s: fl
                 experiment.failures.append(f"the fault was not done {limit_s:g} s after the load")
             return rows
 
-        rows = await beside(work, origin=soon, watchers=watchers)
-        experiment.exchanges = client.exchanges(rows)
-    experiment.refused, experiment.hung_up = client.refused, len(client.hung_up)
+        await beside(work, origin=soon, watchers=watchers)
+    experiment.exchanges = client.exchanges
     experiment.retried = _growth(before, await fleet.retries())
+    return client
 
 
 async def _inject(

@@ -8,6 +8,7 @@ from functools import partial
 from ragbench.chaos import faults
 from ragbench.chaos.experiment import Experiment
 from ragbench.chaos.figures import Figures, footprint_figures, overload_figures
+from ragbench.files.toml_tables import StudyError
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +113,11 @@ PEERS: Mapping[str, tuple[str, Scenario]] = {
 
 
 def names_of(wanted: Sequence[str], *, platform: str = sys.platform) -> list[str]:
-    """The wanted scenarios, or all that can run here. Raises ValueError for one that is unknown or cannot run."""
+    """The wanted scenarios, or all that can run here. Raises StudyError for one that is unknown or cannot run."""
     unknown = [name for name in wanted if name not in SCENARIOS]
     if unknown:
-        raise ValueError(f"unknown scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+        raise StudyError([f"unknown scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}"])
     missing = {} if platform == "linux" else LINUX_ONLY
-    for name in wanted:
-        if name in missing:
-            raise ValueError(f"{name} needs {missing[name]}, which only Linux has")
+    if mistakes := [f"{name} needs {missing[name]}, which only Linux has" for name in wanted if name in missing]:
+        raise StudyError(mistakes)
     return list(wanted) or [name for name in SCENARIOS if name not in missing]

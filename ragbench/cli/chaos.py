@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,7 @@ import typer
 
 from ragbench.chaos.experiment import Terms
 from ragbench.chaos.outcome import Tally
-from ragbench.chaos.report import Circumstances, chaos_table, lines, write
+from ragbench.chaos.report import chaos_table, circumstances, lines, write
 from ragbench.chaos.run import NoCapacity, measure_capacity, run
 from ragbench.chaos.scenarios import PEERS, SCENARIOS, Scenario, names_of
 from ragbench.cli.common import interruptible, say, terminal
@@ -50,20 +50,17 @@ def chaos(  # noqa: PLR0913, PLR0917  an option each
         raise StudyError([f"--duration-s and --capacity-rps must be > 0, got {duration_s:g} and {capacity_rps}"])
     if peers and scenarios:
         raise StudyError(["--peers injects one fault of its own: give it no SCENARIO"])
-    try:
-        names = names_of(scenarios or [])
-    except ValueError as error:
-        raise StudyError([str(error)]) from error
+    names = names_of(scenarios or [])
     questions = load_questions("facts").questions
     terms = Terms(_argv(command), _argv(replica), questions, duration_s, late_s, timeout_s, seed=seed)
     if peers:
         fleets = {name: replace(terms, fleet=_argv(f"{peer} {STUB}")) for name, (peer, _) in PEERS.items()}
-        parts = [Part(name, scenario, fleets[name]) for name, (_, scenario) in PEERS.items()]
+        parts = {name: (scenario, fleets[name]) for name, (_, scenario) in PEERS.items()}
     else:
         if not terms.echoes:
             names = _without_stub_only(names, is_default=not scenarios)
         fleets = {"capacity": terms}
-        parts = [Part(name, SCENARIOS[name], terms) for name in names]
+        parts = {name: (SCENARIOS[name], terms) for name in names}
     allow_files([])
     table = "peers" if peers else "chaos"
     try:
@@ -85,17 +82,13 @@ def _without_stub_only(names: Sequence[str], *, is_default: bool) -> list[str]:
     return [name for name in names if name not in stub_only]
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A scenario and its fleet."""
-
-    name: str
-    scenario: Scenario
-    terms: Terms
-
-
 async def _run_all(
-    table: str, parts: Sequence[Part], fleets: Mapping[str, Terms], *, capacity_rps: float | None, out: Path
+    table: str,
+    parts: Mapping[str, tuple[Scenario, Terms]],
+    fleets: Mapping[str, Terms],
+    *,
+    capacity_rps: float | None,
+    out: Path,
 ) -> list[Tally]:
     """The rows of the parts whose fleet came up, written after each. The load is made for the weakest of `fleets`."""
     tallies: list[Tally] = []
@@ -103,23 +96,22 @@ async def _run_all(
     with Status(total=len(unknown) + len(parts)) as status:
         capacities_rps = [await _capacity(name, terms, out, status) for name, terms in unknown.items()]
         capacity_rps = capacity_rps or min(capacities_rps)
-        for part in parts:
-            status.begin(f"{part.name}: {part.scenario.what}")
-            folder = out / part.name
+        for name, (scenario, terms) in parts.items():
+            status.begin(f"{name}: {scenario.what}")
             try:
                 tally = await run(
-                    part.name,
-                    part.scenario,
-                    part.terms,
+                    name,
+                    scenario,
+                    terms,
                     capacity_rps=capacity_rps,
-                    folder=folder,
+                    folder=out / name,
                     on_row=lambda row: status.count(is_ok=row.status == "ok"),
                 )
             except ChildError as error:
-                status.note(f"{part.name}: {error}")
+                status.note(f"{name}: {error}")
                 continue
             tallies.append(tally)
-            write(out, table, tallies, _circumstances(part.terms, capacity_rps))
+            write(out, table, tallies, _circumstances(terms, capacity_rps))
     return tallies
 
 
@@ -138,12 +130,17 @@ def _print(table: str, tallies: Sequence[Tally], out: Path) -> None:
     terminal.print_line(f"table: {out / table}.md")
 
 
-def _circumstances(terms: Terms, capacity_rps: float) -> Circumstances:
+def _circumstances(terms: Terms, capacity_rps: float) -> str:
     code = code_origin()
     commit = f"{(code.commit or 'unknown')[:7]}{' with changes' if code.dirty else ''}"
-    command = shlex.join(["ragbench", *sys.argv[1:]])
-    fleet = ["python" if word == sys.executable else word for word in terms.fleet]
-    return Circumstances(str(this_machine()), commit, command, fleet, capacity_rps, terms.duration_s)
+    return circumstances(
+        hardware=str(this_machine()),
+        commit=commit,
+        command=shlex.join(["ragbench", *sys.argv[1:]]),
+        fleet=["python" if word == sys.executable else word for word in terms.fleet],
+        capacity_rps=capacity_rps,
+        duration_s=terms.duration_s,
+    )
 
 
 def _argv(command: str) -> list[str]:

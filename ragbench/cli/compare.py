@@ -77,16 +77,16 @@ def _table(comparison: Comparison) -> Table:
     figures = right("a's", "b's", "difference", "interval, all at once")
     table = Table("a", "b", "load", "figure", *figures, "shown", title=title)
     for cell in comparison.cells:
-        table.add_row(*_row(comparison, cell), end_section=cell.metric == COMPARED[-1])
+        table.add_row(*_row(cell), end_section=cell.metric == COMPARED[-1])
     return table
 
 
-def _row(comparison: Comparison, cell: Cell) -> list[str]:
-    pair, found = cell.pair, comparison.interval(cell)
-    row = [pair.a, pair.b, f"{pair.level.label}, {pair.arrival}", cell.metric, _figure(cell.a), _figure(cell.b)]
+def _row(cell: Cell) -> list[str]:
+    pair, found = cell.pair, cell.interval
+    row = [pair.a, pair.b, pair.load, cell.metric, _figure(cell.a), _figure(cell.b)]
     if cell.difference is None or found is None:
         return [*row, "", "", f"not compared: {cell.why_not}"]
-    return [*row, f"{signed(cell.difference.percent)}%", span(found), "yes" if comparison.is_shown(cell) else "no"]
+    return [*row, f"{signed(cell.difference.percent)}%", span(found), "yes" if cell.is_shown else "no"]
 
 
 def _figure(value: float) -> str:
@@ -98,6 +98,5 @@ def _is_failed(comparison: Comparison, gates: list[Gate]) -> bool:
     judged = judge(comparison, gates)
     for verdict in judged:
         pair = verdict.cell.pair
-        load = f"{pair.level.label}, {pair.arrival} ({pair.b} against {pair.a})"
-        say(f"{verdict.outcome}: {verdict.gate} {load}: {verdict.reason}")
+        say(f"{verdict.outcome}: {verdict.gate} {pair.load} ({pair.b} against {pair.a}): {verdict.reason}")
     return any(verdict.outcome == "fails" for verdict in judged)

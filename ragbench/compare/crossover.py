@@ -6,12 +6,13 @@ Between two measured rates the logarithm of the ratio is interpolated linearly o
 of that is not in the interval; the two measured rates are reported beside it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ragbench.compare.cells import Cell, Comparison
+from ragbench.compare.pairs import Pair
 from ragbench.compare.sides import LATENCIES
 from ragbench.statistics.intervals import Floats, Interval
 
@@ -25,9 +26,7 @@ class Crossover:
     """Where `b` overtakes `a`, or the reverse. `interval` is None where the crossing is not shown."""
 
     metric: str
-    a: str
-    b: str
-    arrival: str
+    pair: Pair
     rate_rps: float
     between_rps: tuple[float, float]
     interval: Interval | None
@@ -35,30 +34,26 @@ class Crossover:
     is_b_better_above: bool
 
     def __str__(self) -> str:
-        better, worse = (self.b, self.a) if self.is_b_better_above else (self.a, self.b)
-        low, high = self.between_rps
+        a, b, (low, high) = self.pair.a, self.pair.b, self.between_rps
+        better, worse = (b, a) if self.is_b_better_above else (a, b)
         where = f"near {self.rate_rps:.3g}/s (between the measured {low:g} and {high:g}/s"
         if self.interval is None:
             return (
-                f"crossover not shown: {better} may overtake {worse} {where}; {self.metric}, {self.arrival}; "
+                f"crossover not shown: {better} may overtake {worse} {where}; {self.metric}, {self.pair.arrival}; "
                 f"{self.share:.0%} of redrawn differences cross once)"
             )
         interval = f"95%: {self.interval.low:.3g} to {self.interval.high:.3g}/s"
-        return f"{better} overtakes {worse} {where}, {interval}; {self.metric}, {self.arrival})"
+        return f"{better} overtakes {worse} {where}, {interval}; {self.metric}, {self.pair.arrival})"
 
 
 def crossovers(comparison: Comparison) -> list[Crossover]:
     """A crossover for each latency and pair whose differences change sign exactly once as the rate grows."""
-    return [crossover for cells in _series(comparison) if (crossover := _crossover(cells)) is not None]
-
-
-def _series(comparison: Comparison) -> Iterator[list[Cell]]:
-    """Compared cells of one latency, pair of names and arrival at two or more rates, ascending."""
     groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in comparison.compared:
         if cell.pair.level.offered_rps and cell.metric in LATENCIES:
             groups.setdefault((cell.metric, cell.pair.a, cell.pair.b, cell.pair.arrival), []).append(cell)
-    yield from (sorted(cells, key=lambda cell: cell.pair.level) for cells in groups.values() if len(cells) > 1)
+    series = [sorted(cells, key=lambda cell: cell.pair.level) for cells in groups.values() if len(cells) > 1]
+    return [crossover for cells in series if (crossover := _crossover(cells)) is not None]
 
 
 def _crossover(cells: Sequence[Cell]) -> Crossover | None:
@@ -74,17 +69,8 @@ def _crossover(cells: Sequence[Cell]) -> Crossover | None:
     share = len(crossed) / len(drawn)
     interval = Interval(*map(float, np.quantile(crossed, [0.025, 0.975]))) if share >= SURE else None
     above = int(np.searchsorted(rates, rate))
-    return Crossover(
-        metric=cells[0].metric,
-        a=cells[0].pair.a,
-        b=cells[0].pair.b,
-        arrival=cells[0].pair.arrival,
-        rate_rps=float(rate),
-        between_rps=(float(rates[max(above - 1, 0)]), float(rates[above])),
-        interval=interval,
-        share=share,
-        is_b_better_above=bool(own[-1] < 0),
-    )
+    between = float(rates[max(above - 1, 0)]), float(rates[above])
+    return Crossover(cells[0].metric, cells[0].pair, float(rate), between, interval, share, bool(own[-1] < 0))
 
 
 def crossing_rates(rates: Floats, log_ratios: Floats) -> Floats:

@@ -9,7 +9,6 @@ more than blocks explain, the starts of the servers differ too, and what is beyo
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from scipy.stats import t
@@ -26,13 +25,6 @@ from ragbench.statistics.intervals import (
 )
 
 Both = tuple[Floats, Floats]  # values of one run on side a and on side b
-Method = Literal["seeds pooled, paired", "seeds pooled", "within the runs, paired", "within the runs"]
-METHODS: dict[tuple[bool, bool], Method] = {  # by whether seeds show how starts differ, and whether runs are paired
-    (True, True): "seeds pooled, paired",
-    (True, False): "seeds pooled",
-    (False, True): "within the runs, paired",
-    (False, False): "within the runs",
-}
 
 ALPHA = 0.05  # of all intervals of a comparison together
 FEWEST_SEEDS = 3  # to see how starts differ
@@ -54,30 +46,42 @@ class Difference:
     `resolution`: the smallest step that the figure can take, such as one answer more; no interval is narrower.
     `excess`: the variance between seeds by the variance that blocks explain; about 1 where all starts are alike. None:
     fewer than three seeds, or runs too short to tell. `starts_error`: the standard error that the seeds show beyond
-    `error`.
+    `error`. `cells`: how many such differences are to hold at once.
     """
 
     log_ratio: float
     error: float
     degrees: float
-    method: Method
+    is_paired: bool = False
     resolution: float = 0.0
     starts_error: float = 0.0
     seeds: int = 1
     excess: float | None = None
+    cells: int = 1
+
+    @property
+    def method(self) -> str:
+        """Where the error comes from, and whether request was compared with request."""
+        return f"{'seeds pooled' if self.shows_starts else 'within the runs'}{', paired' if self.is_paired else ''}"
+
+    @property
+    def shows_starts(self) -> bool:
+        """Whether there are seeds enough to see how starts of the servers differ."""
+        return self.seeds >= FEWEST_SEEDS
 
     @property
     def percent(self) -> float:
         """How much more b is than a, in percent of a."""
         return percent(self.log_ratio)
 
-    def interval(self, *, cells: int = 1) -> Interval:
-        """Where the difference lies, in percent of a, wide enough that `cells` such intervals hold at once.
+    @property
+    def interval(self) -> Interval:
+        """Where the difference lies, in percent of a, wide enough that all `cells` such intervals hold at once.
 
         Student's t. Errors within the runs are independent from cell to cell, or nearly: Bonferroni. How a server
         started is in all its cells at once, so that part has few degrees of freedom but is not tried anew in each cell.
         """
-        within = float(t.ppf(1 - ALPHA / 2 / cells, self.degrees))
+        within = float(t.ppf(1 - ALPHA / 2 / self.cells, self.degrees))
         half = within * self.error
         if self.starts_error:
             starts = max(within, float(t.ppf(1 - ALPHA / 2, self.seeds - 1)))
@@ -110,52 +114,69 @@ def estimates(
     than all others. None where a figure is zero, or infinite in any resample: then it may not be there at all.
     """
     assert not is_paired or all(len(a) == len(b) for a, b in runs), "what belongs together has one length"
-    lengths = [_lengths(a, b, is_paired=is_paired) for a, b in runs]
+    lengths = [(_length(a), _length(b)) for a, b in runs]
+    if is_paired:
+        lengths = [(max(both), max(both)) for both in lengths]
     blocks = np.array([min(len(a) / of_a, len(b) / of_b) for (a, b), (of_a, of_b) in zip(runs, lengths, strict=True)])
     free = float(blocks.sum()) - len(runs)
     if min(sum(map(len, side)) for side in zip(*runs, strict=True)) < FEWEST_VALUES or free < FEWEST_BLOCKS - 1:
         return []
     # Of one run: with those of all, 10% of comparisons of equal queues over 5 seeds and 7 rates showed a difference.
     degrees = max(1.0, free / len(runs))
-    together, alone = _redrawn(runs, lengths, statistics, is_paired=is_paired, rng=rng)
-    method = METHODS[len(runs) >= FEWEST_SEEDS, is_paired]
-    own = _log_ratios(runs, _once(runs), statistics)[0]
-    errors = _deviations(together) * math.sqrt(blocks.sum() / free)
-    excess = _excess(
-        np.array([_log_ratios([run], _once([run]), statistics)[0] for run in runs]),
-        np.array([_deviations(each) for each in alone]) * np.sqrt(blocks / np.maximum(blocks - 1, 1))[:, None],
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = _resampled(runs, lengths, statistics, is_paired=is_paired, rng=rng)
+        own, deviations = ratios[:, 0], np.std(ratios[:, 1:], axis=1, ddof=1)
+        errors = deviations[0] * math.sqrt(blocks.sum() / free)
+        excess = np.full_like(errors, np.nan)
+        if len(ratios) > 1:
+            alone = deviations[1:] * np.sqrt(blocks / np.maximum(blocks - 1, 1))[:, None]
+            excess = np.var(own[1:], axis=0, ddof=1) / np.mean(alone**2, axis=0)
     return [
-        Difference(float(ratio), float(error), degrees, method, resolution, seeds=len(runs), excess=_known(more))
+        Difference(
+            float(ratio),
+            float(error),
+            degrees,
+            is_paired,
+            resolution,
+            seeds=len(runs),
+            excess=float(more) if np.isfinite(more) else None,
+        )
         if np.isfinite([ratio, error]).all()
         else None
-        for ratio, error, more in zip(own, errors, excess, strict=True)
+        for ratio, error, more in zip(own[0], errors, excess, strict=True)
     ]
 
 
-def _lengths(a: Floats, b: Floats, *, is_paired: bool) -> tuple[int, int]:
-    of_a, of_b = (min(block_length(_filled(side)), max(1, len(side))) for side in (a, b))
-    return (max(of_a, of_b), max(of_a, of_b)) if is_paired else (of_a, of_b)
+def _length(values: Floats) -> int:
+    """Of a block; an infinite value counts as the mean of the others."""
+    is_known = np.isfinite(values)
+    filled = np.where(is_known, values, float(np.mean(values[is_known])) if is_known.any() else 0.0)
+    return min(block_length(filled), max(1, len(values)))
 
 
-def _filled(values: Floats) -> Floats:
-    absent = ~np.isfinite(values)
-    return np.where(absent, 0.0 if absent.all() else float(np.mean(values[~absent])), values)
-
-
-def _redrawn(
+def _resampled(
     runs: Sequence[Both],
     lengths: Sequence[tuple[int, int]],
     statistics: Statistics,
     *,
     is_paired: bool,
     rng: np.random.Generator,
-) -> tuple[Floats, list[Floats]]:
-    """ln(b / a) of each resample: of all runs together, (m, k), and of each run alone."""
+) -> Floats:
+    """ln(b / a), (groups, 1 + m, k): as measured, then of each resample.
+
+    The first group is all runs together; each run alone follows, where they are enough to see how starts differ.
+    """
+    groups = [slice(None)]
+    if len(runs) >= FEWEST_SEEDS:
+        groups += [slice(number, number + 1) for number in range(len(runs))]
+
+    def ratios(counts: list[tuple[Counts, Counts]]) -> list[Floats]:
+        return [_log_ratios(runs[group], counts[group], statistics) for group in groups]
+
+    found = [ratios([(np.ones((1, len(a)), np.int32), np.ones((1, len(b)), np.int32)) for a, b in runs])]
     n = max(sum(map(len, side)) for side in zip(*runs, strict=True))
     times = min(_TIMES, max(_FEWEST_TIMES, _MOST_DRAWN // n))
     each = max(1, _AT_ONCE // n)
-    together, alone = [], []
     for first in range(0, times, each):
         count = min(each, times - first)
         drawn = []
@@ -163,14 +184,8 @@ def _redrawn(
             counts = counts_drawn(len(a), length=of_a, times=count, rng=rng)
             other = counts if is_paired else counts_drawn(len(b), length=of_b, times=count, rng=rng)
             drawn.append((counts, other))
-        together.append(_log_ratios(runs, drawn, statistics))
-        if len(runs) >= FEWEST_SEEDS:
-            alone.append([_log_ratios([run], [both], statistics) for run, both in zip(runs, drawn, strict=True)])
-    return np.concatenate(together), [np.concatenate(of_run) for of_run in zip(*alone, strict=True)]
-
-
-def _once(runs: Sequence[Both]) -> list[tuple[Counts, Counts]]:
-    return [(np.ones((1, len(a)), np.int32), np.ones((1, len(b)), np.int32)) for a, b in runs]
+        found.append(ratios(drawn))
+    return np.concatenate(found, axis=1)
 
 
 def _log_ratios(runs: Sequence[Both], counts: Sequence[tuple[Counts, Counts]], statistics: Statistics) -> Floats:
@@ -179,42 +194,16 @@ def _log_ratios(runs: Sequence[Both], counts: Sequence[tuple[Counts, Counts]], s
         statistics(np.concatenate(values), np.concatenate(drawn, axis=1))
         for values, drawn in zip(zip(*runs, strict=True), zip(*counts, strict=True), strict=True)
     )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(b / a)
-
-
-def _deviations(drawn: Floats) -> Floats:
-    with np.errstate(invalid="ignore"):
-        return np.std(drawn, axis=0, ddof=1)
-
-
-def _excess(log_ratios: Floats, errors: Floats) -> Floats:
-    """Of each figure, the variance over runs by the mean of the variances within them; (runs, k) -> (k,)."""
-    if len(log_ratios) < FEWEST_SEEDS:
-        return np.full(log_ratios.shape[1], np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.var(log_ratios, axis=0, ddof=1) / np.mean(errors**2, axis=0)
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return np.log(b / a)
 
 
 def with_starts(differences: Sequence[Difference]) -> list[Difference]:
     """Differences whose seeds differ for the same reasons, with what starts add to the error of each."""
     known = [(each.excess, each.seeds - 1) for each in differences if each.excess is not None]
     shared = float(np.average([excess for excess, _ in known], weights=[n for _, n in known])) if known else 1.0
-    return [
-        replace(each, starts_error=each.error * math.sqrt(_of_starts(each, shared)))
-        if each.seeds >= FEWEST_SEEDS
-        else each
-        for each in differences
-    ]
-
-
-def _of_starts(difference: Difference, shared: float) -> float:
-    """The variance that starts add to that within the runs, as its multiple."""
-    degrees = difference.seeds - 1
-    own = shared if difference.excess is None else difference.excess
-    excess = (degrees * own + _SHARED * shared + _EQUAL) / (degrees + _SHARED + _EQUAL)
-    return max(0.0, excess - 1)
+    added = []
+    for each in differences:
+        own, degrees = shared if each.excess is None else each.excess, each.seeds - 1
+        excess = (degrees * own + _SHARED * shared + _EQUAL) / (degrees + _SHARED + _EQUAL)
+        added.append(each.error * math.sqrt(max(0.0, excess - 1)) if each.shows_starts else 0.0)
+    return [replace(each, starts_error=error) for each, error in zip(differences, added, strict=True)]

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ragbench.compare.cells import Cell, Comparison
-from ragbench.compare.pairs import BROKEN, OVERLOADED
-from ragbench.compare.sides import COMPARED, LATENCIES
+from ragbench.compare.sides import BROKEN, COMPARED, LATENCIES, OVERLOADED
 from ragbench.compare.wording import signed, span
 from ragbench.files.toml_tables import StudyError
 
@@ -58,22 +57,20 @@ def parse_gates(options: Sequence[str]) -> list[Gate]:
 
 def judge(comparison: Comparison, gates: Sequence[Gate]) -> list[Judged]:
     """Every cell of each gate's figure. Raises StudyError where a gate has no pair that can be judged."""
-    judged = [
-        _judged(comparison, gate, cell) for gate in gates for cell in comparison.cells if cell.metric == gate.metric
-    ]
-    mistakes = []
+    judged, mistakes = [], []
     for gate in gates:
-        if all(each.outcome == "not compared" for each in judged if each.gate == gate):
-            reasons = sorted({each.reason for each in judged if each.gate == gate})
+        own = [_judged(gate, cell) for cell in comparison.cells if cell.metric == gate.metric]
+        if all(each.outcome == "not compared" for each in own):
+            reasons = sorted({each.reason for each in own})
             mistakes.append(f"--fail-if '{gate}' has nothing to judge: {'; '.join(reasons)}")
+        judged += own
     if mistakes:
         raise StudyError(mistakes)
     return judged
 
 
-def _judged(comparison: Comparison, gate: Gate, cell: Cell) -> Judged:
-    found = comparison.interval(cell)
-    worse = _worse(gate, cell)
+def _judged(gate: Gate, cell: Cell) -> Judged:
+    found, worse = cell.interval, _worse(gate, cell)
     if worse:
         return Judged(gate, cell, "fails", worse)
     if found is None:
@@ -92,12 +89,11 @@ def _worse(gate: Gate, cell: Cell) -> str:
     an unbounded latency; one that sheds load answers fewer requests, perhaps as fast.
     """
     pair = cell.pair
-    if pair.is_broken(1) and not pair.is_broken(0) and pair.is_measured(0):
-        return f"{pair.named(1, BROKEN)}, {pair.a} did not"
-    if not pair.used or pair.verdict(0) != "valid":
-        return ""
+    broken = pair.counted(BROKEN, sides=[1])
+    if broken and not pair.counted(BROKEN, sides=[0]) and any(a.is_used for a, _ in pair.runs):
+        return f"{broken}, {pair.a} did not"
     is_latency = gate.metric in LATENCIES
-    if is_latency != gate.is_above:  # a gate on getting better
+    if not pair.used or pair.verdict(0) != "valid" or is_latency != gate.is_above:  # the last: a gate on getting better
         return ""
     fallen = ("saturated",) if is_latency else OVERLOADED
-    return f"{pair.named(1, fallen)}, {pair.a} valid" if pair.verdict(1) in fallen else ""
+    return f"{pair.counted(fallen, sides=[1])}, {pair.a} valid" if pair.verdict(1) in fallen else ""

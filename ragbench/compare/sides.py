@@ -24,6 +24,10 @@ _COMPARED = {name: metric.percentile for name, metric in METRICS.items() if "com
 LATENCIES = {name: percentile / 100 for name, percentile in _COMPARED.items() if percentile is not None}
 COMPARED = (*LATENCIES, *(name for name in _COMPARED if name not in LATENCIES))
 BINS = 100
+NOT_KEPT = "without its requests"
+BROKEN = ("failed", "failing")  # verdicts that are the server's own doing, of those left out
+LEFT_OUT = (*BROKEN, "contaminated", "client_limited", NOT_KEPT)  # the figures of such points say nothing
+OVERLOADED = ("saturated", "shedding")  # the most that a server answers, under a load that asked for more
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,15 @@ class Run:
     kept: Requests | None = None  # its requests, where they need not be read
 
     @property
-    def has_requests(self) -> bool:
-        """Whether its requests are there: a committed study may keep those of one seed alone."""
-        return self.kept is not None or self.paths.requests.is_file()
+    def words(self) -> tuple[str, ...]:
+        """Its verdict; and NOT_KEPT where requests are missed: a committed study may keep those of one seed alone."""
+        is_missed = self.verdict not in LEFT_OUT and self.kept is None and not self.paths.requests.is_file()
+        return (self.verdict, NOT_KEPT) if is_missed else (self.verdict,)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether its figures are compared."""
+        return not any(word in LEFT_OUT for word in self.words)
 
     def requests(self) -> Requests:
         """Its requests, read unless kept."""

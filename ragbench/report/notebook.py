@@ -3,7 +3,7 @@
 import ast
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -62,7 +62,7 @@ def about(study: Study) -> Markdown:
     return Markdown(f"{named}\n\n{as_words(tables.summarised(study))}")
 
 
-def as_list(lines: Sequence[str]) -> Markdown:
+def as_list(lines: Iterable[str]) -> Markdown:
     """Lines as a list; nothing in them is markup."""
     return Markdown("\n".join(f"- {as_words(line)}" for line in lines))
 

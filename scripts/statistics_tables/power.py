@@ -99,7 +99,7 @@ def repeat(case: Case, number: int) -> dict[str, float]:
     """One comparison, judged by both rules."""
     pairs = make_pairs(case, number)
     comparison = compare(pairs)
-    found = {(cell.metric, cell.pair.level.offered_rps): comparison.is_shown(cell) for cell in comparison.compared}
+    found = {(cell.metric, cell.pair.level.offered_rps): cell.is_shown for cell in comparison.compared}
     before = shown_before(pairs)
     return (
         _shares("", found, pairs, is_equal=case.slower == 1)

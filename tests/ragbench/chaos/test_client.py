@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from ragbench.chaos.client import Behaviour, connect_client
+from ragbench.chaos.client import ChaosClient
 from ragbench.load.fire import fire
 from ragbench.study.questions import Question
 from ragbench.study.schedule import Request
@@ -37,10 +37,11 @@ def echo(request_id, query):
     return reply(b"200 OK", b'{"result": "' + query + b'"}', X_Request_Id=request_id)
 
 
-async def asked(url, behaviour):
-    async with connect_client(url, behaviour, np.random.default_rng(1)) as asker:
-        rows = await fire(ASKED, asker)
-        return asker, asker.exchanges(rows)
+async def asked(url, **behaviour):
+    asker = ChaosClient("a", np.random.default_rng(1), **behaviour)
+    async with asker.connected(url):
+        await fire(ASKED, asker)
+    return asker, asker.exchanges
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ async def asked(url, behaviour):
 )
 async def test_each_answer_is_judged_by_its_id_its_body_and_retry_after(unused_tcp_port, answer, fate):
     async with await listen(unused_tcp_port, answer):
-        _, exchanges = await asked(f"http://127.0.0.1:{unused_tcp_port}", Behaviour("a"))
+        _, exchanges = await asked(f"http://127.0.0.1:{unused_tcp_port}")
     assert [each.fate for each in exchanges] == [fate] * 4
     assert {each.sent_id for each in exchanges} == {"a-0", "a-1", "a-2", "a-3"}
 
@@ -68,24 +69,36 @@ async def test_it_tries_again_with_the_same_id_until_somebody_listens(unused_tcp
         ids.append(request_id)
         return echo(request_id, query)
 
-    async with connect_client(url, Behaviour("a"), np.random.default_rng(1)) as asker:
+    asker = ChaosClient("a", np.random.default_rng(1))
+    async with asker.connected(url):
         firing = asyncio.create_task(fire(ASKED, asker))
         while asker.refused < 4:
             await asyncio.sleep(0)
         async with await listen(unused_tcp_port, noted):
-            exchanges = asker.exchanges(await firing)
+            await firing
+    exchanges = asker.exchanges
     assert [each.fate for each in exchanges] == ["answered"] * 4
     assert sorted(ids) == ["a-0", "a-1", "a-2", "a-3"]
     assert max(each.row.send_lag_s for each in exchanges) < 1.0
 
 
 async def test_where_nobody_ever_listens_it_is_lost(unused_tcp_port):
-    asker, exchanges = await asked(f"http://127.0.0.1:{unused_tcp_port}", Behaviour("a", timeout_s=0.3))
+    asker, exchanges = await asked(f"http://127.0.0.1:{unused_tcp_port}", timeout_s=0.3)
     assert [each.fate for each in exchanges] == ["lost"] * 4
     assert asker.refused >= 8
 
 
 async def test_those_that_hang_up_are_not_counted(unused_tcp_port):
     async with await listen(unused_tcp_port, echo):
-        asker, exchanges = await asked(f"http://127.0.0.1:{unused_tcp_port}", Behaviour("a", hang_up_share=1.0))
-    assert len(exchanges) + len(asker.hung_up) == 4
+        asker, exchanges = await asked(f"http://127.0.0.1:{unused_tcp_port}", hang_up_share=1.0)
+    assert len(exchanges) + asker.hung_up == 4
+
+
+async def test_a_client_that_hangs_up_on_a_silent_server_has_no_exchange(unused_tcp_port):
+    async def silent(reader, writer):
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", unused_tcp_port):
+        asker, exchanges = await asked(f"http://127.0.0.1:{unused_tcp_port}", hang_up_share=1.0)
+    assert (asker.hung_up, exchanges) == (4, [])

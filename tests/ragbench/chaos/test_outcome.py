@@ -114,6 +114,7 @@ def test_recovery(faults_s, disturbed, recovered_s):
     exchanges = load(**disturbed)
     limited = pytest.approx(recovered_s) if recovered_s is not None else None
     assert recovery_s(exchanges, faults_s, end_s=20.0) == limited
+    assert recovery_s(exchanges[::-1], faults_s, end_s=20.0) == limited  # they come as they end
 
 
 def test_no_request_is_no_proof():

@@ -1,6 +1,7 @@
 import pytest
 
 from ragbench.chaos.scenarios import SCENARIOS, names_of
+from ragbench.files.toml_tables import StudyError
 
 
 def test_all_are_played_unless_some_are_named():
@@ -10,10 +11,10 @@ def test_all_are_played_unless_some_are_named():
 
 def test_what_only_linux_can_play_is_left_out_elsewhere_and_refused_by_name():
     assert "disk_full" not in names_of([], platform="darwin")
-    with pytest.raises(ValueError, match="disk_full needs /dev/full, which only Linux has"):
+    with pytest.raises(StudyError, match="disk_full needs /dev/full, which only Linux has"):
         names_of(["kill", "disk_full"], platform="darwin")
 
 
 def test_an_unknown_name_is_told_with_those_there_are():
-    with pytest.raises(ValueError, match="unknown scenario kil; there are kill, stop, "):
+    with pytest.raises(StudyError, match="unknown scenario kil; there are kill, stop, "):
         names_of(["kil"], platform="linux")

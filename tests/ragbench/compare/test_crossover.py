@@ -20,7 +20,7 @@ def cells(log_ratios, *, error, metric="latency_p95_s"):
         level = Level(offered_rps=rate)
         run = Run("p", "d", "poisson", level, 1, "valid", "measured", "m", (0, 1), "s", None, PointPaths(Path()))
         pair = Pair("one", "two", "poisson", level, ((run, run),))
-        found.append(Cell(pair, metric, 1.0, 1.0, Difference(ratio, error, 1e6, "seeds pooled")))
+        found.append(Cell(pair, metric, 1.0, 1.0, Difference(ratio, error, 1e6)))
     return Comparison(tuple(found))
 
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def test_pairing_removes_what_both_runs_share():
     assert percent(paired.log_ratio) == pytest.approx(10, abs=4)
     assert paired.error < unpaired.error / 4
     told = [with_starts([each])[0] for each in (paired, unpaired)]
-    assert told[0].interval().low > 0
+    assert told[0].interval.low > 0
     assert [each.method for each in told] == ["within the runs, paired", "within the runs"]
 
 
@@ -65,7 +66,7 @@ def test_starts_that_differ_widen_the_interval_and_equal_ones_hardly():
     unlike, alike = (with_starts([_estimate(each, is_paired=False)])[0] for each in runs)
     assert unlike.starts_error > 2 * unlike.error
     assert alike.starts_error < alike.error
-    own = unlike.interval()
+    own = unlike.interval
     assert math.log1p(own.high / 100) - unlike.log_ratio > 2.3646 * unlike.starts_error  # t of seven degrees of freedom
     assert {unlike.method, alike.method} == {"seeds pooled"}
 
@@ -77,7 +78,7 @@ def test_two_seeds_do_not_tell_how_starts_differ():
 
 
 def test_cells_lend_each_other_how_much_their_seeds_differ_and_equal_starts_are_the_rule():
-    odd, even = (Difference(0.1, 0.01, 40.0, "seeds pooled, paired", seeds=3, excess=excess) for excess in (7.0, 1.0))
+    odd, even = (Difference(0.1, 0.01, 40.0, seeds=3, excess=excess) for excess in (7.0, 1.0))
     alone, together = with_starts([odd])[0], with_starts([odd, even, even])[0]
     assert alone.starts_error == pytest.approx(0.01 * math.sqrt((2 * 7 + 2 * 7 + 4) / 8 - 1))
     assert together.starts_error == pytest.approx(0.01 * math.sqrt((2 * 7 + 2 * 3 + 4) / 8 - 1))
@@ -85,23 +86,21 @@ def test_cells_lend_each_other_how_much_their_seeds_differ_and_equal_starts_are_
 
 
 def test_an_interval_is_students_and_bonferronis():
-    found = Difference(math.log(1.2), 0.05, 12, "seeds pooled")
+    found = Difference(math.log(1.2), 0.05, 12)
     for cells, share in ((1, 0.975), (10, 0.9975)):
         half = stats.t.ppf(share, 12) * 0.05
-        assert found.interval(cells=cells).low == pytest.approx(100 * (1.2 * math.exp(-half) - 1))
-        assert found.interval(cells=cells).high == pytest.approx(100 * (1.2 * math.exp(half) - 1))
+        assert replace(found, cells=cells).interval.low == pytest.approx(100 * (1.2 * math.exp(-half) - 1))
+        assert replace(found, cells=cells).interval.high == pytest.approx(100 * (1.2 * math.exp(half) - 1))
 
 
 def test_what_starts_share_is_not_tried_anew_in_each_cell():
-    found = Difference(0.0, 1e-9, 1e9, "seeds pooled", starts_error=0.05, seeds=3)
-    assert found.interval(cells=1).high == pytest.approx(100 * math.expm1(4.3027 * 0.05), rel=1e-4)  # t, 2 degrees
-    assert found.interval(cells=20).high == pytest.approx(found.interval(cells=1).high)
+    found = Difference(0.0, 1e-9, 1e9, starts_error=0.05, seeds=3)
+    assert found.interval.high == pytest.approx(100 * math.expm1(4.3027 * 0.05), rel=1e-4)  # t, 2 degrees
+    assert replace(found, cells=20).interval.high == pytest.approx(found.interval.high)
 
 
 def test_what_a_difference_might_have_been_spreads_as_its_errors_do():
-    drawn = Difference(0.3, 0.1, 1e9, "seeds pooled", starts_error=0.2, seeds=1001).drawn(
-        4000, np.random.default_rng(1)
-    )
+    drawn = Difference(0.3, 0.1, 1e9, starts_error=0.2, seeds=1001).drawn(4000, np.random.default_rng(1))
     assert np.mean(drawn) == pytest.approx(0.3, abs=0.02)
     assert np.std(drawn) == pytest.approx(math.hypot(0.1, 0.2), rel=0.05)
 
@@ -109,8 +108,8 @@ def test_what_a_difference_might_have_been_spreads_as_its_errors_do():
 def test_no_interval_is_narrower_than_one_step_of_the_figure():
     runs = [(np.full(100, 5.0), np.full(100, 5.0))] * 3
     (found,) = with_starts([_estimate(runs, means, is_paired=True, resolution=0.01)])
-    assert found.interval().low == pytest.approx(-0.995, abs=0.001)
-    assert found.interval().high == pytest.approx(1.005, abs=0.001)
+    assert found.interval.low == pytest.approx(-0.995, abs=0.001)
+    assert found.interval.high == pytest.approx(1.005, abs=0.001)
 
 
 def test_short_runs_and_few_blocks_have_no_interval():

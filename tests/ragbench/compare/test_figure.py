@@ -39,7 +39,7 @@ def test_every_cell_is_a_mark_with_its_interval(folder):
     low, high = p50.get_ylim()
     for cell in cells:
         if cell.difference:
-            found = comparison.interval(cell)
+            found = cell.interval
             assert low <= np.log1p(found.low / 100) < np.log1p(found.high / 100) <= high
     assert rendered(figure, "png") == rendered(differences(comparison), "png")
 

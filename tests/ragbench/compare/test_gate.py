@@ -34,7 +34,7 @@ def run(verdict):
 def comparison(*, percent=None, error=0.0, metric="latency_p95_s", verdicts=("valid", "valid")):
     """One cell: the difference, with an interval of plus or minus twice `error` in logarithms, about."""
     pair = Pair("old", "new", "poisson", Level(offered_rps=9), ((run(verdicts[0]), run(verdicts[1])),))
-    told = None if percent is None else Difference(math.log1p(percent / 100), error, 1e9, "seeds pooled")
+    told = None if percent is None else Difference(math.log1p(percent / 100), error, 1e9)
     return Comparison((Cell(pair, metric, 1.0, 1.0, told, "" if told else "new saturated"),))
 
 
