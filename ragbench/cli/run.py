@@ -145,7 +145,7 @@ def _refuse_mixed(paths: StudyPaths, plan: Plan, around: Surroundings, *, mixed:
     if not plan.points:
         return
     machine = around.hardware
-    lines = strangers(_kept(paths, plan), hardware=str(machine), hostname=machine.hostname, code=around.code)
+    lines = strangers(_kept(paths, plan), hardware=str(machine), hostname=machine.hostname, code=around.code_sha256)
     if mixed:
         for line in lines:
             say(f"kept all the same (--mixed): {line}")

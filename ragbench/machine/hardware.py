@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,6 @@ class Hardware:
 
     def __str__(self) -> str:
         return f"{self.cpu}, {self.cores} cores, {self.memory_gib:.0f} GiB, {self.gpu or 'no GPU'}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """As the manifest keeps it."""
-        return asdict(self)
 
 
 def this_machine() -> Hardware:

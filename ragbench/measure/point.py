@@ -4,7 +4,7 @@ import itertools
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,8 +23,7 @@ from ragbench.machine.git import Origin, code_origin, study_origin
 from ragbench.machine.hardware import Hardware, slurm, this_machine, usable_cores, versions
 from ragbench.machine.mixing import code_sha256
 from ragbench.processes.family import family
-from ragbench.processes.launch import Server, Service
-from ragbench.processes.listener import listener
+from ragbench.processes.launch import Service
 from ragbench.results.metrics import Summary
 from ragbench.results.records import NO_SCALING, ReplicaCount, Row, Sample, Scaling
 from ragbench.statistics.summary import summarise
@@ -44,12 +43,16 @@ class Surroundings:
     hardware: Hardware
     git_commit: str | None
     git_dirty: bool | None
-    code: str
+    code_sha256: str
     versions: dict[str, str]
     slurm: dict[str, Any] | None
     study_git_commit: str | None = None
     study_git_dirty: bool | None = None
     problems: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a manifest keeps it."""
+        return {name: value for name, value in asdict(self).items() if name != "problems"}
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ async def measure(
     """Warm up and fire the load. A service that fails gives rows and a `failure`, no exception."""
     load = load_of(point, questions)
     started_at = now_utc()
-    pid = service.pid if isinstance(service, Server) else listener(service.url)
+    pid = service.pid
     caches = _caches(point, pid)
     counts: list[ReplicaCount] = []
     samples: list[Sample] = []

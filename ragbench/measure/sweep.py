@@ -17,7 +17,7 @@ from ragbench.measure.point import Measurement, Surroundings, measure, schedule_
 from ragbench.measure.point_folder import trace_of, write_point
 from ragbench.measure.progress import Progress
 from ragbench.processes.child import HURRIED_GRACE_S, ChildError
-from ragbench.processes.launch import Remote, Service, start
+from ragbench.processes.launch import Service, start
 from ragbench.processes.log_file import read_log
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import copy_text, read_manifest, read_manifests, summary_csv, write_atomic
@@ -135,8 +135,8 @@ class _Runner:
 
     async def _start(self, point: Point) -> Service:
         if point.configuration.url is not None:
-            return Remote(point.configuration.url)
-        self.progress.starting(point.configuration)
+            return Service(point.configuration.url)
+        self.progress.doing(f"starting {point.configuration.name}")
         return await start(
             point.configuration.argv(sys.executable),
             log=self.paths.live_log,
@@ -145,7 +145,7 @@ class _Runner:
 
     async def _run_point(self, point: Point, service: Service) -> bool:
         """Measure and write one point. -> whether the service failed."""
-        self.progress.point_begins(point)
+        self.progress.begin(point.name)
         measurement = await measure(point, service, self.questions, on_row=self.progress.row)
         self._write(measurement, log=service.new_log())
         if measurement.failure is None:

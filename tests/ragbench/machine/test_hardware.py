@@ -1,5 +1,6 @@
 import json
 import resource
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ def test_this_machine_can_be_written_down():
     machine = this_machine()
     assert machine.cores >= 1
     assert machine.memory_gib > 0
-    assert json.loads(json.dumps(machine.as_dict()))["cpu"] == machine.cpu
+    assert json.loads(json.dumps(asdict(machine)))["cpu"] == machine.cpu
 
 
 def test_a_machine_in_one_string():
@@ -49,7 +50,7 @@ def test_usable_cores_are_those_of_the_mask_and_the_quota(monkeypatch, tmp_path,
 def test_what_the_driver_tells_goes_into_the_manifest(monkeypatch):
     about = {"gpu": "H200", "gpu_driver": "570.1", "gpu_sm_clock_mhz": (1980.0,), "gpu_power_limit_w": (700.0,)}
     monkeypatch.setattr(hardware.Gpus, "found", lambda: SimpleNamespace(about=lambda: about))
-    told = json.loads(json.dumps(this_machine().as_dict()))
+    told = json.loads(json.dumps(asdict(this_machine())))
     assert (told["gpu_driver"], told["gpu_sm_clock_mhz"], told["gpu_power_limit_w"]) == ("570.1", [1980], [700])
     assert told["gpu"] == "H200"
     assert told["load_average"] >= 0
