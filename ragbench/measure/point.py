@@ -12,7 +12,6 @@ from typing import Any
 
 import psutil
 
-from ragbench.files.toml_tables import StudyError
 from ragbench.load.client import Client, Clock, connect
 from ragbench.load.fire import OnRow, Watcher, Work, beside, fire, soon, watch_replicas
 from ragbench.load.senders import fire_from, soon_for_all
@@ -27,7 +26,7 @@ from ragbench.processes.launch import Service
 from ragbench.results.metrics import Summary
 from ragbench.results.records import NO_SCALING, ReplicaCount, Row, Sample, Scaling
 from ragbench.statistics.summary import summarise
-from ragbench.study.arrivals import ArrivalError, step_up_s
+from ragbench.study.arrivals import step_up_s
 from ragbench.study.points import Point
 from ragbench.study.questions import QuestionSet
 from ragbench.study.schedule import Request, Turns, make_schedule, shares
@@ -117,19 +116,16 @@ def load_of(point: Point, questions: QuestionSet) -> tuple[Request, ...] | Turns
 
 
 def schedule_of(point: Point, questions: QuestionSet) -> tuple[Request, ...]:
-    """The schedule of an open-loop point. Raises StudyError."""
+    """The schedule of an open-loop point. Raises ArrivalError."""
     assert point.offered_rps is not None, "a closed loop has no schedule before it is run"
-    try:
-        return make_schedule(
-            point.arrival,
-            point.offered_rps,
-            span=point.load.span,
-            seed=point.seed,
-            questions=questions.questions,
-            max_new_tokens=point.workload.max_new_tokens,
-        )
-    except ArrivalError as error:
-        raise StudyError([str(error)]) from error
+    return make_schedule(
+        point.arrival,
+        point.offered_rps,
+        span=point.load.span,
+        seed=point.seed,
+        questions=questions.questions,
+        max_new_tokens=point.workload.max_new_tokens,
+    )
 
 
 async def measure(

@@ -18,13 +18,17 @@ from numpy.typing import NDArray
 
 from ragbench.files.csv_table import Column, RecordError, read_columns
 from ragbench.files.text_file import read_bytes
+from ragbench.files.toml_tables import StudyError
 
 TIME_COLUMNS = ("offset_s", "timestamp", "time_s")
 LENGTH_COLUMNS = ("generatedtokens", "response tokens", "output_tokens", "max_new_tokens")
 
 
-class ArrivalError(ValueError):
+class ArrivalError(StudyError):
     """An arrival is written wrongly, or its trace cannot be used; the message names the file and the line."""
+
+    def __init__(self, mistake: str) -> None:
+        super().__init__([mistake])
 
 
 @dataclass(frozen=True, slots=True)
