@@ -20,7 +20,7 @@ from ragbench.measure.point import Surroundings, measure, schedule_of
 from ragbench.measure.point_folder import write_point
 from ragbench.measure.progress import Progress
 from ragbench.processes.child import HURRIED_GRACE_S, ChildError
-from ragbench.processes.launch import Remote, Service, start
+from ragbench.processes.launch import Service, start
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import REQUESTS, Row, read_manifest
 from ragbench.results.slo import Slo
@@ -183,7 +183,7 @@ class Searcher:
             return REQUESTS.read(self.paths.point(point.name).requests), manifest["summary"]
         allow_files([point])
         service = await self._running(point)
-        self.progress.point_begins(point)
+        self.progress.begin(point.name)
         measured = await measure(point, service, self.questions, on_row=self.progress.row)
         log = service.new_log()
         manifest = write_point(measured, self.paths, log=log, questions=self.questions, around=self.around)
@@ -196,9 +196,9 @@ class Searcher:
     async def _running(self, point: Point) -> Service:
         """The design's server, started where none runs. Raises ChildError."""
         if self._service is None and point.configuration.url is not None:
-            self._service = Remote(point.configuration.url)
+            self._service = Service(point.configuration.url)
         elif self._service is None:
-            self.progress.starting(point.configuration)
+            self.progress.doing(f"starting {point.configuration.name}")
             argv = point.configuration.argv(sys.executable)
             timeout_s = point.load.ready_timeout_s
             self._service = await start(argv, log=self.paths.live_log, ready_timeout_s=timeout_s)
@@ -225,7 +225,7 @@ def _measured_before(
         return None
     machine = around.hardware
     is_same = (
-        not strangers([manifest], hardware=str(machine), hostname=machine.hostname, code=around.code)
+        not strangers([manifest], hardware=str(machine), hostname=machine.hostname, code=around.code_sha256)
         and manifest["point"] == point.as_dict()
         and manifest.get("questions_sha256") == questions.sha256
         and manifest.get("schedule_sha256") == sha256(schedule_csv(schedule_of(point, questions)))

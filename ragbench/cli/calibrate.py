@@ -35,15 +35,7 @@ def calibrate(
     with Status() as status:
         lengths = run.QUICK if quick else run.WHOLE
         found = run_until_done(run.calibrated(lengths, report=status.begin))
-    about = {
-        "quick": quick,
-        "measured_at": now_utc(),
-        "hardware": around.hardware.as_dict(),
-        "git_commit": around.git_commit,
-        "git_dirty": around.git_dirty,
-        "versions": around.versions,
-    }
-    report.write(found, out, about=about)
+    report.write(found, out, about={"quick": quick, "measured_at": now_utc(), **around.as_dict()})
     figures.save(found, out)
     for table in (_rates_table, _queues_table, _stall_table):
         terminal.print(table(found))

@@ -55,12 +55,13 @@ def reasons(manifests: Sequence[Mapping[str, Any]]) -> list[str]:
 def plan_table(launches: Sequence[Launch], plan: Plan) -> Table:
     """One line per design and arrival: its loads, seeds, time under load, and how many of its points are whole."""
     table = Table("design", "arrival", "loads", "seeds", *right("points", "whole", "changed", "load"))
-    whole = {point.name for point in plan.whole}
     groups: dict[tuple[str, str], list[Point]] = {}
     for point in (point for launch in launches for point in launch.points):
         groups.setdefault((point.configuration.name, point.arrival), []).append(point)
     for (design, arrival), points in sorted(groups.items()):
-        state = Counter("whole" if p.name in whole else "changed" if p.name in plan.changed else "new" for p in points)
+        state = Counter(
+            "whole" if p.name in plan.whole else "changed" if p.name in plan.changed else "new" for p in points
+        )
         seeds = " ".join(map(str, sorted({point.seed for point in points})))
         counts = (str(n) for n in (len(points), state["whole"], state["changed"]))
         load = minutes(sum(point.expected_s for point in points))

@@ -1,8 +1,8 @@
 """A temporary place for the caches of libraries where this user has no writable home folder."""
 
 import atexit
+import getpass
 import os
-import pwd
 import shutil
 import sys
 import tempfile
@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ragbench.results.paths import PACKAGE
 
-_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")  # where getpass.getuser looks before it asks for the passwd entry
 # Plots, notebooks and servers write these to the home folder.
 _CACHES = {
     "MPLCONFIGDIR": "matplotlib",
@@ -37,7 +36,9 @@ def settle(environment: MutableMapping[str, str] = os.environ) -> None:
         atexit.register(shutil.rmtree, scratch, ignore_errors=True)
         environment.update(changes(environment, scratch, has_home=Path(home).is_dir()))
         print(f"{problem}: what libraries cache goes to {scratch} and is not kept", file=sys.stderr, flush=True)
-    if not any(environment.get(name) for name in _NAMES) and not _has_passwd_entry():
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # no passwd entry, and no variable that names the user
         environment["USER"] = f"uid-{os.getuid()}"
 
 
@@ -55,11 +56,3 @@ def changes(environment: Mapping[str, str], scratch: Path, *, has_home: bool) ->
     caches = _CACHES if os.access(PACKAGE.parent, os.W_OK) else _CACHES | _COMPILED
     wanted = {name: str(scratch / folder) for name, folder in caches.items() if not environment.get(name)}
     return wanted if has_home else wanted | {"HOME": str(scratch)}
-
-
-def _has_passwd_entry() -> bool:
-    try:
-        pwd.getpwuid(os.getuid())
-    except KeyError:
-        return False
-    return True

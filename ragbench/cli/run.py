@@ -3,7 +3,6 @@
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -26,11 +25,10 @@ from ragbench.load.descriptors import allow_files
 from ragbench.machine.mixing import strangers
 from ragbench.measure.point import Surroundings
 from ragbench.measure.progress import Progress, expected_s
-from ragbench.measure.sweep import Plan, make_plan, rebuild_summary
+from ragbench.measure.sweep import Plan, Redo, make_plan, rebuild_summary
 from ragbench.measure.sweep import run as run_sweep
 from ragbench.processes.interrupts import run_until_done
 from ragbench.results.paths import StudyPaths
-from ragbench.results.records import read_manifests
 from ragbench.statistics.interval_notes import left_empty, too_short
 from ragbench.statistics.recompute import recompute
 from ragbench.statistics.verdicts import NO_MEANS, NOT_MEASURED
@@ -38,14 +36,6 @@ from ragbench.study.points import expand
 from ragbench.study.study import Study
 from ragbench.study.study_file import find_study, load_study
 from ragbench.terminal import minutes
-
-
-class Redo(StrEnum):
-    """Which whole points to measure again."""
-
-    changed = "changed"
-    invalid = "invalid"
-    all = "all"
 
 
 def run(
@@ -67,7 +57,7 @@ def run(
     path = find_study(study)
     loaded = load_study(path)
     paths = StudyPaths(results / loaded.name)
-    plan = make_plan(loaded, paths, redo=redo.value if redo else None)
+    plan = make_plan(loaded, paths, redo=redo)
     if dry_run:
         _print_plan(loaded, paths, plan)
         return
@@ -128,8 +118,7 @@ def _say_verdicts(manifests: Sequence[Mapping[str, Any]], paths: StudyPaths, *, 
 
 def _judge_kept(study: Study, paths: StudyPaths, plan: Plan) -> None:
     """Judge kept points again where the study has another SLO or another `same_answers` now."""
-    manifests = _kept(paths, plan)
-    alike = study.workload.same_answers
+    manifests, alike = plan.whole.values(), study.workload.same_answers
     is_other_slo = study.slo is not None and any(manifest.get("slo") != study.slo.as_dict() for manifest in manifests)
     is_other_rule = any(bool(manifest.get("same_answers")) != alike for manifest in manifests)
     if is_other_slo or is_other_rule:
@@ -145,7 +134,7 @@ def _refuse_mixed(paths: StudyPaths, plan: Plan, around: Surroundings, *, mixed:
     if not plan.points:
         return
     machine = around.hardware
-    lines = strangers(_kept(paths, plan), hardware=str(machine), hostname=machine.hostname, code=around.code)
+    lines = strangers(plan.whole.values(), hardware=str(machine), hostname=machine.hostname, code=around.code_sha256)
     if mixed:
         for line in lines:
             say(f"kept all the same (--mixed): {line}")
@@ -154,12 +143,6 @@ def _refuse_mixed(paths: StudyPaths, plan: Plan, around: Surroundings, *, mixed:
             "go on with --mixed (never pooled), measure all again with --redo all, or write elsewhere with --results"
         )
         raise StudyError([*(f"points in {paths.root} {line}" for line in lines), advice])
-
-
-def _kept(paths: StudyPaths, plan: Plan) -> list[dict[str, Any]]:
-    """The manifests of the points that are not measured again."""
-    names = {point.name for point in plan.whole}
-    return [manifest for manifest in read_manifests(paths.root) if manifest["point"]["name"] in names]
 
 
 def _refuse_changed(paths: StudyPaths, plan: Plan) -> NoReturn:
@@ -172,7 +155,7 @@ def _refuse_changed(paths: StudyPaths, plan: Plan) -> NoReturn:
 
 def _say_skipped(paths: StudyPaths, plan: Plan, redo: Redo | None, around: Surroundings) -> None:
     if plan.whole:
-        commits = {str(manifest.get("git_commit"))[:9] for manifest in _kept(paths, plan)}
+        commits = {str(manifest.get("git_commit"))[:9] for manifest in plan.whole.values()}
         measured = ", ".join(sorted(commits))
         here = f"{str(around.git_commit)[:9]}{' with changes' if around.git_dirty else ''}"
         say(f"kept: {counted(len(plan.whole))} (code then: {measured}; now: {here}); --redo all measures them again")

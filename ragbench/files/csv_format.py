@@ -6,13 +6,12 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
-from ragbench.files.csv_table import RecordError, read_frame, read_table, write_table
+from ragbench.files.csv_table import Column, RecordError, read_columns, read_frame, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LARGEST = 1e15  # of a number: a sum of many is finite
-_LONGEST_SHOWN = 60
 _Row = TypeVar("_Row")
 
 
@@ -49,48 +48,39 @@ class CsvFormat(Generic[_Row]):
 
     def read(self, path: Path) -> list[_Row]:
         """One value a line. Raises RecordError, which names the file and the line, where it cannot be read."""
-        header, lines = read_table(path, self.columns)
-        places = [(name, self._types(name), header.index(name)) for name in self.columns]
+        columns = read_columns(path, self.columns)
+        values = [self._values(columns[name]) for name in self.columns]
         rows = []
-        for number, cells in lines:
+        for line, *cells in zip(columns[self.columns[0]].lines, *values, strict=True):
             try:
-                rows.append(self.row(**{name: self._value(name, types, cells[at]) for name, types, at in places}))
+                rows.append(self.row(**dict(zip(self.columns, cells, strict=True))))
             except ValueError as error:
-                raise RecordError(f"{path}, line {number}: {error}") from error
+                raise RecordError(f"{path}, line {line}: {error}") from error
         return rows
 
     def frame(self, path: Path) -> "pd.DataFrame":
         """The file as a data frame with typed columns. Raises RecordError."""
-        kinds = {name: self._kind(name) for name in self.columns}
-        most = {} if self.most is None else {"most": self.most}
-        return read_frame(path, kinds, needed=self.columns, **most)
+        kinds = {name: self._kind(self._types(name)) for name in self.columns}
+        if self.ints is None:
+            kinds |= {name: "real" for name in kinds if {int, NoneType} <= set(self._types(name))}
+        return read_frame(path, kinds, needed=self.columns, most=self.most)
 
     def _types(self, column: str) -> tuple[Any, ...]:
         (kind,) = (item.type for item in fields(self.row) if item.name == column)  # type: ignore[arg-type]
         return get_args(kind) or (kind,)
 
-    def _kind(self, column: str) -> str:
-        types = self._types(column)
+    def _kind(self, types: tuple[Any, ...]) -> str:
         if bool in types:
             return "truth"
         if int in types:
-            return self.ints or ("real" if NoneType in types else "count")
+            return self.ints or "count"
         return "real" if float in types else "text"
 
-    def _value(self, column: str, types: tuple[Any, ...], cell: str | None) -> Any:
-        """The value of a cell, by the types of its field. Raises ValueError."""
-        if cell is None:
-            if NoneType not in types:
-                raise ValueError(f"{column} is absent")
-            return None
-        if float in types or int in types:
-            value = float(cell) if float in types else int(cell)
-            if self.most is not None and not abs(value) <= self.most:
-                raise ValueError(f"{column} must be a number up to {self.most:g}, got {cell[:_LONGEST_SHOWN]}")
-            return value
-        known = ("true", "false") if bool in types else types
-        if str not in types and cell not in known:
-            raise ValueError(
-                f"{column} must be one of {', '.join(map(str, known))}, got {ascii(cell)[:_LONGEST_SHOWN]}"
-            )
-        return cell == "true" if bool in types else cell
+    def _values(self, column: Column) -> list[Any]:
+        """The values of a column, by the types of its field."""
+        types = self._types(column.name)
+        if isinstance(types[0], str):  # of a Literal
+            choice = {text: text for text in types}.__getitem__, f"one of {', '.join(types)}"
+            return column.values(choice, may_be_absent=False)
+        most = self.most if {int, float} & set(types) else None
+        return column.values(self._kind(types), most=most, may_be_absent=NoneType in types)

@@ -8,9 +8,10 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from ragbench.files.text_file import decoded, read_bytes
 
@@ -18,17 +19,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Cells = Sequence[str | None]
+Reader = tuple[Callable[[str], Any], str]  # of the text of a cell, which may raise ValueError, and what it wants
 
 _QUOTED = re.compile(r'[,"\r\n\0]')
 _ESCAPED = re.compile(r"\\(?=[eu])|[\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\u([0-9a-f]{4})")
 _EMPTY = r"\e"
-_WHOLE = re.compile(r"-?[0-9]+")
+_WHOLE = re.compile(r"-?[0-9]{1,300}")
 _REAL = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
-_TRUTHS = {"true": True, "false": False, "True": True, "False": False, None: None}
+_TRUTHS = {"true": True, "false": False, "True": True, "False": False}
+_DTYPES = {"text": "str", "real": "float64", "truth": "boolean"}
 _LARGEST = 1e300  # of a number that can be drawn
 _MOST_DIGITS = 300
-_LONGEST_SHOWN = 200
+_LONGEST_SHOWN = 60
 
 csv.field_size_limit(sys.maxsize)  # an answer may be longer than the 131,072 characters of csv's own limit
 
@@ -55,74 +58,79 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def read_table(path: Path, needed: Sequence[str] = ()) -> tuple[list[str], Iterator[tuple[int, Cells]]]:
-    """The names of the columns of a file, and its rows with their line numbers; None for an absent value.
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The cells of one column of a file, each with its line; None for an absent value."""
+
+    path: Path
+    name: str
+    lines: Sequence[int]
+    cells: Sequence[str | None]
+
+    def values(self, kind: str | Reader, *, most: float | None = None, may_be_absent: bool = True) -> list[Any]:
+        """The values of a kind, or by a reader; none beyond `most` from 0, and no NaN then. Raises RecordError."""
+        read, wanted = _KINDS[kind] if isinstance(kind, str) else kind
+        if not may_be_absent and None in self.cells:
+            raise RecordError(f"{self.path}, line {self.lines[self.cells.index(None)]}: {self.name} is absent")
+        values = []
+        for line, text in zip(self.lines, self.cells, strict=True):
+            try:
+                value = None if text is None else read(text)
+                is_right = most is None or value is None or abs(value) <= most
+            except (KeyError, ValueError):
+                is_right = False
+            if not is_right:
+                limit = "" if most is None else f" up to {most:g}"
+                got = ascii(text)[:_LONGEST_SHOWN]
+                raise RecordError(f"{self.path}, line {line}: {self.name} must be {wanted}{limit}, got {got}")
+            values.append(value)
+        return values
+
+
+def read_columns(path: Path, needed: Sequence[str] = ()) -> dict[str, Column]:
+    """The columns of a file by name.
 
     Raises RecordError where there is no such file, columns of `needed` are missing, or a row is of another length.
     """
     if not path.is_file():
         raise RecordError(f"there is no {path}")
     try:
-        raw = read_bytes(path)
+        lines = csv.reader(io.StringIO(decoded(read_bytes(path), name=str(path)), newline=""))
     except ValueError as error:
         raise RecordError(str(error)) from error
-    return parse_table(raw, name=str(path), needed=needed)
-
-
-def parse_table(data: bytes, *, name: str, needed: Sequence[str] = ()) -> tuple[list[str], Iterator[tuple[int, Cells]]]:
-    """As `read_table`, from the bytes of a file called `name`."""
-    lines = csv.reader(_decoded(data, name))
-    columns = next(lines, [])
-    missing = [column for column in needed if column not in columns]
-    if missing:
-        raise RecordError(f"{name} lacks the columns {', '.join(missing)}")
-    return columns, _rows(lines, name, len(columns))
-
-
-def foreign_lines(data: bytes, *, name: str) -> list[list[str]]:
-    """The lines of another program's CSV: cells as they stand, any number a line. Raises RecordError."""
-    lines = csv.reader(_decoded(data, name))
+    header = next(lines, [])
+    if missing := [column for column in needed if column not in header]:
+        raise RecordError(f"{path} lacks the columns {', '.join(missing)}")
+    numbers, rows = [], []
     try:
-        return list(lines)
+        for line in filter(None, lines):
+            if len(line) != len(header):
+                raise RecordError(f"{path}, line {lines.line_num}: {len(line)} cells, wanted {len(header)}")
+            numbers.append(lines.line_num)
+            rows.append([_value(text) for text in line])
     except csv.Error as error:
-        raise RecordError(f"{name}, line {lines.line_num}: {error}") from error
-
-
-def read_dicts(path: Path, needed: Sequence[str] = ()) -> list[dict[str, str | None]]:
-    """A dict by column for each row of a file. Raises RecordError."""
-    columns, rows = read_table(path, needed)
-    return [dict(zip(columns, cells, strict=True)) for _, cells in rows]
+        raise RecordError(f"{path}, line {lines.line_num}: {error}") from error
+    return {name: Column(path, name, numbers, [row[at] for row in rows]) for at, name in enumerate(header)}
 
 
 def read_frame(
-    path: Path, types: Mapping[str, str], *, needed: Sequence[str] = (), most: float = _LARGEST
+    path: Path, types: Mapping[str, str], *, needed: Sequence[str] = (), most: float | None = _LARGEST
 ) -> "pd.DataFrame":
     """The file as a data frame. `types`: text, whole, count, real or truth by column; other columns are inferred.
 
-    A count or a real beyond `most` from 0, or NaN, is refused. Raises RecordError naming the column of a cell of
-    another type.
+    A count or a real of `types` beyond `most` from 0, or NaN, is refused. Raises RecordError.
     """
     import pandas as pd  # noqa: PLC0415  half a second to import, and measuring does not need it
 
-    columns, rows = read_table(path, needed)
-    table = list(rows)
     series = {}
-    for place, column in enumerate(columns):
-        cells = [cells[place] for _, cells in table]
-        try:
-            series[column] = _series(cells, types.get(column) or _inferred(cells))
-            if types.get(column) in ("real", "count"):
-                _refuse_large(cells, series[column], most)
-        except ValueError as error:
-            reason = str(error)[:_LONGEST_SHOWN]
-            raise RecordError(f"{path}, column {column} has a cell of the wrong type: {reason}") from error
-    return pd.DataFrame(series, columns=columns)
-
-
-def _refuse_large(cells: Cells, values: Iterable[Any], most: float) -> None:
-    for text, value in zip(cells, values, strict=True):
-        if text is not None and not abs(value) <= most:
-            raise ValueError(f"wanted numbers up to {most:g}, got {text}")
+    for name, column in read_columns(path, needed).items():
+        kind = types.get(name) or _inferred(column.cells)
+        values = column.values(kind, most=most if types.get(name) in ("real", "count") else None)
+        fits = kind not in ("count", "whole") or all(x is None or -(2**63) <= x < 2**63 for x in values)
+        dtype = ("Int64" if None in values else "int64") if kind in ("count", "whole") else _DTYPES[kind]
+        # Whole numbers that 64 bits do not hold are Python's own.
+        series[name] = pd.Series(values, dtype=dtype if fits else "object")
+    return pd.DataFrame(series)
 
 
 def _line(values: Iterable[object]) -> str:
@@ -132,23 +140,6 @@ def _line(values: Iterable[object]) -> str:
 
 def _quoted(text: str) -> str:
     return f'"{text.replace(chr(34), chr(34) * 2)}"' if _QUOTED.search(text) else text
-
-
-def _decoded(data: bytes, name: str) -> TextIO:
-    try:
-        return io.StringIO(decoded(data, name=name), newline="")
-    except ValueError as error:
-        raise RecordError(str(error)) from error
-
-
-def _rows(lines: Any, name: str, width: int) -> Iterator[tuple[int, Cells]]:
-    try:
-        for line in lines:
-            if len(line) != width:
-                raise RecordError(f"{name}, line {lines.line_num}: {len(line)} cells, wanted {width}")
-            yield lines.line_num, [_value(text) for text in line]
-    except csv.Error as error:
-        raise RecordError(f"{name}, line {lines.line_num}: {error}") from error
 
 
 def _value(text: str) -> str | None:
@@ -166,28 +157,9 @@ def _inferred(cells: Cells) -> str:
         return "real"
     if all(text in ("true", "false") for text in known):
         return "truth"
-    if any(len(text) > _MOST_DIGITS for text in known):
-        return "text"
     if all(_WHOLE.fullmatch(text) for text in known):
         return "real" if None in cells else "whole"
     return "real" if all(_REAL.fullmatch(text) and abs(float(text)) <= _LARGEST for text in known) else "text"
-
-
-def _series(cells: Cells, kind: str) -> "pd.Series[Any]":
-    """A column. Whole numbers that 64 bits do not hold are Python's own. Raises ValueError."""
-    import pandas as pd  # noqa: PLC0415
-
-    if kind == "text":
-        return pd.Series(cells, dtype=pd.StringDtype("python", na_value=float("nan")))
-    if kind == "real":
-        return pd.Series([float("nan") if text is None else float(text) for text in cells], dtype="float64")
-    if kind == "truth":
-        if unknown := [text for text in cells if text not in _TRUTHS]:
-            raise ValueError(f"wanted true or false, got {unknown[0]!r}")
-        return pd.Series([_TRUTHS[text] for text in cells], dtype="boolean")
-    values = [None if text is None else _whole(text) for text in cells]
-    fits = all(value is None or -(2**63) <= value < 2**63 for value in values)
-    return pd.Series(values, dtype=("Int64" if None in values else "int64") if fits else "object")
 
 
 def _whole(text: str) -> int:
@@ -195,3 +167,12 @@ def _whole(text: str) -> int:
     if len(text) > _MOST_DIGITS:
         raise ValueError(f"a number of more than {_MOST_DIGITS} digits")
     return int(text.removesuffix(".0"))
+
+
+_KINDS: Mapping[str, Reader] = {
+    "text": (str, "text"),
+    "real": (float, "a number"),
+    "count": (_whole, "a whole number"),
+    "whole": (_whole, "a whole number"),
+    "truth": (_TRUTHS.__getitem__, "true or false"),
+}

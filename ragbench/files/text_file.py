@@ -49,14 +49,6 @@ def decoded(raw: bytes, *, name: str) -> str:
         ) from error
 
 
-def parse_json(text: str | bytes) -> Any:
-    """`json.loads`, but a document nested too deep is a ValueError too, as any other that cannot be read."""
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
-
-
 def parse_reported(text: str | bytes) -> Any:
     """The JSON of a service, such that it can be written again: NaN and infinity, which JSON has not, are None.
 

@@ -38,23 +38,38 @@ def lost(error: BaseException, http_status: int | None) -> Status:
 
 def is_out_of_files(error: BaseException) -> bool:
     """Whether this client had no descriptor left for a connection."""
-    reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    reason = _reason(error)
+    # The errno of a failure of TLS counts something else than the system's does.
     return isinstance(reason, OSError) and not isinstance(reason, ssl.SSLError) and reason.errno in _OUT_OF_FILES
 
 
 def in_words(error: BaseException) -> str:
     """The message of an error, without the address."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return _connecting_message(error)
+    return _words(error)[:LONGEST_ERROR]
+
+
+def _words(error: BaseException) -> str:
+    reason = _reason(error)
     if isinstance(error, aiohttp.ClientResponseError) and error.message:
-        return f"the answer cannot be read as HTTP: {' '.join(error.message.split())}"[:LONGEST_ERROR]
-    return (" ".join(str(error).split()) or type(error).__name__)[:LONGEST_ERROR]
+        return f"the answer cannot be read as HTTP: {' '.join(error.message.split())}"
+    if reason is error:
+        return " ".join(str(error).split()) or type(error).__name__
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        words = _CERTIFICATE.get(reason.verify_code, reason.verify_message).format(option=_CA_OPTION)
+        return f"its certificate is refused: {words}"
+    if isinstance(reason, ssl.SSLError):
+        no_tls = "what answers does not speak TLS; write http:// if that is meant"
+        return no_tls if reason.reason in _NO_TLS else f"TLS failed: {reason.reason or reason}"
+    if isinstance(reason, socket.gaierror):
+        return str(reason.strerror)
+    number = (reason.errno or 0) if isinstance(reason, OSError) else 0
+    return os.strerror(number) if number > 0 else str(error)  # the rest repeats the address
 
 
 def unanswered(error: BaseException, url: str) -> str:
     """Why a service at `url` could not be asked at all."""
     words = in_words(error)
-    if _tls_error(error) is not None:
+    if isinstance(_reason(error), ssl.SSLError):
         return f"no TLS connection to {url}: {words}"
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):
         return f"nothing answers at {url}: {words}"
@@ -65,27 +80,6 @@ def unanswered(error: BaseException, url: str) -> str:
     return f"{url} takes connections but gives no answer: {words}"
 
 
-def _connecting_message(error: aiohttp.ClientConnectorError) -> str:
-    if (tls := _tls_error(error)) is not None:
-        return _tls_message(tls)[:LONGEST_ERROR]
-    number = error.os_error.errno
-    if isinstance(error.os_error, socket.gaierror):
-        return str(error.os_error.strerror)
-    if number is not None and number > 0:
-        return os.strerror(number)  # the rest repeats the address
-    return str(error)[:LONGEST_ERROR]
-
-
-def _tls_error(error: BaseException) -> ssl.SSLError | None:
-    """The failure of TLS in it. Its errno counts something else than the system's does."""
-    reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    return reason if isinstance(reason, ssl.SSLError) else None
-
-
-def _tls_message(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        words = _CERTIFICATE.get(error.verify_code, error.verify_message).format(option=_CA_OPTION)
-        return f"its certificate is refused: {words}"
-    if error.reason in _NO_TLS:
-        return "what answers does not speak TLS; write http:// if that is meant"
-    return f"TLS failed: {error.reason or error}"
+def _reason(error: BaseException) -> BaseException:
+    """What the system or TLS says of a failed connection; else the error itself."""
+    return error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error

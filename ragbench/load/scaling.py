@@ -1,9 +1,11 @@
 """A fleet's report on its scaling: decisions and starts since a load began. Sends nothing."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import astuple, replace
 from typing import Any, TypeVar
+
+import msgspec
 
 from ragbench.files.csv_format import LARGEST
 from ragbench.load.answer import MOST_COUNTED
@@ -29,15 +31,16 @@ def read_scaling(report: Mapping[str, Any], *, now_s: float) -> Scaling:
 
 
 def _dated(entries: object, kind: type[_T], now_s: float) -> list[_T]:
-    """The readable `entries` since the origin; an entry has the names of the fields of `kind`."""
-    readers = [(item.name, _READERS[item.type]) for item in fields(kind)[1:]]
+    """The readable `entries` since the origin; an entry has the names of the fields of `kind`, and its age."""
     dated = []
     for entry in entries if isinstance(entries, list) else []:
         try:
-            value = kind(now_s - _finite(entry["age_s"]), *(read(entry[name]) for name, read in readers))
-        except (KeyError, TypeError, ValueError, OverflowError):
+            value = msgspec.convert(entry | {"t_s": now_s - _finite(entry["age_s"])}, kind)
+        except (KeyError, TypeError, ValueError):
             continue
-        if 0 <= value.t_s <= now_s:
+        numbers = [number for number in astuple(value) if isinstance(number, int | float)]
+        # A float holds a count up to MOST_COUNTED too, and figures are computed in floats.
+        if value.t_s <= now_s and all(0 <= n <= (MOST_COUNTED if isinstance(n, int) else LARGEST) for n in numbers):
             dated.append(value)
     return sorted(dated, key=lambda value: value.t_s)
 
@@ -47,13 +50,3 @@ def _finite(value: object) -> float:
     if not isinstance(value, int | float) or not abs(value) <= LARGEST:
         raise ValueError(f"not a number that figures can be computed from: {value!r}")
     return float(value)
-
-
-def _count(value: Any) -> int:
-    """A count that a float holds too, in which figures are computed. Raises ValueError, TypeError, OverflowError."""
-    if not 0 <= int(value) <= MOST_COUNTED:
-        raise ValueError(f"no count: {value!r}")
-    return int(value)
-
-
-_READERS: Mapping[Any, Callable[[Any], Any]] = {float: _finite, float | None: _finite, int: _count, str: str}

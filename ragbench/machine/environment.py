@@ -33,11 +33,13 @@ _CUDA_RUNTIMES = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu13", "nvidia-cud
 
 def checks(results: Path) -> Sequence[Callable[[], Finding]]:
     """The checks, in the order in which they are shown. Those that watch the machine for a while come last."""
-    machine, gpus = this_machine(), Gpus.found().about()
+    machine = this_machine()
     return (
         lambda: doctor.python((sys.version_info.major, sys.version_info.minor)),
         lambda: doctor.packages(installed(), pinned()),
-        lambda: doctor.gpu(names=machine.gpu, driver=gpus.driver, driver_cuda=gpus.cuda, torch_cuda=torch_cuda()),
+        lambda: doctor.gpu(
+            names=machine.gpu, driver=machine.gpu_driver, driver_cuda=Gpus.found().cuda, torch_cuda=torch_cuda()
+        ),
         lambda: doctor.models(shipped(), cached=cached_models(os.environ)),
         lambda: doctor.cores(usable_cores(), load_average=os.getloadavg()[0]),
         lambda: doctor.governor(governor()),
@@ -145,19 +147,10 @@ def timer_late_p95_s() -> float:
 
 def used_by_others(watched_s: float = _WATCHED_S) -> dict[str, float]:
     """Cores' worth of CPU that each other program uses now, by its name."""
-    before, began_s = _used_s(), time.monotonic()
+    list(psutil.process_iter(["cpu_percent"]))  # which psutil counts from the last look at a process
     time.sleep(watched_s)
-    after, span_s = _used_s(), time.monotonic() - began_s
     used: defaultdict[str, float] = defaultdict(float)
-    for process, (name, used_s) in after.items():
-        used[name] += (used_s - before.get(process, (name, used_s))[1]) / span_s
-    return {name: cores for name, cores in used.items() if cores > 0}
-
-
-def _used_s() -> dict[psutil.Process, tuple[str, float]]:
-    """Name and CPU seconds so far of every process but this one."""
-    return {
-        process: (process.info["name"] or str(process.pid), times.user + times.system)
-        for process in psutil.process_iter(["name", "cpu_times"])
-        if (times := process.info["cpu_times"]) is not None and process.pid != os.getpid()
-    }
+    for process in psutil.process_iter(["name", "cpu_percent"]):
+        if process.pid != os.getpid() and process.info["cpu_percent"]:
+            used[process.info["name"] or str(process.pid)] += process.info["cpu_percent"] / 100
+    return used

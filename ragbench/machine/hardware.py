@@ -6,14 +6,12 @@ import platform
 import resource
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from policies.devices import named
 from ragbench.machine.cgroup import smallest_quota
 from ragbench.machine.nvml import Gpus
 
@@ -53,19 +51,13 @@ class Hardware:
     def __str__(self) -> str:
         return f"{self.cpu}, {self.cores} cores, {self.memory_gib:.0f} GiB, {self.gpu or 'no GPU'}"
 
-    def as_dict(self) -> dict[str, Any]:
-        """As the manifest keeps it."""
-        return asdict(self)
-
 
 def this_machine() -> Hardware:
     """Look at the machine this process runs on."""
-    gpus = Gpus.found().about()
     return Hardware(
         cpu=_cpu(),
         cores=usable_cores(),
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        gpu=_gpu(os.environ) if gpus.names is None else _counted(gpus.names),
         hostname=platform.node(),
         python=platform.python_version(),
         os=f"{platform.system()} {platform.release()}",
@@ -74,10 +66,7 @@ def this_machine() -> Hardware:
         load_average=round(os.getloadavg()[0], 2),
         open_files=open_files(),
         cpu_quota_cores=None if (quota := smallest_quota()) is None else round(quota.cores, 3),
-        gpu_driver=gpus.driver,
-        gpu_sm_clock_mhz=gpus.sm_clock_mhz,
-        gpu_memory_clock_mhz=gpus.memory_clock_mhz,
-        gpu_power_limit_w=gpus.power_limit_w,
+        **Gpus.found().about(),
     )
 
 
@@ -135,33 +124,7 @@ def _cpu() -> str:
     lines = (text_of(Path("/proc/cpuinfo")) or "").splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
     if model is None and sys.platform == "darwin":
-        model = _output(["sysctl", "-n", "machdep.cpu.brand_string"])
+        with suppress(OSError):
+            argv = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            model = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
     return model or platform.processor() or platform.machine()
-
-
-def _gpu(environment: Mapping[str, str]) -> str | None:
-    """The GPUs that nvidia-smi lists; with CUDA_VISIBLE_DEVICES only those it names."""
-    argv = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        whole = [name for name in named(visible) if not name.startswith("MIG-")]
-        if not whole:
-            return None
-        argv.append(f"--id={','.join(whole)}")
-    listed = _output(argv)
-    return _counted(line.strip() for line in listed.splitlines()) if listed else None
-
-
-def _counted(names: Iterable[str]) -> str | None:
-    """As in `2 x NVIDIA A100-SXM4-80GB, 81920 MiB`; None without any."""
-    counts = Counter(names)
-    return " + ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items()) or None
-
-
-def _output(argv: Sequence[str]) -> str | None:
-    """What a command prints, stripped; None where it is absent, fails or takes longer than 10 s."""
-    try:
-        done = subprocess.run(argv, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

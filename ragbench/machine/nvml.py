@@ -1,8 +1,8 @@
 """The GPUs and their use, from the driver's own library (NVML). Without a driver everything is None."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from typing import Any
@@ -20,10 +20,9 @@ class Gpus:
     A slice of a GPU (MIG) reports its name and memory; its use, which is that of the whole GPU, is None.
     """
 
-    def __init__(self, handles: Sequence[Any] | None) -> None:
-        """`handles` of the library, one a GPU; None where there is no driver."""
-        self._handles = handles or ()
-        self._has_driver = handles is not None
+    def __init__(self, handles: Sequence[Any] = ()) -> None:
+        """`handles` of the library, one a GPU."""
+        self._handles = handles
 
     @classmethod
     def found(cls, environment: Mapping[str, str] = os.environ) -> "Gpus":
@@ -31,7 +30,7 @@ class Gpus:
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError:
-            return cls(None)
+            return cls()
         opened = map(_opened, _chosen(environment))
         return cls(list(takewhile(lambda handle: handle is not None, opened)))  # as CUDA passes over the rest
 
@@ -48,18 +47,22 @@ class Gpus:
             "gpu_energy_j": self._sum(lambda handle: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) * 1e-3),
         }
 
-    def about(self) -> "About":
-        """Their description in the manifest."""
-        driver = _answer(pynvml.nvmlSystemGetDriverVersion) if self._handles else None
-        cuda = None if driver is None else _answer(pynvml.nvmlSystemGetCudaDriverVersion_v2)
-        return About(
-            driver=driver,
-            cuda=None if cuda is None else (cuda // 1000, cuda % 1000 // 10),
-            names=tuple(map(_name, self._handles)) if self._has_driver else None,
-            sm_clock_mhz=self._clocks(pynvml.NVML_CLOCK_SM),
-            memory_clock_mhz=self._clocks(pynvml.NVML_CLOCK_MEM),
-            power_limit_w=self._each(lambda handle: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) * 1e-3),
-        )
+    def about(self) -> dict[str, Any]:
+        """The GPU fields of a Hardware: the clocks are the highest allowed, the power limit is the one in force."""
+        names = Counter(map(_name, self._handles))
+        return {
+            "gpu": " + ".join(f"{n} x {name}" if n > 1 else name for name, n in names.items()) or None,
+            "gpu_driver": _answer(pynvml.nvmlSystemGetDriverVersion) if self._handles else None,
+            "gpu_sm_clock_mhz": self._clocks(pynvml.NVML_CLOCK_SM),
+            "gpu_memory_clock_mhz": self._clocks(pynvml.NVML_CLOCK_MEM),
+            "gpu_power_limit_w": self._each(lambda handle: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) * 1e-3),
+        }
+
+    @property
+    def cuda(self) -> tuple[int, int] | None:
+        """The newest CUDA (major, minor) that the driver runs; None: not known."""
+        cuda = _answer(pynvml.nvmlSystemGetCudaDriverVersion_v2) if self._handles else None
+        return None if cuda is None else (cuda // 1000, cuda % 1000 // 10)
 
     def _clocks(self, domain: int) -> tuple[float, ...] | None:
         return self._each(lambda handle: float(pynvml.nvmlDeviceGetMaxClockInfo(handle, domain)))
@@ -72,21 +75,6 @@ class Gpus:
     def _sum(self, read: Callable[[Any], float]) -> float | None:
         values = self._each(read)
         return None if values is None else sum(values)
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """Driver version, and the newest CUDA (major, minor) it runs; a value per GPU of the rest. None: not known.
-
-    Clocks are the highest allowed, the power limit is the one in force; a name is `NVIDIA L4, 23034 MiB`.
-    """
-
-    driver: str | None = None
-    cuda: tuple[int, int] | None = None
-    names: tuple[str, ...] | None = None
-    sm_clock_mhz: tuple[float, ...] | None = None
-    memory_clock_mhz: tuple[float, ...] | None = None
-    power_limit_w: tuple[float, ...] | None = None
 
 
 def _answer(read: Callable[[], Any]) -> Any:

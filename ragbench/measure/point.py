@@ -4,7 +4,7 @@ import itertools
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 
 import psutil
 
-from ragbench.files.toml_tables import StudyError
 from ragbench.load.client import Client, Clock, connect
 from ragbench.load.fire import OnRow, Watcher, Work, beside, fire, soon, watch_replicas
 from ragbench.load.senders import fire_from, soon_for_all
@@ -23,12 +22,11 @@ from ragbench.machine.git import Origin, code_origin, study_origin
 from ragbench.machine.hardware import Hardware, slurm, this_machine, usable_cores, versions
 from ragbench.machine.mixing import code_sha256
 from ragbench.processes.family import family
-from ragbench.processes.launch import Server, Service
-from ragbench.processes.listener import listener
+from ragbench.processes.launch import Service
 from ragbench.results.metrics import Summary
 from ragbench.results.records import NO_SCALING, ReplicaCount, Row, Sample, Scaling
 from ragbench.statistics.summary import summarise
-from ragbench.study.arrivals import ArrivalError, step_up_s
+from ragbench.study.arrivals import step_up_s
 from ragbench.study.points import Point
 from ragbench.study.questions import QuestionSet
 from ragbench.study.schedule import Request, Turns, make_schedule, shares
@@ -44,12 +42,16 @@ class Surroundings:
     hardware: Hardware
     git_commit: str | None
     git_dirty: bool | None
-    code: str
+    code_sha256: str
     versions: dict[str, str]
     slurm: dict[str, Any] | None
     study_git_commit: str | None = None
     study_git_dirty: bool | None = None
     problems: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a manifest keeps it."""
+        return {name: value for name, value in asdict(self).items() if name != "problems"}
 
 
 @dataclass(frozen=True)
@@ -114,19 +116,16 @@ def load_of(point: Point, questions: QuestionSet) -> tuple[Request, ...] | Turns
 
 
 def schedule_of(point: Point, questions: QuestionSet) -> tuple[Request, ...]:
-    """The schedule of an open-loop point. Raises StudyError."""
+    """The schedule of an open-loop point. Raises ArrivalError."""
     assert point.offered_rps is not None, "a closed loop has no schedule before it is run"
-    try:
-        return make_schedule(
-            point.arrival,
-            point.offered_rps,
-            span=point.load.span,
-            seed=point.seed,
-            questions=questions.questions,
-            max_new_tokens=point.workload.max_new_tokens,
-        )
-    except ArrivalError as error:
-        raise StudyError([str(error)]) from error
+    return make_schedule(
+        point.arrival,
+        point.offered_rps,
+        span=point.load.span,
+        seed=point.seed,
+        questions=questions.questions,
+        max_new_tokens=point.workload.max_new_tokens,
+    )
 
 
 async def measure(
@@ -135,7 +134,7 @@ async def measure(
     """Warm up and fire the load. A service that fails gives rows and a `failure`, no exception."""
     load = load_of(point, questions)
     started_at = now_utc()
-    pid = service.pid if isinstance(service, Server) else listener(service.url)
+    pid = service.pid
     caches = _caches(point, pid)
     counts: list[ReplicaCount] = []
     samples: list[Sample] = []

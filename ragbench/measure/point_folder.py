@@ -69,11 +69,7 @@ def _put_together(
         "schedule_sha256": sha256(schedule),
         "trace": trace_of(point),
         "questions_sha256": questions.sha256,
-        **{name: getattr(around, name) for name in ("git_commit", "git_dirty")},
-        "code_sha256": around.code,
-        **{name: getattr(around, name) for name in ("study_git_commit", "study_git_dirty", "versions")},
-        "hardware": around.hardware.as_dict(),
-        "slurm": around.slurm,
+        **around.as_dict(),
         "client_goes_first": may_be_served_first(),
         "server_info": measurement.server_info,
         "caches": measurement.caches,
@@ -98,7 +94,7 @@ def summary_row(measurement: Measurement, around: Surroundings) -> dict[str, Any
         **asdict(measurement.summary),
         "hardware": str(around.hardware),
         "hostname": around.hardware.hostname,
-        "code": around.code[:SHOWN],
+        "code": around.code_sha256[:SHOWN],
     }
 
 

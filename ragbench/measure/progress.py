@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ragbench.results.records import Row
-from ragbench.study.points import Configuration, Point
+from ragbench.study.points import Point
 from ragbench.terminal import Status, Terminal
 
 _START_S = 5.0  # first guesses, until there are measurements: a server's start,
@@ -29,14 +29,6 @@ class Progress(Status):
         self._sweep_began_s = time.monotonic()
         left_s = self.left_s if points else None
         super().__init__(total=len(points) + others or None, left_s=left_s, console=console)
-
-    def starting(self, configuration: Configuration) -> None:
-        """A server is being started."""
-        self.doing(f"starting {configuration.name}")
-
-    def point_begins(self, point: Point) -> None:
-        """A point is warmed up, then fired."""
-        self.begin(point.name)
 
     def row(self, row: Row) -> None:
         """A request is over."""

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ragbench.files.toml_tables import StudyError
 from ragbench.files.whole_file import append_to, refuse_links
@@ -17,17 +18,23 @@ from ragbench.measure.point import Measurement, Surroundings, measure, schedule_
 from ragbench.measure.point_folder import trace_of, write_point
 from ragbench.measure.progress import Progress
 from ragbench.processes.child import HURRIED_GRACE_S, ChildError
-from ragbench.processes.launch import Remote, Service, start
+from ragbench.processes.launch import Service, start
 from ragbench.processes.log_file import read_log
 from ragbench.results.paths import StudyPaths
-from ragbench.results.records import copy_text, read_manifest, read_manifests, summary_csv, write_atomic
+from ragbench.results.records import copy_text, read_manifests, summary_csv, write_atomic
 from ragbench.statistics.verdicts import NOT_MEASURED
 from ragbench.study.points import Launch, Point, expand
 from ragbench.study.questions import QuestionSet, load_questions
 from ragbench.study.schedule import schedule_csv, sha256
 from ragbench.study.study import Study
 
-Redo = Literal["changed", "invalid", "all"]
+
+class Redo(StrEnum):
+    """Which whole points to measure again."""
+
+    changed = "changed"
+    invalid = "invalid"
+    all = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ class Plan:
     """
 
     launches: tuple[Launch, ...]
-    whole: tuple[Point, ...]
+    whole: dict[str, dict[str, Any]]  # point name -> manifest
     again: tuple[Point, ...]
     changed: dict[str, str]  # point name -> which setting differs
     others: tuple[str, ...]  # whole points in the folder that the study does not have
@@ -55,24 +62,24 @@ def make_plan(study: Study, paths: StudyPaths, *, redo: Redo | None = None) -> P
     launches = expand(study)
     for launch in launches:
         wire_of(launch.configuration.wire or RAG)
-    whole, again, changed = [], [], {}
-    for point in (point for launch in launches for point in launch.points):
-        manifest = read_manifest(paths.point(point.name).manifest)
-        if manifest is None or redo == "all":
+    points = {point.name: point for launch in launches for point in launch.points}
+    measured = {manifest["point"]["name"]: manifest for manifest in read_manifests(paths.root)}
+    whole, again, changed = {}, [], {}
+    for name, point in points.items():
+        manifest = measured.get(name)
+        if manifest is None or redo == Redo.all:
             continue
         difference = _difference(manifest, point, questions)
         if difference:
-            changed[point.name] = difference
-        elif manifest["summary"].get("verdict") in ("failed", *(NOT_MEASURED if redo == "invalid" else ())):
+            changed[name] = difference
+        elif manifest["summary"].get("verdict") in ("failed", *(NOT_MEASURED if redo == Redo.invalid else ())):
             again.append(point)
         else:
-            whole.append(point)
-    skipped = {point.name for point in whole} | (set() if redo == "changed" else changed.keys())
+            whole[name] = manifest
+    skipped = whole.keys() | (set() if redo == Redo.changed else changed.keys())
     left = (Launch(x.configuration, tuple(p for p in x.points if p.name not in skipped)) for x in launches)
-    names = {point.name for launch in launches for point in launch.points}
-    others = [m["point"]["name"] for m in read_manifests(paths.root) if m["point"]["name"] not in names]
-    launches_left = tuple(launch for launch in left if launch.points)
-    return Plan(launches_left, tuple(whole), tuple(again), changed, tuple(others))
+    others = tuple(name for name in measured if name not in points)
+    return Plan(tuple(launch for launch in left if launch.points), whole, tuple(again), changed, others)
 
 
 async def run(
@@ -135,8 +142,8 @@ class _Runner:
 
     async def _start(self, point: Point) -> Service:
         if point.configuration.url is not None:
-            return Remote(point.configuration.url)
-        self.progress.starting(point.configuration)
+            return Service(point.configuration.url)
+        self.progress.doing(f"starting {point.configuration.name}")
         return await start(
             point.configuration.argv(sys.executable),
             log=self.paths.live_log,
@@ -145,7 +152,7 @@ class _Runner:
 
     async def _run_point(self, point: Point, service: Service) -> bool:
         """Measure and write one point. -> whether the service failed."""
-        self.progress.point_begins(point)
+        self.progress.begin(point.name)
         measurement = await measure(point, service, self.questions, on_row=self.progress.row)
         self._write(measurement, log=service.new_log())
         if measurement.failure is None:

@@ -200,14 +200,11 @@ class Child:
         self._reading.cancel()
         await self.read_all()
         left = names(still_running(self._seen))
-        return [
-            *(
-                [f"{self.name} left processes behind that were no longer below it; ended: {stray_names}"]
-                if stray_names
-                else []
-            ),
-            *([f"processes of {self.name} could not be ended: {left}"] if left else []),
-        ]
+        found = (
+            (f"{self.name} left processes behind that were no longer below it; ended:", stray_names),
+            (f"processes of {self.name} could not be ended:", left),
+        )
+        return [f"{line} {processes}" for line, processes in found if processes]
 
     async def ask_to_end(self, grace_s: float) -> None:
         """SIGTERM to its group, and time for the started process to end."""

@@ -167,11 +167,5 @@ def _manifest(study: Study, rows: dict[Cell, Row], around: Surroundings, *, star
         "cells": {status: statuses.count(status) for status in sorted(set(statuses))},
         "started_at": started_at,
         "ended_at": now_utc(),
-        "git_commit": around.git_commit,
-        "git_dirty": around.git_dirty,
-        "study_git_commit": around.study_git_commit,
-        "study_git_dirty": around.study_git_dirty,
-        "versions": around.versions,
-        "slurm": around.slurm,
-        "hardware": around.hardware.as_dict(),
+        **around.as_dict(),
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ragbench.files.csv_table import read_dicts
+from ragbench.files.csv_table import RecordError, read_columns
 from ragbench.results.records import Row
 from ragbench.statistics.columns import Floats
 
@@ -152,13 +152,14 @@ def read_batches(path: Path) -> list[Batch]:
 
     It needs the columns `batch_size` and STAGES. Raises FitError, OSError.
     """
-    rows = read_dicts(path)
     try:
-        moments = [Moment(int(row["batch_size"] or ""), others=0, idle_s=0.0, crowd=0) for row in rows]
-        stages = [tuple(float(row[stage] or "") for stage in STAGES) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
-        raise FitError(f"{path}: wanted a number in each of batch_size, {', '.join(STAGES)} ({error!r})") from error
-    return [Batch(moment, moment, stages_s) for moment, stages_s in zip(moments, stages, strict=True)]
+        columns = read_columns(path, ("batch_size", *STAGES))
+        sizes = columns["batch_size"].values("count", may_be_absent=False)
+        stages = [columns[stage].values("real", may_be_absent=False) for stage in STAGES]
+    except RecordError as error:
+        raise FitError(str(error)) from error
+    moments = [Moment(size, others=0, idle_s=0.0, crowd=0) for size in sizes]
+    return [Batch(moment, moment, times_s) for moment, times_s in zip(moments, zip(*stages, strict=True), strict=True)]
 
 
 def _stages(row: Row) -> tuple[float, ...]:

@@ -40,23 +40,15 @@ def url_mistakes(url: str) -> list[str]:
         return [f"{_WANTED}: {error}, got {url!r}"]
     if parts.username is not None:
         return ["url must not hold a user or a password: every manifest would keep them"]
-    wrong = _wrong(url, parts)
-    return [] if wrong is None else [f"{_WANTED}: {wrong}, got {url!r}"]
-
-
-def _wrong(url: str, parts: SplitResult) -> str | None:
-    """The first thing that is wrong with a URL."""
-    if parts.scheme not in ("http", "https"):
-        return "it begins with http:// or https://"
-    if re.search(r"[\s\x00-\x1f\x7f]", url):
-        return "a space or a control character must be percent-encoded"
-    if not parts.hostname:
-        return "a host is missing"
-    if not _is_port(parts):
-        return "a port is a number from 1 to 65535"
-    if "#" in url:
-        return "what follows # never reaches a server"
-    return None if _is_host(parts) else f"{parts.hostname!r} is no host"
+    checks = (
+        (parts.scheme in ("http", "https"), "it begins with http:// or https://"),
+        (not re.search(r"[\s\x00-\x1f\x7f]", url), "a space or a control character must be percent-encoded"),
+        (bool(parts.hostname), "a host is missing"),
+        (_is_port(parts), "a port is a number from 1 to 65535"),
+        ("#" not in url, "what follows # never reaches a server"),
+        (_is_host(parts), f"{parts.hostname!r} is no host"),
+    )
+    return [f"{_WANTED}: {wrong}, got {url!r}" for is_right, wrong in checks if not is_right][:1]
 
 
 def _is_port(parts: SplitResult) -> bool:

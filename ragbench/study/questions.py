@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from ragbench.files.csv_table import RecordError
-from ragbench.files.text_file import MOST_TEXT, parse_json, read_bytes, read_text
+from ragbench.files.text_file import MOST_TEXT, parse_reported, read_bytes, read_text
 from ragbench.results.paths import SHIPPED_QUESTIONS
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -80,19 +81,10 @@ def read_questions(path: Path) -> tuple[Question, ...]:
 
 def _question(line: str, *, where: str) -> Question:
     try:
-        entry = parse_json(line)
+        return msgspec.convert(parse_reported(line), type=Question)
     except ValueError as error:
-        raise RecordError(f"{where}: not JSON ({error})") from error
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("id", "query")):
-        raise RecordError(f'{where}: wants {{"id": text, "query": text, "answers": [...], "documents": [...]}}')
-    gold = {key: entry.get(key, []) for key in ("answers", "documents")}
-    for key, texts in gold.items():
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise RecordError(f"{where}: {key} must be a list of texts")
-    try:
-        return Question(entry["id"], entry["query"], tuple(gold["answers"]), tuple(gold["documents"]))
-    except ValueError as error:
-        raise RecordError(f"{where}: {error}") from error
+        wanted = '{"id": text, "query": text, "answers": [texts], "documents": [texts]}'
+        raise RecordError(f"{where}: {error}; wanted {wanted}") from error
 
 
 def sample(questions: Sequence[Question], n: int, rng: np.random.Generator) -> list[Question]:

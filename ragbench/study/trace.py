@@ -7,8 +7,7 @@ columns and in `TIMESTAMP` (Azure's LLM inference traces). Output tokens are a c
 import hashlib
 import math
 import os
-import reprlib
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -17,15 +16,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ragbench.files.csv_table import RecordError, foreign_lines
+from ragbench.files.csv_table import Column, RecordError, read_columns
 from ragbench.files.text_file import read_bytes
+from ragbench.files.toml_tables import StudyError
 
 TIME_COLUMNS = ("offset_s", "timestamp", "time_s")
 LENGTH_COLUMNS = ("generatedtokens", "response tokens", "output_tokens", "max_new_tokens")
 
 
-class ArrivalError(ValueError):
+class ArrivalError(StudyError):
     """An arrival is written wrongly, or its trace cannot be used; the message names the file and the line."""
+
+    def __init__(self, mistake: str) -> None:
+        super().__init__([mistake])
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,59 +62,41 @@ def read_trace(path: str) -> Trace:
 def _read(path: str, mtime_ns: int, size: int) -> Trace:
     del mtime_ns, size  # a changed file is read again
     try:
-        raw = read_bytes(Path(path))
-        lines = foreign_lines(raw, name=path)
-    except OSError as error:
-        raise ArrivalError(f"no trace at {path!r}: {error.strerror}") from error
+        columns = {name.strip().lower(): column for name, column in read_columns(Path(path)).items()}
+        sha256 = hashlib.sha256(read_bytes(Path(path))).hexdigest()
+        due, tokens = (_first(columns, names) for names in (TIME_COLUMNS, LENGTH_COLUMNS))
+        if due is None:
+            raise ArrivalError(f"{path} has no column of times; wanted one of {', '.join(TIME_COLUMNS)}")
+        times = np.array(due.values((_seconds, "a number of seconds or a date and time"), may_be_absent=False))
+        lengths = None if tokens is None else tokens.values((_length, "a number of output tokens"), may_be_absent=False)
     except RecordError as error:
         raise ArrivalError(f"{error}; a trace is a CSV file in UTF-8") from error
-    except ValueError as error:
-        raise ArrivalError(str(error)) from error
-    header = [name.strip().lower() for name in lines[0]] if lines else []
-    time_column = _column(header, TIME_COLUMNS)
-    if time_column is None:
-        raise ArrivalError(f"{path} has no column of times; wanted one of {', '.join(TIME_COLUMNS)} in its first line")
-    cells = [(number, line) for number, line in enumerate(lines[1:], start=2) if line]
-    times = np.array([_time(path, number, line, time_column) for number, line in cells])
     order = np.argsort(times, kind="stable")
     if len(times) < 2 or times[order[-1]] <= times[order[0]]:
         raise ArrivalError(f"{path} holds {len(times)} arrivals; wanted at least 2, at different times")
-    length_column = _column(header, LENGTH_COLUMNS)
-    lengths = None if length_column is None else [_length(path, n, line, length_column) for n, line in cells]
     ordered = None if lengths is None else tuple(lengths[i] for i in order)
-    return Trace(times[order] - times[order[0]], ordered, hashlib.sha256(raw).hexdigest())
+    return Trace(times[order] - times[order[0]], ordered, sha256)
 
 
-def _column(header: Sequence[str], names: Collection[str]) -> int | None:
-    return next((header.index(name) for name in names if name in header), None)
+def _first(columns: Mapping[str, Column], names: Sequence[str]) -> Column | None:
+    return next((columns[name] for name in names if name in columns), None)
 
 
-def _time(path: str, number: int, line: Sequence[str], column: int) -> float:
-    """Seconds; dates and times count from 1970, and as UTC where they name no zone."""
-    text = line[column].strip() if column < len(line) else ""
+def _seconds(text: str) -> float:
+    """Seconds; dates and times count from 1970, and as UTC where they name no zone. Raises ValueError."""
     try:
         seconds = float(text)
     except ValueError:
-        seconds = _date_time(text)
+        when = datetime.fromisoformat(text.strip())
+        seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     if not math.isfinite(seconds):
-        raise ArrivalError(f"{path}:{number}: {reprlib.repr(text)} is neither a number of seconds nor a date and time")
+        raise ValueError(text)
     return seconds
 
 
-def _date_time(text: str) -> float:
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        return math.nan
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-
-
-def _length(path: str, number: int, line: Sequence[str], column: int) -> int:
-    text = line[column].strip() if column < len(line) else ""
-    try:
-        tokens = float(text)
-    except ValueError:
-        tokens = math.nan
+def _length(text: str) -> int:
+    """At least 1: failed requests of public traces have no tokens. Raises ValueError."""
+    tokens = float(text)
     if not (tokens >= 0 and tokens.is_integer()):
-        raise ArrivalError(f"{path}:{number}: {reprlib.repr(text)} is not a number of output tokens")
-    return max(1, int(tokens))  # failed requests of public traces have none
+        raise ValueError(text)
+    return max(1, int(tokens))

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ragbench import __main__, plots
-from ragbench.files.csv_table import read_table, write_table
+from ragbench.files.csv_table import read_columns, write_table
 from ragbench.measure.sweep import _Runner
 from ragbench.report import tables
 from ragbench.retrieval.results import load_results
@@ -127,8 +127,9 @@ def change_json(path: Path, *, place: int, value: object) -> None:
 
 def change_csv(path: Path, *, place: int, value: str) -> None:
     """Put `value` in one cell of a table; where there is no row, in its header."""
-    columns, lines = read_table(path)
-    rows = [list(cells) for _, cells in lines] or [columns]
+    found = read_columns(path)
+    columns = list(found)
+    rows = [list(cells) for cells in zip(*(column.cells for column in found.values()), strict=True)] or [columns]
     row, column = divmod(place % (len(rows) * len(columns)), len(columns))
     rows[row][column] = value or None
     path.write_text(write_table(columns, rows), encoding="utf-8")

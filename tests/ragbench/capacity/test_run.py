@@ -232,7 +232,7 @@ async def test_a_whole_load_needs_no_server(tmp_path):
     manifest.write_text(re.sub('"(contaminated|client_limited)"', '"valid"', manifest.read_text()))
 
     class Refusing(Progress):
-        def starting(self, design):
+        def doing(self, text):
             raise AssertionError("a server was started")
 
     again = await Searcher(plan, paths, questions, around=look_around(), progress=Refusing()).search(first)

@@ -80,6 +80,8 @@ def test_a_user_without_a_passwd_entry_gets_a_name(tmp_path: Path, monkeypatch: 
         raise KeyError(uid)
 
     monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     environment: dict[str, str] = {}
     home.settle(environment)

@@ -1,7 +1,7 @@
 import pytest
 
 from ragbench.files.csv_table import RecordError
-from ragbench.files.text_file import parse_json, read_text
+from ragbench.files.text_file import parse_reported, read_text
 from ragbench.files.toml_tables import StudyError, read_toml
 from ragbench.simulator.scenario import read_scenario
 from ragbench.study.questions import read_questions
@@ -46,10 +46,10 @@ def test_line_ends_stay_as_they_are(tmp_path):
 def test_json_that_is_nested_too_deep_is_one_line(tmp_path):
     deep = "[" * 100_000
     with pytest.raises(ValueError, match="nested too deep"):
-        parse_json(deep)
+        parse_reported(deep)
     path = tmp_path / "questions.jsonl"
     path.write_text(deep, encoding="utf-8")
-    with pytest.raises(RecordError, match=r"questions.jsonl:1: not JSON \(it is nested too deep\)"):
+    with pytest.raises(RecordError, match=r"questions.jsonl:1: it is nested too deep; wanted"):
         read_questions(path)
 
 

@@ -9,7 +9,7 @@ import psutil
 import pynvml
 import pytest
 
-from ragbench.machine import telemetry
+from ragbench.machine import nvml, telemetry
 from ragbench.machine.cgroup import Counters, Quota
 from ragbench.machine.nvml import Gpus
 from ragbench.machine.telemetry import Account, Meter, busy_s, harmful, throttling, watch
@@ -336,9 +336,16 @@ def test_two_gpus(driver):
     gpus = Gpus.found({})
     assert gpus.now() == {"gpu_percent": 40, "gpu_memory_mib": 6144, "gpu_power_w": 141, "gpu_energy_j": 2000}
     about = gpus.about()
-    assert (about.driver, about.cuda) == ("570.1", (12, 8))
-    assert (about.power_limit_w, about.sm_clock_mhz) == ((700, 700), (1980, 1980))
-    assert about.names == ("NVIDIA H200, 144384 MiB",) * 2
+    assert (about["gpu_driver"], gpus.cuda) == ("570.1", (12, 8))
+    assert (about["gpu_power_limit_w"], about["gpu_sm_clock_mhz"]) == ((700, 700), (1980, 1980))
+    assert about["gpu"] == "2 x NVIDIA H200, 144384 MiB"
+    assert Gpus.found({"CUDA_VISIBLE_DEVICES": "1"}).about()["gpu"] == "NVIDIA H200, 144384 MiB"
+    assert Gpus.found({"CUDA_VISIBLE_DEVICES": ""}).about()["gpu"] is None
+
+
+def test_gpus_of_two_kinds_are_counted_by_name(driver, monkeypatch):
+    monkeypatch.setattr(nvml, "_name", lambda handle: handle)
+    assert Gpus(["A", "B", "A"]).about()["gpu"] == "2 x A + B"
 
 
 @pytest.mark.parametrize(("visible", "n"), [("1", 1), ("0,1", 2), ("GPU-aa", 1), ("", 0), ("-1", 0)])
@@ -383,6 +390,7 @@ def test_no_driver_no_gpu(load):
     gpus = Gpus.found({})
     assert len(gpus) == 0
     assert set(gpus.now().values()) == {None}
-    assert gpus.about().driver is None
+    assert set(gpus.about().values()) == {None}
+    assert gpus.cuda is None
     load(Driver(nvmlInitWithFlags=9))
     assert len(Gpus.found({})) == 0

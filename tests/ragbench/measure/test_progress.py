@@ -37,8 +37,8 @@ def show(*, terminal):
     console = Terminal(file=text, force_terminal=terminal, width=200)
     with Progress(POINTS, starts=1, console=console) as progress:
         first = POINTS[0]
-        progress.starting(first.configuration)
-        progress.point_begins(first)
+        progress.doing("starting a")
+        progress.begin(first.name)
         progress.row(Row(0, "q", 0.0, status="ok"))
         progress.row(Row(1, "q", 0.0, status="timeout"))
         progress._bar.refresh()  # as it does twice a second
@@ -73,6 +73,6 @@ def test_time_left_shrinks_with_the_points_done():
 def test_a_search_does_not_know_its_points():
     text = io.StringIO()
     progress = Progress(console=Terminal(file=text, width=200))
-    progress.point_begins(POINTS[0])
+    progress.begin(POINTS[0].name)
     progress.done("carried")
     assert text.getvalue().splitlines() == [f"[1] {POINTS[0].name}", "[1] carried"]

@@ -26,7 +26,6 @@ WITHIN_S = 10.0
 MARK = "RAGBENCH_TEST_TREE"
 FAKES = FAKE.parent
 LONG = "arrivals = ['ideal']\nrates = [50]\nduration_s = 60"
-HANGING = f"{sys.executable} -c 'import signal; signal.signal(15, 1); [signal.pause() for _ in range(99)]' {{}}"
 
 
 def wrapped(*words: object) -> str:
@@ -89,15 +88,7 @@ def report(folder: Path) -> tuple[list[object], str]:
     return ["report", results], "ipykernel"
 
 
-def doctor(folder: Path) -> tuple[list[object], str]:
-    """A driver that hangs, where every command looks for GPUs."""
-    program = folder / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\n{HANGING.format('driver')}\ntrue\n")
-    program.chmod(0o755)
-    return ["doctor", "--results", folder], "driver"
-
-
-COMMANDS = (run, load, capacity, limit, retrieval, chaos, calibrate, report, doctor)
+COMMANDS = (run, load, capacity, limit, retrieval, chaos, calibrate, report)
 QUICK = {(run, signal.SIGINT), (load, signal.SIGTERM)}
 SERVERS: list[subprocess.Popen[str]] = []
 

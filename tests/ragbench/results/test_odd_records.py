@@ -5,7 +5,7 @@ import re
 import pytest
 
 from ragbench import plots
-from ragbench.files.csv_table import RecordError, read_frame, read_table, write_table
+from ragbench.files.csv_table import RecordError, read_columns, read_frame, write_table
 from ragbench.report import page
 from ragbench.results.records import load_summary, read_manifest, write_atomic
 from tests.ragbench.results_fixture import write_study
@@ -16,11 +16,9 @@ SEED = 2**70
 
 def changed(path, **texts):
     """The table again, with one text in all cells of a column."""
-    columns, rows = read_table(path)
-    places = {columns.index(name): text for name, text in texts.items()}
-    write_atomic(
-        path, write_table(columns, ([places.get(at, cell) for at, cell in enumerate(cells)] for _, cells in rows))
-    )
+    columns = read_columns(path)
+    cells = [[texts.get(name, cell) for cell in column.cells] for name, column in columns.items()]
+    write_atomic(path, write_table(columns, zip(*cells, strict=True)))
 
 
 @pytest.fixture(scope="module")

@@ -161,7 +161,7 @@ def test_rows_counts_and_samples_come_back_as_they_were_written(tmp_path):
 def test_a_cell_that_cannot_be_read_is_named_with_its_line(tmp_path):
     path = tmp_path / "r.csv"
     path.write_text(REQUESTS.text([Row(0, "q", 0.0), Row(1, "q", 1.0)]).replace("1.000000000", "later"))
-    with pytest.raises(RecordError, match=r"r\.csv, line 3: could not convert string to float: 'later'"):
+    with pytest.raises(RecordError, match=r"r\.csv, line 3: .* must be a number up to .*, got 'later'"):
         REQUESTS.read(path)
 
 
@@ -219,7 +219,7 @@ def test_missing_columns_are_named(tmp_path):
     with pytest.raises(RecordError, match="there is no"):
         REQUESTS.frame(tmp_path / "absent.csv")
     path.write_text(REQUESTS.text([Row(0, "q", 0.0)]).replace("0.000000000", "soon"))
-    with pytest.raises(RecordError, match="cell of the wrong type"):
+    with pytest.raises(RecordError, match="line 2: due_s must be a number"):
         REQUESTS.frame(path)
 
 

@@ -97,11 +97,12 @@ def test_read_questions(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "q.jsonl:2: not JSON"),
-        ("[]", "q.jsonl:2: wants"),
-        ('{"id": "2"}', "q.jsonl:2: wants"),
+        ("{", "q.jsonl:2: Expecting property name.*; wanted"),
+        ("[]", "q.jsonl:2: Expected `object`, got `array`; wanted"),
+        ('{"id": "2"}', "q.jsonl:2: Object missing required field `query`; wanted"),
+        ('{"id": 2, "query": "b"}', "q.jsonl:2: Expected `str`, got `int`"),
         ('{"id": "2", "query": ""}', "q.jsonl:2: .*neither may be empty"),
-        ('{"id": "2", "query": "b", "answers": "x"}', "q.jsonl:2: answers must be a list of texts"),
+        ('{"id": "2", "query": "b", "answers": "x"}', "q.jsonl:2: Expected `array`, got `str` - at `.*answers`"),
         ('{"id": "1", "query": "b"}', "q.jsonl:2: the id '1' is there twice"),
     ],
 )

@@ -70,11 +70,18 @@ def test_a_changed_file_is_read_again(write):
         (["when,length", "1,2"], "no column of times"),
         (["timestamp", "1"], "holds 1 arrivals; wanted at least 2"),
         (["timestamp", "1", "1"], "holds 2 arrivals; wanted at least 2, at different times"),
-        (["timestamp", "1", "soon"], r"trace\.csv:3: 'soon' is neither a number of seconds nor a date and time"),
-        (["timestamp", "1", "inf"], r"trace\.csv:3: 'inf' is neither"),
-        (["length,timestamp", "5,1", "6"], r"trace\.csv:3: '' is neither"),
-        (["timestamp,output_tokens", "1,2", "2,-3"], r"trace\.csv:3: '-3' is not a number of output tokens"),
-        (["timestamp,output_tokens", "1,2", "2,few"], r"trace\.csv:3: 'few' is not a number of output tokens"),
+        (
+            ["timestamp", "1", "soon"],
+            r"trace\.csv, line 3: timestamp must be a number of seconds or a date and time, got 'soon'",
+        ),
+        (["timestamp", "1", "inf"], r"trace\.csv, line 3: timestamp must be .*, got 'inf'"),
+        (["length,timestamp", "5,1", "6"], r"trace\.csv, line 3: 1 cells, wanted 2"),
+        (["timestamp,a", "1,5", ",6"], r"trace\.csv, line 3: timestamp is absent"),
+        (
+            ["timestamp,output_tokens", "1,2", "2,-3"],
+            r"trace\.csv, line 3: output_tokens must be a number of output tokens, got '-3'",
+        ),
+        (["timestamp,output_tokens", "1,2", "2,few"], r"trace\.csv, line 3: output_tokens must be .*, got 'few'"),
     ],
 )
 def test_a_trace_that_cannot_be_read(write, lines, message):

@@ -10,7 +10,7 @@ from ragbench.files.toml_tables import StudyError
 from ragbench.load import wires
 from ragbench.measure.point import measure
 from ragbench.measure.sweep import make_plan
-from ragbench.processes.launch import Remote
+from ragbench.processes.launch import Service
 from ragbench.results.paths import StudyPaths
 from ragbench.study.points import expand
 from ragbench.study.questions import load_questions
@@ -43,7 +43,7 @@ async def test_what_is_sent_and_read_goes_by_the_wire_that_the_design_names(monk
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
         [point] = expand(study(url, wire="mine"))[0].points
-        made = await measure(point, Remote(url), load_questions("facts"))
+        made = await measure(point, Service(url), load_questions("facts"))
     finally:
         await runner.cleanup()
     assert [row.status for row in made.rows] == ["ok"] * 5
