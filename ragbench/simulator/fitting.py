@@ -9,7 +9,7 @@ from ragbench.machine.mixing import code_of, machine_of
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import REQUESTS, Row, read_manifests
 from ragbench.simulator.batches import Batch, batches_of
-from ragbench.simulator.designs import DESIGNS
+from ragbench.simulator.run import DESIGNS
 from ragbench.simulator.service_times import FitError, ServiceTimes
 from ragbench.study.points import configuration_label
 
