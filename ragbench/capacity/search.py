@@ -188,9 +188,9 @@ def readable(rate_rps: float) -> float:
     return float(f"{rate_rps:.{SIGNIFICANT}g}")
 
 
-def load_line(name: str, load: Load, search: Search) -> str:
-    """One line: a load of the configuration `name`, and the bracket and next rate after it."""
+def load_line(name: str, search: Search) -> str:
+    """One line: the last load of the configuration `name`, and the bracket and next rate after it."""
     ends = search.bracket or (search.kept_rps, search.broken_rps)
     low, high = (f"{end:.4g}" if end else "?" for end in ends)
     after = f"next {search.next_rps:g}/s" if search.next_rps else "done"
-    return f"{name} at {load}; between {low} and {high}/s; {after}"
+    return f"{name} at {search.loads[-1]}; between {low} and {high}/s; {after}"
