@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ragbench.calibration import figures, queues, report, run, stall
-from ragbench.calibration.report import Calibration
+from ragbench.calibration import figures, queues, run, stall
+from ragbench.calibration.run import Calibration
 from ragbench.cli import arrivals
 from ragbench.cli.common import say, surroundings, terminal
 from ragbench.measure.point import now_utc
@@ -43,7 +43,7 @@ def calibrate(
         "git_dirty": around.git_dirty,
         "versions": around.versions,
     }
-    report.write(found, out, about=about)
+    run.write(found, out, about=about)
     figures.save(found, out)
     for table in (_rates_table, _queues_table, _stall_table):
         terminal.print(table(found))
