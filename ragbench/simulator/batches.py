@@ -36,7 +36,7 @@ class Moment:
     """
 
     size: int
-    others: int
+    others: float
     idle_s: float
     crowd: int
 

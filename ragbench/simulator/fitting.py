@@ -152,5 +152,5 @@ def _measured(paths: StudyPaths, manifest: Manifest) -> Measured:
 
 
 def _times(points: Sequence[Measured], alone: Sequence[Batch]) -> ServiceTimes:
-    times = ServiceTimes([batch for point in points if point.verdict in _FITTED_TO for batch in point.batches])
-    return times.with_batches(alone) if alone else times
+    measured = [batch for point in points if point.verdict in _FITTED_TO for batch in point.batches]
+    return ServiceTimes(alone or measured, around=measured)
