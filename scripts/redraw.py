@@ -18,7 +18,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 from ragbench import plots  # noqa: E402
 from ragbench.calibration import figures as calibration  # noqa: E402
-from ragbench.calibration.report import load as load_calibration  # noqa: E402
+from ragbench.calibration.run import load as load_calibration  # noqa: E402
 from ragbench.capacity.figure import capacity  # noqa: E402
 from ragbench.files.csv_table import read_frame  # noqa: E402
 from ragbench.plots.drawn import COLUMNS  # noqa: E402

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from ragbench.calibration import queues, stall
 from ragbench.calibration.queues import Cell
-from ragbench.calibration.report import Calibration
+from ragbench.calibration.rates import clients
+from ragbench.calibration.run import Calibration
 from ragbench.plots import keep
 from ragbench.plots.style import GREY, RC, log_axis, page, rate_axis
 from ragbench.statistics.verdicts import LATE_S
@@ -27,7 +28,7 @@ def rates(found: Calibration) -> Figure:
         for quantile, dash in _QUANTILES.items():
             asked = [one.asked_rps for one in sent]
             lag_s = [getattr(one, f"send_lag_{quantile}_s") for one in sent]
-            label = f"{quantile}, {processes} client process{'es' if processes > 1 else ''}"
+            label = f"{quantile}, {clients(processes)}"
             axes.plot(asked, lag_s, dash, color=colour, label=label)
             for one, value in zip(sent, lag_s, strict=True):
                 fill = colour if one.is_clean else "white"

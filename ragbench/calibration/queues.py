@@ -7,7 +7,6 @@ differs between theory and measurement is the harness's error.
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +29,10 @@ _ENDS = ("mean_low_s", "mean_high_s", "p95_low_s", "p95_high_s")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One queue. `exact`: the same arrivals and service times solved without a network; low and high: 95% interval."""
+    """One queue. `exact`: the same arrivals and service times solved without a network; low and high: 95% interval.
+
+    Mean and percentile are infinite where requests were not answered.
+    """
 
     queue: str
     utilisation: float
@@ -56,7 +58,7 @@ class Cell:
     @property
     def exact_off(self) -> float:
         """The further of mean and p95 from the exact solution of the same draw, over it, less 1."""
-        return max(self.mean_s / self.mean_exact_s - 1, self.p95_s / self.p95_exact_s - 1, key=_badness)
+        return max(self.mean_s / self.mean_exact_s - 1, self.p95_s / self.p95_exact_s - 1, key=abs)
 
     @property
     def has_interval(self) -> bool:
@@ -66,23 +68,11 @@ class Cell:
     @property
     def is_inside(self) -> bool:
         """Whether theory lies in the intervals of mean and 95th percentile, where they are known."""
-        return _holds(self.mean_low_s, self.mean_theory_s, self.mean_high_s) and _holds(
-            self.p95_low_s, self.p95_theory_s, self.p95_high_s
+        figures = (
+            (self.mean_low_s, self.mean_theory_s, self.mean_high_s),
+            (self.p95_low_s, self.p95_theory_s, self.p95_high_s),
         )
-
-
-def _badness(off: float) -> tuple[bool, float]:
-    """A sort key. NaN, of a queue that was not answered, is the worst."""
-    return math.isnan(off), abs(off)
-
-
-def worst(cells: Sequence[Cell], off: Callable[[Cell], float]) -> Cell:
-    """The cell that lies furthest off."""
-    return max(cells, key=lambda cell: _badness(off(cell)))
-
-
-def _holds(low: float | None, value: float, high: float | None) -> bool:
-    return low is None or high is None or low <= value <= high
+        return all(low is None or high is None or low <= theory <= high for low, theory, high in figures)
 
 
 async def six(*, duration_s: float) -> list[Cell]:
@@ -96,18 +86,18 @@ async def _cell(kind: str, utilisation: float, duration_s: float) -> Cell:
     seed = await asyncio.to_thread(nearest_seed, kind, utilisation, duration_s)
     flags = f"--service {kind} --mean-s {MEAN_S} --seed {seed}"
     summary = (await measured(flags, arrival="poisson", rate=rate, seed=seed, duration_s=duration_s)).summary
-    mean_exact_s, p95_exact_s = solved(kind, utilisation, duration_s, seed)
+    exact_s, theory_s = solved(kind, utilisation, duration_s, seed), _theory(kind, utilisation)
     return Cell(
         queue=NAMES[kind],
         utilisation=utilisation,
         seed=seed,
         requests=summary.requests,
-        mean_theory_s=mean_sojourn_s(kind, MEAN_S, utilisation),
-        mean_exact_s=mean_exact_s,
-        mean_s=summary.latency_mean_s or math.nan,
-        p95_theory_s=p95_sojourn_s(kind, MEAN_S, utilisation),
-        p95_exact_s=p95_exact_s,
-        p95_s=summary.latency_p95_s or math.nan,
+        mean_theory_s=theory_s[0],
+        mean_exact_s=exact_s[0],
+        mean_s=summary.latency_mean_s or math.inf,
+        p95_theory_s=theory_s[1],
+        p95_exact_s=exact_s[1],
+        p95_s=summary.latency_p95_s or math.inf,
         **{name: getattr(summary, f"latency_{name}") for name in _ENDS},
         verdict=summary.verdict,
     )
@@ -115,12 +105,15 @@ async def _cell(kind: str, utilisation: float, duration_s: float) -> Cell:
 
 def nearest_seed(kind: str, utilisation: float, duration_s: float) -> int:
     """Of the first seeds, the one whose exactly solved queue has its mean and p95, as ratios, nearest to theory."""
-    theory = np.array([mean_sojourn_s(kind, MEAN_S, utilisation), p95_sojourn_s(kind, MEAN_S, utilisation)])
+    theory_s = np.array(_theory(kind, utilisation))
+    apart = [
+        np.abs(np.log(solved(kind, utilisation, duration_s, seed) / theory_s)).max() for seed in range(1, SEEDS + 1)
+    ]
+    return 1 + int(np.argmin(apart))
 
-    def distance(seed: int) -> float:
-        return float(np.max(np.abs(np.log(np.array(solved(kind, utilisation, duration_s, seed)) / theory))))
 
-    return min(range(1, SEEDS + 1), key=distance)
+def _theory(kind: str, utilisation: float) -> tuple[float, float]:
+    return mean_sojourn_s(kind, MEAN_S, utilisation), p95_sojourn_s(kind, MEAN_S, utilisation)
 
 
 def solved(kind: str, utilisation: float, duration_s: float, seed: int) -> tuple[float, float]:

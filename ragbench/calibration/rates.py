@@ -45,14 +45,15 @@ class Sent:
         return self.verdict == "valid"
 
     @property
-    def faults(self) -> list[str]:
-        """Why the first rate fails, in words."""
-        limits = {
-            f"sent {self.sent_rps:.2f}/s": abs(self.sent_rps / self.asked_rps - 1) > RATE_OFF,
-            f"gap CV {self.gap_cv:.3f}": self.gap_cv >= GAP_CV,
-            f"send lag p99 {self.send_lag_p99_s * 1e3:.2f} ms": self.send_lag_p99_s > LAG_P99_S,
-        }
-        return [fault for fault, is_so in limits.items() if is_so]
+    def is_as_asked(self) -> bool:
+        """Whether the rate, its spacing and its lag are within the limits of the first rate."""
+        is_rate = abs(self.sent_rps / self.asked_rps - 1) <= RATE_OFF
+        return is_rate and self.gap_cv < GAP_CV and self.send_lag_p99_s <= LAG_P99_S
+
+
+def clients(processes: int) -> str:
+    """So many client processes, in words."""
+    return f"{processes} client process{'es' if processes > 1 else ''}"
 
 
 async def rising(
@@ -67,7 +68,7 @@ async def rising(
     found: list[Sent] = []
     for rate in (FIRST_RPS, *rising_rps):
         duration_s = each_s if found else first_s
-        report(f"{processes} client process{'es' if processes > 1 else ''} at {rate:g}/s for {duration_s:g} s")
+        report(f"{clients(processes)} at {rate:g}/s for {duration_s:g} s")
         for _ in range(_TRIES):
             sent = _sent(await measured("--service null", rate=rate, duration_s=duration_s, processes=processes))
             if sent.verdict != "contaminated":

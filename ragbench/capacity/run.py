@@ -10,7 +10,7 @@ from typing import Any
 
 from ragbench.capacity.load import BROKEN_BURN, Load, load_length_s, loaded, start_bias
 from ragbench.capacity.search import Search, load_line
-from ragbench.capacity.table import Outcome
+from ragbench.capacity.table import Capacity
 from ragbench.files.mistakes import checked
 from ragbench.files.toml_tables import StudyError
 from ragbench.load.descriptors import allow_files
@@ -139,25 +139,42 @@ class Searcher:
     progress: Progress
     _service: Service | None = None
 
-    async def search(self, first: Point) -> Outcome:
+    async def search_all(self, firsts: Sequence[Point], *, on_row: Callable[[Capacity], None]) -> list[Capacity]:
+        """Every design in turn; `on_row` is called after each."""
+        rows = []
+        for first in firsts:
+            rows.append(await self.search(first))
+            on_row(rows[-1])
+        return rows
+
+    async def search(self, first: Point) -> Capacity:
         """The capacity of the design of `first`. A server that does not start leaves it unresolved."""
         plan = self.plan
         search = Search(plan.first_rps(first), plan.tolerance, plan.most_loads, plan.bias)
         answers: set[tuple[str, str]] = set()
+        failed: dict[str, Any] = {}
         try:
             while (rate_rps := search.next_rps) is not None:
                 before = sum(load.rate_rps == rate_rps for load in search.loads)
                 point = _probing(first, plan, rate_rps, seed=first.seed + before)
-                load = await self._load(point, answers)
-                search = search.after(load)
-                self.progress.done(load_line(first.configuration.name, load, search))
+                search = search.after(await self._load(point, answers))
+                self.progress.done(load_line(first.configuration.name, search))
         except ChildError as error:
             self.progress.note(str(error))
-            found = replace(search.found(), resolved=False, reason=error.reason)
-            return Outcome(first.configuration, found, search.loads)
+            failed = {"resolved": False, "reason": error.reason}
         finally:
             await self._stop(is_hurried=search.next_rps is not None)
-        return Outcome(first.configuration, search.found(), search.loads)
+        return Capacity(
+            configuration=first.configuration.name,
+            design=first.configuration.design,
+            arrival=plan.arrival,
+            slo=str(plan.slo),
+            **(asdict(search.found()) | failed),
+            probes=len({load.rate_rps for load in search.loads}),
+            points=len(search.loads),
+            load_s=float(plan.load_s),
+            bias=plan.bias,
+        )
 
     async def _load(self, point: Point, answers: set[tuple[str, str]]) -> Load:
         """One load; up to MOST_TRIES where another program or a late client spoils it.
@@ -231,14 +248,3 @@ def _measured_before(
         and manifest.get("schedule_sha256") == sha256(schedule_csv(schedule_of(point, questions)))
     )
     return manifest if is_same else None
-
-
-async def search_all(
-    searcher: Searcher, points: Sequence[Point], *, on_outcome: Callable[[Outcome], None]
-) -> list[Outcome]:
-    """Every design in turn."""
-    outcomes = []
-    for point in points:
-        outcomes.append(await searcher.search(point))
-        on_outcome(outcomes[-1])
-    return outcomes

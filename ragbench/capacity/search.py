@@ -8,9 +8,8 @@ ends.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property
 
 import numpy as np
 
@@ -38,7 +37,7 @@ class Found:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Search:
     """Where a search stands. `bias`: the share by which loads of this length may place the capacity too high."""
 
@@ -55,39 +54,55 @@ class Search:
         if self.most_loads < 1:
             raise ValueError(f"most_loads must be >= 1, got {self.most_loads}")
 
-    @property
+    @cached_property
     def kept_rps(self) -> float | None:
         """The highest rate at which a load kept the SLO."""
         return max((load.rate_rps for load in self.loads if load.kept), default=None)
 
-    @property
+    @cached_property
     def broken_rps(self) -> float | None:
         """The lowest rate at which the service broke the SLO; else that at which the load itself failed."""
         broken = [load for load in self.loads if not load.kept]
         telling = [load for load in broken if load.is_service] or broken
         return min((load.rate_rps for load in telling), default=None)
 
-    @property
+    @cached_property
     def bracket(self) -> tuple[float, float] | None:
         """Where the capacity lies: from kept to broken, and no narrower than the fit's interval."""
         kept, broken = self.kept_rps, self.broken_rps
         if kept is None or broken is None:
             return None
-        ends = [(kept, broken)] if kept < broken else []
-        edge = self._edge()
-        if edge is not None:
-            ends.append((edge.low_rps, edge.high_rps))
-        low, high = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else (broken, kept)
-        return low * (1 - self.bias), high
+        ends = [kept, broken] if kept < broken or self.edge is None else []
+        if self.edge is not None:
+            ends += [self.edge.low_rps, self.edge.high_rps]
+        return min(ends) * (1 - self.bias), max(ends)
+
+    @cached_property
+    def edge(self) -> Edge | None:
+        """The edge fitted over the loads near it, in three rounds; None where fewer than 3 are near."""
+        if self.kept_rps is None or self.broken_rps is None:
+            return None
+        edge, at_rps = None, math.sqrt(self.kept_rps * self.broken_rps)
+        for _ in range(3):
+            near = self._near(at_rps)
+            if len(near) < 3:
+                break
+            edge = fit(*np.array([(load.rate_rps, load.burn_rate, load.requests) for load in near], dtype=np.float64).T)
+            at_rps = edge.rate_rps
+        return edge
+
+    def _near(self, edge_rps: float) -> list[Load]:
+        """The loads within NEAR of the edge that did not fail themselves."""
+        return [load for load in self.loads if load.is_service and abs(load.rate_rps / edge_rps - 1) <= NEAR]
 
     @property
     def is_narrow(self) -> bool:
         """Whether the bracket is within the tolerance, by enough loads."""
-        bracket, edge = self.bracket, self._edge()
+        bracket, edge = self.bracket, self.edge
         if bracket is None or edge is None or bracket[1] / bracket[0] - 1 > self.tolerance:
             return False
         is_clear = edge.high_rps / edge.low_rps - 1 <= CLEAR * self.tolerance
-        return len(_near(self.loads, edge.rate_rps)) >= (FEWEST_CLEAR if is_clear else FEWEST_NEAR)
+        return len(self._near(edge.rate_rps)) >= (FEWEST_CLEAR if is_clear else FEWEST_NEAR)
 
     @property
     def next_rps(self) -> float | None:
@@ -118,14 +133,13 @@ class Search:
             return Found(None, None, broken, False, f"no rate kept the SLO, down to {lowest:g}/s{why}")
         if broken is None:
             return Found(kept, kept, None, False, f"no rate broke the SLO, up to {kept:g}/s after {self._counted()}")
-        bracket, edge = self.bracket, self._edge()
-        assert bracket is not None
-        low, high = bracket
+        assert self.bracket is not None
+        low, high = self.bracket
         if self._is_not_the_service():
             return Found(
                 kept, low, high, False, f"at {broken:g}/s the load failed, not the service: {self._why(broken)}"
             )
-        capacity_rps = edge.rate_rps if edge else math.sqrt(low * high)
+        capacity_rps = self.edge.rate_rps if self.edge else math.sqrt(low * high)
         if kept < broken:
             capacity_rps = min(max(capacity_rps, kept), broken)
         width = f"bracket {high / low - 1:.1%} wide after {self._counted()}"
@@ -152,35 +166,12 @@ class Search:
         """Whether whatever broke the SLO was a late client or another program."""
         return all(load.kept or not load.is_service for load in self.loads)
 
-    def _edge(self) -> Edge | None:
-        """The edge fitted over the loads near it."""
-        kept, broken = self.kept_rps, self.broken_rps
-        return None if kept is None or broken is None else _edge(self.loads, math.sqrt(kept * broken))
-
     def _beside_the_edge(self) -> float:
         """A little below the edge and above it in turns, which fits both its place and the slope."""
-        edge = self._edge()
+        edge = self.edge
         at_rps = edge.rate_rps if edge else math.sqrt((self.kept_rps or 0.0) * (self.broken_rps or 0.0))
         step = min(_FURTHEST_STEP, max(self.tolerance / 4, 0.05 / edge.slope)) if edge else self.tolerance / 2
         return at_rps * (1 + step * (1 if len(self.loads) % 2 else -1))
-
-
-@lru_cache(maxsize=4)  # needed several times between two loads
-def _edge(loads: tuple[Load, ...], at_rps: float) -> Edge | None:
-    """The edge fitted over the loads near it, in three rounds; None where fewer than 3 are near `at_rps`."""
-    edge = None
-    for _ in range(3):
-        near = _near(loads, at_rps)
-        if len(near) < 3:
-            break
-        edge = fit(*np.array([(load.rate_rps, load.burn_rate, load.requests) for load in near], dtype=np.float64).T)
-        at_rps = edge.rate_rps
-    return edge
-
-
-def _near(loads: Sequence[Load], edge_rps: float) -> list[Load]:
-    """The loads within NEAR of the edge that did not fail themselves."""
-    return [load for load in loads if load.is_service and abs(load.rate_rps / edge_rps - 1) <= NEAR]
 
 
 def readable(rate_rps: float) -> float:
@@ -188,9 +179,9 @@ def readable(rate_rps: float) -> float:
     return float(f"{rate_rps:.{SIGNIFICANT}g}")
 
 
-def load_line(name: str, load: Load, search: Search) -> str:
-    """One line: a load of the configuration `name`, and the bracket and next rate after it."""
+def load_line(name: str, search: Search) -> str:
+    """One line: the last load of the configuration `name`, and the bracket and next rate after it."""
     ends = search.bracket or (search.kept_rps, search.broken_rps)
     low, high = (f"{end:.4g}" if end else "?" for end in ends)
     after = f"next {search.next_rps:g}/s" if search.next_rps else "done"
-    return f"{name} at {load}; between {low} and {high}/s; {after}"
+    return f"{name} at {search.loads[-1]}; between {low} and {high}/s; {after}"

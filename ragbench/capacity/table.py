@@ -1,22 +1,10 @@
-"""capacity.csv: a row a configuration, with its capacity and whether that is resolved. Writes no file."""
+"""capacity.csv: a row a configuration, with its capacity and whether that is resolved."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 
-from ragbench.capacity.load import Load
-from ragbench.capacity.search import Found
 from ragbench.files.csv_format import CsvFormat
-from ragbench.results.slo import Slo
-from ragbench.study.points import Configuration
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The search of one configuration: its result and every load."""
-
-    configuration: Configuration
-    found: Found
-    loads: tuple[Load, ...]
+from ragbench.results.records import write_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +42,7 @@ CAPACITY = CsvFormat(
 )
 
 
-def capacity_csv(
-    outcomes: Sequence[Outcome], *, arrival: str, slo: Slo, load_s: float, bias: float, before: Sequence[Capacity] = ()
-) -> str:
-    """The outcomes as CSV text. Rows of `before`, the file as it was, stay unless one of `outcomes` has their key."""
-    found = [_row(outcome, arrival=arrival, slo=slo, load_s=load_s, bias=bias) for outcome in outcomes]
-    again = {row.key for row in found}
-    return CAPACITY.text([*(row for row in before if row.key not in again), *found])
-
-
-def _row(outcome: Outcome, *, arrival: str, slo: Slo, load_s: float, bias: float) -> Capacity:
-    return Capacity(
-        configuration=outcome.configuration.name,
-        design=outcome.configuration.design,
-        arrival=arrival,
-        slo=str(slo),
-        **asdict(outcome.found),
-        probes=len({load.rate_rps for load in outcome.loads}),
-        points=len(outcome.loads),
-        load_s=float(load_s),
-        bias=bias,
-    )
+def write_row(row: Capacity, path: Path) -> None:
+    """Add it to the file, in place of a row with its key."""
+    before = CAPACITY.read(path) if path.is_file() else []
+    write_atomic(path, CAPACITY.text([*(other for other in before if other.key != row.key), row]))

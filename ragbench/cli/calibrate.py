@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ragbench.calibration import figures, queues, report, run, stall
-from ragbench.calibration.report import Calibration
+from ragbench.calibration import figures, queues, run, stall
+from ragbench.calibration.run import Calibration
 from ragbench.cli import arrivals
 from ragbench.cli.common import say, surroundings, terminal
 from ragbench.measure.point import now_utc
@@ -35,7 +35,7 @@ def calibrate(
     with Status() as status:
         lengths = run.QUICK if quick else run.WHOLE
         found = run_until_done(run.calibrated(lengths, report=status.begin))
-    report.write(found, out, about={"quick": quick, "measured_at": now_utc(), **around.as_dict()})
+    run.write(found, out, about={"quick": quick, "measured_at": now_utc(), **around.as_dict()})
     figures.save(found, out)
     for table in (_rates_table, _queues_table, _stall_table):
         terminal.print(table(found))

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ragbench.capacity.run import Plan, Searcher, first_points, search_all
-from ragbench.capacity.table import CAPACITY, Outcome, capacity_csv
+from ragbench.capacity.run import Plan, Searcher, first_points
+from ragbench.capacity.table import Capacity, write_row
 from ragbench.cli.common import (
     ResultsOption,
     SloOption,
@@ -22,7 +22,7 @@ from ragbench.measure.progress import Progress
 from ragbench.measure.sweep import locked, rebuild_summary
 from ragbench.processes.interrupts import run_until_done
 from ragbench.results.paths import StudyPaths
-from ragbench.results.records import copy_text, write_atomic
+from ragbench.results.records import copy_text
 from ragbench.results.slo import Slo
 from ragbench.study.arrivals import ArrivalError, parse_arrival
 from ragbench.study.questions import load_questions
@@ -55,38 +55,24 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
     points = first_points(loaded, plan, design=design)
     say(_ahead(plan, len(points)))
     paths = StudyPaths(results / f"{loaded.name}-capacity")
-    outcomes: list[Outcome] = []
-
-    def keep(outcome: Outcome) -> None:
-        outcomes.append(outcome)
-        file = paths.root / "capacity.csv"
-        before = CAPACITY.read(file) if file.is_file() else ()
-        text = capacity_csv(
-            outcomes, arrival=plan.arrival, slo=plan.slo, load_s=plan.load_s, bias=plan.bias, before=before
-        )
-        write_atomic(file, text)
-
+    table = paths.root / "capacity.csv"
     advice = f"whole loads are kept, the same command goes on from them: see {paths.root}"
     with interruptible(lambda: advice), locked(paths), Progress() as progress:
         copy_text(source, paths.study_toml)
         questions = load_questions(loaded.workload.questions)
         searcher = Searcher(plan, paths, questions, around=surroundings(source), progress=progress)
         try:
-            run_until_done(search_all(searcher, points, on_outcome=keep))
+            rows = run_until_done(searcher.search_all(points, on_row=lambda row: write_row(row, table)))
         finally:
             paths.live_log.unlink(missing_ok=True)
             rebuild_summary(paths)
     from ragbench.capacity.figure import save_capacity  # noqa: PLC0415  measuring does not need matplotlib
 
     figures = save_capacity(paths.root)
-    terminal.print(_table(outcomes))
-    for name, path in (
-        ("probes", paths.summary),
-        ("capacity", paths.root / "capacity.csv"),
-        *(("figure", path) for path in figures[:1]),
-    ):
+    terminal.print(_table(rows))
+    for name, path in (("probes", paths.summary), ("capacity", table), *(("figure", path) for path in figures[:1])):
         terminal.print_line(f"{name + ':':10}{path}")
-    if not all(outcome.found.resolved for outcome in outcomes):
+    if not all(row.resolved for row in rows):
         raise typer.Exit(1)
 
 
@@ -113,12 +99,11 @@ def _ahead(plan: Plan, designs: int) -> str:
     )
 
 
-def _table(outcomes: list[Outcome]) -> Table:
+def _table(rows: list[Capacity]) -> Table:
     table = Table("configuration", *right("capacity/s", "bracket", "loads", "resolved"), "why", title="capacity")
-    for outcome in outcomes:
-        found = outcome.found
-        low, high = (f"{end:.4g}" if end else "?" for end in (found.low_rps, found.high_rps))
-        capacity_rps = f"{found.capacity_rps:.4g}" if found.capacity_rps else ""
-        row = (capacity_rps, f"{low} to {high}", str(len(outcome.loads)), "yes" if found.resolved else "no")
-        table.add_row(outcome.configuration.name, *row, found.reason)
+    for row in rows:
+        capacity, low, high = (f"{rate:.4g}" if rate else "" for rate in (row.capacity_rps, row.low_rps, row.high_rps))
+        bracket = f"{low or '?'} to {high or '?'}"
+        is_resolved = "yes" if row.resolved else "no"
+        table.add_row(row.configuration, capacity, bracket, str(row.points), is_resolved, row.reason or "")
     return table

@@ -12,8 +12,8 @@ from ragbench.results.folder import locate
 from ragbench.results.paths import SHIPPED_STUDIES, StudyPaths
 from ragbench.simulator.agreement import AGREEMENT, summary_line
 from ragbench.simulator.figure import timeline_figure
-from ragbench.simulator.fitting import choose, fits
-from ragbench.simulator.replay import Replayed, replay
+from ragbench.simulator.fitting import Fits, choose, fits
+from ragbench.simulator.replay import replay
 from ragbench.simulator.scenario import read_scenario, simulate, timeline
 
 
@@ -21,7 +21,7 @@ from ragbench.simulator.scenario import read_scenario, simulate, timeline
 class Twin:
     """A measured study and its simulation, load by load."""
 
-    replayed: Replayed
+    replayed: Fits
 
     @property
     def table(self) -> pd.DataFrame:

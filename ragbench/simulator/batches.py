@@ -1,8 +1,10 @@
 """The batches that a design ran, reconstructed from the rows of its requests. Fits and draws nothing."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +13,13 @@ from ragbench.files.csv_table import RecordError, read_columns
 from ragbench.results.records import Row
 from ragbench.statistics.columns import Floats
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 STAGES = ("embed_s", "retrieve_s", "generate_s")
 IN_SHARE = 0.5  # of the network time, before the queue
 _LONGEST_TURN_S = 0.01
+_TIMES = (*STAGES, "due_s", "sent_s", "done_s", "queue_s")
 _TIMED = {"lull", "max_wait", "deadline", "window", "overdue"}  # close reasons of batches that a policy let wait
 
 
@@ -30,7 +36,7 @@ class Moment:
     """
 
     size: int
-    others: int
+    others: float
     idle_s: float
     crowd: int
 
@@ -63,88 +69,119 @@ class Batch:
         return sum(self.stages_s)
 
 
-@dataclass(slots=True, eq=False)
-class _Run:
-    """The rows of one batch; when it ran; the runs before and after it on the same replica."""
+class _Presence:
+    """Intervals of time: how many hold a moment, and how long all of them lasted before it. Moments (n,) s."""
 
-    rows: Sequence[Row]
-    start_s: float
-    end_s: float
-    before: "_Run | None" = None
-    after: "_Run | None" = None
+    def __init__(self, starts_s: Floats, ends_s: Floats) -> None:
+        self._ends = [(sorted_s, np.append(0.0, np.cumsum(sorted_s))) for sorted_s in map(np.sort, (starts_s, ends_s))]
 
-    @classmethod
-    def of(cls, rows: Sequence[Row]) -> "_Run":
-        """It ended when its first answer left, before that answer's way back through the network."""
-        end_s = min((row.done_s or 0.0) - IN_SHARE * max(0.0, _network_s(row)) for row in rows)
-        return cls(rows, end_s - sum(_stages(rows[0])), end_s)
+    def at(self, moments_s: Floats) -> NDArray[np.int64]:
+        """Intervals that hold each moment."""
+        begun, ended = (np.searchsorted(sorted_s, moments_s, side="right") for sorted_s, _ in self._ends)
+        return begun - ended
 
-    @property
-    def replica(self) -> str:
-        return self.rows[0].replica or ""
-
-    @property
-    def is_timed(self) -> bool:
-        return self.rows[0].close_reason in _TIMED
-
-    @property
-    def sent_s(self) -> float:
-        return min(row.sent_s or 0.0 for row in self.rows)
-
-    @property
-    def idle_s(self) -> float:
-        """How long its replica was idle before its first request came; infinite for the first batch."""
-        if self.before is None:
-            return float("inf")
-        return 0.0 if self.sent_s < self.before.end_s else self.start_s - self.before.end_s
-
-    @property
-    def dispatch_s(self) -> float | None:
-        """Time in the queue where it is the way to the engine alone: an empty service, and no policy that waits."""
-        answered_s = max((row.done_s or 0.0 for row in self.before.rows), default=0.0) if self.before else 0.0
-        if self.is_timed or (self.before is not None and self.sent_s < answered_s):
-            return None
-        return min(row.queue_s or 0.0 for row in self.rows)
-
-    @property
-    def turn_s(self) -> float | None:
-        """The time to the next batch where all of that was waiting already; longer gaps have other reasons."""
-        after = self.after
-        if after is None or after.is_timed or max(row.sent_s or 0.0 for row in after.rows) >= self.end_s:
-            return None
-        dequeued_s, next_s = (float(np.median([_dequeued_s(row) for row in run.rows])) for run in (self, after))
-        turn_s = next_s - dequeued_s - sum(_stages(self.rows[0]))
-        return max(0.0, turn_s) if turn_s < _LONGEST_TURN_S else None
+    def before_s(self, moments_s: Floats) -> Floats:
+        """Seconds of all intervals before each moment, together."""
+        counts = [np.searchsorted(sorted_s, moments_s, side="right") for sorted_s, _ in self._ends]
+        begun_s, ended_s = (n * moments_s - sums_s[n] for n, (_, sums_s) in zip(counts, self._ends, strict=True))
+        return begun_s - ended_s
 
 
 def batches_of(rows: Sequence[Row]) -> list[Batch]:
-    """The batches of one point, by start; only requests that were answered and report their stages count."""
-    ok = [row for row in rows if row.status == "ok" and None not in (row.generate_s, row.done_s, row.sent_s)]
-    runs = sorted((_Run.of(group) for group in _group_by_batch(ok)), key=lambda run: run.start_s)
-    latest: dict[str, _Run] = {}
-    for run in runs:
-        run.before = latest.get(run.replica)
-        if run.before is not None:
-            run.before.after = run
-        latest[run.replica] = run
-    point = _Point(
-        np.array([run.replica for run in runs]),
-        np.array([run.start_s for run in runs]),
-        np.array([run.end_s for run in runs]),
-        _Presence.of(ok),
-    )
+    """The batches of one point, by start; only requests that were answered and report their stages count.
+
+    A batch ended when its first answer left, before that answer's way back through the network.
+    """
+    asked = _requests(rows)
+    by_batch = asked.groupby("batch")
+    runs = by_batch[["replica", "batch_size", "is_timed", "length_s"]].first()
+    for name, (column, figure) in _OF_ITS_REQUESTS.items():
+        runs[name] = by_batch[column].agg(figure)
+    runs["start_s"] = runs["end_s"] - runs["length_s"]
+    runs = runs.sort_values("start_s", kind="stable")
+    before, after = (runs.groupby("replica").shift(places) for places in (1, -1))
+
+    is_at_once = runs["first_sent_s"] < before["end_s"]
+    idle_s = (runs["start_s"] - before["end_s"]).mask(is_at_once, 0.0).fillna(np.inf)
+    # The queue is the way to the engine alone where the service was empty and no policy let the batch wait.
+    dispatch_s = runs["queue_s"].mask((runs["is_timed"] > 0) | (runs["first_sent_s"] < before["answered_s"]))
+    # The gap to the next batch counts where all of that was waiting already; longer gaps have other reasons.
+    gap_s = after["dequeued_s"] - runs["dequeued_s"] - runs["length_s"]
+    is_turn = (after["is_timed"] == 0) & (after["last_sent_s"] < runs["end_s"]) & (gap_s < _LONGEST_TURN_S)
+    turn_s = gap_s.clip(lower=0.0).where(is_turn)
+
+    met: dict[str, list[Moment]] = {}
+    others, beside = _others(runs)
+    everyone = _Presence(asked["reached_s"], asked["left_s"])
+    for end in ("start_s", "end_s"):
+        moment_s = asked["batch"].map(runs[end])
+        is_there = (asked["reached_s"] <= moment_s) & (moment_s < asked["left_s"])
+        crowd = everyone.at(runs[end]) - is_there.groupby(asked["batch"]).sum()[runs.index]
+        met[end] = list(map(Moment, map(int, runs["batch_size"]), others[end].tolist(), idle_s, crowd.tolist()))
     return [
-        Batch(
-            point.moment(run, run.start_s),
-            point.moment(run, run.end_s),
-            _stages(run.rows[0]),
-            tuple(max(0.0, _network_s(row)) for row in run.rows),
-            beside=point.beside(run),
-            dispatch_s=run.dispatch_s,
-            turn_s=run.turn_s,
+        Batch(*of_batch)
+        for of_batch in zip(
+            *met.values(),
+            zip(*(by_batch[stage].first()[runs.index] for stage in STAGES), strict=True),
+            by_batch["network_s"].agg(tuple)[runs.index],
+            beside.tolist(),
+            *([None if np.isnan(value) else value for value in times_s] for times_s in (dispatch_s, turn_s)),
+            strict=True,
         )
-        for run in runs
     ]
+
+
+_OF_ITS_REQUESTS = {
+    "end_s": ("left_s", "min"),
+    "queue_s": ("queue_s", "min"),
+    "dequeued_s": ("dequeued_s", "median"),
+    "first_sent_s": ("sent_s", "min"),
+    "last_sent_s": ("sent_s", "max"),
+    "answered_s": ("done_s", "max"),
+}
+
+
+def _requests(rows: Sequence[Row]) -> "pd.DataFrame":
+    """A line per request that counts, with the number of its batch: requests of one batch have equal stage times.
+
+    Two batches may take equally long to the microsecond. But one replica runs one batch at a time, so a request that
+    left the queue after the first batch ended belongs to the second. `reached_s`, `left_s`: when it was at the service.
+    """
+    import pandas as pd  # noqa: PLC0415  `ragbench doctor` needs no pandas
+
+    ok = [row for row in rows if row.status == "ok" and None not in (row.generate_s, row.done_s, row.sent_s)]
+    asked = pd.DataFrame(
+        {name: np.array([getattr(row, name) or 0.0 for row in ok], dtype=np.float64) for name in _TIMES}
+        | {"batch_size": [row.batch_size or 1 for row in ok], "replica": [row.replica or "" for row in ok]}
+        | {"is_timed": np.array([row.close_reason in _TIMED for row in ok], dtype=np.float64)}
+    )
+    asked["length_s"] = asked[list(STAGES)].sum(axis=1)
+    asked["network_s"] = (asked["done_s"] - asked["due_s"] - asked["queue_s"] - asked["length_s"]).clip(lower=0.0)
+    asked["reached_s"] = asked["sent_s"] + IN_SHARE * asked["network_s"]
+    asked["left_s"] = asked["done_s"] - (1 - IN_SHARE) * asked["network_s"]
+    asked["dequeued_s"] = asked["sent_s"] + asked["queue_s"]  # about: the way to the service is not counted
+    asked = asked.sort_values("dequeued_s", kind="stable")
+    numbers, batch = itertools.count(), []
+    open_until: dict[tuple[object, ...], tuple[int | None, float]] = {}
+    for alike in asked[["replica", "batch_size", *STAGES, "length_s", "dequeued_s"]].itertuples(index=False, name=None):
+        *key, length_s, dequeued_s = alike
+        number, end_s = open_until.get(tuple(key), (None, -np.inf))
+        if dequeued_s >= end_s:
+            number = next(numbers)
+            open_until[tuple(key)] = number, dequeued_s + 0.9 * length_s
+        batch.append(number)
+    return asked.assign(batch=batch)
+
+
+def _others(runs: "pd.DataFrame") -> tuple["pd.DataFrame", "pd.Series"]:
+    """-> batches of other replicas at each batch's start and end, and how many ran during it on average."""
+    others, beside = runs[["start_s", "end_s"]].astype(int), 0.0 * runs["length_s"]
+    for replica, own in runs.groupby("replica"):
+        foreign = _Presence(*(runs.loc[runs["replica"] != replica, end] for end in ("start_s", "end_s")))
+        others.loc[own.index] = own[["start_s", "end_s"]].apply(foreign.at)
+        shared_s = foreign.before_s(own["end_s"]) - foreign.before_s(own["start_s"])
+        beside[own.index] = (shared_s / own["length_s"]).where(own["length_s"] > 0, 0.0).round(6)
+    return others, beside
 
 
 def read_batches(path: Path) -> list[Batch]:
@@ -160,80 +197,3 @@ def read_batches(path: Path) -> list[Batch]:
         raise FitError(str(error)) from error
     moments = [Moment(size, others=0, idle_s=0.0, crowd=0) for size in sizes]
     return [Batch(moment, moment, times_s) for moment, times_s in zip(moments, zip(*stages, strict=True), strict=True)]
-
-
-def _stages(row: Row) -> tuple[float, ...]:
-    return tuple(getattr(row, stage) or 0.0 for stage in STAGES)
-
-
-def _network_s(row: Row) -> float:
-    return (row.done_s or 0.0) - row.due_s - (row.queue_s or 0.0) - sum(_stages(row))
-
-
-def _dequeued_s(row: Row) -> float:
-    """About when it left the queue; the way to the service is not counted."""
-    return (row.sent_s or 0.0) + (row.queue_s or 0.0)
-
-
-def _group_by_batch(ok: Sequence[Row]) -> list[list[Row]]:
-    """The requests of each batch: those with equal stage times.
-
-    Two batches may take equally long to the microsecond. But one replica runs one batch at a time, so a request that
-    left the queue after the first batch ended belongs to the second.
-    """
-    alike: dict[tuple[object, ...], list[Row]] = {}
-    for row in sorted(ok, key=_dequeued_s):
-        alike.setdefault((row.replica, row.batch_size, *_stages(row)), []).append(row)
-    groups: list[list[Row]] = []
-    for rows in alike.values():
-        for row in rows:
-            if row is rows[0] or _dequeued_s(row) >= _dequeued_s(groups[-1][0]) + 0.9 * sum(_stages(row)):
-                groups.append([])
-            groups[-1].append(row)
-    return groups
-
-
-@dataclass(frozen=True, slots=True)
-class _Presence:
-    """When requests reached and left the service, each sorted. IN_SHARE of the network time is the way in."""
-
-    reached_s: Floats
-    left_s: Floats
-
-    @classmethod
-    def of(cls, rows: Sequence[Row]) -> "_Presence":
-        network_s = np.array([max(0.0, _network_s(row)) for row in rows])
-        sent_s = np.array([row.sent_s or 0.0 for row in rows])
-        done_s = np.array([row.done_s or 0.0 for row in rows])
-        return cls(np.sort(sent_s + IN_SHARE * network_s), np.sort(done_s - (1 - IN_SHARE) * network_s))
-
-    def at(self, moment_s: float) -> int:
-        """How many requests are in the service."""
-        return int(np.searchsorted(self.reached_s, moment_s) - np.searchsorted(self.left_s, moment_s))
-
-
-@dataclass(frozen=True, slots=True)
-class _Point:
-    """All batches of a point as arrays, and the presence of all its requests."""
-
-    replicas: NDArray[np.str_]
-    starts_s: Floats
-    ends_s: Floats
-    presence: _Presence
-
-    def moment(self, run: _Run, moment_s: float) -> Moment:
-        """The conditions of `run` at `moment_s`."""
-        computing = (self.starts_s <= moment_s) & (self.ends_s > moment_s)
-        return Moment(
-            size=run.rows[0].batch_size or 1,
-            others=int(np.sum(computing & (self.replicas != run.replica))),
-            idle_s=run.idle_s,
-            crowd=self.presence.at(moment_s) - _Presence.of(run.rows).at(moment_s),
-        )
-
-    def beside(self, run: _Run) -> float:
-        """How many batches of other replicas ran during it, on average."""
-        shared_s = np.minimum(self.ends_s, run.end_s) - np.maximum(self.starts_s, run.start_s)
-        length_s = run.end_s - run.start_s
-        foreign_s = float(shared_s[(self.replicas != run.replica) & (shared_s > 0)].sum())
-        return foreign_s / length_s if length_s > 0 else 0.0

@@ -8,8 +8,9 @@ from ragbench.files.csv_table import RecordError
 from ragbench.machine.mixing import code_of, machine_of
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import REQUESTS, Row, read_manifests
+from ragbench.simulator.agreement import Agreement
 from ragbench.simulator.batches import Batch, batches_of
-from ragbench.simulator.designs import DESIGNS
+from ragbench.simulator.run import DESIGNS
 from ragbench.simulator.service_times import FitError, ServiceTimes
 from ragbench.study.points import configuration_label
 
@@ -25,29 +26,12 @@ _MOST_NAMES = 3  # in one line
 class Measured:
     """One open-loop point, its requests, and the batches they ran in."""
 
+    name: str
+    offered_rps: float
+    verdict: str
     manifest: Manifest
     rows: Sequence[Row]
     batches: Sequence[Batch]
-
-    @property
-    def name(self) -> str:
-        """The point's name."""
-        return str(self.manifest["point"]["name"])
-
-    @property
-    def offered_rps(self) -> float:
-        """The offered load."""
-        return float(self.manifest["point"]["offered_rps"])
-
-    @property
-    def verdict(self) -> str:
-        """The verdict of the measured point."""
-        return str(self.manifest["summary"]["verdict"])
-
-    @property
-    def is_fitted_to(self) -> bool:
-        """Whether its times are those of the design alone."""
-        return self.verdict in _FITTED_TO
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +63,11 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True)
 class Fits:
-    """What could be fitted, and a line for each thing that could not."""
+    """What could be fitted, a line for each thing that could not, and each load compared, once it is replayed."""
 
     fitted: Sequence[Fitted]
     left_out: Sequence[str]
+    agreements: Sequence[Agreement] = ()
 
 
 def fits(paths: StudyPaths, *, batches: Sequence[Batch] = ()) -> Fits:
@@ -129,7 +114,7 @@ def _configurations(manifests: Sequence[Manifest]) -> dict[str, list[Manifest]]:
 
 
 def _usable(paths: StudyPaths, manifests: Sequence[Manifest]) -> tuple[list[Measured], list[str]]:
-    """-> the points that can be simulated, and a line for each reason why others cannot."""
+    """-> the points that can be simulated, and a line for each reason why others cannot, or are not fitted to."""
     points: list[Measured] = []
     reasons: dict[str, list[str]] = {}
     for manifest in manifests:
@@ -137,37 +122,35 @@ def _usable(paths: StudyPaths, manifests: Sequence[Manifest]) -> tuple[list[Meas
             points.append(_measured(paths, manifest))
         except (FitError, RecordError) as error:
             reasons.setdefault(f"not simulated: {error}", []).append(manifest["point"]["name"])
-    for point in points:
-        if not point.is_fitted_to:
-            reasons.setdefault(f"not fitted to: {point.verdict}", []).append(point.name)
-    return points, [f"{_listed(names)} {reason}" for reason, names in reasons.items()]
+        else:
+            if points[-1].verdict not in _FITTED_TO:
+                reasons.setdefault(f"not fitted to: {points[-1].verdict}", []).append(points[-1].name)
+    counted = {reason: f"{len(names)} points" for reason, names in reasons.items() if len(names) > _MOST_NAMES}
+    return points, [f"{counted.get(reason) or ', '.join(names)} {reason}" for reason, names in reasons.items()]
 
 
 def _measured(paths: StudyPaths, manifest: Manifest) -> Measured:
     """The point with its rows. Raises FitError or RecordError where it cannot be simulated."""
     info, point = manifest.get("server_info") or {}, manifest["point"]
-    if not isinstance(info.get("design"), str) or info["design"] not in DESIGNS:
-        whose = f"of {info['design']!r}" if info.get("design") else "of a server that does not tell its design"
-        raise FitError(f"there is no model {whose}; known: {', '.join(DESIGNS)}")
-    if not isinstance(info.get("settings"), dict):
-        raise FitError("its server did not tell its settings")
-    if point["offered_rps"] is None:
-        raise FitError("in closed loop there is no schedule")
-    if point.get("timeout_s") is None:
-        raise FitError("its manifest has no timeout_s")
-    path = paths.point(point["name"]).requests
-    if not path.is_file():
-        raise FitError("its requests were not kept")
+    design, path = info.get("design"), paths.point(point["name"]).requests
+    whose = f"of {design!r}" if design else "of a server that does not tell its design"
+    faults = {
+        f"there is no model {whose}; known: {', '.join(DESIGNS)}": design not in list(DESIGNS),
+        "its server did not tell its settings": not isinstance(info.get("settings"), dict),
+        "in closed loop there is no schedule": point["offered_rps"] is None,
+        "its manifest has no timeout_s": point.get("timeout_s") is None,
+        "its requests were not kept": not path.is_file(),
+    }
+    for fault, is_so in faults.items():
+        if is_so:
+            raise FitError(fault)
     rows = REQUESTS.read(path)
     if not rows:
         raise FitError("no request was scheduled")
-    return Measured(manifest, rows, batches_of(rows))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= _MOST_NAMES else f"{len(names)} points"
+    verdict = manifest["summary"]["verdict"]
+    return Measured(point["name"], float(point["offered_rps"]), verdict, manifest, rows, batches_of(rows))
 
 
 def _times(points: Sequence[Measured], alone: Sequence[Batch]) -> ServiceTimes:
-    times = ServiceTimes([batch for point in points if point.is_fitted_to for batch in point.batches])
-    return times.with_batches(alone) if alone else times
+    measured = [batch for point in points if point.verdict in _FITTED_TO for batch in point.batches]
+    return ServiceTimes(alone or measured, around=measured)

@@ -43,9 +43,6 @@ class Loads(Sequence[Load]):
         replica = self._replicas[index]
         return Load(replica.name, replica.outstanding, replica.rate_rps)
 
-    def __iter__(self) -> Iterator[Load]:
-        return (self[index] for index in range(len(self._replicas)))
-
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Fleet:
@@ -64,7 +61,7 @@ class Fleet:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _replicas: list[Replica] = field(default_factory=list)
     _ready: list[Replica] = field(default_factory=list)
-    _arrivals: deque[float] = field(default_factory=deque)
+    _arrivals: deque[tuple[float, float]] = field(default_factory=deque)
     _waits: deque[tuple[float, float]] = field(default_factory=deque)
 
     def __post_init__(self, replicas: int) -> None:
@@ -74,7 +71,7 @@ class Fleet:
 
     def submit(self, visit: Visit) -> None:
         """Send a request to a replica; to another one if that dies with it."""
-        self._arrivals.append(self.heap.now)
+        self._arrivals.append((self.heap.now, 0.0))
         self._forward(visit, visit.over, tried=())
 
     def kill(self, count: int) -> None:
@@ -101,8 +98,8 @@ class Fleet:
             if status == "ok":
                 now = self.heap.now
                 replica.rate_rps = smoothed(replica.rate_rps, outstanding / max(now - sent_s, 1e-6))
-                self._waits.append((now, visit.started_s - visit.arrived_s))
-            visit.replica = replica.name
+                self._waits.append((now, visit.reported["queue_s"]))
+                visit.reported["replica"] = replica.name
             over(visit, status)
 
         visit.over = ended
@@ -116,12 +113,13 @@ class Fleet:
         for gone in [replica for replica in draining if replica.outstanding == 0]:
             self._replicas.remove(gone)
         self.counts.append(ReplicaCount(now, len(self._ready), len(starting), len(draining)))
+        waits_s = sorted(self._recent(self._waits))
         snapshot = Snapshot(
             ready=len(self._ready),
             starting=len(starting),
             outstanding=sum(replica.outstanding for replica in self._ready),
-            queue_wait_p95_s=self._queue_wait_p95_s(now),
-            arrival_rps=self._arrival_rps(now),
+            queue_wait_p95_s=waits_s[ceil(0.95 * len(waits_s)) - 1] if waits_s else 0.0,
+            arrival_rps=len(self._recent(self._arrivals)) / _WINDOW_S,
         )
         self._resize(self.scaling.target(snapshot, now).replicas)
         self.heap.at(now + self.interval_s, self._tick)
@@ -149,13 +147,8 @@ class Fleet:
         replica.state = after(replica.state, event)
         self._ready = [other for other in self._ready if other is not replica]
 
-    def _arrival_rps(self, now: float) -> float:
-        while self._arrivals and self._arrivals[0] < now - _WINDOW_S:
-            self._arrivals.popleft()
-        return len(self._arrivals) / _WINDOW_S
-
-    def _queue_wait_p95_s(self, now: float) -> float:
-        while self._waits and self._waits[0][0] < now - _WINDOW_S:
-            self._waits.popleft()
-        waits = sorted(wait for _, wait in self._waits)
-        return waits[ceil(0.95 * len(waits)) - 1] if waits else 0.0
+    def _recent(self, noted: deque[tuple[float, float]]) -> list[float]:
+        """What was noted in the last seconds; older notes are dropped."""
+        while noted and noted[0][0] < self.heap.now - _WINDOW_S:
+            noted.popleft()
+        return [value for _, value in noted]

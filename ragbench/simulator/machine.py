@@ -33,7 +33,6 @@ class Work:
     size: int
     left_s: float
     over: Callable[[], None]
-    change: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +47,8 @@ class Machine:
     slowdown: Callable[[int, int], float]
     held: int = 0
     _running: list[Work] = field(default_factory=list)
-    _since_s: float = 0.0
+    _changed_s: float = 0.0
+    _changes: int = 0
 
     @property
     def computing(self) -> int:
@@ -57,32 +57,24 @@ class Machine:
 
     def start(self, work: Work) -> None:
         """Compute it from now on."""
-        self._catch_up()
-        self._running.append(work)
-        self._plan()
+        self._change([*self._running, work])
 
     def stop(self, work: Work) -> None:
         """Give it up; nothing where it is over."""
         if work in self._running:
-            self._catch_up()
-            self._running.remove(work)
-            self._plan()
+            self._change([other for other in self._running if other is not work])
 
-    def _catch_up(self) -> None:
-        passed_s, self._since_s = self.heap.now - self._since_s, self.heap.now
+    def _change(self, running: list[Work]) -> None:
+        """Count what was done until now, and plan the next end."""
+        now, others = self.heap.now, len(self._running) - 1
         for work in self._running:
-            work.left_s = max(0.0, work.left_s - passed_s / self._slow(work))
+            work.left_s = max(0.0, work.left_s - (now - self._changed_s) / self.slowdown(work.size, others))
+        self._running, self._changed_s, self._changes = running, now, self._changes + 1
+        if running:
+            lasts_s = [work.left_s * self.slowdown(work.size, len(running) - 1) for work in running]
+            self.heap.at(now + min(lasts_s), self._end, running[lasts_s.index(min(lasts_s))], self._changes)
 
-    def _plan(self) -> None:
-        """Every change of company moves every end."""
-        for work in self._running:
-            work.change += 1
-            self.heap.at(self.heap.now + work.left_s * self._slow(work), self._over, work, work.change)
-
-    def _slow(self, work: Work) -> float:
-        return self.slowdown(work.size, len(self._running) - 1)
-
-    def _over(self, work: Work, change: int) -> None:
-        if work.change == change and work in self._running:
+    def _end(self, work: Work, change: int) -> None:
+        if change == self._changes:
             self.stop(work)
             work.over()

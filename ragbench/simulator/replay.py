@@ -1,7 +1,8 @@
 """A measured study in virtual time: each of its open-loop points on the same schedule, beside what was measured."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from ragbench.results.records import REPLICAS, REQUESTS, ReplicaCount, Row, summ
 from ragbench.results.slo import Slo
 from ragbench.simulator.agreement import Agreement, Pair, agree, latencies
 from ragbench.simulator.batches import Batch
-from ragbench.simulator.fitting import Fitted, Manifest, Measured, fits
+from ragbench.simulator.fitting import Fits, Manifest, Measured, fits
 from ragbench.simulator.run import run
 from ragbench.simulator.service_times import FitError, ServiceTimes
 from ragbench.statistics.columns import Floats, Window
@@ -23,22 +24,13 @@ _SEEDS = range(1, 11)  # of a point's simulations, on one schedule: the first is
 _KEPT = ("point", "slo", "seed", "schedule_sha256", "hardware", "server_info")  # of the measured manifest
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """A study simulated: load by load, what it was fitted to, and a line for each thing that was left out."""
-
-    agreements: Sequence[Agreement]
-    fitted: Sequence[Fitted]
-    left_out: Sequence[str]
-
-
 def replay(
     paths: StudyPaths,
     out: StudyPaths,
     *,
     on_point: Callable[[str], None] = lambda name: None,
     batches: Sequence[Batch] = (),
-) -> Replayed:
+) -> Fits:
     """Simulate every open-loop point of `paths` into `out`, files as of a measured study. Raises FitError.
 
     What is written is simulated with the point's own rate left out of the fit, where the other rates suffice.
@@ -48,7 +40,12 @@ def replay(
     written: list[Manifest] = []
     left_out = list(found.left_out)
     for design in found.fitted:
-        others, unpredicted = _without_each_rate(design)
+        others: dict[float, ServiceTimes] = {}
+        for offered_rps in sorted({point.offered_rps for point in design.points}):
+            try:
+                others[offered_rps] = design.without(offered_rps)
+            except FitError as error:
+                left_out.append(f"{design.name}: {offered_rps:g}/s only in sample: without it {error}")
         pairs: dict[tuple[str, float], list[Pair]] = {}
         for point in design.points:
             on_point(point.name)
@@ -56,7 +53,6 @@ def replay(
             written.append(manifest)
             pairs.setdefault((point.manifest["point"]["arrival"], point.offered_rps), []).append(pair)
         most_rps = max(point.manifest["summary"]["throughput_rps"] or 0.0 for point in design.points)
-        left_out += [f"{design.name}: {line}" for line in unpredicted]
         for (arrival, offered_rps), of_load in sorted(pairs.items()):
             agreement = agree(design.name, arrival, offered_rps, of_load, most_rps=most_rps)
             if agreement is not None:
@@ -64,42 +60,19 @@ def replay(
             else:
                 left_out.append(f"{design.name}: {arrival} {offered_rps:g}/s not compared: nothing was answered")
     write_atomic(out.summary, summary_csv(written))
-    return Replayed(agreements, found.fitted, left_out)
-
-
-def simulated(
-    manifest: Manifest, measured: Sequence[Row], times: ServiceTimes, *, seed: int
-) -> tuple[list[Row], list[ReplicaCount]]:
-    """The point's own schedule on its own design and settings."""
-    info = manifest["server_info"]
-    return run(
-        [Request(row.request, row.due_s, Question(row.question, "?")) for row in measured],
-        design=info["design"],
-        settings=info["settings"],
-        times=times,
-        timeout_s=manifest["point"]["timeout_s"],
-        seed=seed,
-    )
-
-
-def _without_each_rate(design: Fitted) -> tuple[dict[float, ServiceTimes], list[str]]:
-    """-> the fit without each rate, and what to say of rates without which there is none."""
-    found, unpredicted = {}, []
-    for offered_rps in sorted({point.offered_rps for point in design.points}):
-        try:
-            found[offered_rps] = design.without(offered_rps)
-        except FitError as error:
-            unpredicted.append(f"{offered_rps:g}/s only in sample: without it {error}")
-    return found, unpredicted
+    return Fits(found.fitted, left_out, agreements)
 
 
 def _simulate(
     out: StudyPaths, point: Measured, in_sample: ServiceTimes, without: ServiceTimes | None, *, study: str
 ) -> tuple[Manifest, Pair]:
     """The point by both fits; written is that without its rate, where there is one. -> its manifest, the latencies."""
+    schedule = [Request(row.request, row.due_s, Question(row.question, "?")) for row in point.rows]
+    info, timeout_s = point.manifest["server_info"], point.manifest["point"]["timeout_s"]
+    simulate = partial(run, schedule, design=info["design"], settings=info["settings"], timeout_s=timeout_s)
 
     def runs(times: ServiceTimes) -> list[tuple[list[Row], list[ReplicaCount]]]:
-        return [simulated(point.manifest, point.rows, times, seed=seed) for seed in _SEEDS]
+        return [simulate(times=times, seed=seed) for seed in _SEEDS]
 
     def pooled(runs: Sequence[tuple[Sequence[Row], Sequence[ReplicaCount]]]) -> Floats:
         return np.concatenate([latencies(rows, window) for rows, _ in runs])

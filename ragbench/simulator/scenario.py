@@ -17,8 +17,7 @@ from ragbench.files.toml_tables import StudyError, read_toml
 from ragbench.files.values import TABLE, Natural, Number, Positive, Several, Text, Whole
 from ragbench.results.paths import SHIPPED_STUDIES
 from ragbench.results.records import REQUESTS, ReplicaCount, Row, write_atomic
-from ragbench.simulator.designs import DESIGNS
-from ragbench.simulator.run import run
+from ragbench.simulator.run import DESIGNS, run
 from ragbench.simulator.service_times import ServiceTimes
 from ragbench.study.arrivals import Span, parse_arrival
 from ragbench.study.questions import Question

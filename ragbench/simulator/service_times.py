@@ -47,30 +47,29 @@ class ServiceTimes:
         self, batches: Sequence[Batch], *, around: Sequence[Batch] | None = None, cold_start_s: float = 4.0
     ) -> None:
         """`around`: the batches to take network and hand-over times from; `batches` themselves unless given."""
-        if len(batches) < _FEWEST:
-            raise FitError(f"{len(batches)} batches are too few to fit service times to; wanted {_FEWEST} or more")
         around = batches if around is None else around
+        if (fewest := min(len(batches), len(around))) < _FEWEST:
+            raise FitError(f"{fewest} batches are too few to fit service times to; wanted {_FEWEST} or more")
         self.cold_start_s = cold_start_s
-        self.batches, self._around = len(batches), list(around)
+        self.batches = len(batches)
         self.a_s, self.b_s, self._c_s = _plane(batches)
         self._network = _network_plane(around)
         self._most_beside = max((batch.beside for batch in batches), default=0.0)
-        stages = [self._by_the_plane(batch) for batch in batches]
-        self._stages = _Likest(stages, lambda batch: batch.start, others=[batch.beside for batch in batches])
+        self._stages = _Likest(
+            [self._by_the_plane(batch) for batch in batches],
+            [replace(batch.start, others=batch.beside) for batch in batches],
+        )
         networks = [
             replace(batch, networks_s=tuple(each / self._network(batch.end) for each in batch.networks_s))
             for batch in around
             if batch.networks_s
         ]
-        self._networks = _Likest(networks, lambda batch: batch.end)
-        self._turns = _Likest([batch for batch in around if batch.turn_s is not None], lambda batch: batch.end)
+        self._networks = _Likest(networks, [batch.end for batch in networks])
+        turns = [batch for batch in around if batch.turn_s is not None]
+        self._turns = _Likest(turns, [batch.end for batch in turns])
         self._dispatches_s = [batch.dispatch_s for batch in around if batch.dispatch_s is not None] or [0.0]
         alone = [network_s for batch in self._networks.like(_ALONE) for network_s in batch.networks_s]
         self.way_in_s = IN_SHARE * self._network(_ALONE) * float(np.median(alone)) if alone else 0.0
-
-    def with_batches(self, batches: Sequence[Batch]) -> "ServiceTimes":
-        """The same server round other batches, such as those of its pipeline alone."""
-        return ServiceTimes(batches, around=self._around, cold_start_s=self.cold_start_s)
 
     def draw(self, start: Moment, rng: Random) -> Drawn:
         """A batch that starts so."""
@@ -112,24 +111,19 @@ class ServiceTimes:
 
 
 class _Likest:
-    """Measured batches, looked up by their likeness to a moment. `others`: of each, where not those that it met."""
+    """Measured batches, looked up by the likeness of the moments that they `met` to another."""
 
-    def __init__(
-        self, measured: Sequence[Batch], met: Callable[[Batch], Moment], *, others: Sequence[float] | None = None
-    ) -> None:
-        self._measured = list(measured)
-        moments = [met(batch) for batch in self._measured]
-        places = [_coordinates(each.size, each.others, each.idle_s, each.crowd) for each in moments]
+    def __init__(self, measured: Sequence[Batch], met: Sequence[Moment]) -> None:
+        self._measured = measured
+        places = [_coordinates(each.size, each.others, each.idle_s, each.crowd) for each in met]
         self._places = np.array(places).reshape(-1, 4)
-        if others is not None:
-            self._places[:, 1] = others
-        self._most_others = int(np.ceil(self._places[:, 1].max())) if len(self._measured) else 0
+        self._most_others = int(np.ceil(self._places[:, 1].max(initial=0.0)))
         self._found: dict[tuple[int, ...], list[Batch]] = {}
 
     def like(self, met: Moment) -> list[Batch]:
         """The fifty nearest, with every other batch that is as near as the last of these."""
         idle_s = min(met.idle_s, _LONGEST_IDLE_S)
-        key = (met.size, min(met.others, self._most_others), _step(idle_s / _SHORTEST_IDLE_S), _step(met.crowd))
+        key = (met.size, min(int(met.others), self._most_others), _step(idle_s / _SHORTEST_IDLE_S), _step(met.crowd))
         if key not in self._found:
             self._found[key] = [self._measured[place] for place in self._nearest(*key)]
         return self._found[key]

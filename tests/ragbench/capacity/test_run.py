@@ -6,15 +6,13 @@ from dataclasses import replace
 import pytest
 
 from ragbench.capacity.run import Plan, Searcher, first_points, load_of
-from ragbench.capacity.search import Found
-from ragbench.capacity.table import CAPACITY, Outcome, capacity_csv
+from ragbench.capacity.table import CAPACITY, Capacity, write_row
 from ragbench.files.toml_tables import StudyError
 from ragbench.measure.point import look_around
 from ragbench.measure.progress import Progress
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import Row, load_summary
 from ragbench.results.slo import Slo
-from ragbench.study.points import Configuration
 from ragbench.study.questions import load_questions
 from ragbench.study.study_file import load_study
 from tests.ragbench.running import background, fakes_alive, write_study
@@ -155,8 +153,7 @@ async def test_a_rate_that_the_client_missed_is_tried_again(tmp_path, monkeypatc
         return rows(rate=50, served=100), VALID | {"offered_rps": 50.0, "verdict": told[-1]}
 
     monkeypatch.setattr(searcher, "_measured", measured)
-    (load,) = (await searcher.search(first)).loads
-    assert load.kept == kept
+    assert (await searcher.search(first)).capacity_rps == (50 if kept else None)
     assert told == verdicts
 
 
@@ -236,7 +233,7 @@ async def test_a_whole_load_needs_no_server(tmp_path):
             raise AssertionError("a server was started")
 
     again = await Searcher(plan, paths, questions, around=look_around(), progress=Refusing()).search(first)
-    assert again.found.low_rps == 20
+    assert again.low_rps == 20
 
 
 @pytest.mark.timing
@@ -265,23 +262,16 @@ def test_the_known_capacity_is_found_from_end_to_end(call, tmp_path):
 
 
 def test_the_table_keeps_what_it_has_of_others(tmp_path):
-    def rows(text):
-        (tmp_path / "capacity.csv").write_text(text)
-        return CAPACITY.read(tmp_path / "capacity.csv")
-
-    def text(design, capacity_rps, before=()):
-        outcome = Outcome(
-            Configuration(design, {}), Found(capacity_rps, capacity_rps, 2 * capacity_rps, True, "narrow"), ()
+    file = tmp_path / "capacity.csv"
+    for name, rate in (("one", 10.0), ("two", 20.0), ("one", 15.0)):
+        write_row(
+            Capacity(name, name, "poisson", str(SLO), rate, rate, 2 * rate, True, "narrow", 3, 4, 60.0, 0.01), file
         )
-        return capacity_csv([outcome], arrival="poisson", slo=SLO, load_s=60, bias=0.01, before=before)
-
-    both = text("two", 20.0, before=rows(text("one", 10.0)))
-    again = text("one", 15.0, before=rows(both))
-    assert [line.split(",")[:1] + line.split(",")[4:7] for line in again.splitlines()[1:]] == [
+    assert [line.split(",")[:1] + line.split(",")[4:7] for line in file.read_text().splitlines()[1:]] == [
         ["two", "20", "20", "40"],
         ["one", "15", "15", "30"],
     ]
-    assert {row.configuration: row.capacity_rps for row in rows(again)} == {"one": 15, "two": 20}
+    assert {row.configuration: row.capacity_rps for row in CAPACITY.read(file)} == {"one": 15, "two": 20}
 
 
 @pytest.mark.parametrize("same_answers", [True, False])
@@ -301,7 +291,14 @@ async def test_a_search_knows_one_text_for_all_from_loads_too_short_to_tell(tmp_
         return answered, VALID | window | {"offered_rps": point.offered_rps}
 
     monkeypatch.setattr(searcher, "_measured", measured)
-    loads = (await searcher.search(first)).loads
+    loads, load = [], searcher._load
+
+    async def noted(*asked):
+        loads.append(await load(*asked))
+        return loads[-1]
+
+    monkeypatch.setattr(searcher, "_load", noted)
+    await searcher.search(first)
     kept = [load.kept for load in loads]
     if same_answers:
         assert all(kept)

@@ -69,7 +69,7 @@ def test_loads_that_agree_by_luck_do_not_end_it(seed):
     search, _ = searched(wavering(100, seed=seed, spread=2.0), start=60, most_loads=80)
     found = search.found()
     assert len(search.loads) >= 15
-    edge = search._edge()
+    edge = search.edge
     assert found.low_rps <= edge.low_rps < edge.high_rps <= found.high_rps
 
 

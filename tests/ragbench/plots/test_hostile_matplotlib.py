@@ -11,7 +11,7 @@ import pytest
 
 from ragbench import plots
 from ragbench.calibration import figures as calibration
-from ragbench.calibration import report
+from ragbench.calibration import run
 from ragbench.retrieval import plots as retrieval
 from ragbench.retrieval.results import load_results
 from ragbench.simulator.figure import timeline_figure, twin
@@ -70,7 +70,7 @@ def agreement():
 
 
 def calibrated():
-    return report.load(RESULTS / "reference-calibration")
+    return run.load(RESULTS / "reference-calibration")
 
 
 def same_under_hostile_settings(draw):

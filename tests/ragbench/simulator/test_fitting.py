@@ -7,7 +7,7 @@ import pytest
 from ragbench.results.paths import StudyPaths
 from ragbench.simulator.fitting import choose, fits
 from ragbench.simulator.service_times import FitError
-from tests.ragbench.simulator.known import line
+from tests.ragbench.simulator.known import Contended, line, on_a_line
 from tests.ragbench.simulator.measured import write_measured
 
 RATES = (20, 60)
@@ -51,6 +51,14 @@ def test_points_whose_times_are_not_the_designs_own_are_simulated_but_not_fitted
 def test_a_queue_takes_nothing_from_the_times_of_a_batch(folder, verdict):
     change(folder, "baseline-poisson-60rps", summary={"verdict": verdict})
     assert fitted(folder).left_out == []
+
+
+def test_batches_of_the_pipeline_alone_keep_the_network_that_was_measured(tmp_path):
+    times = Contended(0.006, 0.002, contention=0.3)
+    folder = write_measured(tmp_path, times, rates=(20,), seeds=(1,), designs=("baseline",))
+    (one,) = fits(StudyPaths(folder), batches=on_a_line(0.0, 0.001)).fitted
+    assert (one.times.a_s, one.times.b_s) == (pytest.approx(0.0, abs=1e-9), pytest.approx(0.001))
+    assert one.times.way_in_s > 0.0001
 
 
 def test_a_rate_is_left_out_with_all_its_points(folder):

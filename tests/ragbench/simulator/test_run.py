@@ -8,8 +8,9 @@ import pytest
 from policies.routing import POLICIES as ROUTING
 from ragbench.simulator.fleet import Loads, Replica
 from ragbench.simulator.machine import Heap
-from ragbench.simulator.run import run
-from ragbench.simulator.service_times import ServiceTimes
+from ragbench.simulator.run import batched, run
+from ragbench.simulator.servers import Visit
+from ragbench.simulator.service_times import Drawn, ServiceTimes
 from tests.ragbench.simulator.known import BATCHED, FLEET, batch_of, line, on_a_line, requests
 
 SETTINGS = {"baseline": {}, "batched": BATCHED, "scaled": FLEET}
@@ -91,6 +92,20 @@ def test_what_a_dying_replica_held_is_asked_of_another_and_a_new_one_takes_its_p
     ready = {count.t_s: (count.ready, count.starting) for count in counts}
     assert (ready[3.0], ready[3.5], ready[4.0], ready[8.0]) == ((2, 0), (1, 0), (1, 1), (2, 0))
     assert {row.replica for row in rows if row.due_s > 8} == {"1", "2"}
+
+
+def test_a_batch_lost_on_its_way_to_the_engine_never_computes():
+    class Slow(ServiceTimes):
+        def draw(self, start, rng):
+            return Drawn((0.0, 0.0, 0.1), dispatch_s=0.5, turnaround_s=0.0)
+
+    heap, ended = Heap(), []
+    server = batched(heap, Slow(on_a_line(0.0, 0.1)), BATCHED, Random(1))
+    server.submit(Visit(30.0, lambda visit, status: ended.append(status)))
+    heap.at(0.3, server.die)
+    heap.at(0.55, lambda: ended.append(server.machine.computing))
+    heap.run(until=lambda: False)
+    assert ended == ["connection_error", 0]
 
 
 def test_a_fleet_with_none_left_refuses():

@@ -73,7 +73,8 @@ def test_the_gap_between_batches_is_drawn_where_work_was_waiting():
 
 
 def test_other_batches_keep_the_network_of_the_server():
-    times = fit([separate([1, 2, 4, 8, 16])]).with_batches([batch_of(n, 0.001 * n) for n in range(1, 9)])
+    around = batches_of(separate([1, 2, 4, 8, 16]))
+    times = ServiceTimes([batch_of(n, 0.001 * n) for n in range(1, 9)], around=around)
     assert times.mean_s(4) == pytest.approx(0.004)
     assert times.networks_s(Moment(4, 0, RESTED, 0), Random(1)) == pytest.approx([0.002] * 4)
 
