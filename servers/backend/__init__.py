@@ -4,7 +4,6 @@ The RAG pipeline and the fakes for studies are backends. `servers/engine/loop.py
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
@@ -54,8 +53,7 @@ class Failed(Struct, frozen=True, tag=True, array_like=True):
 Event = Chunk | Done[Any] | Failed
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True, tag=True, array_like=True):
     """What a server must know of a backend to check requests and to describe itself.
 
     `is_continuous`: requests may be submitted while others run. `info` is part of `GET /info`. `document_chars`: mean

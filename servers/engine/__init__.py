@@ -4,17 +4,21 @@ A thread shares Python's global lock with the event loop, so that each holds up 
 own, and costs a copy of each question and answer.
 """
 
+import asyncio
 import itertools
 import logging
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+
+from msgspec import Struct
 
 from servers import exits
 from servers.backend import Backend, Chunk, Done, Event, Failure, Loaded
 from servers.backend.job import Job
-from servers.engine.loop import Submit
+from servers.backend.steps import Steps
+from servers.engine.loop import Cancel, Inbox, Submit, work
 from servers.engine.progress import Progress
 from servers.errors import (
     BadRequest,
@@ -27,6 +31,7 @@ from servers.errors import (
 )
 from servers.rag.build import build
 from servers.rag.fakes import Slowed, Stub
+from servers.rag.models import ModelError
 from servers.rag.pipeline import Answered, Ask
 from servers.rag.stepping import PipelineBackend
 from servers.settings import Settings
@@ -41,77 +46,119 @@ class EngineDied(RuntimeError):
     status = exits.ENGINE_ENDED
 
 
-class Engine(Protocol):
-    """A backend and the thread or process that runs it."""
+class Step(Struct, frozen=True, tag=True, array_like=True):
+    """The engine makes progress; its next step may take that many seconds, if that is more than usual."""
+
+    allowed_s: float
+
+
+Reported = Loaded | list[Event] | Step | Exception
+"""What an engine reports: first Loaded or why there is nothing to run, then steps and the events of jobs."""
+
+
+class Engine(ABC):
+    """A backend and the thread or process that runs it, with the jobs that it has not ended."""
+
+    def __init__(self) -> None:
+        self.progress = Progress(hang_s=math.inf)
+        self._has_ended = False
+        self._numbers = itertools.count()
+        self._jobs: dict[int, Job[Answered]] = {}
 
     async def load(self, settings: Settings, background: Background) -> Loaded:
         """Build the backend. Raises ModelError. If the engine ends before `stop`, a task of `background` fails."""
+        self._loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
+        background.start(self._run_and_end(settings), name="engine")
+        loaded = await self._loaded
+        self.progress.hang_s = settings.time_limits.hang_s
+        return loaded
 
     def submit(self, asks: Sequence[Ask], *, stream: bool = False) -> list[Job[Answered]]:
         """Jobs of one batch, which runs now or next; with `stream`, with their chunks.
 
         A job raises the RequestError of its own failure, or Unavailable if the engine has ended.
         """
-
-    @property
-    def progress(self) -> Progress:
-        """Its running jobs and its progress; after `load`."""
-
-    async def stop(self) -> None:
-        """Give up all jobs."""
-
-
-class Jobs:
-    """Jobs that the engine has not ended, and its progress with them."""
-
-    def __init__(self) -> None:
-        self.progress = Progress(hang_s=math.inf)
-        self.has_ended = False
-        self._numbers = itertools.count()
-        self._running: dict[int, Job[Any]] = {}
-
-    def issue(
-        self, asks: Sequence[Ask], cancel: Callable[[int], None], *, stream: bool
-    ) -> tuple[Submit, list[Job[Answered]]]:
-        """The message to the engine, and its jobs; they have failed if the engine has ended."""
-        jobs: list[Job[Answered]] = [Job(next(self._numbers), cancel, stream=stream) for _ in asks]
+        jobs: list[Job[Answered]] = [Job(next(self._numbers), self._cancel, stream=stream) for _ in asks]
         now = time.monotonic()
         for job in jobs:
-            self._running[job.number] = job
+            self._jobs[job.number] = job
             self.progress.started(job.number, now)
-        if self.has_ended:
-            self.fail(jobs, Unavailable("the engine has ended", retry_after_s=1))
-        return Submit(jobs[0].number, asks, stream), jobs
+        try:
+            if self._has_ended:
+                raise Unavailable("the engine has ended", retry_after_s=1)  # noqa: TRY301  as a failure to send
+            self._send(Submit(jobs[0].number, asks, stream))
+        except (Unavailable, TypeError, ValueError) as error:  # a lone surrogate
+            for job in jobs:
+                self._end(job.number, error, now)
+        return jobs
 
-    def dispatch(self, events: Sequence[Event]) -> None:
-        """Give events of the engine to their jobs."""
+    @abstractmethod
+    async def stop(self) -> None:
+        """Stop the backend without waiting for jobs."""
+
+    @abstractmethod
+    async def _run(self, settings: Settings) -> None:
+        """Run `run` elsewhere, and give what it reports to `_dispatch`. Raises EngineDied."""
+
+    @abstractmethod
+    def _send(self, message: Submit[Ask] | Cancel) -> None:
+        """Put a message into the inbox of `run`."""
+
+    async def _run_and_end(self, settings: Settings) -> None:
+        try:
+            await self._run(settings)
+        finally:
+            self._has_ended = True
+            ended = EngineEnded("the engine has ended", retry_after_s=1)
+            now = time.monotonic()
+            for number in tuple(self._jobs):
+                self._end(number, ended, now)
+            if not self._loaded.done():
+                self._loaded.set_exception(ended)
+
+    def _cancel(self, job: int) -> None:
+        if not self._has_ended:
+            self._send(Cancel(job))
+
+    def _dispatch(self, report: Reported) -> None:
+        """Give events to their jobs, and note progress. Raises ValueError on a second Loaded."""
         now = time.monotonic()
-        for event in events:
-            if isinstance(event, Chunk):
-                if (job := self._running.get(event.job)) is not None:
+        if isinstance(report, Step):
+            self.progress.stepped(now, report.allowed_s)
+        elif isinstance(report, list):
+            for event in report:
+                if not isinstance(event, Chunk):
+                    self._end(event.job, event.result if isinstance(event, Done) else _error(event.failure), now)
+                elif (job := self._jobs.get(event.job)) is not None:
                     job.add(event)
-            else:
-                self._end(event.job, event.result if isinstance(event, Done) else _error(event.failure), now)
-
-    def stepped(self, allowed_s: float) -> None:
-        """Note progress; the next step may take `allowed_s`."""
-        self.progress.stepped(time.monotonic(), allowed_s)
-
-    def fail(self, jobs: Sequence[Job[Answered]], error: Exception) -> None:
-        """End these jobs with an error."""
-        now = time.monotonic()
-        for job in jobs:
-            self._end(job.number, error, now)
-
-    def end(self) -> None:
-        """Note that the engine has ended, and end all jobs."""
-        self.has_ended = True
-        self.fail(list(self._running.values()), EngineEnded("the engine has ended", retry_after_s=1))
+        elif self._has_ended or self._loaded.cancelled():  # nobody waits for it any more
+            return
+        elif self._loaded.done():
+            raise ValueError("it has loaded already")
+        elif isinstance(report, Loaded):
+            self._loaded.set_result(report)
+        else:
+            self._loaded.set_exception(report)
 
     def _end(self, number: int, outcome: Answered | Exception | None, now: float) -> None:
         self.progress.ended(number, now)
-        if (job := self._running.pop(number, None)) is not None:
+        if (job := self._jobs.pop(number, None)) is not None:
             job.end(outcome)
+
+
+def run(settings: Settings, inbox: Inbox, report: Callable[[Reported], None]) -> None:
+    """Build a backend, and run the inbox's messages until None comes. Raises EngineUnfit."""
+    try:
+        backend = load_backend(settings)
+    except Exception as error:
+        if not isinstance(error, ModelError):
+            log.exception("the pipeline could not be built")
+        report(error)
+        return
+    report(backend.loaded())
+    limits = settings.time_limits
+    steps = Steps(lambda allowed_s: report(Step(allowed_s)), hang_s=limits.hang_s, most_s=limits.request_timeout_s)
+    work(backend, inbox, report, steps=steps, trial=trial_question(settings.max_new_tokens))
 
 
 def _error(failure: Failure) -> RequestError | None:

@@ -8,9 +8,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any, Generic
 
-from servers.backend import Backend, Chunk, Event, Failed, Failure
+from msgspec import Struct
+
+from servers.backend import Backend, Chunk, Event, Failed, Failure, Request
 from servers.backend.steps import Steps
 from servers.engine.isolation import failed, one_by_one
 
@@ -18,22 +20,22 @@ _TRIAL = -1  # the job of a request of our own
 _CANCELLED = Failure("cancelled", "nobody waits for it any more")
 
 
-class Submit(NamedTuple):
+class Submit(Struct, Generic[Request], frozen=True, tag=True, array_like=True):
     """Requests of one batch, as jobs with the numbers from `first` on; with `stream`, their chunks are emitted."""
 
     first: int
-    requests: Sequence[Any]
+    requests: Sequence[Request]
     stream: bool = False
 
 
-class Cancel(NamedTuple):
+class Cancel(Struct, frozen=True, tag=True, array_like=True):
     """The client of a job has gone."""
 
     job: int
 
 
-Inbox = SimpleQueue[Submit | Cancel | None]
-Emit = Callable[[Sequence[Event]], None]
+Inbox = SimpleQueue[Submit[Any] | Cancel | None]
+Emit = Callable[[list[Event]], None]
 
 
 def work(backend: Backend[Any], inbox: Inbox, emit: Emit, *, steps: Steps, trial: Any) -> None:

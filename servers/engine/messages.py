@@ -3,93 +3,89 @@
 Reading makes no other types, whoever wrote the bytes. Reads and writes no stream.
 """
 
-from collections.abc import Callable, Sequence
-from enum import IntEnum
-from struct import Struct
-from typing import Any, NamedTuple, cast
+import struct
+from typing import Any
 
-from msgspec import msgpack
+from msgspec import Struct, msgpack
 
 from servers.backend import Chunk, Done, Event, Failed, Failure, Loaded
+from servers.engine import Reported, Step
 from servers.engine.loop import Cancel, Submit
 from servers.rag.models import ModelError
 from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings, is_secret
 
-HEAD = Struct("!IB")
-"""Length of the body in bytes, kind."""
+HEAD = struct.Struct("!I")
+"""Length of the body in bytes."""
 
 # An unknown type, a lone surrogate in a document, an integer of more than 64 bits.
 _UNENCODABLE = (TypeError, ValueError, OverflowError)
 _INTERNAL = Failure("internal", "internal error")
 
 
-class Kind(IntEnum):
-    """What a message is: the first three to the engine, the others from it."""
-
-    SETTINGS = 0
-    SUBMIT = 1
-    CANCEL = 2
-    LOADED = 3
-    EVENTS = 4
-    FAULT = 5
-    STEP = 6
+class _Settings(Struct, frozen=True, tag=True, array_like=True):
+    values: dict[str, Any]
 
 
-class Step(NamedTuple):
-    """The engine makes progress; its next step may take that many seconds, if that is more than usual."""
-
-    allowed_s: float
+class _Events(Struct, frozen=True, tag=True, array_like=True):
+    events: list[Chunk | Done[Answered] | Failed]
 
 
-class _Fault(NamedTuple):
-    """An exception: whether it is a ModelError, and its text."""
-
+class _Fault(Struct, frozen=True, tag=True, array_like=True):
     is_model_error: bool
     text: str
 
 
-class _Submit(NamedTuple):
-    """Submit, with the type of its requests."""
-
-    first: int
-    requests: list[Ask]
-    stream: bool
+_encode = msgpack.Encoder().encode
+_decode = msgpack.Decoder(_Settings | Submit[Ask] | Cancel | Loaded | _Events | Step | _Fault).decode
 
 
-def framed(value: Settings | Submit | Cancel | Loaded | Sequence[Event] | Step | Exception) -> bytes:
+def framed(message: Settings | Submit[Ask] | Cancel | Reported) -> bytes:
     """A message with its head. Settings are those of every design, without the secrets.
 
     What the engine cannot encode is sent as its failure: an event as Failed, Loaded as an exception. Raises TypeError
     or ValueError on a Submit that cannot be encoded.
     """
-    if isinstance(value, Settings):
-        fields = value.model_dump(mode="json", include=set(Settings.model_fields))
-        return _message(Kind.SETTINGS, {name: field for name, field in fields.items() if not is_secret(name)})
-    if isinstance(value, Exception):
-        is_model_error = isinstance(value, ModelError)
-        return _message(Kind.FAULT, _Fault(is_model_error, str(value) if is_model_error else _text(value)))
-    kind = _KINDS.get(type(value), Kind.EVENTS)
-    try:
-        return _message(kind, value)
-    except _UNENCODABLE as error:
-        if isinstance(value, Loaded):
-            return framed(error)
-        if kind != Kind.EVENTS:
-            raise
-        return _message(kind, [_encodable(event) for event in cast(Sequence[Event], value)])
+    body = _encoded(message)
+    return HEAD.pack(len(body)) + body
 
 
-def read(kind: int, body: bytes) -> Any:
+def read(body: bytes) -> Any:
     """What a message says: Settings, Submit, Cancel, Loaded, events, Step or an exception. Raises ValueError."""
-    if kind not in _READERS:
-        raise ValueError(f"a message of kind {kind}, wanted one of {', '.join(map(repr, Kind))}")
-    return _READERS[kind](body)
+    match message := _decode(body):
+        case _Settings():
+            return Settings(**message.values)
+        case _Events():
+            return message.events
+        case _Fault():
+            return (ModelError if message.is_model_error else RuntimeError)(message.text)
+    return message
 
 
-def _message(kind: Kind, value: Any) -> bytes:
-    body = _encode(value)
-    return HEAD.pack(len(body), kind) + body
+def _encoded(message: Settings | Submit[Ask] | Cancel | Reported) -> bytes:
+    try:
+        return _encode(_plain(message))
+    except _UNENCODABLE as error:
+        if isinstance(message, list):
+            return _encode(_Events([_encodable(event) for event in message]))
+        if isinstance(message, Loaded):
+            return _encoded(error)
+        raise
+
+
+def _plain(message: Settings | Submit[Ask] | Cancel | Reported) -> Struct:
+    match message:
+        case Settings():
+            fields = message.model_dump(mode="json", include=set(Settings.model_fields))
+            return _Settings({name: value for name, value in fields.items() if not is_secret(name)})
+        case ModelError():
+            return _Fault(is_model_error=True, text=str(message))
+        case Exception():
+            text = f"{type(message).__name__}: {message}".encode(errors="replace").decode()
+            return _Fault(is_model_error=False, text=text)
+        case list():
+            return _Events(message)
+    return message
 
 
 def _encodable(event: Event) -> Event:
@@ -99,25 +95,3 @@ def _encodable(event: Event) -> Event:
     except _UNENCODABLE:
         return Failed(event.job, _INTERNAL)
     return event
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".encode(errors="replace").decode()
-
-
-def _reader(of: Any, make: Callable[[Any], Any] = lambda value: value) -> Callable[[bytes], Any]:
-    decode = msgpack.Decoder(of).decode
-    return lambda body: make(decode(body))
-
-
-_encode = msgpack.Encoder().encode
-_KINDS: dict[type, Kind] = {Submit: Kind.SUBMIT, Cancel: Kind.CANCEL, Loaded: Kind.LOADED, Step: Kind.STEP}
-_READERS: dict[int, Callable[[bytes], Any]] = {
-    Kind.SETTINGS: _reader(dict[str, Any], lambda values: Settings(**values)),
-    Kind.SUBMIT: _reader(_Submit, lambda submit: Submit(*submit)),
-    Kind.CANCEL: _reader(Cancel),
-    Kind.LOADED: _reader(Loaded),
-    Kind.EVENTS: _reader(list[Chunk | Done[Answered] | Failed]),
-    Kind.FAULT: _reader(_Fault, lambda fault: (ModelError if fault.is_model_error else RuntimeError)(fault.text)),
-    Kind.STEP: _reader(Step),
-}

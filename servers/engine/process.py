@@ -7,7 +7,6 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, BinaryIO, NoReturn
@@ -15,39 +14,35 @@ from typing import Any, BinaryIO, NoReturn
 from msgspec import MsgspecError
 
 from servers import exits
-from servers.backend import Backend, Loaded
-from servers.backend.job import Job
-from servers.backend.steps import Steps
-from servers.engine import EngineDied, Jobs, load_backend, messages, trial_question
+from servers.engine import Engine, EngineDied, messages, run
 from servers.engine.isolation import EngineUnfit
-from servers.engine.loop import Cancel, Inbox, work
-from servers.engine.progress import Progress
-from servers.errors import EngineEnded
-from servers.rag.models import ModelError
-from servers.rag.pipeline import Answered, Ask
+from servers.engine.loop import Cancel, Submit
+from servers.rag.pipeline import Ask
 from servers.settings import Settings
-from servers.tasks import Background
 from servers.telemetry import logs
 
 log = logging.getLogger(__name__)
 
 
-class EngineProcess:
+class EngineProcess(Engine):
     """In a child process, which ends with the server. If it ends before, the server ends too."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._child: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._jobs = Jobs()
-        self._loaded: asyncio.Future[Loaded] | None = None
 
-    @property
-    def progress(self) -> Progress:
-        """As the child reports it."""
-        return self._jobs.progress
+    async def stop(self) -> None:
+        """Kill the child."""
+        self._has_ended = True
+        if self._writer is not None:
+            self._writer.close()
+        if self._child is not None and self._child.returncode is None:
+            with suppress(ProcessLookupError):
+                self._child.kill()
+            await self._child.wait()
 
-    async def load(self, settings: Settings, background: Background) -> Loaded:
-        """Start the child and have it build the backend. Raises ModelError."""
+    async def _run(self, settings: Settings) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self._child = await asyncio.create_subprocess_exec(
@@ -56,68 +51,21 @@ class EngineProcess:
                 pass_fds=[theirs.fileno()],
             )
         reader, self._writer = await asyncio.open_connection(sock=ours)
-        self._loaded = asyncio.get_running_loop().create_future()
-        background.start(self._read(reader, self._child), name="engine")
         self._writer.write(messages.framed(settings))
-        loaded = await self._loaded
-        self._jobs.progress.hang_s = settings.time_limits.hang_s
-        return loaded
-
-    def submit(self, asks: Sequence[Ask], *, stream: bool = False) -> list[Job[Answered]]:
-        """Over the connection."""
-        assert self._writer is not None, "loaded before it is run"
-        message, jobs = self._jobs.issue(asks, self._cancel, stream=stream)
-        if not self._jobs.has_ended:
-            try:
-                self._writer.write(messages.framed(message))
-            except (TypeError, ValueError) as error:  # a lone surrogate
-                self._jobs.fail(jobs, error)
-        return jobs
-
-    async def stop(self) -> None:
-        """Kill the child."""
-        self._jobs.has_ended = True
-        if self._writer is not None:
-            self._writer.close()
-        if self._child is not None and self._child.returncode is None:
-            with suppress(ProcessLookupError):
-                self._child.kill()
-            await self._child.wait()
-
-    def _cancel(self, job: int) -> None:
-        if self._writer is not None and not self._jobs.has_ended:
-            self._writer.write(messages.framed(Cancel(job)))
-
-    async def _read(self, reader: asyncio.StreamReader, child: asyncio.subprocess.Process) -> None:
-        """Dispatch the child's messages; at its end, fail its jobs. Raises EngineDied."""
         try:
             while True:
-                length, kind = messages.HEAD.unpack(await reader.readexactly(messages.HEAD.size))
-                self._dispatch(messages.read(kind, await reader.readexactly(length)))
+                (length,) = messages.HEAD.unpack(await reader.readexactly(messages.HEAD.size))
+                self._dispatch(messages.read(await reader.readexactly(length)))
         except (asyncio.IncompleteReadError, ConnectionError):
-            if self._jobs.has_ended:  # it was stopped
-                return
-            status = await child.wait()
-            raise EngineDied(f"the engine process ended with status {status}; the log says why") from None
+            if not self._has_ended:
+                status = await self._child.wait()
+                raise EngineDied(f"the engine process ended with status {status}; the log says why") from None
         except (ValueError, MsgspecError) as error:
             raise EngineDied(f"what the engine process says cannot be read: {error}") from error
-        finally:
-            self._jobs.end()
-            if self._loaded is not None and not self._loaded.done():
-                self._loaded.set_exception(EngineEnded("the engine has ended", retry_after_s=1))
 
-    def _dispatch(self, message: Any) -> None:
-        assert self._loaded is not None, "made before the child is asked anything"
-        if isinstance(message, messages.Step):
-            self._jobs.stepped(message.allowed_s)
-        elif isinstance(message, list):
-            self._jobs.dispatch(message)
-        elif self._loaded.done():
-            raise ValueError("it has loaded already")
-        elif isinstance(message, Loaded):
-            self._loaded.set_result(message)
-        else:
-            self._loaded.set_exception(message)
+    def _send(self, message: Submit[Ask] | Cancel) -> None:
+        assert self._writer is not None, "loaded before it is run"
+        self._writer.write(messages.framed(message))
 
 
 def _receive(stream: BinaryIO, inbox: "SimpleQueue[Any]") -> None:
@@ -125,10 +73,10 @@ def _receive(stream: BinaryIO, inbox: "SimpleQueue[Any]") -> None:
     try:
         with suppress(ConnectionError):  # the server was killed with answers unread
             while len(head := stream.read(messages.HEAD.size)) == messages.HEAD.size:
-                length, kind = messages.HEAD.unpack(head)
+                (length,) = messages.HEAD.unpack(head)
                 if len(body := stream.read(length)) < length:  # or while it was writing
                     break
-                inbox.put(messages.read(kind, body))
+                inbox.put(messages.read(body))
     except Exception:  # the thread's edge
         _end("what the server says cannot be read")
     os._exit(0)
@@ -155,26 +103,8 @@ def _work(connection: socket.socket) -> None:
     settings = inbox.get()
     logs.configure("engine", level=settings.log_level, form=settings.log_format)
     try:
-        backend = load_backend(settings)
-    except ModelError as error:
-        outbox.put(error)
-    except Exception as error:
-        log.exception("the pipeline could not be built")
-        outbox.put(error)
-    else:
-        outbox.put(backend.loaded())
-        _answer(backend, inbox, outbox, settings)
-    threading.Event().wait()  # until the server closes the connection
-
-
-def _answer(backend: Backend[Ask], inbox: Inbox, outbox: "SimpleQueue[Any]", settings: Settings) -> None:
-    """Run requests until the server is gone, or end the process if the engine is unfit."""
-    limits = settings.time_limits
-    steps = Steps(
-        lambda allowed_s: outbox.put(messages.Step(allowed_s)), hang_s=limits.hang_s, most_s=limits.request_timeout_s
-    )
-    try:
-        work(backend, inbox, outbox.put, steps=steps, trial=trial_question(settings.max_new_tokens))
+        run(settings, inbox, outbox.put)
+        threading.Event().wait()  # nothing could be built: until the server closes the connection
     except EngineUnfit as error:
         log.critical("the engine ends: %s", error)
     except Exception:

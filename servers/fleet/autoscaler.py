@@ -1,11 +1,12 @@
 """Asks the scaling policy at regular times, resizes the fleet, and keeps the decisions with their reasons."""
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from policies import scaling
@@ -13,16 +14,6 @@ from servers.fleet import FleetBackend
 from servers.telemetry import metrics
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """One decision: what the policy saw, the number of replicas it wanted, and why."""
-
-    number: int
-    at_s: float
-    seen: scaling.Fleet
-    target: scaling.Target
 
 
 class Autoscaler:
@@ -42,8 +33,8 @@ class Autoscaler:
         self._every_s = every_s
         self._name = name
         self._clock = clock
-        self._decisions: deque[Decision] = deque(maxlen=4096)
-        self._number = 0
+        self._numbers = itertools.count()
+        self._decisions: deque[tuple[float, dict[str, Any]]] = deque(maxlen=4096)  # with their times
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -63,8 +54,8 @@ class Autoscaler:
         """Make one decision and resize the fleet."""
         seen = self._fleet.snapshot(now).seen
         target = self._policy.target(seen, now)
-        self._decisions.append(Decision(self._number, now, seen, target))
-        self._number += 1
+        made = {**asdict(seen), "target": target.replicas, "reason": target.reason}
+        self._decisions.append((now, {"number": next(self._numbers), **made}))
         if not self._fleet.resize(target.replicas):
             return
         log.info(
@@ -79,15 +70,6 @@ class Autoscaler:
         """
         now = self._clock()
         snapshot = self._fleet.snapshot(now)
-        decisions = [
-            {
-                "number": decision.number,
-                "age_s": now - decision.at_s,
-                **asdict(decision.seen),
-                "target": decision.target.replicas,
-                "reason": decision.target.reason,
-            }
-            for decision in self._decisions
-        ]
+        decisions = [{**decision, "age_s": now - at_s} for at_s, decision in self._decisions]
         starts = [{"age_s": now - ready_s, "start_s": start_s} for ready_s, start_s in snapshot.starts]
         return {"policy": self._name, "window_s": snapshot.window_s, "decisions": decisions, "starts": starts}

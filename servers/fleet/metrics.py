@@ -24,25 +24,23 @@ _COMBINED = {family.name: how for metric, how in OVER_REPLICAS.items() for famil
 
 
 class ReplicaMetrics:
-    """Scrapes the replicas of a roster, and keeps the counters of each from its last answer.
+    """Scrapes the replicas of a roster, and keeps what each answered last.
 
-    The counters of replicas that are gone for good are kept as one sum. Those of the last `_MOST_AWAY` unregistered
-    replicas are kept apart: they may come back, and would be added twice.
+    The last `_MOST_AWAY` that are gone are kept apart, since a registered one may come back and would be added twice.
+    The counters of earlier ones are kept as one sum.
     """
 
     def __init__(self, roster: Roster, client: ReplicaClient) -> None:
         self._roster = roster
         self._client = client
-        self._last: dict[_Life, Families] = {}
-        self._registered: set[_Life] = set()
-        self._away: dict[_Life, Families] = {}
+        self._last: dict[_Life, Families] = {}  # in order of their last answers
         self._gone: Families = {}
         self._asking = asyncio.Lock()
 
     @property
     def remembered(self) -> int:
-        """How many replicas that are not on the roster are kept apart."""
-        return len(self._away)
+        """How many replicas are kept apart."""
+        return len(self._last)
 
     async def added_to(self, own: str) -> str:
         """The exposition `own` of the fleet with the metrics of its replicas.
@@ -50,53 +48,35 @@ class ReplicaMetrics:
         A replica that does not answer in time adds its last counters, which must not fall, and no gauges.
         """
         async with self._asking:
-            answered = await self._answers()
-            self._retire(answered)
+            asked = self._roster.in_state("ready", "draining")
+            scraped = await asyncio.gather(*(self._scrape(replica.url) for replica in asked))
+            answered = dict(filter(None, scraped))
+            for life in answered:
+                self._last.pop(life, None)
             self._last |= answered
+            self._add_up(answered)
             silent = [counted(families) for life, families in self._last.items() if life not in answered]
-            return text(total(parsed(own), [*answered.values(), *silent, *self._away.values(), self._gone]))
+            return text(total(parsed(own), [*answered.values(), *silent, self._gone]))
 
-    async def _answers(self) -> dict[_Life, Families]:
-        asked = self._roster.in_state("ready", "draining")
-        scraped = await asyncio.gather(*(self._scrape(replica.url) for replica in asked))
-        answered: dict[_Life, Families] = {}
-        for replica, families in zip(asked, scraped, strict=True):
-            if families is not None:
-                life = replica.url, started_s(families)
-                answered[life] = families
-                if replica.registered:
-                    self._registered.add(life)
-        return answered
-
-    async def _scrape(self, url: str) -> Families | None:
+    async def _scrape(self, url: str) -> tuple[_Life, Families] | None:
         """A replica's metrics; None if it gives none that can be parsed."""
         exposition = await self._client.text(url + METRICS.path, timeout_s=_DEADLINE_S)
         try:
-            return None if exposition is None else parsed(exposition)
+            families = parsed(exposition or "")
         except ValueError:
             return None
+        return None if exposition is None else ((url, started_s(families)), families)
 
-    def _retire(self, answered: dict[_Life, Families]) -> None:
-        """Keep replicas apart that may come back, and add up those that will not."""
-        for life in answered:
-            self._away.pop(life, None)
-        answering = {url for url, _ in answered}
-        for life in [life for life in self._last if life not in answered]:
-            is_taken_over = life[0] in answering
-            if not is_taken_over and self._roster.find(life[0]) is not None:
-                continue
-            families = counted(self._last.pop(life))
-            if life in self._registered and not is_taken_over:
-                self._away[life] = families
-            else:
-                self._add(life, families)
-        while len(self._away) > _MOST_AWAY:
-            life = next(iter(self._away))
-            self._add(life, self._away.pop(life))
-
-    def _add(self, life: _Life, families: Families) -> None:
-        self._registered.discard(life)
-        self._gone = total({}, [self._gone, families])
+    def _add_up(self, answered: Mapping[_Life, Families]) -> None:
+        """Add up all but the last replicas that are gone: off the roster, or with a successor at their address."""
+        successors = {url for url, _ in answered}
+        gone = [
+            life
+            for life in self._last
+            if life not in answered and (life[0] in successors or self._roster.find(life[0]) is None)
+        ]
+        for life in gone[:-_MOST_AWAY]:
+            self._gone = total({}, [self._gone, counted(self._last.pop(life))])
 
 
 def parsed(exposition: str) -> Families:

@@ -13,17 +13,16 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servers.errors import SCOPE, QuestionFailed, RequestError, Unavailable, UpstreamFailed
 from servers.http.auth import host_check, is_trusted
 from servers.http.deduplication import Duplicates, of_request
 from servers.http.disconnect import or_hang_up
-from servers.http.endpoints import ENDPOINTS, HEALTH, INFO, METRICS, READY, Endpoint
+from servers.http.endpoints import HEALTH, INFO, METRICS, READY, Endpoint
 from servers.http.headers import LOAD, time_limit_s
 from servers.http.middleware import REQUEST_ID, RequestMiddleware
-from servers.http.openapi import describe
+from servers.http.openapi import add_task_route, describe
 from servers.http.wire import Served
 from servers.settings import Settings
 from servers.tasks import Background
@@ -122,7 +121,7 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> A
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     design.mount(app, state)
-    describe(app, settings, answered=[ENDPOINTS[path] for path in state.answers])
+    describe(app, settings)
     app.add_exception_handler(RequestError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     wrapped = RequestMiddleware(
@@ -142,7 +141,7 @@ def add_handler(
 ) -> None:
     """Answer an endpoint by `handler` without FastAPI, whose layers cost more than the rest of the exchange.
 
-    The route is added to FastAPI too, which answers 405 to other methods.
+    FastAPI has the route for its schema, and answers 405 to other methods.
     """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,7 +157,7 @@ def add_handler(
         await response(scope, receive, send)
 
     state.answers[endpoint.path] = answer
-    app.router.routes.insert(0, Route(endpoint.path, handler, methods=[endpoint.method]))
+    add_task_route(app, endpoint)
 
 
 def add_task(

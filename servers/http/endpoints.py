@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from servers.errors import Forbidden, Unavailable
+from servers.errors import DeadlinePassed, Forbidden, QuestionFailed, QueueFull, Unavailable, UpstreamFailed
 from servers.http.wire import Answer, Question
 
 _BAD_REQUEST = "The body is no text, or there are two Host headers"
@@ -32,7 +32,10 @@ class Endpoint:
     errors: Mapping[int, str] = field(default_factory=dict)
 
 
-RAG = Endpoint("/rag", "POST", task="rag", question=Question, answer=Answer, says_load=True)
+_TASK_ERRORS = {
+    kind.status: kind.__doc__ or "" for kind in (QueueFull, QuestionFailed, UpstreamFailed, Unavailable, DeadlinePassed)
+}
+RAG = Endpoint("/rag", "POST", task="rag", question=Question, answer=Answer, says_load=True, errors=_TASK_ERRORS)
 HEALTH = Endpoint("/health", is_open=True)
 READY = Endpoint("/ready", is_open=True, says_load=True, errors={503: Unavailable.__doc__ or ""})
 INFO = Endpoint("/info")

@@ -1,7 +1,7 @@
 """The cache of a corpus' vectors: computed once for an encoder, in batches, and kept on disk.
 
-The process that computes them holds a lock and appends each batch to a part file. A killed process can so be resumed,
-and of several servers that start together one computes and the others wait.
+Each batch is a file of its own. A killed process can so be resumed, and a damaged file is computed again. The process
+that computes holds a lock: of several servers that start together one computes and the others wait.
 """
 
 import hashlib
@@ -9,8 +9,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
-from io import FileIO
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 from rich.console import Console
 from rich.progress import track
 
-from servers.rag.corpus import Corpus, part_file
+from servers.rag.corpus import Corpus
 
 if TYPE_CHECKING:
     from servers.rag.embedding import Embedder
@@ -39,36 +38,27 @@ def default_cache() -> Path | None:
 def cached_vectors(corpus: Corpus, embedder: "Embedder", *, key: str, folder: Path | None) -> np.ndarray:
     """The corpus' vectors (n, d) f32, in the order of its ids: from `folder`, or computed and kept there.
 
-    `key` is `Embedder.key`. Waits while another process computes the same vectors. A file that fails its checksum is
-    computed again; if `folder` cannot be written, nothing is kept. Of a file `name.npy` of vectors, `name.json` has
-    checksum, corpus, ids and encoder, and is written last; `name.part` are the batches so far.
+    `key` is `Embedder.key`. Waits while another process computes the same vectors. If `folder` cannot be written,
+    nothing is kept. In the folder of some vectors, `about.json` has corpus, ids and encoder, and `000256.npz` the batch
+    from document 256 on.
     """
     if folder is None:
         log.warning("vectors are not cached: there is no home folder; --cache-dir names another")
-        return _joined(_computed(corpus, embedder, done=0), rows=len(corpus))
-    path = folder / (hashlib.sha256(f"{corpus.checksum} {key}".encode()).hexdigest()[:24] + ".npy")
-    part_path = path.with_suffix(".part")
-    vectors = _cached(path)
-    if vectors is not None:
-        return vectors
-    if path.exists():
-        log.warning("the cached vectors in %s are damaged: computing them again", path)
+        return _joined(_batches(corpus, embedder, None), rows=len(corpus))
+    path = folder / hashlib.sha256(f"{corpus.checksum} {key}".encode()).hexdigest()[:24]
+    if all(_file(path, start).exists() for start in range(0, len(corpus), _STEP)):
+        return _joined(_batches(corpus, embedder, path), rows=len(corpus))
     log.info("embedding %d documents with %s", len(corpus), key)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
+        about = {"corpus": corpus.checksum, "encoder": key, "ids": corpus.ids}
+        (path / "about.json").write_text(json.dumps(about), encoding="utf-8")
         lock = _locked(path.with_suffix(".lock"))
-        part = part_path.open("a+b", buffering=0)
     except OSError as error:
         log.warning("vectors are not cached: %s", error)
-        return _joined(_computed(corpus, embedder, done=0), rows=len(corpus))
-    with lock, part:
-        vectors = _cached(path)  # another process may have finished meanwhile
-        if vectors is None:
-            vectors = _joined(_resumed(corpus, embedder, part), rows=len(corpus))
-            _save(vectors, path, about={"corpus": corpus.checksum, "encoder": key, "ids": corpus.ids})
-        else:
-            part_path.unlink(missing_ok=True)
-    return vectors
+        return _joined(_batches(corpus, embedder, None), rows=len(corpus))
+    with lock:
+        return _joined(_batches(corpus, embedder, path), rows=len(corpus))
 
 
 def _locked(path: Path) -> AcquireReturnProxy:
@@ -81,32 +71,43 @@ def _locked(path: Path) -> AcquireReturnProxy:
         return lock.acquire()
 
 
-def _cached(path: Path) -> np.ndarray | None:
-    """The vectors on disk; None if there are none or their checksum is wrong."""
+def _batches(corpus: Corpus, embedder: "Embedder", path: Path | None) -> Iterator[np.ndarray]:
+    """The batches in order: read from the folder, or computed and kept there until that fails."""
+    for start in _starts(len(corpus)):
+        batch = None if path is None else _read(_file(path, start))
+        if batch is None:
+            batch = np.ascontiguousarray(embedder.documents(corpus.texts[start : start + _STEP]), dtype=np.float32)
+            if path is not None and not _keep(_file(path, start), batch):
+                path = None
+        yield batch
+
+
+def _file(path: Path, start: int) -> Path:
+    return path / f"{start:06}.npz"
+
+
+def _read(file: Path) -> np.ndarray | None:
+    """A batch on disk; None if there is none or it is damaged, which the CRC-32 of the ZIP format shows."""
     try:
-        is_intact = json.loads(path.with_suffix(".json").read_bytes())["sha256"] == _sha256(path)
-        return np.load(path, allow_pickle=False) if is_intact else None
-    except (OSError, ValueError, KeyError, TypeError):
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as saved:
+            return saved["vectors"]
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # damaged files raise all kinds of exceptions
+        log.warning("the cached vectors in %s are damaged: computing them again (%s)", file, error)
         return None
 
 
-def _save(vectors: np.ndarray, path: Path, *, about: dict[str, object]) -> None:
-    """Write vectors and note to temporary files, rename them, remove the part file. Only under the lock."""
-    temporary, note = path.with_suffix(".npy.tmp"), path.with_suffix(".json.tmp")
+def _keep(file: Path, batch: np.ndarray) -> bool:
+    """Write a batch under a temporary name and rename it. -> whether that worked."""
     try:
-        with temporary.open("wb") as file:
-            np.save(file, vectors, allow_pickle=False)
-        note.write_text(json.dumps({"sha256": _sha256(temporary), **about}), encoding="utf-8")
-        temporary.replace(path)
-        note.replace(path.with_suffix(".json"))
-        path.with_suffix(".part").unlink()
+        with file.with_suffix(".tmp").open("wb") as temporary:
+            np.savez(temporary, vectors=batch)
+        file.with_suffix(".tmp").replace(file)
     except OSError as error:
-        log.warning("vectors are not cached: %s", error)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        log.warning("the vectors from here on are not cached: %s", error)
+        return False
+    return True
 
 
 def _joined(batches: Iterator[np.ndarray], *, rows: int) -> np.ndarray:
@@ -121,39 +122,15 @@ def _joined(batches: Iterator[np.ndarray], *, rows: int) -> np.ndarray:
     return vectors
 
 
-def _computed(corpus: Corpus, embedder: "Embedder", *, done: int) -> Iterator[np.ndarray]:
-    """The batches after the first `done` documents."""
-    for start in _with_progress(range(done, len(corpus), _STEP), of=len(corpus)):
-        yield np.ascontiguousarray(embedder.documents(corpus.texts[start : start + _STEP]), dtype=np.float32)
-
-
-def _with_progress(starts: range, *, of: int) -> Iterable[int]:
-    """The same, with a progress bar on a terminal, and otherwise with a line in the log now and then."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        return _logged(starts, of=of)
-    steps = -(-of // _STEP)
-    return track(starts, "embedding", total=steps, completed=steps - len(starts), console=console, transient=True)
-
-
-def _logged(starts: range, *, of: int) -> Iterator[int]:
+def _starts(count: int) -> Iterator[int]:
+    """The first document of each batch, with a progress bar on a terminal, otherwise with a log line now and then."""
+    starts, console = range(0, count, _STEP), Console(stderr=True)
+    if console.is_terminal:
+        yield from track(starts, "embedding", console=console, transient=True)
+        return
     logged_s = time.monotonic()
     for start in starts:
         if time.monotonic() - logged_s > _LOG_EVERY_S:
             logged_s = time.monotonic()
-            log.info("embedded %d of %d documents", start, of)
+            log.info("embedded %d of %d documents", start, count)
         yield start
-
-
-def _resumed(corpus: Corpus, embedder: "Embedder", part: FileIO) -> Iterator[np.ndarray]:
-    """The batches in the part file, then the others, which are appended to it until that fails."""
-    done = 0
-    for batch in part_file.batches(part):
-        done += len(batch)
-        yield batch
-    if done:
-        log.info("%d of them are there from an earlier run", done)
-    can_append = True
-    for batch in _computed(corpus, embedder, done=done):
-        can_append = can_append and part_file.append(part, batch)
-        yield batch

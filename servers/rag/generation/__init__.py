@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from servers.rag.models import Profile
     from servers.settings import Settings
 
-BACKENDS = {name: f"servers.rag.generation.{name}" for name in ("static", "continuous", "openai")}
+BACKENDS = {
+    "static": "servers.rag.generation.local",
+    "continuous": "servers.rag.generation.local",
+    "openai": "servers.rag.generation.openai",
+}
+"""Modules by name of `--backend`, each with `build`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ async def test_the_counters_of_many_that_are_gone_are_one_sum(
         assert await now(metrics) == (2 * life, 1)
         roster.remove(member)
         assert await now(metrics) == (2 * life, 0)
-    assert metrics.remembered == 0
+    assert metrics.remembered <= 16
     for life in range(1, 31):  # and registered ones, each of which may come back
         member = Replica(other.url, registered=True, state="ready")
         roster.add(member)

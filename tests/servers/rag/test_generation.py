@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,16 +13,17 @@ from hypothesis import strategies as st
 from servers.backend import Chunk, Done, Event
 from servers.backend.steps import Steps
 from servers.rag.generation import hub, llama
-from servers.rag.generation.continuous import ContinuousGenerator
 from servers.rag.generation.decoder import Decoder, Model, Tokenizer
+from servers.rag.generation.local import LocalGenerator
 from servers.rag.generation.rows import Job, Rows
-from servers.rag.generation.static import StaticGenerator
 from servers.rag.models import TINY
 from servers.rag.prompts import short
 from servers.rag.tokens import FileTokenizer
 from tests.servers.rag.generating import chunked, ends, generate, submit
 
 LIMIT = 12
+static = partial(LocalGenerator, is_continuous=False)
+continuous = partial(LocalGenerator, is_continuous=True)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +50,8 @@ def tokenizer() -> FileTokenizer:
 
 
 @pytest.fixture
-def generator(model: Any, tokenizer: Any) -> StaticGenerator:
-    return StaticGenerator(Decoder(model, tokenizer, temperature=0.0, seed=0))
+def generator(model: Any, tokenizer: Any) -> LocalGenerator:
+    return static(Decoder(model, tokenizer, temperature=0.0, seed=0))
 
 
 @pytest.fixture
@@ -80,8 +82,8 @@ def reference(module: Any, tokenizer: FileTokenizer, prompt: str) -> list[int]:
 
 
 @pytest.fixture
-def joining(model: Any, tokenizer: Any) -> ContinuousGenerator:
-    return ContinuousGenerator(Decoder(model, tokenizer, temperature=0.0, seed=0))
+def joining(model: Any, tokenizer: Any) -> LocalGenerator:
+    return continuous(Decoder(model, tokenizer, temperature=0.0, seed=0))
 
 
 @pytest.mark.parametrize("size", [1, 3, 16])
@@ -101,7 +103,7 @@ def test_answers_are_those_of_transformers_one_by_one(
 
 def test_a_model_of_transformers_gives_its_own_answers_in_any_company(hub_model: Any, tokenizer: Any) -> None:
     """Joined, cut and trimmed caches of its own kind."""
-    joining = ContinuousGenerator(Decoder(hub_model, tokenizer, temperature=0.0, seed=0))
+    joining = continuous(Decoder(hub_model, tokenizer, temperature=0.0, seed=0))
     asked = prompts(6)
     answers: dict[int, Any] = {}
     jobs: list[int] = []
@@ -215,9 +217,9 @@ def test_a_cancelled_job_is_not_heard_of_again_and_changes_no_other(generator: A
     assert widths == [2, 2, 1, 1]
 
 
-@pytest.mark.parametrize("kind", [StaticGenerator, ContinuousGenerator])
+@pytest.mark.parametrize("kind", [static, continuous])
 def test_a_batch_of_more_tokens_than_are_allowed_is_read_in_parts(
-    kind: type[StaticGenerator], model: Any, tokenizer: Any, caplog: pytest.LogCaptureFixture
+    kind: Any, model: Any, tokenizer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In order, each as wide as its longest prompt, and one alone whatever its length; all get their own answers."""
     read: list[tuple[int, ...]] = []
@@ -237,7 +239,7 @@ def test_a_batch_of_more_tokens_than_are_allowed_is_read_in_parts(
 def test_those_that_run_count_among_the_tokens_that_are_allowed(model: Any, tokenizer: Any) -> None:
     decoder = Decoder(model, tokenizer, temperature=0.0, seed=0)
     decoder.end = -1
-    joining: Any = ContinuousGenerator(decoder, max_prompt_tokens=50)
+    joining: Any = continuous(decoder, max_prompt_tokens=50)
     long, short_one = "heron " * 6, "heron "
     first, second = submit(joining, [long, short_one], [3, 2])
     steps = [chunked(joining.step()) for _ in range(5)]
@@ -246,7 +248,7 @@ def test_those_that_run_count_among_the_tokens_that_are_allowed(model: Any, toke
 
 def test_sampling_follows_its_seed(model: Any, tokenizer: Any) -> None:
     def sampled(seed: int) -> list[str]:
-        made = StaticGenerator(Decoder(model, tokenizer, temperature=3.0, seed=seed))
+        made = static(Decoder(model, tokenizer, temperature=3.0, seed=seed))
         return [answer.text for answer in generate(made, prompts(6), [LIMIT] * 6)]
 
     assert sampled(1) == sampled(1) != sampled(2)
@@ -262,7 +264,7 @@ def test_a_prompt_too_long_for_the_model_loses_its_beginning(generator: Any) -> 
     assert torch.is_inference_mode_enabled() is False
 
 
-@pytest.mark.parametrize("kind", [StaticGenerator, ContinuousGenerator])
+@pytest.mark.parametrize("kind", [static, continuous])
 def test_every_part_of_a_batch_that_is_read_is_reported_as_such(model: Any, tokenizer: Any, kind: Any) -> None:
     decoder = Decoder(model, tokenizer, temperature=0.0, seed=0)
     decoder.end = -1

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from servers.rag.corpus import Corpus
 from servers.rag.generation import llama
 from servers.rag.generation.decoder import Decoder
-from servers.rag.generation.static import StaticGenerator
+from servers.rag.generation.local import LocalGenerator
 from servers.rag.models import TINY
 from servers.rag.pipeline import Ask, Found, Hit, Pipeline
 from servers.rag.prompts import PROMPTS
@@ -44,7 +44,7 @@ def tokenizer() -> Spy:
 
 
 def pipeline(model: Any, tokenizer: Spy) -> Pipeline:
-    generator = StaticGenerator(Decoder(model, tokenizer, temperature=0.0, seed=0))
+    generator = LocalGenerator(Decoder(model, tokenizer, temperature=0.0, seed=0), is_continuous=False)
     corpus = Corpus("none", ("0",), ("",))
     nothing: Any = None
     return Pipeline(nothing, nothing, corpus, PROMPTS["short"], generator, "tiny", {})

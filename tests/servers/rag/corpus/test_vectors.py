@@ -36,18 +36,23 @@ class Counting:
         return np.array([[len(text), 1] for text in texts], dtype=np.float32)
 
 
+def files(folder: Path) -> list[str]:
+    """Names of the files of the only vectors in a folder."""
+    return sorted(path.name for path in folder.glob("*/*"))
+
+
 def interrupted(folder: Path) -> None:
     """A run whose encoder fails after two batches."""
     with pytest.raises(RuntimeError, match="the encoder failed"):
         cached_vectors(CORPUS, Counting(fails_at=2), key="one", folder=folder)
-    assert sorted(path.suffix for path in folder.iterdir()) == [".lock", ".part"]
+    assert files(folder) == ["000000.npz", "000256.npz", "about.json"]
 
 
 def rest(folder: Path) -> list[int]:
     """What the next run computes, batch by batch, until its vectors are right."""
     embedder = Counting()
     assert cached_vectors(CORPUS, embedder, key="one", folder=folder).tolist() == EXPECTED
-    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".lock", ".npy"]
+    assert files(folder) == ["000000.npz", "000256.npz", "000512.npz", "about.json"]
     return embedder.calls
 
 
@@ -62,25 +67,30 @@ def test_vectors_are_computed_once_for_a_corpus_and_an_encoder(tmp_path: Path) -
     cached_vectors(CORPUS, embedder, key="two", folder=tmp_path)
     cached_vectors(Corpus("test", ("a",), ("first text",)), embedder, key="one", folder=tmp_path)
     assert embedder.calls == [256, 256, 88, 256, 256, 88, 1]
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json"] * 3 + [".lock"] * 3 + [".npy"] * 3
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [""] * 3 + [".lock"] * 3
 
 
 def test_the_note_says_what_the_vectors_are_of(tmp_path: Path) -> None:
     cached_vectors(CORPUS, Counting(), key="one", folder=tmp_path)
-    ((note,),) = [[json.loads(path.read_text()) for path in tmp_path.glob("*.json")]]
-    assert note.keys() == {"sha256", "corpus", "encoder", "ids"}
-    assert (note["corpus"], note["encoder"], note["ids"]) == (CORPUS.checksum, "one", list(CORPUS.ids))
+    ((note,),) = [[json.loads(path.read_text()) for path in tmp_path.glob("*/*.json")]]
+    assert note == {"corpus": CORPUS.checksum, "encoder": "one", "ids": list(CORPUS.ids)}
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".json"])
-@pytest.mark.parametrize("damage", [lambda raw: raw[:-4] + b"\0\0\0\0", lambda raw: b"", lambda raw: raw[:9]])
-def test_a_damaged_file_is_computed_again(
-    tmp_path: Path, suffix: str, damage, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: raw.replace(np.float32(300).tobytes(), np.float32(301).tobytes()),
+        lambda raw: raw.replace(b"(256, 2)", b"(956, 2)"),
+        lambda raw: b"",
+        lambda raw: raw[:9],
+        lambda raw: raw[:-3],
+    ],
+)
+def test_a_damaged_file_is_computed_again(tmp_path: Path, damage, caplog: pytest.LogCaptureFixture) -> None:
     cached_vectors(CORPUS, Counting(), key="one", folder=tmp_path)
-    (path,) = tmp_path.glob(f"*{suffix}")
+    (path,) = tmp_path.glob("*/000256.npz")
     path.write_bytes(damage(path.read_bytes()))
-    assert rest(tmp_path) == [256, 256, 88]
+    assert rest(tmp_path) == [256]
     assert "are damaged: computing them again" in caplog.text
     assert rest(tmp_path) == []
 
@@ -108,20 +118,23 @@ def test_a_run_that_failed_is_gone_on_with(tmp_path: Path) -> None:
     assert rest(tmp_path) == []
 
 
-def test_a_batch_that_was_cut_off_is_computed_again(tmp_path: Path) -> None:
-    interrupted(tmp_path)
-    (part,) = tmp_path.glob("*.part")
-    part.write_bytes(part.read_bytes()[:-3])
-    assert rest(tmp_path) == [256, 88]
-
-
-def test_a_run_that_failed_when_all_was_computed_computes_nothing_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_when_the_disk_is_full_the_batches_so_far_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    save, saved = np.savez, []
+
+    def full(file: object, *, vectors: np.ndarray) -> None:
+        save(file, vectors=vectors)
+        saved.append(vectors)
+        if len(saved) == 2:
+            raise OSError("disk full")
+
     with monkeypatch.context() as patch:
-        patch.setattr("numpy.save", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+        patch.setattr("numpy.savez", full)
         assert cached_vectors(CORPUS, Counting(), key="one", folder=tmp_path).tolist() == EXPECTED
-    assert rest(tmp_path) == []
+    assert len(saved) == 2
+    assert caplog.messages[-1] == "the vectors from here on are not cached: disk full"
+    assert rest(tmp_path) == [256, 88]
 
 
 KILLED = """

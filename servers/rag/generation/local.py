@@ -1,6 +1,9 @@
-"""Static batching: one padded batch at a time; prompts that are submitted meanwhile form the next one.
+"""Static and continuous batching by a model in this process.
 
-Rows leave the batch when they end, so that long answers do not pay for short ones.
+A step generates one token for each running row. Rows leave when they end, so that long answers do not pay for short
+ones. Waiting prompts are read in a padded batch of their own: with static batching when no row is left, with continuous
+batching after each step, upon which they join. The caller bounds the number of rows, `max_prompt_tokens` the number of
+tokens.
 """
 
 import logging
@@ -12,7 +15,7 @@ import torch
 from servers.backend import Event
 from servers.rag.generation import Window
 from servers.rag.generation.decoder import Decoder, load_decoder
-from servers.rag.generation.rows import Job, Rows
+from servers.rag.generation.rows import Job, Rows, joined
 
 if TYPE_CHECKING:
     from servers.rag.models import Profile
@@ -21,13 +24,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class StaticGenerator:
-    """One batch at a time."""
+class LocalGenerator:
+    """With `is_continuous`, new prompts join between two steps; else they wait until the running ones have ended."""
 
-    is_continuous = False
-
-    def __init__(self, decoder: Decoder, *, max_prompt_tokens: int | None = None) -> None:
+    def __init__(self, decoder: Decoder, *, is_continuous: bool, max_prompt_tokens: int | None = None) -> None:
         """`max_prompt_tokens`: most tokens of a batch's prompts, with padding; further prompts wait."""
+        self.is_continuous = is_continuous
         self._decoder = decoder
         self._max_prompt_tokens = max_prompt_tokens
         self._has_warned = False
@@ -46,8 +48,11 @@ class StaticGenerator:
 
     @property
     def reading(self) -> int:
-        """Tokens of the next batch; 0 while one runs."""
-        return 0 if self._running is not None else self._most_read()
+        """Tokens of the prompts that are read next, if nothing ran beside them; 0 if none may join."""
+        if self._running is not None and not self.is_continuous:
+            return 0
+        taken, width = self._fitting(0, 0)
+        return taken * width
 
     def submit(self, jobs: Sequence[int], prompts: Sequence[str], max_new_tokens: Sequence[int]) -> None:
         """Tokenise prompts for the next batch."""
@@ -66,12 +71,19 @@ class StaticGenerator:
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
-        """One token for each row of the running batch, or of a new one."""
-        if self._running is None and self._waiting:
-            self._running = self._decoder.rows(self._next())
-        if self._running is None:
-            return []
-        events, self._running = self._decoder.advance(self._running)
+        """One token for each running row, and the first one of each new row."""
+        events: list[Event] = []
+        may_join = self.is_continuous or self._running is None
+        if self._running is not None:
+            before = len(self._running.jobs)
+            events, self._running = self._decoder.advance(self._running)
+            if self._running is not None and len(self._running.jobs) < before:
+                self._running.trimmed()
+        if may_join and self._waiting and (joining := self._next()):
+            first, fresh = self._decoder.advance(self._decoder.rows(joining))
+            events += first
+            if fresh is not None:
+                self._running = fresh if self._running is None else joined(self._running, fresh)
         return events
 
     def _next(self) -> list[Job]:
@@ -82,11 +94,6 @@ class StaticGenerator:
             self._warn()
         jobs, self._waiting = self._waiting[:taken], self._waiting[taken:]
         return jobs
-
-    def _most_read(self) -> int:
-        """Tokens of the next batch if nothing ran beside it."""
-        taken, width = self._fitting(0, 0)
-        return taken * width
 
     def _fitting(self, rows: int, width: int) -> tuple[int, int]:
         """How many waiting prompts fit beside `rows` rows of `width` tokens, and the width of all of them."""
@@ -107,7 +114,8 @@ class StaticGenerator:
             log.warning(text, len(self._waiting), longest, self._max_prompt_tokens)
 
 
-def build(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> StaticGenerator:
+def build(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> LocalGenerator:
     """The generator with its model. Raises ModelError."""
     decoder = load_decoder(settings, profile, device=device, dtype=dtype)
-    return StaticGenerator(decoder, max_prompt_tokens=settings.max_prompt_tokens)
+    is_continuous = settings.backend == "continuous"
+    return LocalGenerator(decoder, is_continuous=is_continuous, max_prompt_tokens=settings.max_prompt_tokens)
