@@ -1,16 +1,110 @@
 """Design 1, baseline: one request at a time, without batching.
 
-Requests that arrive while the pipeline runs wait in order of arrival. Above capacity the waits grow up to the limits of
-`policies/admission.py`.
+Requests that arrive while the pipeline runs wait for a lock in order of arrival. Above capacity the waits grow up to
+the limits of `policies/admission.py`.
 """
 
-from policies.batching import SizeOrAge
-from servers.batched import Batched
+import asyncio
+import time
+from typing import Any
+
+from fastapi import FastAPI
+
+from policies.admission import Admission, Refused
+from policies.pace import Pace
+from servers.engine.service import RagService
+from servers.errors import QueueFull
+from servers.http.app import State, add_task
+from servers.http.endpoints import RAG
+from servers.http.headers import format_load
+from servers.http.wire import Question, Served, served
 from servers.settings import Settings
+from servers.tasks import Background
+from servers.telemetry import metrics
 
 SETTINGS = Settings
 
 
-def create(settings: Settings) -> Batched:
-    """The design with its settings; nothing is loaded yet: batches of one, each submitted when the last has ended."""
-    return Batched(settings, SizeOrAge(max_batch_size=1, max_wait_s=0.0), max_batch_size=1, is_ahead=False)
+class Baseline:
+    """A bare endpoint: lock, run the pipeline for one question, answer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._rag = RagService(settings)
+        self._admission = Admission(settings.max_queue, settings.max_predicted_wait_s)
+        self._pace = Pace()
+        self._waiting = 0
+        self._work_waiting = 0  # in usual questions
+        self._work_running = 0
+        self._turn = asyncio.Lock()
+
+    async def start(self, background: Background) -> None:
+        """Load the models and answer one question to warm up."""
+        await self._rag.start(background, batch_sizes=[1])
+
+    async def answer(self, question: Question, deadline_s: float) -> Served:
+        """Wait for the lock, then run the pipeline for one question."""
+        ask = self._rag.check(question)
+        arrived_s = time.monotonic()
+        work = self._rag.work(ask)
+        verdict = self._admission.decide(self._work_waiting, self._predicted_s(work), deadline_s - arrived_s)
+        if isinstance(verdict, Refused):
+            metrics.SHED.labels(verdict.reason).inc()
+            raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
+        started_s = await self._take_turn(work)
+        # The lock is released at the end of the run, even if this request was cancelled before.
+        try:
+            [job] = self._rag.submit([ask])
+        except BaseException:
+            self._turn.release()
+            raise
+        job.done.add_done_callback(lambda _: self._turn.release())
+        self._work_running = work
+        try:
+            answered = await asyncio.shield(job.done)
+        except asyncio.CancelledError:
+            metrics.EXPIRED.labels("run").inc()
+            job.cancel()
+            raise
+        self._pace.ran(work, time.monotonic() - started_s)
+        return served(answered, model=self._rag.model_name, queue_s=started_s - arrived_s, batch_size=1)
+
+    async def _take_turn(self, work: int) -> float:
+        """Wait for the lock. -> when it was acquired."""
+        self._waiting += 1
+        self._work_waiting += work
+        metrics.QUEUE_DEPTH.set(self._waiting)
+        try:
+            await self._turn.acquire()
+        except asyncio.CancelledError:
+            metrics.EXPIRED.labels("queue").inc()
+            raise
+        finally:
+            self._waiting -= 1
+            self._work_waiting -= work
+            metrics.QUEUE_DEPTH.set(self._waiting)
+        return time.monotonic()
+
+    def _predicted_s(self, work: int = 1) -> float | None:
+        """Predicted seconds until a new request of size `work` is answered."""
+        running = self._work_running if self._turn.locked() else 0
+        return self._pace.answered_s(self._work_waiting + running + work - 1, max_batch_size=1)
+
+    async def stop(self) -> None:
+        """Release the engine."""
+        await self._rag.stop()
+
+    def info(self) -> dict[str, Any]:
+        """Models, corpus, device, versions."""
+        return self._rag.info()
+
+    def mount(self, app: FastAPI, state: State) -> None:
+        """`POST /rag`."""
+        state.load = lambda: format_load(self._waiting + self._turn.locked(), self._predicted_s())
+        state.hangs = self._rag.hangs
+        add_task(app, state, RAG, self.answer, request_timeout_s=self._settings.request_timeout_s)
+
+
+def create(settings: Settings) -> Baseline:
+    """The design with its settings; nothing is loaded yet."""
+    return Baseline(settings)

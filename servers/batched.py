@@ -44,19 +44,16 @@ SETTINGS = BatchedSettings
 class Batched:
     """Questions go into the batcher's queue; the batcher runs the pipeline on whole batches."""
 
-    def __init__(
-        self, settings: Settings, policy: batching.BatchPolicy, *, max_batch_size: int, is_ahead: bool = True
-    ) -> None:
+    def __init__(self, settings: BatchedSettings) -> None:
         self._settings = settings
         self._rag = RagService(settings)
-        self._policy = policy
-        self._max_batch_size = max_batch_size
-        self._is_ahead = is_ahead
+        self._policy = chosen("policy", batching.POLICIES, settings)
         self._batcher: Batcher[Ask, Answered] | None = None
 
     async def start(self, background: Background) -> None:
         """Load the models, warm up with every power of two up to the largest batch, start the batcher."""
-        settings, most = self._settings, self._max_batch_size
+        settings = self._settings
+        most = settings.max_batch_size
         await self._rag.start(background, batch_sizes=sorted({*(2**n for n in range(most.bit_length())), most}))
         self._batcher = Batcher(
             self._rag.submit,
@@ -65,7 +62,6 @@ class Batched:
             max_batch_size=most,
             request_timeout_s=settings.request_timeout_s,
             is_continuous=self._rag.is_continuous,
-            is_ahead=self._is_ahead,
             tokens=self._rag.tokens,
             work=self._rag.work,
         )
@@ -112,5 +108,4 @@ class Batched:
 
 def create(settings: BatchedSettings) -> Batched:
     """The design with its settings; nothing is loaded yet. Raises ValueError on an unknown policy."""
-    policy = chosen("policy", batching.POLICIES, settings)
-    return Batched(settings, policy, max_batch_size=settings.max_batch_size)
+    return Batched(settings)

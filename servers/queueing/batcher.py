@@ -47,23 +47,18 @@ class Batcher(Generic[T, R]):
         max_batch_size: int,
         request_timeout_s: float,
         is_continuous: bool = False,
-        is_ahead: bool = True,
         tokens: Callable[[T], int] | None = None,
         work: Callable[[T], int] = lambda request: 1,
         line: Line[Item[T, R]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`tokens`: length of a request, for policies; `work`: its size in usual requests, for admission.
-
-        `is_ahead`: whether a full batch is submitted while another one runs.
-        """
+        """`tokens`: length of a request, for policies; `work`: its size in usual requests, for admission."""
         self._submit = submit
         self._policy = policy
         self._admission = admission
         self._max_batch_size = max_batch_size
         self._request_timeout_s = request_timeout_s
         self._is_continuous = is_continuous
-        self._most_taken = 2 if is_ahead else 1
         self._tokens = tokens
         self._work = work
         self._clock = clock
@@ -168,7 +163,7 @@ class Batcher(Generic[T, R]):
         running = len(self._taken)
         room = self._max_batch_size - running if self._is_continuous else self._max_batch_size
         is_early = running > 0 and not self._is_continuous
-        if room <= 0 or (is_early and (running >= self._most_taken or len(self._line) < self._max_batch_size)):
+        if room <= 0 or (is_early and (running > 1 or len(self._line) < self._max_batch_size)):
             return Wait(None)
         try:
             decision = self._policy.decide(self._view(), self._clock())
