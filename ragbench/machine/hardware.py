@@ -124,7 +124,9 @@ def _cpu() -> str:
     lines = (text_of(Path("/proc/cpuinfo")) or "").splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
     if model is None and sys.platform == "darwin":
-        with suppress(OSError):
+        with suppress(OSError, subprocess.TimeoutExpired):
             argv = ["sysctl", "-n", "machdep.cpu.brand_string"]
-            model = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+            model = subprocess.run(
+                argv, capture_output=True, encoding="utf-8", errors="replace", timeout=5, check=False
+            ).stdout.strip()
     return model or platform.processor() or platform.machine()

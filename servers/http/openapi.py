@@ -73,7 +73,8 @@ def describe(app: FastAPI, settings: Settings) -> None:
         models.pop(name, None)
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     models |= problem.pop("$defs") | {Problem.__name__: problem}
-    for question in (models[task.question.__name__] for task in TASKS if task.question is not None):
+    questions = (task.question.__name__ for task in TASKS if task.question is not None)
+    for question in (models[name] for name in questions if name in models):  # a design may answer no task
         if "k" in question["properties"]:
             question["properties"]["k"]["maximum"] = settings.max_k
         question["properties"]["max_new_tokens"]["anyOf"][0]["maximum"] = settings.max_new_tokens
