@@ -108,6 +108,7 @@ class Balancer:
             except TryFailed as failure:
                 has_answered |= failure.is_answer
                 ends += failure.is_end
+                replica.has_ended |= failure.is_end
                 if ends == _BLAMED:
                     log.warning("%d replicas ended with this question in them: no other one is asked", ends)
                     raise QuestionFailed("internal error") from None
@@ -200,7 +201,8 @@ class Balancer:
     async def _isolated(self, replica: Replica, *, is_suspect: bool, deadline_s: float) -> AsyncIterator[None]:
         """Let a replica run one suspect at a time, so that only the question to blame is blamed.
 
-        Raises DeadlinePassed if its turn comes too late.
+        Raises DeadlinePassed if its turn comes too late, TryFailed if the replica has ended by then: with the suspect
+        before, so that this one had no part in it.
         """
         if not is_suspect:
             yield
@@ -211,6 +213,8 @@ class Balancer:
         except TimeoutError:
             raise DeadlinePassed("no replica answered before the deadline") from None
         try:
+            if replica.has_ended:
+                raise TryFailed("has ended with another question", is_polite=True)
             yield
         finally:
             replica.suspects.release()

@@ -21,7 +21,8 @@ class Replica:
     """A `batched` server. The fleet neither starts nor stops a registered one.
 
     `gone`: set when no more answers are to be expected. `missed`: heartbeats missed in a row. `fault`: why the fleet
-    should end it; `is_ending`: it does. `suspects`: held while a question is here with which other replicas ended.
+    should end it; `is_ending`: it does. `has_ended`: it did, with a question in it. `suspects`: held while a
+    question is here with which other replicas ended.
     """
 
     url: str
@@ -35,6 +36,7 @@ class Replica:
     missed: int = 0
     fault: str | None = None
     is_ending: bool = False
+    has_ended: bool = False
     suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     stop: asyncio.Event = field(default_factory=asyncio.Event)

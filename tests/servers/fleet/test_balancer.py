@@ -529,6 +529,18 @@ async def test_questions_that_two_replicas_ended_with_meet_no_other_such_in_the_
             await ask(balancer, deadline_s=time.monotonic() + 0.2)
 
 
+async def test_of_the_questions_that_three_replicas_ended_with_only_the_one_that_ended_the_third_is_blamed(
+    start: Start,
+) -> None:
+    async with balancing(lambda loads, turn, rng: 0) as (balancer, roster):
+        for behaviour in ("ends", "ends", "ends", "good"):
+            roster.add(await start(behaviour))
+        asking = [ask(balancer, deadline_s=time.monotonic() + 30) for _ in range(8)]
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        assert sum(isinstance(answer, QuestionFailed) for answer in answers) == 1
+        assert {answer.status for answer in answers if not isinstance(answer, BaseException)} == {200}
+
+
 @pytest.mark.slow
 async def test_what_an_unregistered_replica_works_at_may_take_until_its_deadline(
     start: Start, asked: Counter[str]
