@@ -10,13 +10,14 @@ from ragbench.files.csv_table import Column, RecordError, read_columns, read_fra
 
 if TYPE_CHECKING:
     import pandas as pd
+    from _typeshed import DataclassInstance
 
 LARGEST = 1e15  # of a number: a sum of many is finite
-_Row = TypeVar("_Row")
+RowT = TypeVar("RowT", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, slots=True)
-class CsvFormat(Generic[_Row]):
+class CsvFormat(Generic[RowT]):
     """Files of `row`, a dataclass. A field that may be None may be an empty cell; a Literal is a closed set of texts.
 
     `real`: the format of floats, as in `.6g`; `reals`: of single columns; without either `cell` writes them.
@@ -25,7 +26,7 @@ class CsvFormat(Generic[_Row]):
     without it a count, or a real where they may be absent.
     """
 
-    row: type[_Row]
+    row: type[RowT]
     real: str = ""
     reals: Mapping[str, str] = field(default_factory=dict)
     also: tuple[str, ...] = ()
@@ -35,9 +36,9 @@ class CsvFormat(Generic[_Row]):
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of every file."""
-        return tuple(item.name for item in fields(self.row))  # type: ignore[arg-type]
+        return tuple(item.name for item in fields(self.row))
 
-    def text(self, rows: Iterable[_Row]) -> str:
+    def text(self, rows: Iterable[RowT]) -> str:
         """The rows as CSV."""
         columns = (*self.columns, *self.also)
         return write_table(columns, ([self._written(name, getattr(row, name)) for name in columns] for row in rows))
@@ -46,7 +47,7 @@ class CsvFormat(Generic[_Row]):
         form = self.reals.get(column, self.real)
         return format(value, form) if form and isinstance(value, float) else value
 
-    def read(self, path: Path) -> list[_Row]:
+    def read(self, path: Path) -> list[RowT]:
         """One value a line. Raises RecordError, which names the file and the line, where it cannot be read."""
         columns = read_columns(path, self.columns)
         values = [self._values(columns[name]) for name in self.columns]
@@ -66,7 +67,7 @@ class CsvFormat(Generic[_Row]):
         return read_frame(path, kinds, needed=self.columns, most=self.most)
 
     def _types(self, column: str) -> tuple[Any, ...]:
-        (kind,) = (item.type for item in fields(self.row) if item.name == column)  # type: ignore[arg-type]
+        (kind,) = (item.type for item in fields(self.row) if item.name == column)
         return get_args(kind) or (kind,)
 
     def _kind(self, types: tuple[Any, ...]) -> str:

@@ -54,8 +54,10 @@ async def fire(
     When `ended` completes (the server died), nothing more is sent: those requests stay `unsent`. `on_row` is called
     with each row as it comes. Cancelled, it cancels every request and returns nothing.
     """
-    send_all = _take_turns if isinstance(load, Turns) else _send_schedule
-    return await send_all(load, client, origin, ended or asyncio.Future(), on_row or (lambda row: None))  # type: ignore[arg-type]
+    ended, on_row = ended or asyncio.Future(), on_row or (lambda row: None)
+    if isinstance(load, Turns):
+        return await _take_turns(load, client, origin, ended, on_row)
+    return await _send_schedule(load, client, origin, ended, on_row)
 
 
 async def beside(work: Work, *, origin: Origin, watchers: Sequence[Watcher]) -> list[Row]:

@@ -189,12 +189,9 @@ def _of_group(before: Counters | None, now: Counters | None, span_s: float) -> t
     """Cores' worth of CPU that the group used, and the share of its periods that were throttled; None: not known."""
     if before is None or now is None:
         return None, None
-    known = before.used_s is not None and now.used_s is not None
+    used = None if before.used_s is None or now.used_s is None else (now.used_s - before.used_s) / span_s
     periods = now.periods - before.periods
-    return (
-        (now.used_s - before.used_s) / span_s if known else None,  # type: ignore[operator]
-        (now.throttled - before.throttled) / periods if periods > 0 else None,
-    )
+    return used, (now.throttled - before.throttled) / periods if periods > 0 else None
 
 
 def busy_s() -> float:

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from ragbench.files.csv_format import CsvFormat
+from ragbench.files.csv_format import CsvFormat, RowT
 from ragbench.files.csv_table import RecordError
 from ragbench.results.metrics import METRICS
 from ragbench.results.paths import PointPaths, StudyPaths
@@ -28,8 +28,6 @@ from ragbench.results.records import (
 from ragbench.results.slo import Slo
 from ragbench.statistics.summary import summarise
 from ragbench.study.arrivals import ArrivalError, step_up_s
-
-_Row = TypeVar("_Row")
 
 
 def recompute(
@@ -87,7 +85,7 @@ def _again(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, same_an
     return manifest | {"slo": slo.as_dict() if slo else None, "same_answers": same_answers, "summary": row}
 
 
-def _read(form: CsvFormat[_Row], path: Path) -> tuple[_Row, ...]:
+def _read(form: CsvFormat[RowT], path: Path) -> tuple[RowT, ...]:
     """The rows of a file; none where there is no file."""
     return tuple(form.read(path)) if path.is_file() else ()
 

@@ -90,9 +90,9 @@ def handles_of(shown: Sequence[Contender], *, marker: str | None = None) -> list
     ]
 
 
-def mark(marker: str, label: str, **looks: str | float) -> Line2D:
+def mark(marker: str, label: str, **looks: Any) -> Line2D:
     """A legend entry in grey: a mark, or the line that `looks` says."""
-    return Line2D([], [], **{"linestyle": "", "marker": marker, "color": GREY, "label": label, **looks})  # type: ignore[arg-type]
+    return Line2D([], [], **{"linestyle": "", "marker": marker, "color": GREY, "label": label, **looks})
 
 
 def axis_label(column: str) -> str:
@@ -126,8 +126,8 @@ def pinned(rows: pd.DataFrame, *columns: str) -> str:
     return f"Shown: {shown}" if shown else ""
 
 
-def _text(value: object) -> str:
-    return str(value) if isinstance(value, str) else f"{int(value):,}"  # type: ignore[call-overload]
+def _text(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{int(value):,}"
 
 
 def finish(
