@@ -36,8 +36,8 @@ def test_a_new_room_has_a_floor() -> None:
 
 def test_every_room_has_a_contract() -> None:
     for folder in house.folders(FOUND):
-        door = Path(__file__).parents[1] / folder / "__init__.py"
-        assert door.read_text(encoding="utf-8").startswith('"""'), folder
+        package = Path(__file__).parents[1] / folder / "__init__.py"
+        assert package.read_text(encoding="utf-8").startswith('"""'), folder
 
 
 def test_no_file_and_no_folder_is_too_large_and_no_exception_is_needed_no_longer() -> None:

@@ -37,11 +37,6 @@ class ReplicaMetrics:
         self._gone: Families = {}
         self._asking = asyncio.Lock()
 
-    @property
-    def remembered(self) -> int:
-        """How many replicas are kept apart."""
-        return len(self._last)
-
     async def added_to(self, own: str) -> str:
         """The exposition `own` of the fleet with the metrics of its replicas.
 
@@ -61,11 +56,13 @@ class ReplicaMetrics:
     async def _scrape(self, url: str) -> tuple[_Life, Families] | None:
         """A replica's metrics; None if it gives none that can be parsed."""
         exposition = await self._client.text(url + METRICS.path, timeout_s=_DEADLINE_S)
+        if exposition is None:
+            return None
         try:
-            families = parsed(exposition or "")
+            families = parsed(exposition)
         except ValueError:
             return None
-        return None if exposition is None else ((url, started_s(families)), families)
+        return (url, started_s(families)), families
 
     def _add_up(self, answered: Mapping[_Life, Families]) -> None:
         """Add up all but the last replicas that are gone: off the roster, or with a successor at their address."""

@@ -21,8 +21,8 @@ class Replica:
     """A `batched` server. The fleet neither starts nor stops a registered one.
 
     `gone`: set when no more answers are to be expected. `missed`: heartbeats missed in a row. `fault`: why the fleet
-    should end it; `is_ending`: it does. `has_ended`: it did, with a question in it. `suspects`: held while a
-    question is here with which other replicas ended.
+    should end it; `is_ending`: it does. `has_ended`: a try failed because it ended, and none was answered since.
+    `suspects`: lock, held by the one question here with which other replicas ended.
     """
 
     url: str
@@ -95,6 +95,7 @@ class Replica:
     def answered(self, now: float, latency_s: float, outstanding: int) -> None:
         """Measure the rate by Little's law: `outstanding` requests took `latency_s` each."""
         self.heard_s = self.alive_s = now
+        self.has_ended = False
         self.rate_rps = smoothed(self.rate_rps, outstanding / max(latency_s, 1e-6))
 
     def report(self, now: float, outstanding: int, wait_s: float | None) -> None:
@@ -153,6 +154,7 @@ class Roster:
             replica.lost()
         elif replica.state == "ready":
             replica.gone.clear()
+            replica.has_ended = False
         self._count()
 
     def find(self, url: str) -> Replica | None:

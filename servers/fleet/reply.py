@@ -33,8 +33,8 @@ class TryFailed(Exception):
     """A try failed that another replica may answer.
 
     `is_unreachable`: nothing listens there. `is_silent`: it made no progress. `is_answer`: it answered. `is_polite`:
-    it is well, but busy. `is_end`: it ended with the question in it, which may be the cause. `shed_s`: its queue is
-    full, and this is its Retry-After.
+    it is busy or about to end, which is no fault. `is_end`: it ended with the question in it, which may be the cause.
+    `shed_s`: its queue is full, and this is its Retry-After.
     """
 
     why: str = field(kw_only=False)

@@ -71,9 +71,8 @@ def add_routes(
         _check_room(roster, address, None if admin_token is not None else max_registered)
         if not await balancer.client.is_ready(url):
             raise BadRequest(f"url: no server at {url} answers GET /ready with 200")
-        _check_room(
-            roster, address, None if admin_token is not None else max_registered
-        )  # others may have come meanwhile
+        # Others may have come meanwhile.
+        _check_room(roster, address, None if admin_token is not None else max_registered)
         replica = roster.find(url)
         log.info("%s was registered", url, extra={"by": request.client.host if request.client else "nobody"})
         if replica is None:

@@ -28,10 +28,7 @@ def check_names(settings: Settings) -> None:
     for field, valid in tables.items():
         if getattr(settings, field) not in valid:
             raise ValueError(f"{field} must be one of {', '.join(valid)}, got {getattr(settings, field)!r}")
-    wanted = spec(settings)
-    if wanted.kind not in retrieval.BACKENDS[settings.retriever]:
-        kinds = ", ".join(retrieval.BACKENDS[settings.retriever])
-        raise ValueError(f"index: retriever {settings.retriever} has {kinds}, got {wanted.kind!r}; faiss has it")
+    retrieval.check(settings.retriever, spec(settings))
     if settings.slowdown > 1 and settings.backend != "static":
         raise ValueError(f"slowdown: wants --backend static, got {settings.backend}")
     if settings.profile != "stub" and (settings.stub_poison is not None or settings.stub_fault is not None):

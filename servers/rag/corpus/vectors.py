@@ -46,8 +46,8 @@ def cached_vectors(corpus: Corpus, embedder: "Embedder", *, key: str, folder: Pa
         log.warning("vectors are not cached: there is no home folder; --cache-dir names another")
         return _joined(_batches(corpus, embedder, None), rows=len(corpus))
     path = folder / hashlib.sha256(f"{corpus.checksum} {key}".encode()).hexdigest()[:24]
-    if all(_file(path, start).exists() for start in range(0, len(corpus), _STEP)):
-        return _joined(_batches(corpus, embedder, path), rows=len(corpus))
+    if (vectors := _cached(path, len(corpus))) is not None:
+        return vectors
     log.info("embedding %d documents with %s", len(corpus), key)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -71,14 +71,30 @@ def _locked(path: Path) -> AcquireReturnProxy:
         return lock.acquire()
 
 
+def _cached(path: Path, rows: int) -> np.ndarray | None:
+    """All vectors, read from the folder; None if a batch is missing or damaged."""
+
+    def batches() -> Iterator[np.ndarray]:
+        for start in range(0, rows, _STEP):
+            if (batch := _read(_file(path, start))) is None:
+                raise FileNotFoundError
+            yield batch
+
+    try:
+        return _joined(batches(), rows=rows)
+    except FileNotFoundError:
+        return None
+
+
 def _batches(corpus: Corpus, embedder: "Embedder", path: Path | None) -> Iterator[np.ndarray]:
     """The batches in order: read from the folder, or computed and kept there until that fails."""
+    is_writable = True
     for start in _starts(len(corpus)):
         batch = None if path is None else _read(_file(path, start))
         if batch is None:
             batch = np.ascontiguousarray(embedder.documents(corpus.texts[start : start + _STEP]), dtype=np.float32)
-            if path is not None and not _keep(_file(path, start), batch):
-                path = None
+            if path is not None and is_writable:
+                is_writable = _keep(_file(path, start), batch)
         yield batch
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "Spec",
     "StoreError",
     "build",
+    "check",
     "load",
 ]
 
@@ -76,12 +77,12 @@ def build(
 ) -> Index:
     """An index over `vectors` (n, d), f32 or f16, in memory or mapped from a file.
 
-    `device` is for torch and CuPy, `threads` for numba and FAISS; numpy and torch use the threads set in the process.
+    `device` is for torch and CuPy, `threads` for FAISS and numba's l1; the others use the threads set in the process.
     Raises ValueError on vectors that are not finite and on a spec that the backend does not support, RetrieverMissing
     where its library or device is missing.
     """
     spec, place = spec or Spec(), Place(device, threads)
-    _check(backend, spec)
+    check(backend, spec)
     if backend == "faiss":
         from servers.rag.retrieval.faiss_backend import FaissIndex  # noqa: PLC0415  # an extra
 
@@ -104,7 +105,7 @@ def load(folder: Path, backend: str, *, device: str = "cpu", threads: int | None
     except (TypeError, ValueError) as error:
         raise StoreError(f"{folder}: {error}") from error
     place = Place(device, threads)
-    _check(backend, spec)
+    check(backend, spec)
     if backend == "faiss":
         from servers.rag.retrieval.faiss_backend import FaissIndex  # noqa: PLC0415
 
@@ -116,7 +117,8 @@ def load(folder: Path, backend: str, *, device: str = "cpu", threads: int | None
     return Flat(Rows.restored(arrays), spec, scan) if spec.kind == "flat" else Ivf.restore(arrays, spec, scan)
 
 
-def _check(backend: str, spec: Spec) -> None:
+def check(backend: str, spec: Spec) -> None:
+    """Raise ValueError for an unknown backend, or one that does not have that kind of index."""
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if spec.kind not in BACKENDS[backend]:

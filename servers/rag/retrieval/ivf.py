@@ -21,15 +21,15 @@ _ARRAYS = ("centroids", "offsets", "ids", "rows", "next_id")
 
 
 class Ivf(Flat):
-    """An Index of kind `ivf`: rows in memory, in float32, grouped by the list they belong to, ids ascending within one.
+    """An Index of kind `ivf`: rows in float32, grouped by the list they belong to, ids ascending within one.
 
-    centroids (l, d) f32; labels (n,) i64: the list of each row.
+    centroids (l, d) f32; offsets (l + 1,) i64: where the rows of each list begin, and where the last ones end.
     """
 
-    def __init__(self, rows: Rows, spec: Spec, scan: Scan, *, centroids: np.ndarray, labels: np.ndarray) -> None:
-        self._centroids = centroids
+    def __init__(self, rows: Rows, spec: Spec, scan: Scan, *, centroids: np.ndarray, offsets: np.ndarray) -> None:
+        self._centroids, self._offsets = centroids, offsets
         self._coarse = scan.put(centroids, metrics.squared_norms(centroids))
-        super().__init__(self._grouped(rows, labels), spec, scan)
+        super().__init__(rows, spec, scan)
 
     @classmethod
     def build(cls, vectors: np.ndarray, spec: Spec, scan: Scan) -> "Ivf":
@@ -40,15 +40,15 @@ class Ivf(Flat):
             raise ValueError(f"index {spec.kind} learns its clusters from vectors, got none")
         rng, lists = np.random.default_rng(spec.seed), spec.lists(len(vectors))
         found = kmeans(rows.vectors, lists, rng=rng, arrays=scan.arrays, metric=_space(spec.metric))
-        return cls(rows, spec, scan, centroids=found.centroids, labels=found.assignments)
+        rows, offsets = _grouped(rows, found.assignments, lists=len(found.centroids))
+        return cls(rows, spec, scan, centroids=found.centroids, offsets=offsets)
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray], spec: Spec, scan: Scan) -> "Ivf":
         """The index whose arrays `save` wrote. Raises StoreError where one is missing."""
         store.require(arrays, *_ARRAYS)
-        labels = np.repeat(np.arange(len(arrays["centroids"])), np.diff(arrays["offsets"]))
         rows = Rows(arrays["rows"], arrays["ids"], int(arrays["next_id"]))
-        return cls(rows, spec, scan, centroids=arrays["centroids"], labels=labels)
+        return cls(rows, spec, scan, centroids=arrays["centroids"], offsets=arrays["offsets"])
 
     @property
     def nbytes(self) -> int:
@@ -68,13 +68,13 @@ class Ivf(Flat):
         metric, arrays = _space(self.spec.metric), self._scan.arrays
         metrics.squared_norms(joined.vectors[self.shape[0] :])
         labels, _ = assign(joined.vectors[self.shape[0] :], self._centroids, metric=metric, arrays=arrays)
-        self._index(self._grouped(joined, np.concatenate([self._labels, labels])))
+        self._regroup(joined, np.concatenate([self._labels, labels]))
         return joined.ids[self.shape[0] - len(vectors) :]
 
     def remove(self, ids: np.ndarray) -> int:
         """As Index has it."""
         before, kept = self.shape[0], ~np.isin(self._rows.ids, ids)
-        self._index(self._grouped(self._rows.part(kept), self._labels[kept]))
+        self._regroup(self._rows.part(kept), self._labels[kept])
         return before - self.shape[0]
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -87,12 +87,9 @@ class Ivf(Flat):
         """The list of each row."""
         return np.repeat(np.arange(len(self._centroids)), np.diff(self._offsets))
 
-    def _grouped(self, rows: Rows, labels: np.ndarray) -> Rows:
-        """The rows list by list; keeps where each list begins."""
-        ends = np.cumsum(np.bincount(labels, minlength=len(self._centroids)))
-        self._offsets = np.concatenate([[0], ends]).astype(np.int64)
-        found = rows.part(np.argsort(labels, kind="stable"))
-        return replace(found, vectors=np.ascontiguousarray(found.vectors, dtype=np.float32))
+    def _regroup(self, rows: Rows, labels: np.ndarray) -> None:
+        rows, self._offsets = _grouped(rows, labels, lists=len(self._centroids))
+        self._index(rows)
 
     def _nearest_lists(self, queries: np.ndarray, best: Best, k: int, *, nprobe: int) -> None:
         """Scan the nearest list of each query first, which sets the floor, then the others; each list once a round."""
@@ -113,6 +110,14 @@ class Ivf(Flat):
             for found in arrays.map(look, _visits(lists)):
                 best.offer(found)
             best.settle()
+
+
+def _grouped(rows: Rows, labels: np.ndarray, *, lists: int) -> tuple[Rows, np.ndarray]:
+    """The rows list by list, and the offsets of the lists. labels (n,) i64: the list of each row."""
+    ends = np.cumsum(np.bincount(labels, minlength=lists))
+    found = rows.part(np.argsort(labels, kind="stable"))
+    vectors = np.ascontiguousarray(found.vectors, dtype=np.float32)
+    return replace(found, vectors=vectors), np.concatenate([[0], ends]).astype(np.int64)
 
 
 def _visits(lists: np.ndarray) -> list[tuple[int, np.ndarray]]:

@@ -24,5 +24,10 @@ async def test_tries_end_when_their_replica_is_lost_even_those_that_expire_at_th
     await asyncio.sleep(0)
     loop.call_soon(roster.move, replica, "end")  # in the same turn of the loop as the second one's end
     assert await asyncio.wait_for(asyncio.gather(*tries), 10) == ["gone", "gone"]
+    replica.has_ended = True
     roster.move(replica, "return")
     assert not replica.gone.is_set()
+    assert not replica.has_ended
+    replica.has_ended = True
+    replica.answered(1.0, 0.1, 1)
+    assert not replica.has_ended

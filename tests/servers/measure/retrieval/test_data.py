@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from servers.measure.retrieval import data as synthetic
+from servers.measure.retrieval import data
 
 
 def made(name: str, n: int, d: int, seed: int = 0) -> np.ndarray:
-    return np.concatenate(list(synthetic.blocks(name, n, d, seed=seed)))
+    return np.concatenate(list(data.blocks(name, n, d, seed=seed)))
 
 
 @pytest.mark.parametrize("name", ["uniform", "clustered", "intrinsic:3"])
@@ -16,9 +16,9 @@ def test_the_same_seed_gives_the_same_rows_in_whatever_blocks(name: str, monkeyp
     assert (rows.shape, rows.dtype) == ((700, 8), np.float32)
     np.testing.assert_array_equal(rows, made(name, 700, 8))
     assert not np.array_equal(rows, made(name, 700, 8, seed=1))
-    monkeypatch.setattr(synthetic, "_NUMBERS", 8 * 100)
-    assert len(list(synthetic.blocks(name, 700, 8, seed=0))) == 7
-    asked = synthetic.queries(name, 700, 8, count=5, seed=0)
+    monkeypatch.setattr(data, "_NUMBERS", 8 * 100)
+    assert len(list(data.blocks(name, 700, 8, seed=0))) == 7
+    asked = data.queries(name, 700, 8, count=5, seed=0)
     assert asked.shape == (5, 8)
     assert not (asked[:, None] == rows).all(axis=2).any()
 
@@ -30,7 +30,7 @@ def test_uniform_numbers_lie_between_0_and_1() -> None:
 
 
 def test_queries_fall_into_the_clusters_of_the_rows() -> None:
-    rows, asked = made("clustered", 20_000, 32), synthetic.queries("clustered", 20_000, 32, count=50, seed=0)
+    rows, asked = made("clustered", 20_000, 32), data.queries("clustered", 20_000, 32, count=50, seed=0)
     nearest = np.array([np.linalg.norm(rows - query, axis=1).min() for query in asked])
     # Two draws of one cluster are 0.5 sqrt(2 x 32) = 4 apart, of two clusters sqrt(2 x 32 x 1.25) = 8.9.
     assert nearest.max() < 5
@@ -45,4 +45,4 @@ def test_intrinsic_rows_lie_near_a_subspace_of_that_dimension() -> None:
 @pytest.mark.parametrize("name", ["", "round", "uniform:3", "intrinsic", "intrinsic:", "intrinsic:x", "intrinsic:0"])
 def test_a_name_that_is_not_known_is_told(name: str) -> None:
     with pytest.raises(ValueError, match=r"data must be|wants a dimension in"):
-        list(synthetic.blocks(name, 10, 4, seed=0))
+        list(data.blocks(name, 10, 4, seed=0))

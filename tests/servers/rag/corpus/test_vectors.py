@@ -137,6 +137,23 @@ def test_when_the_disk_is_full_the_batches_so_far_are_kept(
     assert rest(tmp_path) == [256, 88]
 
 
+def test_where_nothing_can_be_written_only_the_damaged_batch_is_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached_vectors(CORPUS, Counting(), key="one", folder=tmp_path)
+    (path,) = tmp_path.glob("*/000000.npz")
+    path.write_bytes(b"")
+    locked: list[Path] = []
+    lock = vectors._locked
+    with monkeypatch.context() as patch:
+        patch.setattr(vectors, "_locked", lambda path: locked.append(path) or lock(path))
+        patch.setattr("numpy.savez", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+        embedder = Counting()
+        assert cached_vectors(CORPUS, embedder, key="one", folder=tmp_path).tolist() == EXPECTED
+    assert embedder.calls == [256]
+    assert len(locked) == 1, "who repairs a batch holds the lock"
+
+
 KILLED = """
 import os, sys
 from pathlib import Path

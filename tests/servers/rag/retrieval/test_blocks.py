@@ -1,6 +1,6 @@
 """Blocks: every row once, in order, and none overwritten by the one that is read ahead."""
 
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def test_every_row_is_in_one_block(count: int, queries: int, k: int, largest: in
     assert all(part.stop - part.start <= largest for part in parts)
 
 
-def test_a_block_of_a_file_stays_while_the_next_is_read(tmp_path: Path) -> None:
+def test_a_block_of_a_file_stays_while_the_next_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = np.arange(80, dtype=np.float32).reshape(20, 4)
     np.save(tmp_path / "v.npy", vectors)
     mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
@@ -36,10 +36,18 @@ def test_a_block_of_a_file_stays_while_the_next_is_read(tmp_path: Path) -> None:
             asked.append(part.start)
             yield part
 
+    read, was_read = blocks._read, {part.start: threading.Event() for part in parts}
+
+    def noted(vectors: np.ndarray, part: slice, into: np.ndarray) -> np.ndarray:
+        found = read(vectors, part, into)
+        was_read[part.start].set()
+        return found
+
+    monkeypatch.setattr(blocks, "_read", noted)
     seen = 0
     for part, rows in blocks.stream(mapped, told()):
         assert asked[-1] == min(part.start + 5, 15), "the next block is read while this one is used"
-        time.sleep(0.01)
+        assert was_read[asked[-1]].wait(20)
         np.testing.assert_array_equal(rows, vectors[part])
         seen += len(rows)
     assert seen == 20

@@ -132,7 +132,8 @@ def test_a_saved_index_answers_the_same(scan: Scan, mapped: bool, tmp_path: Path
     for one, two in zip(index.search(vectors[:20], 5), again.search(vectors[:20], 5), strict=True):
         np.testing.assert_array_equal(one, two)
     assert again.spec == index.spec
-    assert again.nbytes == index.nbytes
+    on_disk = 599 * 8 * 4 if mapped else 0  # vectors there do not count, and are not read to be regrouped
+    assert again.nbytes == index.nbytes - on_disk
     assert again.add(vectors[:1]).tolist() == [600]
 
 
