@@ -44,7 +44,6 @@ def _calls(node: ast.AST) -> list[str]:
     return found + ([name] if name in LOADS and "allow_pickle" not in given else [])
 
 
-@pytest.mark.slow
 def test_no_file_of_the_packages_runs_what_it_reads() -> None:
     assert len(FILES) > 100
     found = {str(path.relative_to(ROOT)): faults(path.read_text()) for path in FILES}

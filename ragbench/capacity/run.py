@@ -3,7 +3,6 @@
 A load that was measured before is read from its files, so that an interrupted search continues.
 """
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,13 +13,15 @@ from ragbench.capacity.table import Capacity
 from ragbench.files.mistakes import checked
 from ragbench.files.toml_tables import StudyError
 from ragbench.load.descriptors import allow_files
+from ragbench.load.target import RAG
+from ragbench.load.wires import wire_of
 from ragbench.machine.mixing import strangers
 from ragbench.machine.telemetry import throttling
-from ragbench.measure.point import Surroundings, measure, schedule_of
+from ragbench.measure.point import Surroundings, measure, schedule_of, service_of
 from ragbench.measure.point_folder import write_point
 from ragbench.measure.progress import Progress
 from ragbench.processes.child import HURRIED_GRACE_S, ChildError
-from ragbench.processes.launch import Service, start
+from ragbench.processes.launch import Service
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import REQUESTS, Row, read_manifest
 from ragbench.results.slo import Slo
@@ -84,6 +85,7 @@ def first_points(study: Study, plan: Plan, *, design: str | None = None) -> list
     """The first point of each design, from which its loads are made. Raises StudyError."""
     firsts: dict[str, Point] = {}
     for launch in expand(study):
+        wire_of(launch.configuration.wire or RAG)
         firsts.setdefault(launch.configuration.name, launch.points[0])
     wanted = [p for p in firsts.values() if design in (None, p.configuration.design, p.configuration.name)]
     if not wanted:
@@ -212,13 +214,8 @@ class Searcher:
 
     async def _running(self, point: Point) -> Service:
         """The design's server, started where none runs. Raises ChildError."""
-        if self._service is None and point.configuration.url is not None:
-            self._service = Service(point.configuration.url)
-        elif self._service is None:
-            self.progress.doing(f"starting {point.configuration.name}")
-            argv = point.configuration.argv(sys.executable)
-            timeout_s = point.load.ready_timeout_s
-            self._service = await start(argv, log=self.paths.live_log, ready_timeout_s=timeout_s)
+        if self._service is None:
+            self._service = await service_of(point, self.paths.live_log, self.progress)
         return self._service
 
     async def _stop(self, *, is_hurried: bool = False) -> None:

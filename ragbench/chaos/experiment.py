@@ -18,7 +18,7 @@ from ragbench.study.arrivals import Span
 from ragbench.study.questions import Question
 from ragbench.study.schedule import Request, Turns, make_schedule
 
-_CALM_S = 10.0  # before the first fault, and between faults
+_QUIET_S = 10.0  # before the first fault, and between faults
 _POLL_S = 0.05
 LONGEST_EJECTION_S = 10.0
 _DECISION_S = 2.0  # for the third heartbeat, and for the next scaling decision
@@ -89,8 +89,8 @@ class Experiment:
     crowd_s: tuple[float, float] = (0.0, 0.0)
     footprints: list[Footprint] = field(default_factory=list)
 
-    def fault_begins(self, t_s: float | None = None) -> None:
-        """Set the time of the latest fault to `t_s`, or to now. It was set to when the fault was due."""
+    def count_recovery_from(self, t_s: float | None = None) -> None:
+        """Count the recovery from `t_s`, or from now, instead of from when the fault was due."""
         self.faults_s[-1] = self.clock() if t_s is None else t_s
 
     async def watch_replaced(
@@ -134,17 +134,17 @@ class Experiment:
             await asyncio.sleep(_POLL_S)
 
     async def add_load(self, load: Sequence[Request] | Turns, client: ChaosClient, *, duration_s: float) -> None:
-        """Fire a second load beside the first, and wait for its answers. The fault begins at its end."""
+        """Fire a second load beside the first, and wait for its answers. The recovery counts from its end."""
         self.crowd_s = (self.clock(), self.clock() + duration_s)
         async with client.connected(self.fleet.url):
             await fire(load, client)
         self.crowd += client.exchanges
-        self.fault_begins(self.crowd_s[1])
+        self.count_recovery_from(self.crowd_s[1])
 
 
-def calm_s(duration_s: float) -> float:
+def quiet_s(duration_s: float) -> float:
     """Time without a fault, before the first one and between faults."""
-    return min(_CALM_S, duration_s / 3)
+    return min(_QUIET_S, duration_s / 3)
 
 
 def repeated_s(first_s: float, end_s: float) -> list[float]:

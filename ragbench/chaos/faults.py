@@ -74,7 +74,7 @@ async def stop_an_engine(experiment: Experiment) -> None:
     if not engines:
         raise ProcessLookupError(f"replica {victim.url} has no process of its own for its models (--engine process)")
     engines[0].suspend()
-    experiment.fault_begins()
+    experiment.count_recovery_from()
     await experiment.watch_replaced(victim)
 
 
@@ -87,13 +87,13 @@ async def await_ordered_fault(experiment: Experiment) -> None:
     async with asyncio.timeout(_ORDERED_S):
         while _ORDERED not in await asyncio.to_thread(log.read_text, errors="replace"):  # noqa: ASYNC110  a log wakes nobody
             await asyncio.sleep(_POLL_S)
-    experiment.fault_begins()
+    experiment.count_recovery_from()
     await experiment.watch_replaced(ready[0], ready_before=len(ready))
 
 
 async def ask_poisoned_questions(experiment: Experiment) -> None:
     """Ask 100 of them, one after another: each must fail alone and end no replica."""
-    experiment.fault_begins()
+    experiment.count_recovery_from()
     before = {replica.pid for replica in await experiment.fleet.replicas()}
     statuses: Counter[int] = Counter()
     async with aiohttp.ClientSession() as session:
@@ -112,7 +112,7 @@ async def register_a_malformed_replica(experiment: Experiment) -> None:
     """Register a replica that is ready and answers with malformed bytes."""
     url = await experiment.resources.enter_async_context(malformed_server())
     await experiment.fleet.register(url)
-    experiment.fault_begins()
+    experiment.count_recovery_from()
     await experiment.watch_replaced(Replica(url, None, "ready", 0), needs_successor=False)
 
 
@@ -138,7 +138,7 @@ async def register_a_slow_replica(experiment: Experiment) -> None:
     argv = [*experiment.terms.replica, "--slowdown", "10", "--port", "0"]
     slow = await start(argv, log=experiment.folder / "replica-slow.log", ready_timeout_s=_READY_TIMEOUT_S)
     experiment.resources.push_async_callback(slow.stop)
-    experiment.fault_begins()  # the fault is its registration
+    experiment.count_recovery_from()  # the fault is its registration
     await experiment.fleet.register(slow.url)
 
 

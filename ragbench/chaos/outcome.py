@@ -13,7 +13,7 @@ from ragbench.results.records import Row
 
 Fate = Literal["answered", "rejected", "lost", "unsent"]
 LONGEST_RECOVERY_S = 10.0
-CALM_S = 2.0
+STABLE_S = 2.0
 _SLACK_SHARE = 0.5
 _SLACK_S = 0.25
 _REASONS = {
@@ -132,8 +132,8 @@ def limit_s(exchanges: Sequence[Exchange], *, first_fault_s: float) -> float:
 def recovery_s(exchanges: Sequence[Exchange], faults_s: Sequence[float], *, end_s: float) -> float | None:
     """The longest time from a fault to the recovery from it; None without a fault, or where one has no recovery.
 
-    Recovery is the first moment from which every request due within CALM_S is well served; CALM_S ends before the next
-    fault and before `end_s`, the end of the load.
+    Recovery is the first moment from which every request due within STABLE_S is well served; STABLE_S ends before the
+    next fault and before `end_s`, the end of the load.
     """
     limit = limit_s(exchanges, first_fault_s=faults_s[0]) if faults_s else math.inf
     times = [_recovery_s(exchanges, *span_s, limit) for span_s in pairwise([*faults_s, end_s])]
@@ -146,6 +146,6 @@ def _recovery_s(exchanges: Sequence[Exchange], fault_s: float, until_s: float, l
     due = sorted((due_s, is_good) for due_s, is_good in due if fault_s <= due_s < until_s)
     bad_s = [due_s for due_s, is_good in due if not is_good]
     for begin_s, end_s in pairwise([fault_s, *bad_s, until_s]):
-        if begin_s + CALM_S <= end_s and any(is_good and begin_s <= due_s < end_s for due_s, is_good in due):
+        if begin_s + STABLE_S <= end_s and any(is_good and begin_s <= due_s < end_s for due_s, is_good in due):
             return begin_s - fault_s
     return None

@@ -12,12 +12,12 @@ import numpy as np
 import psutil
 
 from ragbench.chaos.client import ChaosClient
-from ragbench.chaos.experiment import Experiment, NoReplica, Terms, calm_s, repeated_s
+from ragbench.chaos.experiment import Experiment, NoReplica, Terms, quiet_s, repeated_s
 from ragbench.chaos.faults import Fault
 from ragbench.chaos.figures import Figures, send_lag_p99_ms
 from ragbench.chaos.fleet import Fleet, Footprint, answered_twice, launch, logs_of
 from ragbench.chaos.outcome import Tally, fates, loss_notes, recovery_s
-from ragbench.chaos.scenarios import AFTER_CALM, LOG_FOLDER, Scenario
+from ragbench.chaos.scenarios import AFTER_QUIET, LOG_FOLDER, Scenario
 from ragbench.load.client import Clock
 from ragbench.load.fire import Origin, Watcher, beside, fire, soon
 from ragbench.processes.child import ChildError
@@ -61,8 +61,8 @@ async def run(
     name: str, scenario: Scenario, terms: Terms, *, capacity_rps: float, folder: Path, on_row: OnRow | None = None
 ) -> Tally:
     """The scenario's row; logs go to `folder`. Raises ChildError."""
-    fault_s = f"{calm_s(terms.duration_s) + _FAULT_S:g}"
-    flags = [flag.replace(LOG_FOLDER, str(folder)).replace(AFTER_CALM, fault_s) for flag in scenario.flags]
+    fault_s = f"{quiet_s(terms.duration_s) + _FAULT_S:g}"
+    flags = [flag.replace(LOG_FOLDER, str(folder)).replace(AFTER_QUIET, fault_s) for flag in scenario.flags]
     for stale in logs_of(folder):  # replicas append to their logs
         stale.unlink()
     fleet = await launch([*scenario.wrapper, *terms.fleet, *flags], folder)
@@ -115,7 +115,7 @@ async def _load(
     watchers: list[Watcher] = [partial(_sample, experiment)]
     injected = asyncio.Event()
     if scenario.fault is not None:
-        first_s = calm_s(terms.duration_s)
+        first_s = quiet_s(terms.duration_s)
         due_s = repeated_s(first_s, end_s) if scenario.repeats else [first_s]
         watchers.append(partial(_inject, experiment, scenario.fault, due_s, injected))
     else:

@@ -35,7 +35,7 @@ class Scenario:
 
 
 LOG_FOLDER = "{folder}"  # in a flag: where the experiment's logs go
-AFTER_CALM = "{after_calm_s}"  # in a flag: when the fault is due, counted from a replica's start
+AFTER_QUIET = "{after_quiet_s}"  # in a flag: when the fault is due, counted from a replica's start
 
 
 def _shell(line: str) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ def _shell(line: str) -> tuple[str, ...]:
 
 
 def _ordered(what: str, part: str) -> Scenario:
-    flags = ("--faulty-replica", part, "--stub-fault-after-s", AFTER_CALM)
+    flags = ("--faulty-replica", part, "--stub-fault-after-s", AFTER_QUIET)
     return Scenario(what, faults.await_ordered_fault, flags=flags, is_stub_only=True)
 
 

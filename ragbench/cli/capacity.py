@@ -41,7 +41,7 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
     start: Annotated[float | None, typer.Option(help="The first rate; else the study's lowest.")] = None,
     duration_s: Annotated[float | None, typer.Option(help="Of one load; else 60 times the SLO, 15 to 120 s.")] = None,
     design: Annotated[str | None, typer.Option(help="Only this design, or this configuration of it.")] = None,
-    most_loads: Annotated[int, typer.Option(help="Give a design up after so many.")] = 30,
+    most_loads: Annotated[int, typer.Option(help="Stop the search of a design after so many loads.")] = 30,
     results: ResultsOption = Path("results"),
 ) -> None:
     """Find the rate each design of STUDY can carry: double, halve the bracket, then load both sides of the edge."""
@@ -85,7 +85,7 @@ def _arrival(option: str | None, study: Study) -> str:
 def _slo(options: list[str] | None, own: Slo | None) -> Slo:
     slo = slo_of(options) or own
     if slo is None:
-        raise StudyError(["what must be kept? give --slo latency_p95_s=1.0, or slo = {...} in the study's [study]"])
+        raise StudyError(["no SLO: give --slo latency_p95_s=1.0, or slo = {...} in the study's [study]"])
     return slo
 
 

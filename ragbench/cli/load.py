@@ -17,7 +17,7 @@ from ragbench.measure.point import Measurement, measure
 from ragbench.measure.point_folder import write_point
 from ragbench.measure.progress import Progress
 from ragbench.processes.interrupts import run_until_done
-from ragbench.processes.launch import Service
+from ragbench.processes.launch import Remote
 from ragbench.results.metrics import Verdict
 from ragbench.results.paths import StudyPaths
 from ragbench.study.arrivals import ARRIVALS
@@ -82,7 +82,7 @@ def load(  # noqa: PLR0913, PLR0917  an option each
     async def measured() -> Measurement:
         with Progress([point], starts=0) as progress:
             progress.begin(point.name)
-            return await measure(point, Service(url), asked, on_row=progress.row)
+            return await measure(point, Remote(url), asked, on_row=progress.row)
 
     measurement = run_until_done(measured())
     if measurement.failure is not None:

@@ -6,6 +6,7 @@ UTF-8 cannot hold, and `\u005c` a backslash before an e or a u.
 
 import csv
 import io
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,7 +29,7 @@ _EMPTY = r"\e"
 _WHOLE = re.compile(r"-?[0-9]{1,300}")
 _REAL = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 _TRUTHS = {"true": True, "false": False, "True": True, "False": False}
-_DTYPES = {"text": "str", "real": "float64", "truth": "boolean"}
+_DTYPES = {"real": "float64", "truth": "boolean"}
 _LARGEST = 1e300  # of a number that can be drawn
 _MOST_DIGITS = 300
 _LONGEST_SHOWN = 60
@@ -87,23 +88,28 @@ class Column:
         return values
 
 
-def read_columns(path: Path, needed: Sequence[str] = ()) -> dict[str, Column]:
-    """The columns of a file by name.
+def read_columns(
+    path: Path, needed: Sequence[str] = (), *, raw: bytes | None = None, may_skip_lines: bool = False
+) -> dict[str, Column]:
+    """The columns of a file by name. `raw`: its bytes, if they were read before. `may_skip_lines`: empty ones.
 
     Raises RecordError where there is no such file, columns of `needed` are missing, or a row is of another length.
     """
-    if not path.is_file():
+    if raw is None and not path.is_file():
         raise RecordError(f"there is no {path}")
     try:
-        lines = csv.reader(io.StringIO(decoded(read_bytes(path), name=str(path)), newline=""))
+        text = decoded(read_bytes(path) if raw is None else raw, name=str(path))
     except ValueError as error:
         raise RecordError(str(error)) from error
+    lines = csv.reader(io.StringIO(text, newline=""))
     header = next(lines, [])
     if missing := [column for column in needed if column not in header]:
         raise RecordError(f"{path} lacks the columns {', '.join(missing)}")
     numbers, rows = [], []
     try:
-        for line in filter(None, lines):
+        for line in lines:
+            if not line and may_skip_lines:
+                continue
             if len(line) != len(header):
                 raise RecordError(f"{path}, line {lines.line_num}: {len(line)} cells, wanted {len(header)}")
             numbers.append(lines.line_num)
@@ -127,7 +133,10 @@ def read_frame(
         kind = types.get(name) or _inferred(column.cells)
         values = column.values(kind, most=most if types.get(name) in ("real", "count") else None)
         fits = kind not in ("count", "whole") or all(x is None or -(2**63) <= x < 2**63 for x in values)
-        dtype = ("Int64" if None in values else "int64") if kind in ("count", "whole") else _DTYPES[kind]
+        if kind == "text":
+            dtype = pd.StringDtype("python", na_value=math.nan)  # pyarrow's storage refuses lone surrogates
+        else:
+            dtype = ("Int64" if None in values else "int64") if kind in ("count", "whole") else _DTYPES[kind]
         # Whole numbers that 64 bits do not hold are Python's own.
         series[name] = pd.Series(values, dtype=dtype if fits else "object")
     return pd.DataFrame(series)

@@ -70,7 +70,10 @@ def gpu(
     if names is None:
         seen = "none" if torch_cuda is None else f"none; torch is built for CUDA {_dotted(torch_cuda)}"
         return Finding("gpu", "ok", f"{seen}: models run on the CPU")
-    seen = f"{names}, driver {driver or 'unknown'}, CUDA up to {_dotted(driver_cuda)}"
+    if driver is None:
+        advice = "nvidia-smi says more; a container needs the driver's libraries of its host"
+        return Finding("gpu", "fail", f"{names}, but the driver's library does not answer", advice)
+    seen = f"{names}, driver {driver}, CUDA up to {_dotted(driver_cuda)}"
     if torch_cuda is None:
         advice = "torch is built for the CPU alone: install one for CUDA, see https://pytorch.org/get-started/locally/"
         return Finding("gpu", "warn", seen, advice)

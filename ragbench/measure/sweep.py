@@ -1,7 +1,6 @@
 """For each point not yet whole: launch, warm up, fire, write. A broken design does not stop the others."""
 
 import fcntl
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from ragbench.files.whole_file import append_to, refuse_links
 from ragbench.load.target import RAG
 from ragbench.load.wires import wire_of
 from ragbench.machine.telemetry import throttling
-from ragbench.measure.point import Measurement, Surroundings, measure, schedule_of, unmeasured
+from ragbench.measure.point import Measurement, Surroundings, measure, schedule_of, service_of, unmeasured
 from ragbench.measure.point_folder import trace_of, write_point
 from ragbench.measure.progress import Progress
 from ragbench.processes.child import HURRIED_GRACE_S, ChildError
-from ragbench.processes.launch import Service, start
+from ragbench.processes.launch import Service
 from ragbench.processes.log_file import read_log
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import copy_text, read_manifests, summary_csv, write_atomic
@@ -125,7 +124,7 @@ class _Runner:
         left = list(launch.points)
         while left:
             try:
-                service = await self._start(left[0])
+                service = await service_of(left[0], self.paths.live_log, self.progress)
             except ChildError as error:
                 self.progress.note(str(error))
                 self._fail(left, error.reason)
@@ -139,16 +138,6 @@ class _Runner:
                 raise
             for line in await service.stop():
                 self.progress.note(line)
-
-    async def _start(self, point: Point) -> Service:
-        if point.configuration.url is not None:
-            return Service(point.configuration.url)
-        self.progress.doing(f"starting {point.configuration.name}")
-        return await start(
-            point.configuration.argv(sys.executable),
-            log=self.paths.live_log,
-            ready_timeout_s=point.load.ready_timeout_s,
-        )
 
     async def _run_point(self, point: Point, service: Service) -> bool:
         """Measure and write one point. -> whether the service failed."""

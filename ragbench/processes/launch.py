@@ -5,7 +5,7 @@ import ipaddress
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ragbench.files.whole_file import write_new
 from ragbench.processes.child import GRACE_S, HURRIED_GRACE_S, REAP_S, Child, ChildError
@@ -14,39 +14,64 @@ from ragbench.processes.listener import listener
 _WANTED = '{"ready": true, "port": 8000, "pid": 1}'
 
 
-class Service:
-    """A service, whoever started it. Of one that was started elsewhere little is known, and it is not stopped."""
+class Service(Protocol):
+    """A service, whoever started it."""
+
+    url: str
+
+    @property
+    def pid(self) -> int | None:
+        """Its process; None where that is on another machine or cannot be seen from here."""
+
+    def failure(self) -> str | None:
+        """Why it no longer runs, in one line; None while it does, or where that is not known."""
+
+    async def ended(self) -> None:
+        """Return when it is known that it no longer runs."""
+
+    def new_log(self) -> str:
+        """What it printed since the last call, as far as it is known."""
+
+    def log_end(self) -> str:
+        """The last lines it printed, as the end of a message."""
+
+    async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[str]:
+        """Stop all of it. -> lines for the user, such as on a process that could not be ended."""
+
+
+class Remote:
+    """A service that was started elsewhere: little is known of it, and it is not stopped."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     @property
     def pid(self) -> int | None:
-        """Its process; None where that is on another machine or cannot be seen from here."""
+        """The process that listens on this machine, if any."""
         return listener(self.url)
 
     def failure(self) -> str | None:
-        """Why it no longer runs, in one line; None while it does, or where that is not known."""
+        """Not known."""
         return None
 
     async def ended(self) -> None:
-        """Return when it is known that it no longer runs."""
+        """Never return."""
         await asyncio.get_running_loop().create_future()
 
     def new_log(self) -> str:
-        """What it printed since the last call, as far as it is known."""
+        """Nothing."""
         return ""
 
     def log_end(self) -> str:
-        """The last lines it printed, as the end of a message."""
+        """Where to look."""
         return "its log is where it was started"
 
     async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[str]:
-        """Stop all of it. -> lines for the user, such as on a process that could not be ended."""
+        """Do nothing."""
         return ()
 
 
-class Server(Child, Service):
+class Server(Child):
     """A server that this process started. Made by `start`."""
 
     def __init__(self, argv: Sequence[str], *, log: Path) -> None:

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, get_args
 Verdict = Literal["failed", "contaminated", "client_limited", "failing", "saturated", "shedding", "valid"]
 Source = Literal["measured", "simulated"]
 VERDICTS: tuple[str, ...] = get_args(Verdict)  # when each is given is in statistics/verdicts.py
-SOURCES: tuple[str, ...] = get_args(Source)
 Kind = Literal["text", "count", "whole", "truth", "real"]
 Real = float | None
 

@@ -8,11 +8,11 @@ import numpy as np
 from ragbench.files.csv_format import CsvFormat
 from ragbench.results.records import Row
 from ragbench.statistics.columns import Columns, Floats, Window
+from ragbench.statistics.summary import percentile
 
 # Share of the highest throughput measured. Above it, small errors of service time become large ones of latency.
 BELOW = 0.8
 WITHIN = 0.15
-_NEVER_S = 1e12  # later than any answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ def agree(design: str, arrival: str, offered_rps: float, pairs: Sequence[Pair], 
     in_sample_s = np.concatenate([pair.in_sample_s for pair in pairs])
     figures: dict[str, float | None] = {}
     for percent in (50, 95):
-        truth_s = _quantile(measured_s, percent)
-        outside_s, inside_s = _quantile(simulated_s, percent), _quantile(in_sample_s, percent)
+        truth_s = percentile(measured_s, percent)
+        outside_s, inside_s = (None if s is None else percentile(s, percent) for s in (simulated_s, in_sample_s))
         figures |= {
             f"latency_p{percent}_s": truth_s,
             f"simulated_p{percent}_s": outside_s,
@@ -119,13 +119,6 @@ def agree(design: str, arrival: str, offered_rps: float, pairs: Sequence[Pair], 
         is_predicted=simulated_s is not None,
         **figures,
     )
-
-
-def _quantile(values_s: Floats | None, percent: float) -> float | None:
-    """None where it falls among the unanswered, or there is nothing."""
-    if values_s is None or not values_s.size or np.isinf(np.percentile(values_s, percent, method="higher")):
-        return None
-    return float(np.percentile(np.where(np.isinf(values_s), _NEVER_S, values_s), percent))
 
 
 def _off(simulated_s: float | None, measured_s: float | None) -> float | None:

@@ -143,7 +143,7 @@ def _throughput_interval(ends_s: Floats, window: Window) -> Interval | None:
 def _latencies(columns: Columns, within: Truths) -> _Figures:
     from_due_s = columns.latencies_of(within)
     from_sent_s = np.where(columns.is_ok, columns.done_s - columns.sent_s, np.inf)[within]
-    figures: _Figures = {f"latency_p{percent}_s": _percentile(from_due_s, percent) for percent in (50, 90, 95, 99)}
+    figures: _Figures = {f"latency_p{percent}_s": percentile(from_due_s, percent) for percent in (50, 90, 95, 99)}
     absent = [name.split("_")[1] for name, value in figures.items() if value is None]
     for figure, interval in latency_intervals(from_due_s).items():
         for end in ("low", "high"):
@@ -151,12 +151,12 @@ def _latencies(columns: Columns, within: Truths) -> _Figures:
     return {
         **figures,
         "latency_mean_s": _mean(from_due_s[np.isfinite(from_due_s)]),
-        "latency_max_s": _percentile(from_due_s, 100),
+        "latency_max_s": percentile(from_due_s, 100),
         "latency_note": _note(absent, from_due_s) if absent and from_due_s.size else None,
         "independent_answers": independent_answers(from_due_s),
         "latency_from_sent_mean_s": _mean(from_sent_s[np.isfinite(from_due_s)]),
-        **{f"latency_from_sent_p{percent}_s": _percentile(from_sent_s, percent) for percent in (50, 95, 99)},
-        **{f"send_lag_p{percent}_s": _percentile(columns.send_lag_s[within], percent) for percent in (95, 99)},
+        **{f"latency_from_sent_p{percent}_s": percentile(from_sent_s, percent) for percent in (50, 95, 99)},
+        **{f"send_lag_p{percent}_s": percentile(columns.send_lag_s[within], percent) for percent in (95, 99)},
     }
 
 
@@ -219,7 +219,7 @@ def _mean(values: Floats) -> float | None:
     return float(np.mean(known)) if known.size else None
 
 
-def _percentile(values: Floats, percent: float) -> float | None:
+def percentile(values: Floats, percent: float) -> float | None:
     """By linear interpolation; absent where a value that it needs is infinite."""
     ordered = np.sort(values[~np.isnan(values)])
     if not ordered.size:

@@ -62,20 +62,23 @@ def read_trace(path: str) -> Trace:
 def _read(path: str, mtime_ns: int, size: int) -> Trace:
     del mtime_ns, size  # a changed file is read again
     try:
-        columns = {name.strip().lower(): column for name, column in read_columns(Path(path)).items()}
-        sha256 = hashlib.sha256(read_bytes(Path(path))).hexdigest()
+        raw = read_bytes(Path(path))
+        read = read_columns(Path(path), raw=raw, may_skip_lines=True)
+        columns = {name.strip().lower(): column for name, column in read.items()}
         due, tokens = (_first(columns, names) for names in (TIME_COLUMNS, LENGTH_COLUMNS))
         if due is None:
             raise ArrivalError(f"{path} has no column of times; wanted one of {', '.join(TIME_COLUMNS)}")
         times = np.array(due.values((_seconds, "a number of seconds or a date and time"), may_be_absent=False))
         lengths = None if tokens is None else tokens.values((_length, "a number of output tokens"), may_be_absent=False)
+    except OSError as error:
+        raise ArrivalError(f"no trace at {path!r}: {error.strerror}") from error
     except RecordError as error:
         raise ArrivalError(f"{error}; a trace is a CSV file in UTF-8") from error
     order = np.argsort(times, kind="stable")
     if len(times) < 2 or times[order[-1]] <= times[order[0]]:
         raise ArrivalError(f"{path} holds {len(times)} arrivals; wanted at least 2, at different times")
     ordered = None if lengths is None else tuple(lengths[i] for i in order)
-    return Trace(times[order] - times[order[0]], ordered, sha256)
+    return Trace(times[order] - times[order[0]], ordered, hashlib.sha256(raw).hexdigest())
 
 
 def _first(columns: Mapping[str, Column], names: Sequence[str]) -> Column | None:

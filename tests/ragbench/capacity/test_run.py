@@ -179,7 +179,7 @@ def test_a_server_that_does_not_start_is_told_and_the_others_go_on(call, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ((), "what must be kept? give --slo latency_p95_s=1.0"),
+        ((), "no SLO: give --slo latency_p95_s=1.0"),
         (("--slo", "latency_p42_s=1"), "--slo: unknown slo 'latency_p42_s'; known: latency_s"),
         (("--slo", "latency_s=1", "--arrival", "monday"), "--arrival: "),
         (("--slo", "latency_s=1", "--tolerance", "0"), "--tolerance must be a share"),

@@ -5,16 +5,16 @@ from typing import Any
 import pytest
 
 from ragbench.chaos import experiment
-from ragbench.chaos.experiment import Experiment, Terms, calm_s, repeated_s
+from ragbench.chaos.experiment import Experiment, Terms, quiet_s, repeated_s
 from ragbench.chaos.fleet import Replica
 from tests import virtual
 
 
 def test_faults_leave_time_before_between_and_after():
-    assert calm_s(30.0) == 10.0
-    assert repeated_s(calm_s(30.0), 30.0) == [10.0, 20.0]
-    assert repeated_s(calm_s(60.0), 60.0) == [10.0, 20.0, 30.0, 40.0, 50.0]
-    assert repeated_s(calm_s(6.0), 6.0) == [2.0, 4.0]
+    assert quiet_s(30.0) == 10.0
+    assert repeated_s(quiet_s(30.0), 30.0) == [10.0, 20.0]
+    assert repeated_s(quiet_s(60.0), 60.0) == [10.0, 20.0, 30.0, 40.0, 50.0]
+    assert repeated_s(quiet_s(6.0), 6.0) == [2.0, 4.0]
 
 
 def replica(number: int, *, state: str = "ready", ejected: bool = False) -> Replica:

@@ -79,7 +79,7 @@ def test_both_sides_are_measured_compared_and_kept(call: Call, tmp_path: Path) -
     assert (results / "study" / "bare" / "a-seed1.csv").stat().st_mtime_ns == before
 
 
-@pytest.mark.timing
+@pytest.mark.slow
 def test_a_turn_is_measured_on_both_sides_or_not_at_all(call: Call, tmp_path: Path) -> None:
     """Where the server's side is gone, the pipeline's is timed again, so that both are of one moment."""
     file, results = study(tmp_path), tmp_path / "results"

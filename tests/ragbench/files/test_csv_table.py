@@ -112,3 +112,20 @@ def test_no_other_file_of_the_harness_writes_or_reads_tables():
     pattern = re.compile(r"^import csv|\bcsv\.(?:reader|writer|Dict)|read_csv\(|\.to_csv\(", re.MULTILINE)
     found = [path for path in (ROOT / "ragbench").rglob("*.py") if pattern.search(path.read_text(encoding="utf-8"))]
     assert set(found) <= allowed
+
+
+def test_a_lone_surrogate_survives_a_frame_even_where_pyarrow_is_installed(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(write_table(["a"], [["x\ud800"], [None]]), encoding="utf-8")
+    column = read_frame(path, {"a": "text"})["a"]
+    assert column.dtype.storage == "python"
+    assert column[0] == "x\ud800"
+    assert column.isna().tolist() == [False, True]
+
+
+def test_an_empty_line_is_refused_unless_it_may_be_skipped(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,2\n\n3,4\n", encoding="utf-8")
+    with pytest.raises(RecordError, match="line 3: 0 cells, wanted 2"):
+        read_columns(path)
+    assert read_columns(path, may_skip_lines=True)["a"].cells == ["1", "3"]

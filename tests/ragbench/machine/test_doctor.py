@@ -31,7 +31,7 @@ GPU = {"names": "NVIDIA L4", "driver": "570.1", "driver_cuda": (12, 8), "torch_c
         (doctor.gpu(**GPU | {"torch_cuda": (12, 9)}), "ok"),
         (doctor.gpu(**GPU | {"torch_cuda": (13, 0)}), "fail"),
         (doctor.gpu(**GPU | {"torch_cuda": None}), "warn"),
-        (doctor.gpu(**GPU | {"driver": None}), "ok"),
+        (doctor.gpu(**GPU | {"driver": None}), "fail"),
         (doctor.cores(1, load_average=0.0), "warn"),
         (doctor.cores(2, load_average=0.25), "ok"),
         (doctor.cores(2, load_average=0.3), "warn"),

@@ -2,7 +2,7 @@ import socket
 
 import psutil
 
-from ragbench.processes.launch import Service
+from ragbench.processes.launch import Remote
 from ragbench.processes.listener import listener
 from tests.ragbench.running import FAKE
 
@@ -10,7 +10,7 @@ from tests.ragbench.running import FAKE
 def test_the_server_somebody_else_started(elsewhere):
     pid = listener(f"{elsewhere}/rag")
     assert str(FAKE) in psutil.Process(pid).cmdline()
-    assert Service(elsewhere).pid == pid
+    assert Remote(elsewhere).pid == pid
     assert listener(elsewhere.replace("127.0.0.1", "localhost")) == pid
 
 

@@ -6,12 +6,14 @@ from types import SimpleNamespace
 import pytest
 from aiohttp import web
 
+from ragbench.capacity.run import Plan, first_points
 from ragbench.files.toml_tables import StudyError
 from ragbench.load import wires
 from ragbench.measure.point import measure
 from ragbench.measure.sweep import make_plan
-from ragbench.processes.launch import Service
+from ragbench.processes.launch import Remote
 from ragbench.results.paths import StudyPaths
+from ragbench.results.slo import Slo
 from ragbench.study.points import expand
 from ragbench.study.questions import load_questions
 from ragbench.study.study_file import parse_study
@@ -43,7 +45,7 @@ async def test_what_is_sent_and_read_goes_by_the_wire_that_the_design_names(monk
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
         [point] = expand(study(url, wire="mine"))[0].points
-        made = await measure(point, Service(url), load_questions("facts"))
+        made = await measure(point, Remote(url), load_questions("facts"))
     finally:
         await runner.cleanup()
     assert [row.status for row in made.rows] == ["ok"] * 5
@@ -57,5 +59,8 @@ def test_a_design_that_names_none_is_the_point_that_it_was_before():
 
 
 def test_a_wire_that_is_not_there_is_one_line_before_anything_starts(tmp_path):
-    with pytest.raises(StudyError, match=r"wire must be one of rag.*, got 'absent'"):
-        make_plan(study("http://x", wire="absent"), StudyPaths(tmp_path))
+    absent, line = study("http://x", wire="absent"), r"wire must be one of rag.*, got 'absent'"
+    with pytest.raises(StudyError, match=line):
+        make_plan(absent, StudyPaths(tmp_path))
+    with pytest.raises(StudyError, match=line):
+        first_points(absent, Plan(Slo({"latency_p95_s": 1.0})))
