@@ -63,7 +63,8 @@ async def test_what_is_not_to_be_kept_is_forgotten() -> None:
 
 
 async def test_as_many_answers_are_remembered_as_the_bytes_hold() -> None:
-    known = Duplicates[bytes](size=len, most_bytes=100_000)
+    now = 0.0
+    known = Duplicates[bytes](size=len, most_bytes=100_000, clock=lambda: now)
 
     async def ask(key: int, length: int) -> int:
         return len(await known.once(key, lambda: _later(bytes(length))))
@@ -80,22 +81,20 @@ async def test_as_many_answers_are_remembered_as_the_bytes_hold() -> None:
     assert len(known) < 100, "an answer of no length takes some room as well"
 
 
-def test_an_answer_is_remembered_for_its_time_and_no_longer() -> None:
-    async def asked() -> list[int]:
-        work, known = Work(), Duplicates[int](size=_none, keep_s=10.0)
-        work.go.set()
-        answers = []
-        for pause_s in (0.0, 9.0, 1.5):
-            await asyncio.sleep(pause_s)
-            answers.append(await known.once("a", work))
-        return answers
-
-    assert virtual.run(asked()) == [1, 1, 2]
+async def test_an_answer_is_remembered_for_its_time_and_no_longer() -> None:
+    now = 0.0
+    work, known = Work(), Duplicates[int](size=_none, keep_s=10.0, clock=lambda: now)
+    work.go.set()
+    assert await known.once("a", work) == 1
+    now = 9.0
+    assert await known.once("a", work) == 1
+    now = 10.0
+    assert await known.once("a", work) == 2
 
 
 def test_answers_go_when_their_time_is_over_though_nobody_asks() -> None:
     async def asked_and_left() -> list[int]:
-        known = Duplicates[bytes](size=len, keep_s=10.0)
+        known = Duplicates[bytes](size=len, keep_s=10.0, clock=virtual.now)
         left = []
         for key in range(3):
             await known.once(key, lambda: _later(b"answer"))
