@@ -36,17 +36,16 @@ class Item(Generic[T, R]):
 
 @dataclass(slots=True, eq=False)
 class Batch(Generic[T, R]):
-    """Requests that run together. `size` is the batch size in their answers."""
+    """Requests that run together. `size`: the batch size in their answers; `work`: their size in usual requests."""
 
     items: list[Item[T, R]]
     reason: str
     size: int
     taken_s: float
+    work: int = field(init=False)
 
-    @property
-    def work(self) -> int:
-        """Size in usual requests."""
-        return sum(item.work for item in self.items)
+    def __post_init__(self) -> None:
+        self.work = sum(item.work for item in self.items)
 
 
 def fail(items: Iterable[Item[Any, Any]], error: BaseException) -> None:

@@ -112,7 +112,7 @@ class Batcher(Generic[T, R]):
             metrics.SHED.labels(verdict.reason).inc()
             raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
         length = self._tokens(request) if self._tokens is not None else None
-        item = Item[T, R](request, arrived_s=now, deadline_s=deadline_s, work=work, tokens=length)
+        item: Item[T, R] = Item(request, now, deadline_s, work, length)
         item.done.add_done_callback(partial(self._leave_queue, item))
         self._line.put(item)
         self._returning.arrived(now)
