@@ -9,8 +9,6 @@ import tempfile
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-from ragbench.results.paths import PACKAGE
-
 # Plots, notebooks and servers write these to the home folder.
 _CACHES = {
     "MPLCONFIGDIR": "matplotlib",
@@ -18,7 +16,6 @@ _CACHES = {
     "CUPY_CACHE_DIR": "cupy",
     "TRITON_CACHE_DIR": "triton",
 }
-_COMPILED = {"NUMBA_CACHE_DIR": "numba"}  # numba writes beside the code as long as it can
 
 
 def settle(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -53,6 +50,5 @@ def home_problem(home: str) -> str | None:
 
 def changes(environment: Mapping[str, str], scratch: Path, *, has_home: bool) -> dict[str, str]:
     """The variables to set. A home that can be read stays: models and settings may lie there."""
-    caches = _CACHES if os.access(PACKAGE.parent, os.W_OK) else _CACHES | _COMPILED
-    wanted = {name: str(scratch / folder) for name, folder in caches.items() if not environment.get(name)}
+    wanted = {name: str(scratch / folder) for name, folder in _CACHES.items() if not environment.get(name)}
     return wanted if has_home else wanted | {"HOME": str(scratch)}

@@ -19,7 +19,7 @@ _CPUS = Path("/sys/devices/system/cpu")
 _CLOCKSOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 _PACKAGES = (
     *("ragbench", "aiohttp", "numpy", "fastapi", "uvicorn", "pydantic"),
-    *("torch", "transformers", "sentence-transformers", "tokenizers", "faiss-cpu", "cupy-cuda12x", "numba"),
+    *("torch", "transformers", "sentence-transformers", "tokenizers", "faiss-cpu", "cupy-cuda12x"),
 )
 
 

@@ -101,7 +101,7 @@ class Settings(BaseSettings):
         200_000, ge=1, description="a file with a longer document is refused, with the line that it stands in"
     )
     cache_dir: Path | None = Field(None, description="where corpus embeddings are kept; ~/.cache/ragbench unless set")
-    retriever: str = Field("numpy", description="the top-k search: numpy, numba, torch, cupy or faiss")
+    retriever: str = Field("numpy", description="the top-k search: numpy, torch, cupy or faiss")
     metric: str = Field("ip", description="what is near: ip, cosine, l2 or l1; scores are similarities or distances")
     index: str = Field("flat", description="flat (exact), ivf, or of faiss alone ivf_pq and hnsw")
     nlist: int | None = Field(None, ge=1, description="ivf: clusters; four times the corpus' square root unless set")

@@ -81,7 +81,7 @@ class _Accuracy:
 
         def exact(k: int) -> np.ndarray:
             """By our exact search, which the tests compare to float64: brute force is slow for many queries."""
-            index = build("numba", data.vectors, Spec(metric=job.metric), threads=job.threads)
+            index = build("numpy", data.vectors, Spec(metric=job.metric))
             return index.search(self._queries, k)[0]
 
         self._exact = cache(exact)

@@ -1,7 +1,7 @@
-"""Top-k search: five backends, one contract. Embeds nothing.
+"""Top-k search: four backends, one contract. Embeds nothing.
 
 `build(backend, vectors, spec) -> Index`; `index.search(queries, k)` returns the nearest, best first, ties by lowest id.
-To add an array library, add its name to `arrays.LIBRARIES` and to BACKENDS; to add a faster scan, subclass Scan.
+To add an array library, add its name to `arrays.LIBRARIES` and to BACKENDS.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ __all__ = [
     "load",
 ]
 
-BACKENDS = dict.fromkeys(("numpy", "numba", "torch", "cupy"), ("flat", "ivf")) | {"faiss": tuple(KINDS)}
+BACKENDS = dict.fromkeys(("numpy", "torch", "cupy"), ("flat", "ivf")) | {"faiss": tuple(KINDS)}
 """Kinds of index, by backend."""
 ON_GPU = ("torch", "cupy")
 """Backends that search on the GPU where the models run on one."""
@@ -77,7 +77,7 @@ def build(
 ) -> Index:
     """An index over `vectors` (n, d), f32 or f16, in memory or mapped from a file.
 
-    `device` is for torch and CuPy, `threads` for FAISS and numba's l1; the others use the threads set in the process.
+    `device` is for torch and CuPy, `threads` for FAISS; the others use the threads set in the process.
     Raises ValueError on vectors that are not finite and on a spec that the backend does not support, RetrieverMissing
     where its library or device is missing.
     """
@@ -130,10 +130,6 @@ def _scan(backend: str, spec: Spec, place: Place) -> "Scan":
     dtype = spec.dtype if spec.kind == "flat" and backend in ON_GPU else "float32"
     if (backend, dtype) == ("cupy", "bfloat16"):
         raise ValueError("retriever cupy: dtype must be float32 or float16, got bfloat16, which CuPy does not have")
-    if backend == "numba":
-        from servers.rag.retrieval.numba_scan import NumbaScan  # noqa: PLC0415  # compiles
-
-        return NumbaScan(spec.metric, place)
     from servers.rag.retrieval.arrays import arrays_for  # noqa: PLC0415
     from servers.rag.retrieval.scan import Scan  # noqa: PLC0415
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from array_api_compat import array_namespace
 from scipy.sparse import csc_array
+from scipy.spatial.distance import cdist
 from threadpoolctl import ThreadpoolController
 
 from servers.rag.retrieval.spec import RetrieverMissing
@@ -68,6 +69,14 @@ class Arrays:
         if self.library == "torch":
             return int(self.xp.cuda.mem_get_info()[0])
         return int(importlib.import_module("cupy").cuda.runtime.memGetInfo()[0])
+
+    def distances(self, rows: Any, queries: Any) -> Any:
+        """Sums of absolute differences. rows (b, d) f32, queries (q, d) f32 -> (b, q), of scipy in float64."""
+        if self.library == "torch":
+            return self.xp.cdist(rows, queries, p=1)
+        if self.library == "numpy":
+            return cdist(rows, queries, "cityblock")
+        return self.xp.stack([self.xp.sum(self.xp.abs(rows - query), axis=1) for query in queries], axis=1)
 
     def sums(self, rows: Any, segments: Any, count: int) -> Any:
         """Sum of the rows of each segment. rows (n, d) f32, segments (n,) i64 in [0, count) -> (count, d) f32.

@@ -1,4 +1,4 @@
-"""Fast keys of queries and a block of rows, in numpy, torch or cupy: one matrix product. Orders nothing.
+"""Fast keys of queries and a block of rows, in numpy, torch or cupy: one matrix product, or l1. Orders nothing.
 
 Keys may be off by `metrics.margin`. Pairs whose key reaches a floor are returned, all others are dropped.
 """
@@ -12,7 +12,6 @@ from servers.rag.retrieval.best import Candidates
 
 _KEYS_BYTES = {"numpy": 1 << 20, "torch": 1 << 21, "cuda": 1 << 30}  # of one product: in a cache on a CPU
 _ROWS_BYTES = {"numpy": 1 << 24, "torch": 1 << 28, "cuda": 1 << 30}  # of one product
-_DIFFERENCES_BYTES = {"numpy": 1 << 19, "cuda": 1 << 30}  # of rows minus a query, for l1 but in torch
 _READ_BYTES = {"cpu": 1 << 25, "cuda": 1 << 30}  # of a block that is copied to the device on its own
 _SHARE = 0.8  # of the GPU's free memory that vectors may take
 _SPLIT = 32  # parts of a sum that cuBLAS may add in half precision, unless it is told not to
@@ -92,13 +91,10 @@ class Scan:
 
     def keys(self, queries: Any, block: Block) -> Any:
         """Keys (b, q) f32: rows first, because BLAS is faster so. For l2 half the key, without the query's own norm."""
-        xp, metric = self.arrays.xp, self.metric
+        metric = self.metric
         rows = self._as(block.rows, self.dtype)
         if metric == "l1":
-            rows = self._as(rows, "float32")
-            if self.arrays.library == "torch":
-                return -xp.cdist(rows, queries, p=1)
-            return -xp.stack([xp.sum(xp.abs(rows - query), axis=1) for query in queries], axis=1)
+            return -self._as(self.arrays.distances(self._as(rows, "float32"), queries), "float32")
         keys = self._as(rows @ self._as(queries, self.dtype).T, "float32")
         if metric == "cosine":
             keys *= block.scales[:, None]
@@ -109,9 +105,7 @@ class Scan:
     def _step(self, queries: int, dimensions: int) -> int:
         """Rows of one product."""
         kind = "cuda" if self.arrays.is_cuda else self.arrays.library
-        is_written = self.metric == "l1" and self.arrays.library != "torch"
-        rows_bytes = (_DIFFERENCES_BYTES if is_written else _ROWS_BYTES)[kind]
-        return max(16, min(_KEYS_BYTES[kind] // (4 * queries), rows_bytes // (4 * dimensions)))
+        return max(16, min(_KEYS_BYTES[kind] // (4 * queries), _ROWS_BYTES[kind] // (4 * dimensions)))
 
     def _scales(self, norms: np.ndarray) -> Any:
         return self.arrays.put(_inverse_lengths(norms) if self.metric == "cosine" else norms / 2)

@@ -68,13 +68,6 @@ def test_a_home_that_can_be_read_stays_and_what_is_set_already_stays(tmp_path: P
     assert home.changes({}, tmp_path, has_home=False)["HOME"] == str(tmp_path)
 
 
-def test_code_that_may_not_be_written_has_its_compiled_code_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    assert home.changes({}, tmp_path, has_home=True)["NUMBA_CACHE_DIR"] == str(tmp_path / "numba")
-
-
 def test_a_user_without_a_passwd_entry_gets_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(uid: int) -> None:
         raise KeyError(uid)

@@ -15,9 +15,9 @@ from pathlib import Path
 GFLOP_PER_S = {"cpu": 100.0, "cuda": 20_000.0}
 GB_PER_S = {"cpu": 20.0, "cuda": 2000.0}
 # The share of the roofline that a backend reaches, and what any call of it costs.
-SHARE = {"plain": 0.02, "numpy": 0.5, "numba": 0.35, "torch": 0.6, "faiss": 0.8, "cupy": 0.5}
-CALL_S = {"plain": 2e-6, "numpy": 5e-6, "numba": 4e-6, "torch": 1.5e-5, "faiss": 3e-6, "cupy": 5e-5}
-L1 = {"plain": 1.0, "numpy": 0.2, "numba": 0.9, "torch": 0.3, "faiss": 0.9, "cupy": 0.8}
+SHARE = {"plain": 0.02, "numpy": 0.5, "torch": 0.6, "faiss": 0.8, "cupy": 0.5}
+CALL_S = {"plain": 2e-6, "numpy": 5e-6, "torch": 1.5e-5, "faiss": 3e-6, "cupy": 5e-5}
+L1 = {"plain": 1.0, "numpy": 0.2, "torch": 0.3, "faiss": 0.9, "cupy": 0.8}
 
 
 def figures(cell):

@@ -25,7 +25,7 @@ metric = "l2"
 n = 100000
 d = 64
 batch = 32
-backend = ["numba", "faiss"]
+backend = ["numpy", "faiss"]
 index = ["flat", "ivf", "ivf_pq", "hnsw"]
 nlist = 300
 nprobe = [1, 4, 16, 64]
@@ -37,7 +37,7 @@ task = "kmeans"
 metric = "l2"
 n = 10000
 d = 64
-backend = ["numpy", "numba"]
+backend = ["numpy", "torch"]
 clusters = [4, 8, 16, 32, 64]
 """
 

@@ -41,8 +41,8 @@ def search(**changes: Any) -> dict[str, Any]:
         "budget_s": 1.0,
         "contenders": [
             {"backend": "plain", "index": "flat", "points": [point]},
-            {"backend": "numba", "index": "flat", "points": [point, {"k": 5, "batch": 1}]},
-            {"backend": "numba", "index": "ivf", "nlist": 40, "points": approximate},
+            {"backend": "torch", "index": "flat", "points": [point, {"k": 5, "batch": 1}]},
+            {"backend": "torch", "index": "ivf", "nlist": 40, "points": approximate},
             {"backend": "faiss", "index": "ivf_pq", "nlist": 40, "m": 4, "points": [approximate[1] | {"rerank": 10}]},
             {"backend": "cupy", "index": "flat", "device": "cuda", "points": [point]},
             {"backend": "faiss", "index": "ivf_pq", "nlist": 40, "m": 5, "points": [approximate[1] | {"rerank": 0}]},
@@ -58,10 +58,10 @@ def test_every_cell_has_a_row_that_says_what_it_is(tmp_path: Path) -> None:
     told = [(row["backend"], row["index"], row["batch"], row["nprobe"], row["status"]) for row in found]
     assert told == [
         ("plain", "flat", 4, None, "ok"),
-        ("numba", "flat", 4, None, "ok"),
-        ("numba", "flat", 1, None, "ok"),
-        ("numba", "ivf", 4, 1, "ok"),
-        ("numba", "ivf", 4, 4, "ok"),
+        ("torch", "flat", 4, None, "ok"),
+        ("torch", "flat", 1, None, "ok"),
+        ("torch", "ivf", 4, 1, "ok"),
+        ("torch", "ivf", 4, 4, "ok"),
         ("faiss", "ivf_pq", 4, 4, "ok"),
         ("cupy", "flat", 4, None, "skipped"),
         ("faiss", "ivf_pq", 4, 4, "failed"),

@@ -19,6 +19,14 @@ def test_sums_of_segments_in_any_order_and_of_an_empty_one(arrays: Arrays) -> No
     assert total.tolist() == [[3, 4], [0, 0], [6, 8], [7, 8], [0, 0]]
 
 
+def test_distances_are_sums_of_absolute_differences(arrays: Arrays) -> None:
+    rows, queries = np.array([[1, 2], [3, -4], [0, 0]], dtype=np.float32), np.array([[0, 0], [1, 1]], dtype=np.float32)
+    ways = [arrays, Arrays(arrays_for("numpy").xp, "cupy", "cpu")]  # CuPy's own way, without a device
+    for way in ways[: 1 if arrays.library == "torch" else 2]:
+        found = way.distances(arrays.put(rows), arrays.put(queries))
+        assert arrays.host(found).tolist() == [[3, 1], [7, 7], [0, 2]]
+
+
 def test_what_is_put_comes_back(arrays: Arrays) -> None:
     rows = np.arange(6, dtype=np.float32).reshape(2, 3)
     rows.setflags(write=False)

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from servers.rag.retrieval import Place, store
+from servers.rag.retrieval import store
 from servers.rag.retrieval.arrays import arrays_for
 from servers.rag.retrieval.ivf import Ivf
-from servers.rag.retrieval.numba_scan import NumbaScan
 from servers.rag.retrieval.scan import Scan
 from servers.rag.retrieval.spec import Spec
 
@@ -17,7 +16,6 @@ SCANS: dict[str, Callable[[str], Scan]] = {
     "numpy": lambda metric: Scan(arrays_for("numpy"), metric),
     "torch": lambda metric: Scan(arrays_for("torch"), metric),
     "cupy": lambda metric: Scan(arrays_for("cupy"), metric),
-    "numba": lambda metric: NumbaScan(metric, Place(threads=2)),
 }
 WORST = {"ip": -np.inf, "cosine": -np.inf, "l2": np.inf}
 
