@@ -84,7 +84,10 @@ def test_findings_are_computed(with_gpu):
     assert "torch n^1.00" in told["growth"]
     assert "hnsw never comes so far (0.88 at best)" in told["recall"]
     assert "the smallest index is ivf_pq of numpy, 3.97 MiB, 16% of the smallest flat one" in told["memory"]
-    assert "inertia bends most at 16 clusters. 64 clusters are found fastest by numpy" in told["elbow"]
+    assert (
+        "inertia bends most at 16 clusters. 64 clusters are found fastest by torch, in 0.0283 s; numpy takes 1.19"
+        in told["elbow"]
+    )
     assert "cpu: nearest is faiss at 80% (flat search, batch 32" in told["roofline"]
 
 
