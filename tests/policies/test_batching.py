@@ -43,6 +43,7 @@ def test_late_binding_cuts_at_the_padded_token_budget() -> None:
     rule = LateBinding(max_batch_size=8, max_wait_s=0.5, max_batch_tokens=100)
     assert rule.decide(Queue(4, 0.0, 0.0, tokens=(20, 30, 40, 10)), 0.0) == Close(2, "tokens")
     assert rule.decide(Queue(2, 0.0, 0.0, tokens=(500, 10)), 0.0) == Close(1, "tokens")
+    assert rule.decide(Queue(2, 0.0, 0.0, tokens=(50, 50)), 0.0) == Wait(0.0015), "a budget may be spent wholly"
 
 
 def test_size_or_age_makes_a_lone_request_wait() -> None:
@@ -139,7 +140,9 @@ def test_length_aware_runs_the_oldest_with_those_of_its_length() -> None:
 def test_who_was_passed_over_runs_before_it_is_too_late() -> None:
     waits = queue(50, 10, 11, 51, passed=(None, 2.0, None, None))
     assert ALIKE.decide(waits, 2.5) == Close(2, "full", (0, 3))
+    assert ALIKE.decide(waits, 2.9) == Close(2, "full", (0, 3)), "the next batch would still be in time"
     assert ALIKE.decide(waits, 2.91) == Close(2, "overdue", (0, 1))
+    assert ALIKE.decide(queue(50, 10, 11, 51, passed=(None, 0.0, None, None)), 0.5) == Close(2, "full", (0, 3))
 
 
 @given(

@@ -50,6 +50,10 @@ def test_back_after_one_trial_and_then_slowly() -> None:
     assert [health.share(now) for now in (1.5, 6.5, 11.5, 99.0)] == [0.1, 0.5, 1.0, 1.0]
     health.failed(2.0, is_unreachable=True)
     assert health.out_until_s == 3.0, "the doubling begins anew"
+    at_once = Health(HealthRules(slow_start_s=0.0))
+    at_once.failed(0.0, is_unreachable=True)
+    at_once.answered(1.5)
+    assert at_once.share(1.5) == 1.0
 
 
 @pytest.mark.parametrize(

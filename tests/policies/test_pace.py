@@ -28,6 +28,13 @@ def test_of_one_size_alone_others_are_taken_to_be_as_long() -> None:
     assert [pace.run_s(size) for size in (1, 32)] == pytest.approx([0.5, 0.5])
 
 
+def test_sizes_that_hardly_differ_say_nothing_of_others() -> None:
+    pace = taught(*[(8, 0.1)] * 30, (9, 0.3))
+    assert pace.run_s(32) == pace.run_s(8)
+    wide = taught((1, 0.1), (2, 0.2))
+    assert wide.run_s(4) == pytest.approx(0.4)
+
+
 def test_a_newcomer_waits_for_the_rest_of_the_run_the_full_batches_and_its_own() -> None:
     pace = taught((1, 0.021), (8, 0.028), (32, 0.052))
     assert pace.answered_s(70, max_batch_size=32, rest_s=0.01) == pytest.approx(0.01 + 2 * 0.052 + 0.027)

@@ -55,6 +55,26 @@ def test_it_follows_a_change_of_load_within_a_few_batches() -> None:
     assert returning.share == pytest.approx(0.8**4, abs=0.01)
 
 
+def test_what_comes_soon_by_chance_is_subtracted() -> None:
+    """Ten were answered at 1 s: soon is until 1.01. Five came soon, then 18 in 90 ms: two of the five by chance."""
+    returning = Returning()
+    returning.ended(1.0, 10)
+    for number in range(5):
+        returning.arrived(1.001 + 0.002 * number)
+    for number in range(18):
+        returning.arrived(1.012 + 0.004 * number)
+    returning.ended(1.1, 10)
+    assert returning.share == pytest.approx(1 + 0.2 * ((5 - 2) / 10 - 1))
+
+
+def test_a_batch_that_ends_within_the_moment_has_no_chance_to_subtract() -> None:
+    returning = Returning()
+    returning.ended(1.0, 10)
+    returning.arrived(1.001)
+    returning.ended(1.01, 1)
+    assert returning.share == pytest.approx(1 + 0.2 * (1 / 10 - 1))
+
+
 def test_arrivals_since_the_last_end_are_counted() -> None:
     returning = Returning()
     returning.arrived(0.0)

@@ -81,6 +81,9 @@ def test_bad_limits_are_refused() -> None:
         Limits(0, 0, 0.0, 0.0)
     with pytest.raises(ValueError, match="down_rps"):
         RequestRate(LIMITS, up_rps=10, down_rps=10)
+    with pytest.raises(ValueError, match="down_rps"):
+        RequestRate(LIMITS, up_rps=10, down_rps=0)
+    assert RequestRate(LIMITS, up_rps=0.5, down_rps=0.25).down_rps == 0.25
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -92,3 +95,5 @@ def test_a_fleet_may_go_to_nothing_and_comes_back_with_the_first_request(name: s
     assert [policy.target(busy, now).replicas for now in (1.0, 30.0)] == [1, 1]
     assert [policy.target(idle, now).replicas for now in (31.0, 40.0, 41.0)] == [1, 1, 0]
     assert policy.target(asked, 42.0).replicas == 1, "no cool-down while nobody is there"
+    nobody = Fleet(0, 0, outstanding=0, queue_wait_p95_s=0.0, arrival_rps=0.0)
+    assert policy.target(nobody, 50.0).reason == "hold"

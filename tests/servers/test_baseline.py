@@ -68,6 +68,22 @@ def test_a_run_that_raises_releases_the_turn(monkeypatch: pytest.MonkeyPatch, wh
     assert virtual.run(scenario()) == ("second", 0.0)
 
 
+def test_what_a_newcomer_would_wait_is_predicted_from_what_runs_and_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> list[float | None]:
+        design = Baseline(Settings())
+        monkeypatch.setattr(design, "_rag", Slow())
+        monkeypatch.setattr("servers.baseline.time.monotonic", virtual.now)
+        await answer(design, "taught")
+        seen = [design._predicted_s()]
+        asked = [asyncio.create_task(answer(design, name)) for name in ("runs", "waits")]
+        await asyncio.sleep(0.5)
+        seen.append(design._predicted_s())
+        await asyncio.gather(*asked)
+        return [*seen, design._predicted_s()]
+
+    assert virtual.run(scenario()) == pytest.approx([1.0, 3.0, 1.0])
+
+
 def test_who_gives_up_leaves_the_lock_to_the_run_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> Any:
         design = Baseline(Settings())
