@@ -39,6 +39,7 @@ def test_the_next_batch_is_never_late() -> None:
 
 
 def test_bad_limit_is_refused() -> None:
+    assert Admission(max_queue=1).decide(0, None) == Admitted()
     with pytest.raises(ValueError, match="max_queue"):
         Admission(max_queue=0)
 

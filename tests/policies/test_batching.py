@@ -46,6 +46,16 @@ def test_late_binding_cuts_at_the_padded_token_budget() -> None:
     assert rule.decide(Queue(2, 0.0, 0.0, tokens=(50, 50)), 0.0) == Wait(0.0015), "a budget may be spent wholly"
 
 
+def test_a_deadline_closes_a_batch_as_long_before_it_as_a_run_takes() -> None:
+    rule = LateBinding(max_batch_size=4, max_wait_s=0.5, lull_s=0.01, deadline_margin_s=0.002)
+    assert rule.decide(Queue(2, 0.0, 0.0, earliest_deadline_s=0.005), 0.0) == Wait(0.003)
+
+
+def test_the_least_limits_are_taken() -> None:
+    assert LengthAware(1, 0.0, lull_s=0.0, max_batch_tokens=1, look_ahead=1).decide(queue(9, 9), 0.0).count == 1
+    assert Close(1, "full").check(1) is None
+
+
 def test_size_or_age_makes_a_lone_request_wait() -> None:
     rule = SizeOrAge(max_batch_size=4, max_wait_s=0.5)
     assert rule.decide(Queue(1, 1.0, 1.0, last_batch=1), 1.0) == Wait(1.5)
@@ -134,6 +144,9 @@ def test_length_aware_runs_the_oldest_with_those_of_its_length() -> None:
     assert ALIKE.decide(queue(50, 10, 11, 51), 0.0) == Close(2, "full", (0, 3))
     assert ALIKE.decide(queue(10, 50, 51, 11), 0.0) == Close(2, "full", (0, 3))
     assert ALIKE.decide(queue(10, 50), 0.0) == Close(2, "full")
+    assert ALIKE.decide(queue(51, 10, 50, 11), 0.0) == Close(2, "full", (0, 2)), "the oldest is the longest"
+    three = LengthAware(3, 1.0, look_ahead=2)
+    assert three.decide(queue(20, 5, 21, 19, 60, 22), 0.0) == Close(3, "full", (0, 2, 3)), "2 + 1 + 0 tokens of padding"
     assert ALIKE.decide(queue(10, 50, 51, 52, 53, 54, 11), 0.0) == Close(2, "full", (0, 1)), "beyond the look-ahead"
 
 

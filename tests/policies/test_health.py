@@ -17,6 +17,10 @@ def test_two_failures_in_a_row_put_it_out_and_an_answer_between_them_does_not() 
     assert not health.may_be_asked(0.5, outstanding=0)
 
 
+def test_one_failure_is_enough_where_the_rules_say_so() -> None:
+    assert Health(HealthRules(failures=1)).failed(1.0, is_unreachable=False)
+
+
 def test_one_refused_connection_puts_it_out() -> None:
     assert Health(RULES).failed(0.0, is_unreachable=True)
 
