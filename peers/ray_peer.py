@@ -19,8 +19,8 @@ class Replica:
     """One replica."""
 
     def __init__(self, settings: PeerSettings) -> None:
-        self._rag = Rag(settings)
         self._thread = ThreadPoolExecutor(max_workers=1)  # a blocking call on its loop would stop its queue too
+        self._rag = self._thread.submit(Rag, settings).result()
         self._run.set_max_batch_size(settings.max_batch_size)
         self._run.set_batch_wait_timeout_s(settings.max_wait_s)
 
