@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from peers.common import PeerSettings, free_port
-from servers.settings import SettingsError, load
+from servers.rag.build import check_names
+from servers.settings import load
 
 PEERS = ("litserve", "mosec", "ray", "fastapi", "echo")
 USAGE = f"usage: python -m peers NAME [flags]      NAME is one of: {', '.join(PEERS)}"
@@ -19,8 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         settings = load(PeerSettings, rest, prog=f"python -m peers {name}")
+        check_names(settings)
         serve = importlib.import_module(f"peers.{name}_peer").serve
-    except SettingsError as error:
+    except ValueError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:

@@ -3,16 +3,16 @@
 import json
 import os
 import socket
-import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
 
-from servers.backend import Failure
+from servers.backend import Failure, run
+from servers.engine import load_backend
 from servers.http.endpoints import RAG
 from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings
@@ -29,12 +29,23 @@ class PeerSettings(Settings):
     max_wait_s: float = Field(0.005, ge=0, description="how long the framework waits for a batch to fill")
 
 
-def ask(question: Mapping[str, Any], settings: Settings) -> Ask:
-    """A request's body as the pipeline takes it."""
-    return Ask(question["query"], question.get("k", 2), question.get("max_new_tokens") or settings.max_new_tokens)
+class Rag:
+    """The pipeline of the designs, which answers questions batch by batch."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._backend = load_backend(settings)
+        self._max_new_tokens = settings.max_new_tokens
+
+    def question(self, request: Mapping[str, Any]) -> Ask:
+        """The question in the body of a request."""
+        return Ask(request["query"], request.get("k", 2), request.get("max_new_tokens") or self._max_new_tokens)
+
+    def answers(self, questions: Sequence[Ask]) -> list[Answered | Failure]:
+        """The answers to a batch, in order."""
+        return run(self._backend, questions)
 
 
-def wire(answered: Answered | Failure) -> dict[str, Any]:
+def body(answered: Answered | Failure) -> dict[str, Any]:
     """The body of an answer, as the designs send it. Raises RuntimeError on a Failure."""
     if isinstance(answered, Failure):
         raise RuntimeError(answered.text)  # noqa: TRY004  no caller's mistake
@@ -50,8 +61,7 @@ def free_port(port: int) -> int:
     """The port itself, or a free one for 0: not every framework reports the port it chose."""
     if port:
         return port
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
@@ -73,4 +83,3 @@ def say_ready(port: int) -> None:
         print(json.dumps({"ready": True, "port": port, "pid": os.getpid()}), flush=True)
 
     threading.Thread(target=watch, name="ready", daemon=True).start()
-    sys.stdout.flush()

@@ -8,20 +8,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from peers.common import PeerSettings, say_ready, wire
-from servers.backend import run
+from peers.common import PeerSettings, body, say_ready
 from servers.http.endpoints import RAG
-from servers.rag.fakes import Stub
-from servers.rag.pipeline import Ask
+from servers.rag.pipeline import Answered, Hit
 
 
 def serve(settings: PeerSettings, port: int) -> None:
     """Serve until stopped. Has no pipeline."""
-    body = json.dumps(wire(run(Stub(0.0, 0.0), [Ask("an echo", 2, 1)])[0])).encode()
+    echo = json.dumps(body(Answered("an echo", "an echo", (Hit("0", "a document", 1.0),), 1, 1, {}))).encode()
 
     async def rag(request: Request) -> Response:
         await request.body()
-        return Response(body, media_type="application/json")
+        return Response(echo, media_type="application/json")
 
     say_ready(port)
     app = Starlette(routes=[Route(RAG.path, rag, methods=["POST"])])

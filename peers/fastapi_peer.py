@@ -6,22 +6,19 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from peers.common import PeerSettings, ask, say_ready, wire
-from servers.backend import run
-from servers.engine import load_backend
+from peers.common import PeerSettings, Rag, body, say_ready
 from servers.http.endpoints import RAG
 from servers.http.wire import Question
 
 
 def serve(settings: PeerSettings, port: int) -> None:
     """Serve until stopped. Does not batch."""
-    backend, turn, app = load_backend(settings), Lock(), FastAPI()
+    pipeline, lock, app = Rag(settings), Lock(), FastAPI()
 
     @app.post(RAG.path)
     def rag(question: Question) -> dict[str, Any]:
-        asked = ask(question.model_dump(), settings)
-        with turn:
-            return wire(run(backend, [asked])[0])
+        with lock:
+            return body(pipeline.answers([pipeline.question(question.model_dump())])[0])
 
     say_ready(port)
     uvicorn.run(app, host=settings.host, port=port, log_level="warning", access_log=False)

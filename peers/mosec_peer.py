@@ -6,25 +6,22 @@ from typing import Any
 
 import mosec
 
-from peers.common import PeerSettings, ask, say_ready, wire
-from servers.backend import run
-from servers.engine import load_backend
+from peers.common import PeerSettings, Rag, body, say_ready
 from servers.http.endpoints import RAG
 
 _ENV = "RAGBENCH_MOSEC"  # carries the settings to the worker, which is a new process
 
 
-class Rag(mosec.Worker):
+class Worker(mosec.Worker):
     """Bodies in, bodies out; lists of them where batches are on."""
 
     def __init__(self) -> None:
-        self._settings = PeerSettings.model_validate_json(os.environ[_ENV])
-        self._backend = load_backend(self._settings)
+        self._rag = Rag(PeerSettings.model_validate_json(os.environ[_ENV]))
 
     def forward(self, data: Any) -> Any:
         """Answer a batch, or one question."""
-        questions = data if isinstance(data, list) else [data]
-        answers = [wire(answered) for answered in run(self._backend, [ask(each, self._settings) for each in questions])]
+        questions = [self._rag.question(request) for request in (data if isinstance(data, list) else [data])]
+        answers = [body(answered) for answered in self._rag.answers(questions)]
         return answers if isinstance(data, list) else answers[0]
 
 
@@ -36,7 +33,7 @@ def serve(settings: PeerSettings, port: int) -> None:
     sys.argv[1:] = [f"--{name}={value}" for name, value in flags.items()]
     server = mosec.Server()
     server.append_worker(
-        Rag,
+        Worker,
         num=settings.workers,
         max_batch_size=settings.max_batch_size,
         max_wait_time=max(1, round(settings.max_wait_s * 1000)) if settings.max_batch_size > 1 else 0,

@@ -9,31 +9,29 @@ import ray
 from ray import serve as ray_serve
 from starlette.requests import Request
 
-from peers.common import PeerSettings, ask, say_ready, wire
-from servers.backend import Failure, run
-from servers.engine import load_backend
+from peers.common import PeerSettings, Rag, body, say_ready
+from servers.backend import Failure
 from servers.http.endpoints import RAG
 from servers.rag.pipeline import Answered, Ask
 
 
-class Rag:
+class Replica:
     """One replica."""
 
     def __init__(self, settings: PeerSettings) -> None:
-        self._settings = settings
-        self._backend = load_backend(settings)
         self._thread = ThreadPoolExecutor(max_workers=1)  # a blocking call on its loop would stop its queue too
+        self._rag = self._thread.submit(Rag, settings).result()
         self._run.set_max_batch_size(settings.max_batch_size)
         self._run.set_batch_wait_timeout_s(settings.max_wait_s)
 
     @ray_serve.batch
-    async def _run(self, asked: list[Ask]) -> list[Answered | Failure]:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, run, self._backend, asked)
+    async def _run(self, questions: list[Ask]) -> list[Answered | Failure]:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._rag.answers, questions)
 
     async def __call__(self, request: Request) -> dict[str, Any]:
         """`POST /rag`."""
-        answered: Answered | Failure = await self._run(ask(await request.json(), self._settings))
-        return wire(answered)
+        answered: Answered | Failure = await self._run(self._rag.question(await request.json()))
+        return body(answered)
 
 
 def serve(settings: PeerSettings, port: int) -> None:
@@ -48,7 +46,7 @@ def serve(settings: PeerSettings, port: int) -> None:
     )
     ray_serve.start(http_options={"host": settings.host, "port": port})
     deployment = ray_serve.deployment(
-        Rag,
+        Replica,
         num_replicas=settings.workers,
         max_ongoing_requests=4 * settings.max_batch_size,
         ray_actor_options={"num_cpus": 1},

@@ -33,7 +33,6 @@ from servers.rag.build import build
 from servers.rag.fakes import Slowed, Stub
 from servers.rag.models import ModelError
 from servers.rag.pipeline import Answered, Ask
-from servers.rag.stepping import PipelineBackend
 from servers.settings import Settings
 from servers.tasks import Background
 
@@ -184,7 +183,7 @@ def trial_question(max_new_tokens: int) -> Ask:
 def load_backend(settings: Settings) -> Backend[Ask]:
     """Build the backend of these settings. Raises ModelError."""
     log.info("loading profile %s", settings.profile)
-    backend = _stub(settings) if settings.profile == "stub" else PipelineBackend(build(settings))
+    backend = _stub(settings) if settings.profile == "stub" else build(settings)
     log.info("loaded %s", backend.loaded().info)
     return backend if settings.slowdown == 1 else Slowed(backend, settings.slowdown)
 

@@ -20,8 +20,7 @@ from servers.engine import load_backend
 from servers.rag.build import check_names
 from servers.rag.corpus import facts
 from servers.rag.models import ModelError
-from servers.rag.pipeline import STAGES, Ask
-from servers.rag.stepping import PipelineBackend
+from servers.rag.pipeline import STAGES, Ask, Pipeline
 from servers.settings import Settings, SettingsError, load
 
 _FEWEST = 3  # runs of each size
@@ -45,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SettingsError, ValueError, ModelError) as error:
         print(f"limit: {error}", file=sys.stderr)
         return 1 if isinstance(error, ModelError) else 2
-    if not isinstance(backend, PipelineBackend):
+    if not isinstance(backend, Pipeline):
         print(f"limit: --profile {settings.profile} has no stages to time", file=sys.stderr)
         return 2
     questions = _questions(settings)
@@ -56,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def timed(backend: PipelineBackend, settings: LimitSettings, questions: Sequence[Ask]) -> pd.DataFrame:
+def timed(backend: Pipeline, settings: LimitSettings, questions: Sequence[Ask]) -> pd.DataFrame:
     """Run each batch size once to warm up, and then in turns, so that drift of the machine affects all alike.
 
     A row a run: `batch_size`, `run` from 1, the seconds of each stage and in all. Raises ModelError if a run fails.
@@ -90,7 +89,7 @@ def _questions(settings: LimitSettings) -> list[Ask]:
     return [Ask(question.query, 2, settings.max_new_tokens) for question in asked]
 
 
-def _floors(backend: PipelineBackend, settings: LimitSettings, questions: Sequence[Ask]) -> pd.DataFrame:
+def _floors(backend: Pipeline, settings: LimitSettings, questions: Sequence[Ask]) -> pd.DataFrame:
     """The least seconds that this machine could take, by batch size and stage. Prints the machine's rates."""
     from servers.measure.roofline import Floors  # noqa: PLC0415  imports torch
 

@@ -15,9 +15,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from servers.backend import run
-from servers.rag.pipeline import Ask
+from servers.rag.pipeline import Ask, Pipeline
 from servers.rag.retrieval import ON_GPU
-from servers.rag.stepping import PipelineBackend
 
 _SIDE = 1024
 _REPEATS = 7
@@ -102,9 +101,8 @@ def counted(model: Any) -> Iterator[list[Pass]]:
 class Floors:
     """The least time of each stage of a pipeline on this machine."""
 
-    def __init__(self, backend: PipelineBackend) -> None:
-        self._backend = backend
-        pipeline = self._pipeline = backend.pipeline
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
         embedder, about = pipeline.embedder.module, pipeline.about
         weight = next(embedder.parameters())
         self._rates = Rates(weight.device.type, weight.dtype)
@@ -127,7 +125,7 @@ class Floors:
         generate_s = 0.0
         if self._generator is not None:
             with counted(self._generator) as generating:
-                run(self._backend, asks)
+                run(self._pipeline, asks)
             generate_s = self._rates.floor_s(generating)
         rows, width = self._pipeline.index.shape
         searching = Pass(2.0 * len(asks) * rows * width, 4 * rows * width)

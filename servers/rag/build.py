@@ -58,7 +58,7 @@ def build(settings: Settings) -> Pipeline:
 
     from servers.rag.corpus.vectors import cached_vectors, default_cache  # noqa: PLC0415
 
-    chosen = profile(settings.profile)
+    chosen = profile(settings)
     device = _device(settings.device)
     dtype = _dtype(settings.dtype, device, chosen)
     threads = settings.threads or (1 if settings.profile == "tiny" else None)
@@ -77,8 +77,8 @@ def build(settings: Settings) -> Pipeline:
     about = {
         "profile": chosen.name,
         "weights": settings.weights,
-        "embedder": settings.embedder or chosen.embedder,
-        "generator": settings.generator or chosen.generator,
+        "embedder": chosen.embedder,
+        "generator": chosen.generator,
         "backend": settings.backend,
         "retriever": settings.retriever,
         "index": settings.index,
@@ -105,7 +105,7 @@ def _embedder(settings: Settings, chosen: Profile, device: str, dtype: "torch.dt
     if settings.weights == "dummy" and chosen.embedder_config is not None:
         shape, tokenizer = dict(chosen.embedder_config), FileTokenizer.shipped()
         return Embedder(DummyEncoder(shape, tokenizer, device=device, dtype=dtype, seed=settings.seed), chosen)
-    return Embedder(load_encoder(settings.embedder or chosen.embedder, device=device, dtype=dtype), chosen)
+    return Embedder(load_encoder(chosen.embedder, device=device, dtype=dtype), chosen)
 
 
 def _index(settings: Settings, vectors: "np.ndarray", device: str, threads: int) -> retrieval.Index:

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from servers.settings import Settings
 
 TINY = Path(__file__).parent / "tiny"
 _LONGEST_REASON = 300  # characters
@@ -92,11 +95,11 @@ PROFILES = {
 }
 
 
-def profile(name: str) -> Profile:
-    """The profile of that name. Raises ModelError, naming the valid ones."""
-    if name not in PROFILES:
-        raise ModelError(f"profile must be one of {', '.join(PROFILES)}, got {name!r}")
-    return PROFILES[name]
+def profile(settings: "Settings") -> Profile:
+    """The profile of these settings, with the models that they name in place of its own."""
+    chosen = PROFILES[settings.profile]
+    embedder, generator = settings.embedder or chosen.embedder, settings.generator or chosen.generator
+    return replace(chosen, embedder=embedder, generator=generator)
 
 
 def shipped(source: str) -> bool:

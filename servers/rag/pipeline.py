@@ -1,4 +1,4 @@
-"""Embeds, retrieves and makes prompts for a list of questions. Generation is in stepping.py.
+"""The pipeline as a backend: embeds questions, retrieves documents, makes prompts and has answers generated.
 
 Questions and answers are named tuples, which are sent to the engine's process and back without field names.
 """
@@ -6,13 +6,14 @@ Questions and answers are named tuples, which are sent to the engine's process a
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from servers.backend import Chunk, Done, Event, Loaded
 from servers.backend.steps import UNREPORTED, Steps
-from servers.rag.generation import Generated
+from servers.rag.generation import Generated, reported_step
 from servers.rag.room import fitted
 
 if TYPE_CHECKING:
@@ -62,21 +63,25 @@ class Answered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A question with its documents, before an answer is generated. `stage_s` as in Answered, of the stages so far."""
+    """A question with its documents. `stage_s` as in Answered, of the stages until `ended_s`."""
 
     ask: Ask
     hits: tuple[Hit, ...]
     stage_s: dict[str, float]
+    ended_s: float = 0.0
 
-    def answered(self, made: Generated, generate_s: float) -> Answered:
+    def answered(self, made: Generated, now_s: float) -> Answered:
         """The answer with the generated text."""
-        stage_s = {**self.stage_s, "generate": generate_s}
+        stage_s = {**self.stage_s, "generate": now_s - self.ended_s}
         return Answered(self.ask.query, made.text, self.hits, made.prompt_tokens, made.completion_tokens, stage_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The loaded parts. `about` is their part of `GET /info`."""
+    """The loaded parts. `about` is their part of `GET /info`.
+
+    If the generator is not continuous, the answers of a batch come together at its end, with the times of the batch.
+    """
 
     embedder: "Embedder"
     index: "Index"
@@ -85,13 +90,60 @@ class Pipeline:
     generator: "Generator"
     model_name: str
     about: dict[str, Any]
+    _running: dict[int, Found] = field(default_factory=dict)
+    _ended: list[tuple[Found, Done[Generated]]] = field(default_factory=list)
 
-    def info(self) -> dict[str, Any]:
-        """What is loaded, as JSON values."""
-        return {
-            "corpus": {"name": self.corpus.name, "size": len(self.corpus), "checksum": self.corpus.checksum},
-            **self.about,
-        }
+    @property
+    def is_continuous(self) -> bool:
+        """As the generator."""
+        return self.generator.is_continuous
+
+    def loaded(self) -> Loaded:
+        """Facts about the parts."""
+        corpus, window = self.corpus, self.generator.window
+        return Loaded(
+            corpus_size=len(corpus),
+            model_name=self.model_name,
+            is_continuous=self.is_continuous,
+            info={"corpus": {"name": corpus.name, "size": len(corpus), "checksum": corpus.checksum}, **self.about},
+            document_chars=sum(map(len, corpus.texts)) // len(corpus),
+            positions=None if window is None else window.positions,
+        )
+
+    def submit(self, jobs: Sequence[int], requests: Sequence[Ask], steps: Steps = UNREPORTED) -> None:
+        """Embed, retrieve, and submit the prompts to the generator."""
+        found = self.find(requests, steps)
+        self.generator.submit(jobs, self.prompts(found, steps), [ask.max_new_tokens for ask in requests])
+        self._running.update(zip(jobs, found, strict=True))
+
+    def cancel(self, job: int) -> None:
+        """Remove the job from the batch with the next step."""
+        if self._running.pop(job, None) is not None:
+            self.generator.cancel(job)
+
+    def step(self, steps: Steps = UNREPORTED) -> list[Event]:
+        """One token for each running job."""
+        events: list[Event] = []
+        for event in reported_step(self.generator, steps) if self._running else ():
+            if (found := self._running.get(event.job)) is None:
+                continue
+            if not isinstance(event, Chunk):
+                del self._running[event.job]
+            if isinstance(event, Done):
+                self._ended.append((found, event))
+            else:
+                events.append(event)
+        if self.is_continuous or not self._running:
+            now_s = time.perf_counter()
+            events += [Done(done.job, found.answered(done.result, now_s)) for found, done in self._ended]
+            self._ended.clear()
+        return events
+
+    def reset(self) -> None:
+        """Forget all jobs, here and in the generator."""
+        self._running.clear()
+        self._ended.clear()
+        self.generator.reset()
 
     def find(self, asks: Sequence[Ask], steps: Steps = UNREPORTED) -> list[Found]:
         """The documents of each question, in order. The batch is searched for its largest k, and rows are cut.
@@ -106,7 +158,8 @@ class Pipeline:
         with _timed(stage_s, "retrieve"), steps.step("search", len(asks)):
             ids, scores = self.index.search(vectors, max(ask.k for ask in asks))
             hits = [self._hits(ask, ids[row], scores[row]) for row, ask in enumerate(asks)]
-        return [Found(*pair, stage_s) for pair in zip(asks, hits, strict=True)]
+        ended_s = time.perf_counter()
+        return [Found(*pair, stage_s, ended_s) for pair in zip(asks, hits, strict=True)]
 
     def prompts(self, found: Sequence[Found], steps: Steps = UNREPORTED) -> list[str]:
         """One prompt each. The lowest ranked documents are left out if they would not fit the model."""

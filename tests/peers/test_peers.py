@@ -36,8 +36,10 @@ async def test_it_answers_batches_and_leaves_nothing(name: str, tmp_path: Path) 
     assert not left, f"processes left behind: {left}"
 
 
-def test_an_unknown_name_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_name_or_setting_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nobody"]) == 2
     assert "unknown peer 'nobody'" in capsys.readouterr().err
     assert main(["echo", "--max-batch-size", "0"]) == 2
     assert "max_batch_size" in capsys.readouterr().err
+    assert main(["echo", "--profile", "huge"]) == 2
+    assert "echo: profile must be one of tiny, opt-125m" in capsys.readouterr().err

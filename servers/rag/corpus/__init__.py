@@ -2,16 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Callable
-from contextlib import suppress
+import reprlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo
 
 from servers.rag.corpus import facts
 from servers.rag.models import ModelError
 
-_LONGEST_ID = 1024  # characters
+Part = TypeVar("Part", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,85 +41,74 @@ class Corpus:
         return len(self.ids)
 
 
-def from_facts(path: Path | None, size: int | None, seed: int, max_chars: int | None) -> Corpus:
+def _limited(text: str, info: ValidationInfo) -> str:
+    if info.context is not None and len(text) > info.context:
+        raise ValueError(f"has {len(text)} characters, --max-document-chars allows {info.context}")
+    return text
+
+
+LIMITED = AfterValidator(_limited)
+"""Marks a document's text. The context of a validation is the most characters that it may have, or None."""
+
+
+class Document(BaseModel):
+    """A line of a user's own file. The id may be a number."""
+
+    id: Annotated[str, Field(coerce_numbers_to_str=True, max_length=1024)]
+    text: Annotated[str, LIMITED]
+
+
+def validated(validate: Callable[..., Part], value: Any, place: str, max_chars: int | None) -> Part:
+    """The value, which may be the bytes of JSON, by pydantic. Raises ModelError with `place` and the first mistake."""
+    try:
+        return validate(value.decode("utf-8-sig") if isinstance(value, bytes) else value, context=max_chars)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{place}: not UTF-8 ({error.reason} at byte {error.start})") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    mistake = first["msg"].removeprefix("Value error, ").replace(" at line 1 column", " at column")
+    raise ModelError(": ".join(filter(None, (place, path, f"{mistake}, got {reprlib.repr(first['input'])}"))))
+
+
+Pairs = Iterable[tuple[str, str]]
+
+
+def from_facts(path: Path | None, size: int | None, seed: int, max_chars: int | None) -> Pairs:
     """The generated facts, 10,000 by default."""
     size = facts.DEFAULT_COUNT if size is None else size
     try:
-        made = facts.facts(size, seed)
+        return [(fact.id, fact.text) for fact in facts.facts(size, seed)]
     except ValueError as error:
         raise ModelError(f"--corpus-size {size}: {error}") from error
-    return Corpus("facts", tuple(fact.id for fact in made), tuple(fact.text for fact in made))
 
 
-def from_jsonl(path: Path | None, size: int | None, seed: int, max_chars: int | None) -> Corpus:
+def from_jsonl(path: Path | None, size: int | None, seed: int, max_chars: int | None) -> Pairs:
     """A user's own file of `{"id", "text"}` lines."""
     if path is None:
         raise ModelError('the jsonl corpus needs --corpus-path FILE with one {"id", "text"} object a line')
-    lines_of: dict[str, int] = {}
-    texts: list[str] = []
+    documents: dict[str, tuple[int, str]] = {}
     try:
         with path.open("rb") as lines:
             filled = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
             for number, line in islice(filled, size):
-                where = f"corpus file {path}, line {number}"
-                name, text = _document(line, where, max_chars=max_chars)
-                if name in lines_of:
-                    raise ModelError(f"{where}: the id {name!r} is there already, in line {lines_of[name]}")
-                lines_of[name] = number
-                texts.append(text)
+                place = f"corpus file {path}, line {number}"
+                document = validated(Document.model_validate_json, line, place, max_chars)
+                if (earlier := documents.setdefault(document.id, (number, document.text)))[0] != number:
+                    raise ModelError(f"{place}: the id {document.id!r} is there already, in line {earlier[0]}")
     except OSError as error:
         raise ModelError(f"corpus file {path}: {error.strerror}") from error
-    return Corpus("jsonl", tuple(lines_of), tuple(texts))
+    return [(name, text) for name, (_, text) in documents.items()]
 
 
-def _document(line: bytes, where: str, *, max_chars: int | None) -> tuple[str, str]:
-    """The id, which may be a number, and the text of one line."""
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{where}: not UTF-8 ({error.reason} at byte {error.start})") from error
-    name: str | None = None
-    with suppress(ValueError, RecursionError):
-        match json.loads(text.removeprefix("\ufeff")):
-            case {"id": str() | int() as number, "text": str() as body}:
-                name = str(number)
-    if name is None:
-        raise ModelError(f'{where}: wanted {{"id", "text"}}, got {text.strip()[:80]!r}')
-    if len(name) > _LONGEST_ID:
-        raise ModelError(f"{where}: the id has {len(name)} characters, at most {_LONGEST_ID} are allowed")
-    if fault := _unwritable(name):
-        raise ModelError(f"{where}: the id {fault}")
-    if fault := too_long(body, max_chars) or _unwritable(body):
-        raise ModelError(f"{where}: the text {fault}")
-    return name, body
-
-
-def _unwritable(text: str) -> str | None:
-    """What is wrong with a text that UTF-8 cannot write: JSON's escapes can hold a lone surrogate."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        return f"holds {text[error.start]!r} at character {error.start}, which UTF-8 cannot write"
-    return None
-
-
-def too_long(text: str, max_chars: int | None) -> str | None:
-    """What is wrong with a text of more than `max_chars` characters, or None."""
-    if max_chars is None or len(text) <= max_chars:
-        return None
-    return f"has {len(text)} characters, --max-document-chars allows {max_chars}"
-
-
-def from_squad(path: Path | None, size: int | None, seed: int, max_chars: int | None) -> Corpus:
+def from_squad(path: Path | None, size: int | None, seed: int, max_chars: int | None) -> Pairs:
     """The contexts of a SQuAD file, or of the hub data set without a file."""
-    from servers.rag.corpus import squad  # noqa: PLC0415  a command too, which would be imported twice
+    from servers.rag.corpus import squad  # noqa: PLC0415  which imports this module
 
-    read = squad.read(path, size, max_chars=max_chars)
-    return Corpus("squad", tuple(passage.id for passage in read), tuple(passage.text for passage in read))
+    return [(passage.id, passage.text) for passage in squad.read(path, size, max_chars=max_chars)]
 
 
-Load = Callable[[Path | None, int | None, int, int | None], Corpus]
-CORPORA: dict[str, Load] = {"facts": from_facts, "squad": from_squad, "jsonl": from_jsonl}
+CORPORA = {"facts": from_facts, "squad": from_squad, "jsonl": from_jsonl}
 
 
 def load(
@@ -131,4 +123,5 @@ def load(
 
     Raises ModelError, also on a document in a file with more than `max_chars` characters.
     """
-    return CORPORA[name](path, size, seed, max_chars)
+    documents = dict(CORPORA[name](path, size, seed, max_chars))
+    return Corpus(name, tuple(documents), tuple(documents.values()))

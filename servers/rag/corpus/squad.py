@@ -4,23 +4,18 @@ A file is SQuAD's JSON, or the hub data set's Parquet. Each different context is
 the order of the file. Questions without an answer, which SQuAD v2 has, are left out.
 """
 
-import argparse
-import json
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from random import Random
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from servers.rag.corpus import too_long
-from servers.rag.corpus.facts import DEFAULT_SEED, Question, shuffle
+from servers.rag.corpus import LIMITED, validated
+from servers.rag.corpus.facts import Question
 from servers.rag.models import ModelError
 
-Text = Annotated[str, Field(min_length=1)]
-Part = TypeVar("Part", bound=BaseModel)
+Filled = Annotated[str, Field(min_length=1)]
 HUB = "rajpurkar/squad"
 HUB_FILE = "plain_text/validation-00000-of-00001.parquet"
 
@@ -37,21 +32,21 @@ class Passage:
 class Answer(BaseModel):
     """A gold answer."""
 
-    text: Text
+    text: Filled
 
 
 class Asked(BaseModel):
     """A question with its answers."""
 
-    id: Text
-    question: Text
+    id: Filled
+    question: Filled
     answers: list[Answer]
 
 
 class Paragraph(BaseModel):
     """A context with its questions."""
 
-    context: Text
+    context: Annotated[Filled, LIMITED]
     qas: list[Asked]
 
 
@@ -67,10 +62,6 @@ class Squad(BaseModel):
     data: list[Article]
 
 
-class WrongSchema(ValueError):
-    """The file is not in SQuAD's format; the message names the place."""
-
-
 def read(path: Path | None, size: int | None = None, *, max_chars: int | None = None) -> list[Passage]:
     """The contexts of a file, or of the hub data set; the first `size` of them, or all.
 
@@ -78,68 +69,49 @@ def read(path: Path | None, size: int | None = None, *, max_chars: int | None = 
     """
     path = path or from_hub()
     try:
-        return passages((_from_parquet if path.suffix == ".parquet" else _from_json)(path), size, max_chars)
+        paragraphs = (_from_parquet if path.suffix == ".parquet" else _from_json)(path, max_chars)
     except OSError as error:
         raise ModelError(f"corpus file {path}: {error.strerror or error}") from error
     except ImportError as error:
         raise ModelError(f"corpus file {path}: Parquet needs pyarrow (`pip install pyarrow`), or give JSON") from error
-    except WrongSchema as error:
-        raise ModelError(f"corpus file {path}: {error}") from error
-    except UnicodeDecodeError as error:
-        raise ModelError(f"corpus file {path}: wanted UTF-8: {error}") from error
-    except (ValueError, RecursionError) as error:
-        kind = "Parquet" if path.suffix == ".parquet" else "JSON"
-        raise ModelError(f"corpus file {path}: not {kind} ({str(error).splitlines()[0]})") from error
+    except ValueError as error:
+        raise ModelError(f"corpus file {path}: not Parquet ({str(error).splitlines()[0]})") from error
+    counts = Counter(asked.id for paragraph in paragraphs for asked in paragraph.qas)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise ModelError(f"corpus file {path}: the question id {twice[0]!r} is there twice")
+    contexts: dict[str, list[Asked]] = {}
+    for paragraph in paragraphs:
+        if paragraph.context in contexts or size is None or len(contexts) < size:
+            contexts.setdefault(paragraph.context, []).extend(paragraph.qas)
+    return [_passage(f"c{number:05d}", *context) for number, context in enumerate(contexts.items())]
 
 
-def passages(paragraphs: Iterable[tuple[str, Paragraph]], size: int | None, max_chars: int | None) -> list[Passage]:
-    """The first `size` different contexts, or all, with their questions. Raises WrongSchema.
-
-    `paragraphs` are pairs of a place in the file and a paragraph.
-    """
-    questions: dict[str, list[Asked]] = {}
-    seen: set[str] = set()
-    for at, paragraph in paragraphs:
-        if fault := too_long(paragraph.context, max_chars):
-            raise WrongSchema(f"{at}: the context {fault}")
-        is_wanted = paragraph.context in questions or size is None or len(questions) < size
-        for asked in paragraph.qas:
-            if asked.id in seen:
-                raise WrongSchema(f"the question id {asked.id!r} is there twice")
-            seen.add(asked.id)
-        if is_wanted:
-            questions.setdefault(paragraph.context, []).extend(asked for asked in paragraph.qas if asked.answers)
-    return [_passage(f"c{number:05d}", text, asked) for number, (text, asked) in enumerate(questions.items())]
+def _passage(document: str, text: str, qas: list[Asked]) -> Passage:
+    golds = [tuple(dict.fromkeys(answer.text for answer in asked.answers)) for asked in qas]
+    questions = [Question(asked.id, asked.question, gold, (document,)) for asked, gold in zip(qas, golds, strict=True)]
+    return Passage(document, text, tuple(question for question in questions if question.answers))
 
 
-def _passage(document: str, text: str, asked: Iterable[Asked]) -> Passage:
-    questions = (
-        Question(question.id, question.question, tuple(dict.fromkeys(a.text for a in question.answers)), (document,))
-        for question in asked
-    )
-    return Passage(document, text, tuple(questions))
+def _from_json(path: Path, max_chars: int | None) -> list[Paragraph]:
+    squad = validated(Squad.model_validate_json, path.read_bytes(), f"corpus file {path}", max_chars)
+    return [paragraph for article in squad.data for paragraph in article.paragraphs]
 
 
-def _from_json(path: Path) -> Iterator[tuple[str, Paragraph]]:
-    """The paragraphs of SQuAD's JSON, with their places. Raises WrongSchema."""
-    file = json.loads(path.read_bytes().decode("utf-8-sig"))
-    for i, article in enumerate(_checked(Squad, file).data):
-        for j, paragraph in enumerate(article.paragraphs):
-            yield f"data[{i}].paragraphs[{j}]", paragraph
-
-
-def _from_parquet(path: Path) -> Iterator[tuple[str, Paragraph]]:
-    """The same of the hub's Parquet file, which has a row for each question."""
+def _from_parquet(path: Path, max_chars: int | None) -> list[Paragraph]:
+    """The hub's file has a row for each question."""
     import pandas as pd  # noqa: PLC0415  takes half a second
 
     with path.open("rb") as file:
         rows = pd.read_parquet(file).to_dict("records")
     for row in rows:
-        at = f"row {row.get('id')}"
-        answers = row.get("answers")
-        if isinstance(answers, dict) and "text" in answers:
-            answers = [{"text": text} for text in answers["text"]]
-        yield at, _checked(Paragraph, row | {"qas": [row | {"answers": answers}]}, at=at)
+        if isinstance(row.get("answers"), dict):
+            row["answers"] = [{"text": text} for text in row["answers"].get("text", ())]
+    return [
+        validated(
+            Paragraph.model_validate, {**row, "qas": [row]}, f"corpus file {path}: row {row.get('id')}", max_chars
+        )
+        for row in rows
+    ]
 
 
 def from_hub() -> Path:
@@ -160,51 +132,3 @@ def from_hub() -> Path:
             f"cache {HF_HUB_CACHE} nor to be had from the hub ({reason}). Fetch it with "
             f"`hf download --repo-type dataset {HUB} {HUB_FILE}`, or give SQuAD's JSON file by --corpus-path FILE"
         ) from error
-
-
-def _checked(schema: type[Part], value: Any, *, at: str = "") -> Part:
-    """The validated value. Raises WrongSchema with the place of the first mistake, after `at`."""
-    try:
-        return schema.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-    got = json.dumps(first["input"], default=str)[:60]
-    raise WrongSchema(": ".join(filter(None, (at, place, f"{first['msg']}, got {got}"))))
-
-
-def sample(asked: Sequence[Question], count: int | None, seed: int) -> list[Question]:
-    """`count` of the questions in random order, or all in their order. Raises ModelError if there are too few."""
-    if count is None:
-        return list(asked)
-    if count > len(asked):
-        raise ModelError(f"wanted {count} questions, but these contexts have {len(asked)}")
-    shuffled = list(asked)
-    shuffle(Random(seed), shuffled)
-    return shuffled[:count]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the questions of a SQuAD file as JSON lines, for `questions` under [workload] of a study."""
-    parser = argparse.ArgumentParser(prog="python -m servers.rag.squad", description=main.__doc__)
-    parser.add_argument("file", type=Path, help="SQuAD v1.1 JSON, or the hub data set's Parquet file")
-    parser.add_argument("--size", type=int, help="the first so many contexts, as --corpus-size (all)")
-    parser.add_argument("--count", type=int, help="questions, in random order (all, in the file's order)")
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of that order (%(default)s)")
-    options = parser.parse_args(arguments)
-    for name in ("size", "count"):
-        if (number := getattr(options, name)) is not None and number < 1:
-            parser.error(f"--{name} must be >= 1, got {number}")
-    try:
-        asked = [question for passage in read(options.file, options.size) for question in passage.questions]
-        chosen = sample(asked, options.count, options.seed)
-    except ModelError as error:
-        print(f"squad: {error}", file=sys.stderr)
-        return 1
-    for question in chosen:
-        print(json.dumps(asdict(question)))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

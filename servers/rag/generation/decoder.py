@@ -1,20 +1,13 @@
 """A causal model with its tokenizer: prompts to rows, rows to their next tokens. Schedules nothing."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 
 from servers.backend import Chunk, Done, Event
 from servers.rag.generation import Generated, Window
 from servers.rag.generation.rows import Cache, Job, Rows
-from servers.rag.models import ModelError, shipped
-from servers.rag.tokens import FileTokenizer
-
-if TYPE_CHECKING:
-    from servers.rag.models import Profile
-    from servers.settings import Settings
 
 _MOST_KEPT = 4096  # texts in the cache of tokens
 
@@ -116,31 +109,3 @@ class Decoder:
 
     def _generated(self, job: Job) -> Generated:
         return Generated(self._tokenizer.decode(job.made).strip(), len(job.prompt), len(job.made))
-
-
-def load_decoder(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> Decoder:
-    """The profile's generator, or the one that `settings` name, or its shape with random weights. Raises ModelError."""
-    model, tokenizer = _loaded(settings, profile, device=device, dtype=dtype)
-    if settings.max_new_tokens >= model.positions:
-        raise ModelError(
-            f"--max-new-tokens must be < {model.positions}, the positions of "
-            f"{settings.generator or profile.generator}; got {settings.max_new_tokens}"
-        )
-    return Decoder(model, tokenizer, temperature=settings.temperature, seed=settings.seed)
-
-
-def _loaded(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> tuple[Model, Tokenizer]:
-    """Transformers takes seconds to import, so the shipped reader is loaded without it."""
-    source = settings.generator or profile.generator
-    if settings.weights == "dummy" and profile.generator_config is not None:
-        from servers.rag.generation import hub  # noqa: PLC0415
-
-        model = hub.random(profile.generator_config, device=device, dtype=dtype, seed=settings.seed)
-        return model, FileTokenizer.shipped()
-    if shipped(source):
-        from servers.rag.generation import llama  # noqa: PLC0415
-
-        return llama.load(Path(source), device=device, dtype=dtype), FileTokenizer(Path(source))
-    from servers.rag.generation import hub  # noqa: PLC0415
-
-    return hub.load(source, device=device, dtype=dtype), hub.load_tokenizer(source)

@@ -8,14 +8,17 @@ tokens.
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from servers.backend import Event
-from servers.rag.generation import Window
-from servers.rag.generation.decoder import Decoder, load_decoder
+from servers.rag.generation import Window, llama
+from servers.rag.generation.decoder import Decoder, Model, Tokenizer
 from servers.rag.generation.rows import Job, Rows, joined
+from servers.rag.models import ModelError, shipped
+from servers.rag.tokens import FileTokenizer
 
 if TYPE_CHECKING:
     from servers.rag.models import Profile
@@ -115,7 +118,24 @@ class LocalGenerator:
 
 
 def build(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> LocalGenerator:
-    """The generator with its model. Raises ModelError."""
-    decoder = load_decoder(settings, profile, device=device, dtype=dtype)
+    """The profile's generator, or its shape with random weights. Raises ModelError."""
+    model, tokenizer = _loaded(settings, profile, device=device, dtype=dtype)
+    if settings.max_new_tokens >= model.positions:
+        wanted = f"--max-new-tokens must be < {model.positions}, the positions of {profile.generator}"
+        raise ModelError(f"{wanted}; got {settings.max_new_tokens}")
+    decoder = Decoder(model, tokenizer, temperature=settings.temperature, seed=settings.seed)
     is_continuous = settings.backend == "continuous"
     return LocalGenerator(decoder, is_continuous=is_continuous, max_prompt_tokens=settings.max_prompt_tokens)
+
+
+def _loaded(settings: "Settings", profile: "Profile", *, device: str, dtype: torch.dtype) -> tuple[Model, Tokenizer]:
+    """Transformers takes seconds to import, so the shipped reader is loaded without it."""
+    shape = profile.generator_config if settings.weights == "dummy" else None
+    if shape is None and shipped(profile.generator):
+        folder = Path(profile.generator)
+        return llama.load(folder, device=device, dtype=dtype), FileTokenizer(folder)
+    from servers.rag.generation import hub  # noqa: PLC0415
+
+    if shape is not None:
+        return hub.random(shape, device=device, dtype=dtype, seed=settings.seed), FileTokenizer.shipped()
+    return hub.load(profile.generator, device=device, dtype=dtype), hub.load_tokenizer(profile.generator)

@@ -7,11 +7,9 @@ import asyncio
 import json
 import logging
 import os
-import queue
-import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 
@@ -26,16 +24,16 @@ if TYPE_CHECKING:
     from servers.settings import Settings
 
 log = logging.getLogger(__name__)
-_DATA = b"data:"
-_EVENT = b"event:"
+T = TypeVar("T")
 _STEP_S = 0.01
 _INVALID = (400, 413, 422)
 _BUSY = 429
 _MOST_TOKENS = 1 << 31
+_END = {"choices": [{"finish_reason": "stop"}]}
 
 
 class OpenAIGenerator:
-    """Sends each prompt as a streamed request, on an event loop in a thread. `step` returns what has come since.
+    """Sends each prompt as a streamed request, on an event loop that runs within the calls. `step` returns new events.
 
     The other server limits the tokens; what it refuses is the failure of that prompt alone. A step waits only a moment
     for the first event, so that other prompts can join.
@@ -50,28 +48,28 @@ class OpenAIGenerator:
     ) -> None:
         """`url` ends before `/completions`. Raises ModelError if no server answers there."""
         self._url = url.rstrip("/")
-        self._sampling = {"temperature": temperature, "seed": seed}
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        stream = {"stream": True, "stream_options": {"include_usage": True}}
+        self._options = {"temperature": temperature, "seed": seed, **stream}
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._loop = asyncio.new_event_loop()
-        self._closing = asyncio.Event()
-        self._is_open = threading.Event()
-        self._session: aiohttp.ClientSession
-        self._tasks = asyncio.TaskGroup()
-        self._thread = threading.Thread(target=self._run, name="openai", daemon=True)
-        self._thread.start()
-        self._is_open.wait()
+        self._session = aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            connector=aiohttp.TCPConnector(limit=0, loop=self._loop),
+            loop=self._loop,
+        )
         try:
-            self.model: str = self._wait(self._chosen(model))
+            self.model = self._wait(self._chosen(model))
         except BaseException:
             self.close()
             raise
 
     def submit(self, jobs: Sequence[int], prompts: Sequence[str], max_new_tokens: Sequence[int]) -> None:
         """Send a request for each prompt."""
-        self._wait(self._started(list(zip(jobs, prompts, max_new_tokens, strict=True))))
+        self._wait(asyncio.sleep(0))  # connections that the other server has closed meanwhile are seen to be closed
+        for job, prompt, limit in zip(jobs, prompts, max_new_tokens, strict=True):
+            self._running[job] = self._loop.create_task(self._complete(job, prompt, limit))
 
     def cancel(self, job: int) -> None:
         """Close the connection, upon which the other server stops computing."""
@@ -79,38 +77,24 @@ class OpenAIGenerator:
 
     def step(self) -> list[Event]:
         """The events that have come."""
-        events = []
-        with suppress(queue.Empty):
-            events.append(self._events.get(timeout=_STEP_S if self._running else 0.001))
-        while not self._events.empty():
-            events.append(self._events.get())
-        return events
+        return self._wait(self._next_events())
 
     def reset(self) -> None:
         """Close all connections, and forget their events."""
         self._wait(self._stopped(list(self._running)))
-        while not self._events.empty():
-            self._events.get()
+        self._events = asyncio.Queue()
 
     def close(self) -> None:
-        """Cancel all requests and end the thread."""
-        self.reset()
-        self._loop.call_soon_threadsafe(self._closing.set)
-        self._thread.join()
-        self._loop.close()
+        """Close all connections and the loop."""
+        if not self._loop.is_closed():
+            self.reset()
+            self._wait(self._session.close())
+            self._loop.close()
 
-    def _wait(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+    __del__ = close
 
-    def _run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-
-    async def _serve(self) -> None:
-        connector = aiohttp.TCPConnector(limit=0)
-        session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout, connector=connector)
-        async with session as self._session, self._tasks:
-            self._is_open.set()
-            await self._closing.wait()
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(work)
 
     async def _chosen(self, model: str | None) -> str:
         """The wanted model, or the first one that the server lists."""
@@ -124,82 +108,67 @@ class OpenAIGenerator:
             raise ModelError(f"--openai-model {model}: {self._url} has {', '.join(names) or 'none'}")
         return model or names[0]
 
-    async def _started(self, asked: Sequence[tuple[int, str, int]]) -> None:
-        for job, prompt, limit in asked:
-            self._running[job] = self._tasks.create_task(self._complete(job, prompt, limit))
+    async def _next_events(self) -> list[Event]:
+        events = []
+        with suppress(TimeoutError):
+            events.append(await asyncio.wait_for(self._events.get(), _STEP_S if self._running else 0))
+        while not self._events.empty():
+            events.append(self._events.get_nowait())
+        return events
 
     async def _stopped(self, jobs: Sequence[int]) -> None:
         tasks = [self._running.pop(job) for job in jobs if job in self._running]
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _complete(self, job: int, prompt: str, limit: int) -> None:
         """Run one request: put a Chunk for each part of its answer, and at the end Done or Failed."""
-        event: Event
+        outcome: Generated | Failure
         try:
-            event = Done(job, await self._generated(job, prompt, limit))
-        except _RefusedError as refused:
-            event = Failed(job, refused.failure)
+            outcome = await self._generated(job, prompt, limit)
         except (aiohttp.ClientError, TimeoutError) as error:
-            event = Failed(job, _failure("the model server cannot be reached or broke off", error))
+            outcome = _failure("the model server cannot be reached or broke off", error)
         except Exception as error:
-            event = Failed(job, _failure("the model server's answer cannot be read", error))
+            outcome = _failure("the model server's answer cannot be read", error)
         finally:
             self._running.pop(job, None)
-        self._events.put(event)
+        self._events.put_nowait(Failed(job, outcome) if isinstance(outcome, Failure) else Done(job, outcome))
 
-    async def _generated(self, job: int, prompt: str, limit: int) -> Generated:
-        """The complete answer. Raises _RefusedError, or what the connection or the parsing raises."""
+    async def _generated(self, job: int, prompt: str, limit: int) -> Generated | Failure:
+        """The complete answer. Raises what the connection or the parsing raises."""
         text, usage, has_ended = "", None, False
-        async for part in self._parts(prompt, limit):
-            if part is None:
-                has_ended = True
-                continue
-            if part.get("error"):
-                log.warning("%s: an error in a stream: %s", self._url, json.dumps(part)[:500])
-                raise _RefusedError(Failure("upstream", "the model server failed in the middle of its answer"))
-            usage = part.get("usage") or usage
-            choices = part.get("choices") or ()
-            has_ended |= any(choice.get("finish_reason") for choice in choices)
-            if more := "".join(choice.get("text") or "" for choice in choices):
-                text += more
-                self._events.put(Chunk(job, (), more))
-        if not has_ended:
-            raise _RefusedError(Failure("upstream", "the model server's answer ended before it was complete"))
-        counted = usage if isinstance(usage, dict) else {}
-        return Generated(
-            _paired(text).strip(), _tokens(counted, "prompt_tokens"), _tokens(counted, "completion_tokens")
-        )
-
-    async def _parts(self, prompt: str, limit: int) -> AsyncIterator[dict[str, Any] | None]:
-        """The stream's events, and None for `[DONE]`. Raises _RefusedError."""
-        body = {"model": self.model, "prompt": prompt, "max_tokens": limit, "stream": True, **self._sampling}
-        body["stream_options"] = {"include_usage": True}
+        body = {"model": self.model, "prompt": prompt, "max_tokens": limit, **self._options}
         async with self._session.post(f"{self._url}/completions", json=body) as response:
             if response.status != 200:
-                raise _RefusedError(await _refusal(self._url, response))
+                return await _refusal(self._url, response)
+            async for part in _parts(response.content):
+                if part.get("error"):
+                    return _failure("the model server failed in the middle of its answer", json.dumps(part)[:500])
+                usage = part.get("usage") or usage
+                choices = part.get("choices") or ()
+                has_ended |= any(choice.get("finish_reason") for choice in choices)
+                if more := "".join(choice.get("text") or "" for choice in choices):
+                    text += more
+                    self._events.put_nowait(Chunk(job, (), more))
+        if not has_ended:
+            return _failure("the model server's answer ended before it was complete", f"{len(text)} characters came")
+        return Generated(_paired(text).strip(), _tokens(usage, "prompt_tokens"), _tokens(usage, "completion_tokens"))
+
+
+async def _parts(lines: aiohttp.StreamReader) -> AsyncIterator[dict[str, Any]]:
+    """The objects of a stream of server-sent events."""
+    event = b""
+    async for line in lines:
+        field, _, value = line.strip().partition(b":")
+        if field == b"event":
+            event = value.strip()
+        elif field == b"data" and event == b"error":
+            yield {"error": value.decode(errors="replace")}
+        elif field == b"data":
+            yield _END if value.strip() == b"[DONE]" else json.loads(value)
+        elif not line.strip():
             event = b""
-            async for line in response.content:
-                if line.startswith(_EVENT):
-                    event = line.removeprefix(_EVENT).strip()
-                elif line.startswith(_DATA):
-                    data = line.removeprefix(_DATA).strip()
-                    if event == b"error":
-                        yield {"error": data.decode(errors="replace")}
-                    else:
-                        yield None if data == b"[DONE]" else json.loads(data)
-                elif not line.strip():
-                    event = b""
-
-
-class _RefusedError(Exception):
-    """The model server gave no answer; `failure` is for the client."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.text)
-        self.failure = failure
 
 
 async def _refusal(url: str, response: aiohttp.ClientResponse) -> Failure:
@@ -231,14 +200,14 @@ def _paired(text: str) -> str:
     return text.encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace")
 
 
-def _tokens(usage: dict[str, Any], name: str) -> int | None:
+def _tokens(usage: Any, name: str) -> int | None:
     """A token count; None if it is missing or impossible."""
-    count = usage.get(name)
+    count = usage.get(name) if isinstance(usage, dict) else None
     return count if isinstance(count, int) and 0 <= count < _MOST_TOKENS else None
 
 
-def _failure(text: str, error: Exception) -> Failure:
-    log.warning("%s: %s", text, error or type(error).__name__)
+def _failure(text: str, reason: Exception | str) -> Failure:
+    log.warning("%s: %s", text, str(reason) or type(reason).__name__)
     return Failure("upstream", text)
 
 

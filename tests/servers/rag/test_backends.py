@@ -9,18 +9,18 @@ import torch
 from servers.backend import Done
 from servers.backend.steps import UNREPORTED
 from servers.rag.generation import BACKENDS, Generated, Generator, build, reported_step
-from servers.rag.models import profile
+from servers.rag.models import PROFILES
 from servers.rag.prompts import PROMPTS
 from servers.settings import Settings
 from tests.servers.rag.generating import ends, generate, submit
 
 LIMITS = [1, 4, 12]
-PROMPTED = [PROMPTS[profile("tiny").prompt](f"Which animals can {verb}?", []) for verb in ("hover", "dig", "sing")]
+PROMPTED = [PROMPTS[PROFILES["tiny"].prompt](f"Which animals can {verb}?", []) for verb in ("hover", "dig", "sing")]
 
 
 @pytest.fixture(scope="module", params=sorted(BACKENDS.keys() - {"openai"}))
 def generator(request: pytest.FixtureRequest) -> Generator:
-    return build(Settings(backend=request.param), profile("tiny"), device="cpu", dtype=torch.float32)
+    return build(Settings(backend=request.param), PROFILES["tiny"], device="cpu", dtype=torch.float32)
 
 
 def test_each_prompt_gets_one_answer_no_longer_than_it_may_be(generator: Generator) -> None:

@@ -62,6 +62,7 @@ class Words:
         self.bodies: list[dict[str, object]] = []
         self.headers: list[str | None] = []
         self.hung_up = threading.Event()
+        self.connections: set[asyncio.BaseTransport] = set()
 
     def runner(self) -> web.AppRunner:
         app = web.Application()
@@ -72,6 +73,12 @@ class Words:
     def questions(self) -> list[str]:
         return [question(body) for body in self.bodies]
 
+    async def hang_up(self) -> None:
+        """Close all connections, as a server does that were idle for long."""
+        for connection in self.connections:
+            connection.close()
+        await asyncio.sleep(0)
+
     async def models(self, request: web.Request) -> web.Response:
         return web.json_response({"data": [{"id": "words"}, {"id": "others"}]})
 
@@ -79,6 +86,9 @@ class Words:
         body = await request.json()
         self.bodies.append(body)
         self.headers.append(request.headers.get("Authorization"))
+        assert request.transport is not None
+        self.connections.add(request.transport)
+        self.loop = asyncio.get_running_loop()
         asked = question(body)
         if asked in REFUSALS:
             status = REFUSALS[asked][0]
@@ -162,6 +172,16 @@ def test_chunks_come_as_they_are_said_and_others_join_meanwhile(generator: OpenA
     answer = Done(quick, Generated("quick words", 2, 2))
     assert events == [Chunk(quick, (), " quick"), Chunk(quick, (), " words"), answer]
     generator.cancel(slow)
+
+
+def test_a_connection_that_was_closed_between_two_prompts_costs_neither_its_answer(
+    generator: OpenAIGenerator, served: tuple[Words, str]
+) -> None:
+    words = served[0]
+    assert generate(generator, ["one"], [1]) == [Generated("one", 1, 1)]
+    asyncio.run_coroutine_threadsafe(words.hang_up(), words.loop).result(5)
+    assert generate(generator, ["two"], [1]) == [Generated("two", 1, 1)]
+    assert len(words.connections) == 2
 
 
 def test_a_cancelled_request_is_hung_up_on(generator: OpenAIGenerator, served: tuple[Words, str]) -> None:

@@ -1,4 +1,4 @@
-"""The pipeline: order, cutting to each request's own limits, prompts that fit; and building it with dummy weights."""
+"""The pipeline: order, each request's own limits, prompts that fit; when answers are given, and what they say."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,19 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from servers.backend import Done, Event, run
-from servers.batched import BatchedSettings
-from servers.rag import models
-from servers.rag.build import _dtype, build, check_names
+from servers.backend import Chunk, Done, Event, Failed, Failure, run
+from servers.rag.build import build
 from servers.rag.corpus import Corpus
 from servers.rag.embedding import Embedder
 from servers.rag.generation import Generated, Window
-from servers.rag.models import PROFILES, ModelError, Profile
-from servers.rag.pipeline import Ask, NotFinite, Pipeline
+from servers.rag.models import PROFILES
+from servers.rag.pipeline import Answered, Ask, NotFinite, Pipeline
 from servers.rag.prompts import PROMPTS
 from servers.rag.retrieval import BACKENDS
 from servers.rag.retrieval import build as build_index
-from servers.rag.stepping import PipelineBackend
 from servers.settings import Settings
 
 
@@ -71,7 +68,7 @@ def pipeline(generator: Counter) -> Pipeline:
 
 
 def answered(whole: Pipeline, asks: Sequence[Ask]) -> list[Any]:
-    return run(PipelineBackend(whole), asks)
+    return run(whole, asks)
 
 
 def test_each_request_gets_its_own_k_and_limit_in_order() -> None:
@@ -135,87 +132,98 @@ def test_an_approximate_index_answers_with_the_documents_that_it_found(tmp_path:
     assert (whole.about["index"], whole.about["metric"]) == ("ivf", "cosine")
 
 
-def test_a_retriever_that_cannot_be_had_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="backend numpy has index flat, ivf, not hnsw; faiss has it"):
-        build(Settings(corpus_size=200, cache_dir=tmp_path, index="hnsw"))
-    with pytest.raises(ModelError, match="backend numpy has index flat, ivf, not ivf_pq; faiss has it"):
-        build(Settings(corpus_size=200, cache_dir=tmp_path, index="ivf_pq"))
-    for wrong, told in (
-        ({"index": "tree"}, "index must be one of flat"),
-        ({"metric": "dot"}, "metric must be one of ip"),
-    ):
-        with pytest.raises(ValueError, match=told):
-            check_names(Settings(**wrong))
+BUSY = Failure("busy", "come back", 3)
 
 
-def test_a_local_checkpoint_is_used_where_one_is_named(tmp_path: Path) -> None:
-    folder = models.TINY
-    named = Settings(
-        corpus_size=100, cache_dir=tmp_path, embedder=str(folder / "embedder"), generator=str(folder / "reader")
-    )
-    [answer] = answered(build(named), [Ask("Which animals can make honey?", 1, 8)])
-    assert answer.result == "bees"
-    with pytest.raises(ModelError, match=r"that folder does not hold a model .*--weights dummy"):
-        build(Settings(corpus_size=30, cache_dir=tmp_path, generator=str(tmp_path)))
+class Words:
+    """A generator of one word a step; `busy` is refused in its own step."""
+
+    reading = 0
+    window = None
+
+    def __init__(self, *, is_continuous: bool) -> None:
+        self.is_continuous = is_continuous
+        self.running: dict[int, list[str]] = {}
+
+    def submit(self, jobs: Sequence[int], prompts: Sequence[str], limits: Sequence[int]) -> None:
+        self.running |= {job: prompt.split() for job, prompt in zip(jobs, prompts, strict=True)}
+
+    def cancel(self, job: int) -> None:
+        del self.running[job]
+
+    def reset(self) -> None:
+        self.running = {}
+
+    def step(self) -> list[Event]:
+        events: list[Event] = [Chunk(99, (0,)), Done(99, Generated("of another life", 1, 1))]
+        for job, words in list(self.running.items()):
+            word = words.pop(0)
+            events.append(Failed(job, BUSY) if word == "busy" else Chunk(job, (), word))
+            if not words and word != "busy":
+                events.append(Done(job, Generated(word, 1, 1)))
+            if not words:
+                del self.running[job]
+        return events
 
 
-def test_dummy_weights_run_any_profile_to_its_full_length(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The shapes are shrunk for the test; the path is the one that a GPU study takes."""
-    small = {"vocab_size": 8000, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    for name in ("opt-125m", "qwen2.5-1.5b"):
-        full = PROFILES[name]
-        assert full.embedder_config is not None
-        assert full.generator_config is not None
-        generator = {
-            **full.generator_config,
-            **small,
-            "word_embed_proj_dim": 64,
-            "ffn_dim": 64,
-            "intermediate_size": 64,
-        }
-        embedder = {**full.embedder_config, **small, "intermediate_size": 64}
-        shrunk = Profile(name, full.embedder, full.generator, full.prompt, full.query_prefix, embedder, generator)
-        monkeypatch.setitem(PROFILES, name, shrunk)
-        made = build(BatchedSettings(profile=name, weights="dummy", corpus_size=30, cache_dir=tmp_path))
-        answers = answered(made, [Ask("one?", 2, 6), Ask("a longer question, surely?", 3, 4)])
-        assert [answer.completion_tokens for answer in answers] == [6, 4]
-        assert made.model_name == f"{name} (dummy weights)"
+class Nowhere:
+    """Finds nothing."""
+
+    def queries(self, texts: Sequence[str]) -> np.ndarray:
+        return np.ones((len(texts), 1), np.float32)
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.full((len(queries), k), -1), np.zeros((len(queries), k), np.float32)
 
 
-@pytest.mark.parametrize(("has_it", "dtype"), [(True, "bfloat16"), (False, "float32")])
-def test_a_gpu_that_only_emulates_bfloat16_gets_float32(
-    *, has_it: bool, dtype: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch  # noqa: PLC0415
-
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or has_it)
-    assert str(_dtype("auto", "cuda", PROFILES["opt-125m"])) == f"torch.{dtype}"
-    assert str(_dtype("bfloat16", "cuda", PROFILES["opt-125m"])) == "torch.bfloat16"
+def asked(*queries: str, is_continuous: bool) -> tuple[Pipeline, Any]:
+    """A pipeline that has these questions as its jobs from 0, and its generator."""
+    generator, nowhere = Words(is_continuous=is_continuous), Nowhere()
+    corpus = Corpus("none", ("0",), ("",))
+    made = Pipeline(nowhere, nowhere, corpus, lambda query, texts: query, generator, "words", {})
+    made.submit(range(len(queries)), [Ask(query, 1, 9) for query in queries])
+    return made, generator
 
 
-def test_sampling_is_repeatable_by_its_seed(tmp_path: Path) -> None:
-    def sampled(seed: int) -> list[str]:
-        made = build(Settings(corpus_size=100, cache_dir=tmp_path, temperature=3.0, seed=seed))
-        return [answer.result for answer in answered(made, [Ask("Which animals can make honey?", 1, 8)] * 6)]
-
-    assert sampled(1) == sampled(1) != sampled(2)
+def ended(events: Sequence[Event]) -> dict[int, Answered | Failure]:
+    done = {event.job: event.result for event in events if isinstance(event, Done)}
+    return done | {event.job: event.failure for event in events if isinstance(event, Failed)}
 
 
-def test_the_profiles_have_the_published_number_of_parameters() -> None:
-    """Sources: the model cards. Counted on the meta device, so that nothing is allocated."""
-    import torch  # noqa: PLC0415
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM  # noqa: PLC0415
+def test_answers_of_a_batch_come_when_all_are_there_and_were_in_it_for_as_long() -> None:
+    made, _ = asked("a b c", "d", is_continuous=False)
+    first, second, third = (ended(made.step()) for _ in range(3))
+    assert (first, second) == ({}, {})
+    assert {job: answer.result for job, answer in third.items()} == {0: "c", 1: "d"}  # type: ignore[union-attr]
+    assert third[0].stage_s == third[1].stage_s  # type: ignore[union-attr]
+    assert set(third[0].stage_s) == {"embed", "retrieve", "generate"}  # type: ignore[union-attr]
 
-    def millions(config: dict[str, object], auto: type) -> float:
-        shape = dict(config)
-        with torch.device("meta"):
-            model = auto.from_config(AutoConfig.for_model(str(shape.pop("model_type")), **shape))
-        return sum(weight.numel() for weight in model.parameters()) / 1e6
 
-    opt, qwen = PROFILES["opt-125m"], PROFILES["qwen2.5-1.5b"]
-    assert opt.embedder_config is not None
-    assert opt.generator_config is not None
-    assert qwen.generator_config is not None
-    assert millions(dict(opt.embedder_config), AutoModel) == pytest.approx(560, rel=0.01)
-    assert millions(dict(opt.generator_config), AutoModelForCausalLM) == pytest.approx(125, rel=0.01)
-    assert millions(dict(qwen.generator_config), AutoModelForCausalLM) == pytest.approx(1540, rel=0.01)
+def test_answers_of_a_continuous_one_come_each_by_itself() -> None:
+    made, _ = asked("a b c", "d", is_continuous=True)
+    first, second, third = (ended(made.step()) for _ in range(3))
+    assert [set(step) for step in (first, second, third)] == [{1}, set(), {0}]
+    assert first[1].stage_s["generate"] < third[0].stage_s["generate"]  # type: ignore[union-attr]
+
+
+def test_a_batch_whose_last_job_is_cancelled_gives_the_answers_of_the_others() -> None:
+    made, generator = asked("a b c", "d", is_continuous=False)
+    assert ended(made.step()) == {}
+    made.cancel(0)
+    made.cancel(0)
+    assert set(ended(made.step())) == {1}
+    assert generator.running == {}
+    assert made.step() == []
+
+
+def test_a_refusal_is_its_own_and_comes_at_once() -> None:
+    made, _ = asked("a b", "busy", is_continuous=False)
+    assert ended(made.step()) == {1: BUSY}
+    assert set(ended(made.step())) == {0}
+
+
+def test_chunks_are_those_of_its_own_jobs_and_of_none_that_was_reset() -> None:
+    made, _ = asked("a b", is_continuous=True)
+    assert [event for event in made.step() if isinstance(event, Chunk)] == [Chunk(0, (), "a")]
+    made.reset()
+    assert made.step() == []

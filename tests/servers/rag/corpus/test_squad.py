@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from servers.rag import squad as command
 from servers.rag.corpus import load, squad
 from servers.rag.corpus.facts import Question
 from servers.rag.models import ModelError
@@ -55,7 +57,7 @@ def test_a_file_is_read_whole_unless_a_size_is_asked_for(tmp_path: Path, capsys:
     entries = [{"context": f"c{n}", "qas": [qa(str(n), "Where?", "there")]} for n in range(10_001)]
     path = write(tmp_path / "many.json", *entries)
     assert len(load("squad", path=path)) == 10_001
-    assert squad.main([str(path)]) == 0
+    assert command.main([str(path)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 10_001
 
 
@@ -63,16 +65,18 @@ def test_a_file_is_read_whole_unless_a_size_is_asked_for(tmp_path: Path, capsys:
 def test_text_that_utf_8_cannot_write_names_its_place(tmp_path: Path, field: str) -> None:
     path = write(tmp_path / "odd.json", {"context": "C", "qas": [qa("I", "Q", "T")]})
     letter = {"context": "C", "question": "Q", "text": "T", "id": "I"}[field]
-    path.write_text(path.read_text().replace(f'"{letter}"', f'"{letter}\\ud800"'))
-    place = r"data\[0\].paragraphs\[0\]" + {"context": "", "text": r".qas\[0\].answers\[0\]"}.get(field, r".qas\[0\]")
-    with pytest.raises(ModelError, match=rf'odd.json: {place}.{field}: .* as a unicode string, got "{letter}\\ud800"'):
+    content = path.read_text().replace(f'"{letter}"', f'"{letter}\\ud800"')
+    path.write_text(content)
+    with pytest.raises(
+        ModelError, match=r"odd.json: Invalid JSON: unexpected end of hex escape at column (\d+)"
+    ) as error:
         squad.read(path)
+    column = int(re.findall(r"column (\d+)", str(error.value))[0])
+    assert 0 <= column - content.index("ud800") <= 8
 
 
 def test_a_context_that_is_too_long_names_its_place(small: Path) -> None:
-    with pytest.raises(
-        ModelError, match=r"paragraphs\[0\]: the context has 29 characters, --max-document-chars allows 28"
-    ):
+    with pytest.raises(ModelError, match=r"paragraphs\[0\].context: has 29 characters, --max-document-chars allows 28"):
         load("squad", path=small, max_chars=28)
 
 
@@ -87,7 +91,7 @@ def test_questions_have_their_answers_once_and_their_context_and_those_without_a
 
 
 def test_the_command_prints_lines_that_the_harness_reads(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert squad.main([str(small)]) == 0
+    assert command.main([str(small)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert json.loads(lines[0]) == {
@@ -102,7 +106,7 @@ def test_count_and_seed_choose_among_the_questions(tmp_path: Path, capsys: pytes
     path = str(write_squad(tmp_path / "facts.json", contexts=20, facts_each=3))
 
     def chosen(*flags: str) -> list[str]:
-        assert squad.main([path, *flags]) == 0
+        assert command.main([path, *flags]) == 0
         return [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]
 
     everything = chosen()
@@ -118,18 +122,18 @@ def test_count_and_seed_choose_among_the_questions(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "not JSON (Expecting property name"),
-        ("", "not JSON (Expecting value"),
-        ("[" * 100_000, "not JSON ("),
-        ("[]", "wrong.json: Input should be a valid dictionary or instance of Squad, got []"),
+        ("{", "wrong.json: Invalid JSON: EOF while parsing an object at column 1"),
+        ("", "wrong.json: Invalid JSON: EOF while parsing a value at column 0"),
+        ("[" * 100_000, "wrong.json: Invalid JSON: recursion limit exceeded"),
+        ("[]", "wrong.json: Input should be an object, got []"),
         ("{}", "wrong.json: data: Field required, got {}"),
-        ('{"data": {}}', "data: Input should be a valid list, got {}"),
-        ('{"data": [5]}', "data[0]: Input should be a valid dictionary or instance of Article, got 5"),
+        ('{"data": {}}', "data: Input should be a valid array, got {}"),
+        ('{"data": [5]}', "data[0]: Input should be an object, got 5"),
         ('{"data": [{"paragraphs": [{"context": "x"}]}]}', "data[0].paragraphs[0].qas: Field required"),
         ('{"data": [{"paragraphs": [{"qas": []}]}]}', "data[0].paragraphs[0].context: Field required"),
         (
             '{"data": [{"paragraphs": [{"qas": [], "context": ""}]}]}',
-            'data[0].paragraphs[0].context: String should have at least 1 character, got ""',
+            "data[0].paragraphs[0].context: String should have at least 1 character, got ''",
         ),
         (
             '{"data": [{"paragraphs": []}, {"paragraphs": [{"context": "x", "qas": [{"id": "1", "answers": []}]}]}]}',
@@ -171,7 +175,7 @@ def test_a_folder_and_what_is_not_text_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Is a directory"):
         squad.read(tmp_path, 10)
     (tmp_path / "latin.json").write_bytes(b'{"data": "\xe9"}')
-    with pytest.raises(ModelError, match=r"latin.json: wanted UTF-8: 'utf-8' codec can't decode"):
+    with pytest.raises(ModelError, match=r"latin.json: not UTF-8 \(.* at byte 10\)"):
         squad.read(tmp_path / "latin.json", 10)
 
 
@@ -221,7 +225,7 @@ def test_wrong_arguments_are_told(
     small: Path, capsys: pytest.CaptureFixture[str], flags: list[str], status: int, message: str
 ) -> None:
     try:
-        code: object = squad.main([flag.replace("FILE", str(small)) for flag in flags])
+        code: object = command.main([flag.replace("FILE", str(small)) for flag in flags])
     except SystemExit as end:
         code = end.code
     assert code == status

@@ -7,7 +7,7 @@ import pytest
 
 from ragbench.__main__ import main
 from ragbench.results.records import REQUESTS, load_summary
-from servers.rag.corpus import squad
+from servers.rag import squad
 from tests.servers.rag.corpus.squad_fixture import write_squad
 
 
