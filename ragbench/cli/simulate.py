@@ -89,7 +89,7 @@ def _fits_table(fitted: Sequence[Fitted]) -> Table:
 
 
 def _agreement_table(agreements: Sequence[Agreement]) -> Table:
-    figures = [name for percentile in ("p50", "p95") for name in (percentile, "simulated", "off", "in sample")]
+    figures = [name for percentile in ("p50", "p95") for name in (percentile, "simulated", "off")]
     table = Table(
         "design",
         "arrival",
@@ -97,20 +97,14 @@ def _agreement_table(agreements: Sequence[Agreement]) -> Table:
         "verdict",
         *right("speed", *figures),
         title="measured, and simulated with the load's rate left out of the fit; ms. "
-        "in sample: with it. speed: the load's batches over the fit's",
+        "speed: the load's batches over the fit's",
     )
     for cell in agreements:
         table.add_row(
-            *(
-                cell.design,
-                cell.arrival,
-                f"{cell.offered_rps:g}/s",
-                f"{cell.load:.0%}",
-                cell.verdict,
-                f"{cell.speed:.2f}",
-            ),
-            *(_ms(cell.latency_p50_s), _ms(cell.simulated_p50_s), _share(cell.p50_off), _share(cell.in_sample_p50_off)),
-            *(_ms(cell.latency_p95_s), _ms(cell.simulated_p95_s), _share(cell.p95_off), _share(cell.in_sample_p95_off)),
+            *(cell.design, cell.arrival, f"{cell.offered_rps:g}/s", f"{cell.load:.0%}", cell.verdict),
+            f"{cell.speed:.2f}",
+            *(_ms(cell.latency_p50_s), _ms(cell.simulated_p50_s), _share(cell.p50_off)),
+            *(_ms(cell.latency_p95_s), _ms(cell.simulated_p95_s), _share(cell.p95_off)),
             style=None if not cell.is_judged else "green" if cell.agrees else "yellow",
         )
     return table
