@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 
 from ragbench.results.metrics import METRICS
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import REPLICAS, REQUESTS, ReplicaCount, Row, summary_csv, write_atomic, write_manifest
 from ragbench.results.slo import Slo
 from ragbench.simulator.agreement import Agreement, quantiles
-from ragbench.simulator.batches import Batch
 from ragbench.simulator.fitting import Fits, Fitted, Manifest, Measured, fits
 from ragbench.simulator.run import run
 from ragbench.simulator.service_times import FitError, ServiceTimes
@@ -28,7 +28,7 @@ def replay(
     out: StudyPaths,
     *,
     on_point: Callable[[str], None] = lambda name: None,
-    batches: Sequence[Batch] = (),
+    batches: pd.DataFrame | None = None,
 ) -> Fits:
     """Simulate every open-loop point of `paths` into `out`, files as of a measured study. Raises FitError.
 
