@@ -12,7 +12,7 @@ import json
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -27,7 +27,7 @@ MOST_DRAWN = 100_000  # service times drawn beforehand; later requests use them 
 Answer = Callable[[float, float, int], None]  # (queue_s, service_s, batch_size): the answer is due now
 
 
-Work = Callable[[int, Answer], None]  # takes request `number`, and calls `answer` when it is done
+Service = Callable[[int, Answer], None]  # takes request `number`, and calls `answer` when it is done
 
 
 def null(number: int, answer: Answer) -> None:
@@ -38,48 +38,34 @@ def null(number: int, answer: Answer) -> None:
 
 @dataclass(slots=True)
 class Queue:
-    """One server, first come first served. Request `number` takes `service_s[number]`, and `stalls_s[number]` more."""
+    """First come, first served: when free, it runs what waits as one batch of up to `most`.
 
-    service_s: list[float]
-    stalls_s: Mapping[int, float] = field(default_factory=dict)
-    _free_s: float = 0.0
+    `service_s(numbers)`: how long a batch of these requests takes. A batch starts when the one before was due to end,
+    so a timer that is late makes no later answer late.
+    """
 
-    def __call__(self, number: int, answer: Answer) -> None:
-        """Answer when this request and all before it are done."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        service_s = self.service_s[number % len(self.service_s)] + self.stalls_s.get(number, 0.0)
-        start_s = max(now, self._free_s)
-        self._free_s = start_s + service_s
-        loop.call_at(self._free_s, answer, start_s - now, service_s, 1)
-
-
-@dataclass(slots=True)
-class Batches:
-    """When free, runs what waits as one batch, up to `most`; a batch of n takes `a_s + b_s * n`."""
-
-    a_s: float
-    b_s: float
-    most: int
-    _waiting: deque[tuple[float, Answer]] = field(default_factory=deque)
+    service_s: Callable[[Sequence[int]], float]
+    most: int = 1
+    _waiting: deque[tuple[int, float, Answer]] = field(default_factory=deque)
     _is_busy: bool = False
 
     def __call__(self, number: int, answer: Answer) -> None:
         """Answer when the batch of this request is done."""
-        del number
-        self._waiting.append((asyncio.get_running_loop().time(), answer))
+        now = asyncio.get_running_loop().time()
+        self._waiting.append((number, now, answer))
         if not self._is_busy:
-            self._begin(asyncio.get_running_loop().time())
+            self._begin(now)
 
-    def _begin(self, start_s: float) -> None:
+    def _begin(self, free_s: float) -> None:
         batch = [self._waiting.popleft() for _ in range(min(self.most, len(self._waiting)))]
         self._is_busy = bool(batch)
         if batch:
-            service_s = self.a_s + self.b_s * len(batch)
+            start_s = max(free_s, batch[0][1])
+            service_s = self.service_s([number for number, _, _ in batch])
             asyncio.get_running_loop().call_at(start_s + service_s, self._end, batch, start_s, service_s)
 
-    def _end(self, batch: list[tuple[float, Answer]], start_s: float, service_s: float) -> None:
-        for arrived_s, answer in batch:
+    def _end(self, batch: Sequence[tuple[int, float, Answer]], start_s: float, service_s: float) -> None:
+        for _, arrived_s, answer in batch:
             answer(max(0.0, start_s - arrived_s), service_s, len(batch))
         self._begin(start_s + service_s)
 
@@ -87,8 +73,8 @@ class Batches:
 class Connection(asyncio.Protocol):
     """One connection of one client, which asks one thing at a time."""
 
-    def __init__(self, work: Work, numbers: Iterator[int], info: bytes) -> None:
-        self._work = work
+    def __init__(self, service: Service, numbers: Iterator[int], info: bytes) -> None:
+        self._service = service
         self._numbers = numbers
         self._info = info
         self._parser = httptools.HttpRequestParser(self)
@@ -115,8 +101,8 @@ class Connection(asyncio.Protocol):
         """Of httptools. A warm-up request takes no service, so that the load finds an empty queue."""
         if self._path == b"/rag":
             number = next(self._numbers)
-            work, name = (null, "warm-up") if number < 0 else (self._work, f"request {number}")
-            work(number, partial(self._answer, name))
+            service, name = (null, "warm-up") if number < 0 else (self._service, f"request {number}")
+            service(number, partial(self._answer, name))
         elif self._path in (b"/health", b"/ready"):
             self._write(200, b'{"ready": true}')
         elif self._path == b"/info":
@@ -135,18 +121,18 @@ class Connection(asyncio.Protocol):
             self._transport.write(f"{head}{headers}\r\n".encode() + body)
 
 
-def work(options: argparse.Namespace) -> Work:
+def service_of(options: argparse.Namespace) -> Service:
     """The service that `options` name."""
     kind, mean_s = options.service, options.mean_s
     if options.capacity_rps is not None:
         kind, mean_s = "deterministic", 1 / options.capacity_rps
     if kind == "batch":
-        return Batches(options.a_s, options.b_s, options.max_batch_size)
+        return Queue(lambda numbers: float(options.a_s + options.b_s * len(numbers)), options.max_batch_size)
     if kind == "null":
         return null
-    drawn = service_times(kind, mean_s, n=MOST_DRAWN, seed=options.seed).tolist()
-    stalls_s = {} if options.stall_at_request is None else {options.stall_at_request: options.stall_s}
-    return Queue(drawn, stalls_s)
+    drawn_s = service_times(kind, mean_s, n=MOST_DRAWN, seed=options.seed).tolist()
+    stalls_s = {options.stall_at_request: options.stall_s}
+    return Queue(lambda numbers: drawn_s[numbers[0] % MOST_DRAWN] + stalls_s.get(numbers[0], 0.0))
 
 
 async def serve(options: argparse.Namespace) -> None:
@@ -155,7 +141,7 @@ async def serve(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    service = work(options)
+    service = service_of(options)
     info = json.dumps({"design": "calibration", "settings": vars(options)}).encode()
     numbers = itertools.count(-options.warmup_requests)
     server = await loop.create_server(

@@ -68,9 +68,9 @@ class Experiment:
     """One scenario on one fleet.
 
     `resources` are closed after the load. `faults_s`: times of the faults; `failures`: why a fault could not be
-    injected, or what took too long; `figures`: measured by the fault itself. `exchanges`: the requests of the load,
-    `retried` of them by the fleet. `crowd`: the requests of a second load, due within `crowd_s`
-    (begin, end). `footprints`: one a second under load, and one after the last request has ended.
+    injected, or what took too long; `figures`: measured by the fault itself. `exchanges`: the requests of the load.
+    `crowd`: the requests of a second load, due within `crowd_s` (begin, end). `footprints`: one a second under load,
+    and one after the last request has ended.
     """
 
     fleet: Fleet
@@ -84,7 +84,6 @@ class Experiment:
     failures: list[str] = field(default_factory=list)
     figures: dict[str, float | None] = field(default_factory=dict)
     exchanges: Sequence[Exchange] = ()
-    retried: int | None = None
     crowd: list[Exchange] = field(default_factory=list)
     crowd_s: tuple[float, float] = (0.0, 0.0)
     footprints: list[Footprint] = field(default_factory=list)
@@ -145,9 +144,3 @@ class Experiment:
 def quiet_s(duration_s: float) -> float:
     """Time without a fault, before the first one and between faults."""
     return min(_QUIET_S, duration_s / 3)
-
-
-def repeated_s(first_s: float, end_s: float) -> list[float]:
-    """A fault at `first_s` and every `first_s` after it, with at least as much time left after the last."""
-    count = int(end_s / first_s + 1e-9) - 1
-    return [first_s * (1 + i) for i in range(count)]

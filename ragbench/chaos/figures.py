@@ -1,5 +1,6 @@
 """Figures of single scenarios: memory and descriptors over time, and how an overload was refused. Pure."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -63,22 +64,18 @@ def retry_after_ratios(exchanges: Sequence[Exchange]) -> list[float]:
 
     That time is the latency of the answered request that was sent last before the refused one.
     """
-    answered = sorted(
-        (each.row.sent_s, _took_s(each)) for each in exchanges if each.fate == "answered" and each.row.sent_s
-    )
-    sent = np.array([sent_s for sent_s, _ in answered])
+    answered = sorted((each.row.sent_s or 0.0, _took_s(each)) for each in exchanges if each.fate == "answered")
     ratios = []
     for each in exchanges:
-        if each.fate == "rejected" and each.retry_after_s is not None and each.row.sent_s is not None:
-            place = int(np.searchsorted(sent, each.row.sent_s)) - 1
-            if place >= 0:
-                ratios.append(each.retry_after_s / max(answered[place][1], 1e-6))
+        if each.fate == "rejected" and each.retry_after_s is not None:
+            before = bisect_left(answered, (each.row.sent_s or 0.0,)) - 1
+            if before >= 0:
+                ratios.append(each.retry_after_s / max(answered[before][1], 1e-6))
     return ratios
 
 
 def _took_s(exchange: Exchange) -> float:
-    row = exchange.row
-    return row.done_s - row.sent_s if row.done_s is not None and row.sent_s is not None else 0.0
+    return (exchange.row.done_s or 0.0) - (exchange.row.sent_s or 0.0)
 
 
 def _quantile(values: Sequence[float], share: float) -> float | None:

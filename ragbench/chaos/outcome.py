@@ -38,35 +38,30 @@ class Exchange:
     retry_after_s: float | None = None
 
     @property
-    def fate(self) -> Fate:
-        """How the request ended; `unsent` is a failure of this client."""
+    def ending(self) -> tuple[Fate, str]:
+        """How the request ended, and why it was lost; `unsent` is a failure of this client."""
+        status, http_status = self.row.status, self.row.http_status
         if self.row.sent_s is None:
-            return "unsent"
-        status = self.row.http_status
-        if self.row.status == "ok":
-            return "answered" if self.has_own_id and self.expected in (None, self.row.result) else "lost"
-        is_refusal = status == 504 or (status in (429, 503) and self.retry_after_s is not None)
-        return "rejected" if is_refusal else "lost"
+            return "unsent", ""
+        if status == "ok" and self.answer_id not in (None, self.sent_id):
+            return "lost", "the answer to another request"
+        if status == "ok":
+            return ("answered", "") if self.expected in (None, self.row.result) else ("lost", "a wrong body")
+        if http_status in (429, 503) and self.retry_after_s is None:
+            return "lost", f"{http_status} without Retry-After"
+        if http_status in (429, 503, 504):
+            return "rejected", ""
+        return "lost", f"status {http_status}" if status == "http_error" else _REASONS.get(status, status)
 
     @property
-    def has_own_id(self) -> bool:
-        """Whether the answer has the id of this request, or none."""
-        return self.answer_id in (None, self.sent_id)
+    def fate(self) -> Fate:
+        """How the request ended."""
+        return self.ending[0]
 
     @property
     def latency_s(self) -> float | None:
         """Time from due to answer; None without an answer."""
         return self.row.latency_s if self.fate == "answered" else None
-
-
-def why_lost(exchange: Exchange) -> str:
-    """The reason in a few words; equal reasons have equal words."""
-    row = exchange.row
-    if row.status == "ok":
-        return "a wrong body" if exchange.has_own_id else "the answer to another request"
-    if row.http_status in (429, 503):
-        return f"{row.http_status} without Retry-After"
-    return f"status {row.http_status}" if row.status == "http_error" else _REASONS.get(row.status, row.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +106,7 @@ def fates(exchanges: Sequence[Exchange], *, late_s: float) -> dict[str, int]:
 
 def loss_notes(exchanges: Sequence[Exchange]) -> tuple[str, ...]:
     """Why requests were lost, the most frequent reason first, and how many were never sent."""
-    reasons = Counter(why_lost(exchange) for exchange in exchanges if exchange.fate == "lost")
+    reasons = Counter(reason for fate, reason in (exchange.ending for exchange in exchanges) if fate == "lost")
     notes = [f"{count} lost: {reason}" for reason, count in reasons.most_common()]
     unsent = sum(exchange.fate == "unsent" for exchange in exchanges)
     return (*notes, f"{unsent} not sent: this client could not") if unsent else tuple(notes)

@@ -1,27 +1,15 @@
 """The table of the scenarios, on the terminal and as chaos.csv and chaos.md. Computes nothing."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from ragbench.chaos.outcome import Tally
-from ragbench.files.csv_table import write_table
+from ragbench.files.csv_table import cell, write_table
 from ragbench.results.records import write_atomic
 from ragbench.terminal import Table, right
 
 COLUMNS = tuple(field.name for field in fields(Tally))[:-3]
-
-
-def circumstances(
-    *, hardware: str, commit: str, command: str, fleet: Sequence[str], capacity_rps: float, duration_s: float
-) -> str:
-    """Two lines on what the rows were measured with."""
-    capacity = f"capacity {capacity_rps:.0f} requests/s"
-    return (
-        f"{hardware}; commit {commit}; {capacity}; {duration_s:g} s a scenario.\n"
-        f"Fleet: `{shlex.join(fleet)}`. By `{command}`."
-    )
 
 
 def chaos_table(tallies: Sequence[Tally], *, title: str = "chaos") -> Table:
@@ -53,6 +41,4 @@ def cells(tally: Tally) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    return cell(round(value, 2) if isinstance(value, float) else value)

@@ -12,8 +12,7 @@ import numpy as np
 import psutil
 
 from ragbench.chaos.client import ChaosClient
-from ragbench.chaos.experiment import Experiment, NoReplica, Terms, quiet_s, repeated_s
-from ragbench.chaos.faults import Fault
+from ragbench.chaos.experiment import Experiment, NoReplica, Terms, quiet_s
 from ragbench.chaos.figures import Figures, send_lag_p99_ms
 from ragbench.chaos.fleet import Fleet, Footprint, answered_twice, launch, logs_of
 from ragbench.chaos.outcome import Tally, fates, loss_notes, recovery_s
@@ -70,7 +69,9 @@ async def run(
     try:
         async with AsyncExitStack() as resources:
             experiment = Experiment(fleet, terms, folder, capacity_rps, np.random.default_rng(terms.seed), resources)
+            retries = await fleet.retries()
             client = await _load(name, scenario, experiment, end_s, on_row)
+            retried = _growth(retries, await fleet.retries())
         state_at_end = await _state_at_end(fleet)
         experiment.footprints.append(await _footprint_at_rest(experiment, end_s))
         if failure := fleet.server.failure():
@@ -84,7 +85,7 @@ async def run(
     return Tally(
         scenario=name,
         **fates(everything, late_s=terms.late_s),
-        retried=experiment.retried,
+        retried=retried,
         duplicated=answered_twice(logs_of(folder)),
         refused=client.refused,
         recovery_s=recovered_s,
@@ -112,15 +113,11 @@ async def _load(
         load: Sequence[Request] | Turns = terms.closed_loop(scenario.users, end_s)
     else:
         load = terms.open_loop((scenario.load or terms.load) * experiment.capacity_rps, end_s)
-    watchers: list[Watcher] = [partial(_sample, experiment)]
     injected = asyncio.Event()
-    if scenario.fault is not None:
-        first_s = quiet_s(terms.duration_s)
-        due_s = repeated_s(first_s, end_s) if scenario.repeats else [first_s]
-        watchers.append(partial(_inject, experiment, scenario.fault, due_s, injected))
-    else:
-        injected.set()
-    before = await fleet.retries()
+    watchers: list[Watcher] = [
+        partial(_sample, experiment),
+        partial(_inject, experiment, scenario, injected),
+    ]
     async with client.connected(fleet.url):
 
         async def work(origin: Origin) -> list[Row]:
@@ -134,17 +131,14 @@ async def _load(
 
         await beside(work, origin=soon, watchers=watchers)
     experiment.exchanges = client.exchanges
-    experiment.retried = _growth(before, await fleet.retries())
     return client
 
 
-async def _inject(
-    experiment: Experiment, fault: Fault, due_s: Sequence[float], injected: asyncio.Event, clock: Clock
-) -> None:
-    """Inject the fault each time it is due. One that cannot be injected is a failure; the load goes on."""
+async def _inject(experiment: Experiment, scenario: Scenario, injected: asyncio.Event, clock: Clock) -> None:
+    """Inject each fault when it is due. One that cannot be injected is a failure; the load goes on."""
     experiment.clock = clock
-    for due in due_s:
-        await asyncio.sleep(max(0.0, due - clock()))
+    for due_s, fault in scenario.faults(experiment.terms.duration_s):
+        await asyncio.sleep(max(0.0, due_s - clock()))
         experiment.faults_s.append(clock())
         try:
             await fault(experiment)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ragbench.chaos import faults
-from ragbench.chaos.experiment import Experiment
+from ragbench.chaos.experiment import Experiment, quiet_s
 from ragbench.chaos.figures import Figures, footprint_figures, overload_figures
 from ragbench.files.toml_tables import StudyError
 
@@ -32,6 +32,12 @@ class Scenario:
     hang_up_share: float = 0.0
     figures: Callable[[Experiment], Figures] | None = None
     is_stub_only: bool = False
+
+    def faults(self, duration_s: float) -> list[tuple[float, faults.Fault]]:
+        """Each fault and when it is due; with `repeats`, at least as much time is left after the last as between."""
+        first_s = quiet_s(duration_s)
+        count = int(self.length * duration_s / first_s + 1e-9) - 1 if self.repeats else 1
+        return [(first_s * (1 + i), self.fault) for i in range(count)] if self.fault else []
 
 
 LOG_FOLDER = "{folder}"  # in a flag: where the experiment's logs go

@@ -11,7 +11,7 @@ import typer
 
 from ragbench.chaos.experiment import Terms
 from ragbench.chaos.outcome import Tally
-from ragbench.chaos.report import chaos_table, circumstances, lines, write
+from ragbench.chaos.report import chaos_table, lines, write
 from ragbench.chaos.run import NoCapacity, measure_capacity, run
 from ragbench.chaos.scenarios import PEERS, SCENARIOS, Scenario, names_of
 from ragbench.cli.common import interruptible, say, terminal
@@ -111,7 +111,7 @@ async def _run_all(
                 status.note(f"{name}: {error}")
                 continue
             tallies.append(tally)
-            write(out, table, tallies, _circumstances(terms, capacity_rps))
+            write(out, table, tallies, circumstances(terms, capacity_rps))
     return tallies
 
 
@@ -130,16 +130,14 @@ def _print(table: str, tallies: Sequence[Tally], out: Path) -> None:
     terminal.print_line(f"table: {out / table}.md")
 
 
-def _circumstances(terms: Terms, capacity_rps: float) -> str:
+def circumstances(terms: Terms, capacity_rps: float) -> str:
+    """Two lines on what the rows were measured with."""
     code = code_origin()
     commit = f"{(code.commit or 'unknown')[:7]}{' with changes' if code.dirty else ''}"
-    return circumstances(
-        hardware=str(this_machine()),
-        commit=commit,
-        command=shlex.join(["ragbench", *sys.argv[1:]]),
-        fleet=["python" if word == sys.executable else word for word in terms.fleet],
-        capacity_rps=capacity_rps,
-        duration_s=terms.duration_s,
+    fleet = shlex.join("python" if word == sys.executable else word for word in terms.fleet)
+    load = f"capacity {capacity_rps:.0f} requests/s; {terms.duration_s:g} s a scenario"
+    return (
+        f"{this_machine()}; commit {commit}; {load}.\nFleet: `{fleet}`. By `{shlex.join(['ragbench', *sys.argv[1:]])}`."
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 from ragbench.cli.common import FolderArgument, results_folder, terminal
@@ -12,11 +13,12 @@ from ragbench.files.whole_file import refuse_links
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import copy_text, read_manifests, write_atomic
 from ragbench.simulator.agreement import AGREEMENT, Agreement, summary_line
-from ragbench.simulator.batches import Batch, FitError, read_batches
+from ragbench.simulator.batches import read_batches
 from ragbench.simulator.fitting import Fitted, choose, fits
 from ragbench.simulator.replay import replay
 from ragbench.simulator.scenario import Scenario, read_scenario, summary_of, write
 from ragbench.simulator.scenario import simulate as simulated
+from ragbench.simulator.service_times import FitError
 from ragbench.terminal import Status, Table, right
 
 
@@ -38,7 +40,7 @@ def simulate(
     if any(manifest["summary"].get("source") != "simulated" for manifest in read_manifests(target.root)):
         raise StudyError([f"--out: {target.root} holds what was measured; name another folder"])
     try:
-        batches = read_batches(times) if times is not None else []
+        batches = read_batches(times) if times is not None else None
         if scenario is None:
             _replay(paths, target, batches)
         else:
@@ -47,7 +49,7 @@ def simulate(
         raise StudyError([str(error)]) from error
 
 
-def _replay(paths: StudyPaths, target: StudyPaths, batches: Sequence[Batch]) -> None:
+def _replay(paths: StudyPaths, target: StudyPaths, batches: pd.DataFrame | None) -> None:
     with Status("fitting service times") as status:
         replayed = replay(paths, target, on_point=status.begin, batches=batches)
     if paths.study_toml.is_file():
@@ -61,7 +63,7 @@ def _replay(paths: StudyPaths, target: StudyPaths, batches: Sequence[Batch]) -> 
     terminal.print_line(f"table:   {target.root / 'agreement.csv'}\nsummary: {target.summary}")
 
 
-def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario, batches: Sequence[Batch]) -> None:
+def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario, batches: pd.DataFrame | None) -> None:
     found = fits(paths, batches=batches)
     fitted = choose(found, scenario.design)
     with Status(f"simulating: {scenario.title}"):
@@ -89,7 +91,7 @@ def _fits_table(fitted: Sequence[Fitted]) -> Table:
 
 
 def _agreement_table(agreements: Sequence[Agreement]) -> Table:
-    figures = [name for percentile in ("p50", "p95") for name in (percentile, "simulated", "off", "in sample")]
+    figures = [name for percentile in ("p50", "p95") for name in (percentile, "simulated", "off")]
     table = Table(
         "design",
         "arrival",
@@ -97,20 +99,14 @@ def _agreement_table(agreements: Sequence[Agreement]) -> Table:
         "verdict",
         *right("speed", *figures),
         title="measured, and simulated with the load's rate left out of the fit; ms. "
-        "in sample: with it. speed: the load's batches over the fit's",
+        "speed: the load's batches over the fit's",
     )
     for cell in agreements:
         table.add_row(
-            *(
-                cell.design,
-                cell.arrival,
-                f"{cell.offered_rps:g}/s",
-                f"{cell.load:.0%}",
-                cell.verdict,
-                f"{cell.speed:.2f}",
-            ),
-            *(_ms(cell.latency_p50_s), _ms(cell.simulated_p50_s), _share(cell.p50_off), _share(cell.in_sample_p50_off)),
-            *(_ms(cell.latency_p95_s), _ms(cell.simulated_p95_s), _share(cell.p95_off), _share(cell.in_sample_p95_off)),
+            *(cell.design, cell.arrival, f"{cell.offered_rps:g}/s", f"{cell.load:.0%}", cell.verdict),
+            f"{cell.speed:.2f}",
+            *(_ms(cell.latency_p50_s), _ms(cell.simulated_p50_s), _share(cell.p50_off)),
+            *(_ms(cell.latency_p95_s), _ms(cell.simulated_p95_s), _share(cell.p95_off)),
             style=None if not cell.is_judged else "green" if cell.agrees else "yellow",
         )
     return table

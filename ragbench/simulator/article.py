@@ -52,4 +52,4 @@ def what_if(study: str | Path, name: str) -> Figure:
     scenario = read_scenario(SHIPPED_STUDIES / "whatif" / f"{name}.toml")
     fitted = choose(fits(StudyPaths(locate(Path(study)))), scenario.design)
     simulated = simulate(scenario, design=fitted.info["design"], settings=fitted.info["settings"], times=fitted.times)
-    return timeline_figure(pd.DataFrame([asdict(moment) for moment in timeline(simulated)]), title=scenario.title)
+    return timeline_figure(timeline(simulated), title=scenario.title)

@@ -1,72 +1,41 @@
-"""The batches that a design ran, reconstructed from the rows of its requests. Fits and draws nothing."""
+"""The batches that a design ran, reconstructed from the rows of its requests: a data frame, a line each. Fits nothing.
+
+- `size`, STAGES, and `length_s`, the time that its stages took together.
+- `idle_s`: how long its replica had been idle before; caches and clocks go cold. Infinite for the first one.
+- `others_at_end`: other replicas that computed when it ended; `beside`: how many computed during it, on average.
+- `crowd_at_start`, `crowd_at_end`: requests in the service beside the batch; their arrivals and answers need the
+  processors too.
+- `networks_s`: of each of its requests, the part of the latency that is neither queue nor stages.
+- `dispatch_s`: from closed to started; `turn_s`: from its end to the start of the next. NaN where the rows cannot tell
+  them from a wait that the policy wanted.
+"""
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ragbench.files.csv_table import RecordError, read_columns
 from ragbench.results.records import Row
+from ragbench.simulator.service_times import IN_SHARE, STAGES, FitError
 from ragbench.statistics.columns import Floats
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-STAGES = ("embed_s", "retrieve_s", "generate_s")
-IN_SHARE = 0.5  # of the network time, before the queue
 _LONGEST_TURN_S = 0.01
 _TIMES = (*STAGES, "due_s", "sent_s", "done_s", "queue_s")
 _TIMED = {"lull", "max_wait", "deadline", "window", "overdue"}  # close reasons of batches that a policy let wait
-
-
-class FitError(ValueError):
-    """The measured requests do not say how long a batch takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """The conditions at the start or the end of a batch that its speed depends on.
-
-    `others`: other replicas that compute. `idle_s`: how long its own replica had been idle; caches and clocks go cold.
-    `crowd`: requests in the service beside the batch; their arrivals and answers need the processors too.
-    """
-
-    size: int
-    others: float
-    idle_s: float
-    crowd: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One measured batch.
-
-    `networks_s`: the part of each request's latency that is neither queue nor stages. `beside`: how many other replicas
-    computed during it, on average. `dispatch_s`: from closed to started. `turn_s`: from its end to the start of the
-    next. The last two are None where the rows cannot tell them from a wait that the policy wanted.
-    """
-
-    start: Moment
-    end: Moment
-    stages_s: tuple[float, ...]
-    networks_s: tuple[float, ...] = ()
-    beside: float = 0.0
-    dispatch_s: float | None = None
-    turn_s: float | None = None
-
-    @property
-    def size(self) -> int:
-        """Its number of requests."""
-        return self.start.size
-
-    @property
-    def length_s(self) -> float:
-        """The time that its stages took together."""
-        return sum(self.stages_s)
+_OF_ITS_REQUESTS = {
+    **{name: (name, "first") for name in ("replica", "size", "is_timed", *STAGES, "length_s")},
+    "networks_s": ("network_s", tuple),
+    "end_s": ("left_s", "min"),
+    "queue_s": ("queue_s", "min"),
+    "dequeued_s": ("dequeued_s", "median"),
+    "first_sent_s": ("sent_s", "min"),
+    "last_sent_s": ("sent_s", "max"),
+    "answered_s": ("done_s", "max"),
+}
 
 
 class _Presence:
@@ -87,113 +56,84 @@ class _Presence:
         return begun_s - ended_s
 
 
-def batches_of(rows: Sequence[Row]) -> list[Batch]:
+def batches_of(rows: Sequence[Row]) -> pd.DataFrame:
     """The batches of one point, by start; only requests that were answered and report their stages count.
 
     A batch ended when its first answer left, before that answer's way back through the network.
     """
-    asked = _requests(rows)
-    by_batch = asked.groupby("batch")
-    runs = by_batch[["replica", "batch_size", "is_timed", "length_s"]].first()
-    for name, (column, figure) in _OF_ITS_REQUESTS.items():
-        runs[name] = by_batch[column].agg(figure)
-    runs["start_s"] = runs["end_s"] - runs["length_s"]
-    runs = runs.sort_values("start_s", kind="stable")
-    before, after = (runs.groupby("replica").shift(places) for places in (1, -1))
+    requests = _requests(rows)
+    batches = requests.groupby("batch").agg(**_OF_ITS_REQUESTS)
+    batches["start_s"] = batches["end_s"] - batches["length_s"]
+    batches = batches.sort_values("start_s", kind="stable")
+    before, after = (batches.groupby("replica").shift(places) for places in (1, -1))
 
-    is_at_once = runs["first_sent_s"] < before["end_s"]
-    idle_s = (runs["start_s"] - before["end_s"]).mask(is_at_once, 0.0).fillna(np.inf)
+    is_at_once = batches["first_sent_s"] < before["end_s"]
+    batches["idle_s"] = (batches["start_s"] - before["end_s"]).mask(is_at_once, 0.0).fillna(np.inf)
     # The queue is the way to the engine alone where the service was empty and no policy let the batch wait.
-    dispatch_s = runs["queue_s"].mask((runs["is_timed"] > 0) | (runs["first_sent_s"] < before["answered_s"]))
+    is_wait = (batches["is_timed"] > 0) | (batches["first_sent_s"] < before["answered_s"])
+    batches["dispatch_s"] = batches["queue_s"].mask(is_wait)
     # The gap to the next batch counts where all of that was waiting already; longer gaps have other reasons.
-    gap_s = after["dequeued_s"] - runs["dequeued_s"] - runs["length_s"]
-    is_turn = (after["is_timed"] == 0) & (after["last_sent_s"] < runs["end_s"]) & (gap_s < _LONGEST_TURN_S)
-    turn_s = gap_s.clip(lower=0.0).where(is_turn)
+    gap_s = after["dequeued_s"] - batches["dequeued_s"] - batches["length_s"]
+    is_turn = (after["is_timed"] == 0) & (after["last_sent_s"] < batches["end_s"]) & (gap_s < _LONGEST_TURN_S)
+    batches["turn_s"] = gap_s.clip(lower=0.0).where(is_turn)
 
-    met: dict[str, list[Moment]] = {}
-    others, beside = _others(runs)
-    everyone = _Presence(asked["reached_s"], asked["left_s"])
-    for end in ("start_s", "end_s"):
-        moment_s = asked["batch"].map(runs[end])
-        is_there = (asked["reached_s"] <= moment_s) & (moment_s < asked["left_s"])
-        crowd = everyone.at(runs[end]) - is_there.groupby(asked["batch"]).sum()[runs.index]
-        met[end] = list(map(Moment, map(int, runs["batch_size"]), others[end].tolist(), idle_s, crowd.tolist()))
-    return [
-        Batch(*of_batch)
-        for of_batch in zip(
-            *met.values(),
-            zip(*(by_batch[stage].first()[runs.index] for stage in STAGES), strict=True),
-            by_batch["network_s"].agg(tuple)[runs.index],
-            beside.tolist(),
-            *([None if np.isnan(value) else value for value in times_s] for times_s in (dispatch_s, turn_s)),
-            strict=True,
-        )
-    ]
+    everyone = _Presence(requests["reached_s"], requests["left_s"])
+    for end in ("start", "end"):
+        moment_s = requests["batch"].map(batches[f"{end}_s"])
+        is_there = (requests["reached_s"] <= moment_s) & (moment_s < requests["left_s"])
+        batches[f"crowd_at_{end}"] = everyone.at(batches[f"{end}_s"])
+        batches[f"crowd_at_{end}"] -= is_there.groupby(requests["batch"]).sum()
+    for replica, own in batches.groupby("replica"):
+        foreign = batches[batches["replica"] != replica]
+        others = _Presence(foreign["start_s"], foreign["end_s"])
+        shared_s = others.before_s(own["end_s"]) - others.before_s(own["start_s"])
+        batches.loc[own.index, "others_at_end"] = others.at(own["end_s"])
+        batches.loc[own.index, "beside"] = (shared_s / own["length_s"]).where(own["length_s"] > 0, 0.0).round(6)
+    return batches
 
 
-_OF_ITS_REQUESTS = {
-    "end_s": ("left_s", "min"),
-    "queue_s": ("queue_s", "min"),
-    "dequeued_s": ("dequeued_s", "median"),
-    "first_sent_s": ("sent_s", "min"),
-    "last_sent_s": ("sent_s", "max"),
-    "answered_s": ("done_s", "max"),
-}
-
-
-def _requests(rows: Sequence[Row]) -> "pd.DataFrame":
+def _requests(rows: Sequence[Row]) -> pd.DataFrame:
     """A line per request that counts, with the number of its batch: requests of one batch have equal stage times.
 
     Two batches may take equally long to the microsecond. But one replica runs one batch at a time, so a request that
     left the queue after the first batch ended belongs to the second. `reached_s`, `left_s`: when it was at the service.
     """
-    import pandas as pd  # noqa: PLC0415  `ragbench doctor` needs no pandas
-
     ok = [row for row in rows if row.status == "ok" and None not in (row.generate_s, row.done_s, row.sent_s)]
-    asked = pd.DataFrame(
+    requests = pd.DataFrame(
         {name: np.array([getattr(row, name) or 0.0 for row in ok], dtype=np.float64) for name in _TIMES}
-        | {"batch_size": [row.batch_size or 1 for row in ok], "replica": [row.replica or "" for row in ok]}
+        | {"size": [row.batch_size or 1 for row in ok], "replica": [row.replica or "" for row in ok]}
         | {"is_timed": np.array([row.close_reason in _TIMED for row in ok], dtype=np.float64)}
     )
-    asked["length_s"] = asked[list(STAGES)].sum(axis=1)
-    asked["network_s"] = (asked["done_s"] - asked["due_s"] - asked["queue_s"] - asked["length_s"]).clip(lower=0.0)
-    asked["reached_s"] = asked["sent_s"] + IN_SHARE * asked["network_s"]
-    asked["left_s"] = asked["done_s"] - (1 - IN_SHARE) * asked["network_s"]
-    asked["dequeued_s"] = asked["sent_s"] + asked["queue_s"]  # about: the way to the service is not counted
-    asked = asked.sort_values("dequeued_s", kind="stable")
+    requests["length_s"] = requests[list(STAGES)].sum(axis=1)
+    in_service_s = requests["queue_s"] + requests["length_s"]
+    requests["network_s"] = (requests["done_s"] - requests["due_s"] - in_service_s).clip(lower=0.0)
+    requests["reached_s"] = requests["sent_s"] + IN_SHARE * requests["network_s"]
+    requests["left_s"] = requests["done_s"] - (1 - IN_SHARE) * requests["network_s"]
+    requests["dequeued_s"] = requests["sent_s"] + requests["queue_s"]  # about: the way to the service is not counted
+    requests = requests.sort_values("dequeued_s", kind="stable")
     numbers, batch = itertools.count(), []
     open_until: dict[tuple[object, ...], tuple[int | None, float]] = {}
-    for alike in asked[["replica", "batch_size", *STAGES, "length_s", "dequeued_s"]].itertuples(index=False, name=None):
-        *key, length_s, dequeued_s = alike
+    key_columns = ["replica", "size", *STAGES]
+    for *key, length_s, dequeued_s in requests[[*key_columns, "length_s", "dequeued_s"]].itertuples(
+        index=False, name=None
+    ):
         number, end_s = open_until.get(tuple(key), (None, -np.inf))
         if dequeued_s >= end_s:
             number = next(numbers)
             open_until[tuple(key)] = number, dequeued_s + 0.9 * length_s
         batch.append(number)
-    return asked.assign(batch=batch)
+    return requests.assign(batch=batch)
 
 
-def _others(runs: "pd.DataFrame") -> tuple["pd.DataFrame", "pd.Series"]:
-    """-> batches of other replicas at each batch's start and end, and how many ran during it on average."""
-    others, beside = runs[["start_s", "end_s"]].astype(int), 0.0 * runs["length_s"]
-    for replica, own in runs.groupby("replica"):
-        foreign = _Presence(*(runs.loc[runs["replica"] != replica, end] for end in ("start_s", "end_s")))
-        others.loc[own.index] = own[["start_s", "end_s"]].apply(foreign.at)
-        shared_s = foreign.before_s(own["end_s"]) - foreign.before_s(own["start_s"])
-        beside[own.index] = (shared_s / own["length_s"]).where(own["length_s"] > 0, 0.0).round(6)
-    return others, beside
-
-
-def read_batches(path: Path) -> list[Batch]:
+def read_batches(path: Path) -> pd.DataFrame:
     """Batches of a pipeline without a server, from the file of `python -m servers.limit --out`: a batch a row.
 
     It needs the columns `batch_size` and STAGES. Raises FitError, OSError.
     """
     try:
         columns = read_columns(path, ("batch_size", *STAGES))
+        batches = pd.DataFrame({name: columns[name].values("real", may_be_absent=False) for name in STAGES})
         sizes = columns["batch_size"].values("count", may_be_absent=False)
-        stages = [columns[stage].values("real", may_be_absent=False) for stage in STAGES]
     except RecordError as error:
         raise FitError(str(error)) from error
-    moments = [Moment(size, others=0, idle_s=0.0, crowd=0) for size in sizes]
-    return [Batch(moment, moment, times_s) for moment, times_s in zip(moments, zip(*stages, strict=True), strict=True)]
+    return batches.assign(size=sizes, length_s=batches.sum(axis=1), idle_s=0.0, beside=0.0, crowd_at_start=0)

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from ragbench.files.csv_table import RecordError
 from ragbench.machine.mixing import code_of, machine_of
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import REQUESTS, Row, read_manifests
 from ragbench.simulator.agreement import Agreement
-from ragbench.simulator.batches import Batch, batches_of
+from ragbench.simulator.batches import batches_of
 from ragbench.simulator.run import DESIGNS
 from ragbench.simulator.service_times import FitError, ServiceTimes
 from ragbench.study.points import configuration_label
@@ -31,7 +33,7 @@ class Measured:
     verdict: str
     manifest: Manifest
     rows: Sequence[Row]
-    batches: Sequence[Batch]
+    batches: pd.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Fitted:
     name: str
     times: ServiceTimes
     points: Sequence[Measured]
-    alone: Sequence[Batch] = ()
+    alone: pd.DataFrame | None = None
 
     @property
     def design(self) -> str:
@@ -70,7 +72,7 @@ class Fits:
     agreements: Sequence[Agreement] = ()
 
 
-def fits(paths: StudyPaths, *, batches: Sequence[Batch] = ()) -> Fits:
+def fits(paths: StudyPaths, *, batches: pd.DataFrame | None = None) -> Fits:
     """Every configuration of a measured study, fitted to its open-loop points; to `batches` instead where given.
 
     Raises FitError, naming every reason, where there is nothing to fit.
@@ -151,6 +153,7 @@ def _measured(paths: StudyPaths, manifest: Manifest) -> Measured:
     return Measured(point["name"], float(point["offered_rps"]), verdict, manifest, rows, batches_of(rows))
 
 
-def _times(points: Sequence[Measured], alone: Sequence[Batch]) -> ServiceTimes:
-    measured = [batch for point in points if point.verdict in _FITTED_TO for batch in point.batches]
-    return ServiceTimes(alone or measured, around=measured)
+def _times(points: Sequence[Measured], alone: pd.DataFrame | None) -> ServiceTimes:
+    usable = [point.batches for point in points if point.verdict in _FITTED_TO]
+    measured = pd.concat([batches_of(()), *usable])
+    return ServiceTimes(measured if alone is None else alone, around=measured)

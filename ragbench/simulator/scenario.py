@@ -2,27 +2,31 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, field
+from collections.abc import Mapping
+from dataclasses import field
 from operator import methodcaller
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic.dataclasses import dataclass
 
-from ragbench.files.csv_format import CsvFormat
 from ragbench.files.mistakes import checked
 from ragbench.files.toml_tables import StudyError, read_toml
 from ragbench.files.values import TABLE, Natural, Number, Positive, Several, Text, Whole
+from ragbench.files.whole_file import write_whole
 from ragbench.results.paths import SHIPPED_STUDIES
 from ragbench.results.records import REQUESTS, ReplicaCount, Row, write_atomic
 from ragbench.simulator.run import DESIGNS, run
 from ragbench.simulator.service_times import ServiceTimes
+from ragbench.statistics.summary import percentile
 from ragbench.study.arrivals import Span, parse_arrival
 from ragbench.study.questions import Question
 from ragbench.study.schedule import Request
 from ragbench.study.study import Arrival
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_ROWS = 50_000  # in requests.csv; beyond it, every k-th request
 _ASKED = Question("scenario", "?")
@@ -94,7 +98,7 @@ def read_scenario(path: Path) -> Scenario:
     try:
         tables = read_toml(path)
     except OSError as error:
-        shipped = ", ".join(sorted(str(one.stem) for one in (SHIPPED_STUDIES / "whatif").glob("*.toml")))
+        shipped = ", ".join(sorted(path.stem for path in (SHIPPED_STUDIES / "whatif").glob("*.toml")))
         raise StudyError([f"--scenario {path}: {error.strerror}; in studies/whatif: {shipped}"]) from error
     try:
         return checked(Scenario, {"title": path.stem, **tables})
@@ -139,54 +143,35 @@ def schedule(scenario: Scenario) -> list[Request]:
     return [Request(number, due_s, _ASKED) for number, due_s in enumerate(due)]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class TimelineRow:
-    """A second of a scenario: requests due in it, and replicas at its end."""
+def timeline(simulated: Simulated, *, step_s: float = 1.0) -> "pd.DataFrame":
+    """A line per step of the schedule: the requests due in it, and the replicas at its end.
 
-    t_s: float
-    offered_rps: float
-    answered_share: float
-    latency_p50_s: float
-    latency_p95_s: float
-    ready: int
-    starting: int
+    Latencies are of answered requests; they and the share answered are NaN where there are none.
+    """
+    import pandas as pd  # noqa: PLC0415  `ragbench doctor` needs no pandas
 
-
-def timeline(simulated: Simulated, *, step_s: float = 1.0) -> list[TimelineRow]:
-    """By steps of the schedule; latencies of answered requests, NaN where there were none."""
-    due = np.array([row.due_s for row in simulated.rows])
-    latency = np.array([row.latency_s if row.status == "ok" else np.nan for row in simulated.rows], dtype=np.float64)
-    moments = []
-    for start_s in np.arange(int(due[-1] / step_s) + 1 if len(due) else 0) * step_s:
-        inside = (due >= start_s) & (due < start_s + step_s)
-        known = latency[inside & ~np.isnan(latency)]
-        p50, p95 = np.percentile(known, [50, 95]).tolist() if len(known) else (float("nan"), float("nan"))
-        ready, starting = _at(simulated.counts, start_s + step_s)
-        share = len(known) / int(inside.sum()) if inside.any() else float("nan")
-        moments.append(TimelineRow(float(start_s), float(inside.sum()) / step_s, share, p50, p95, ready, starting))
-    return moments
-
-
-def _at(counts: Sequence[ReplicaCount], moment: float) -> tuple[int, int]:
-    before = [count for count in counts if count.t_s <= moment]
-    return (before[-1].ready, before[-1].starting) if before else (1, 0)
-
-
-TIMELINE = CsvFormat(TimelineRow, real=".6g")
+    latency_s = {row.request: row.latency_s if row.status == "ok" else np.nan for row in simulated.rows}
+    steps = pd.Series([int(row.due_s // step_s) for row in simulated.rows], dtype=int, index=list(latency_s))
+    by_step = pd.Series(latency_s, dtype=float).groupby(steps)
+    columns = {"offered_rps": by_step.size() / step_s, "answered_share": by_step.count() / by_step.size()}
+    columns |= {f"latency_p{percent}_s": by_step.quantile(percent / 100) for percent in (50, 95)}
+    moments = pd.DataFrame(columns).reindex(range(steps.max() + 1 if len(steps) else 0))
+    moments["offered_rps"] = moments["offered_rps"].fillna(0.0)
+    moments.insert(0, "t_s", moments.index * step_s)
+    counts = pd.DataFrame([ReplicaCount(-np.inf, 1, 0, 0), *simulated.counts])
+    places = counts["t_s"].searchsorted(moments["t_s"] + step_s, side="right") - 1
+    return moments.join(counts.loc[places, ["ready", "starting"]].reset_index(drop=True))
 
 
 def summary_of(simulated: Simulated, scenario: Scenario) -> dict[str, float]:
     """Figures of the scenario; `wall_s`: how long it took to compute."""
     latency_s = np.array([row.latency_s for row in simulated.rows if row.status == "ok"], dtype=np.float64)
-    p50, p95, p99 = np.percentile(latency_s, [50, 95, 99]).tolist() if len(latency_s) else [float("nan")] * 3
     ready = [count.ready for count in simulated.counts] or [1]
     return {
         "requests": len(simulated.rows),
         "answered": len(latency_s),
         "offered_rps": scenario.offered_rps,
-        "latency_p50_s": p50,
-        "latency_p95_s": p95,
-        "latency_p99_s": p99,
+        **{f"latency_p{percent}_s": percentile(latency_s, percent) or np.nan for percent in (50, 95, 99)},
         "replicas_least": min(ready),
         "replicas_most": max(ready),
         "simulated_s": scenario.duration_s,
@@ -196,12 +181,14 @@ def summary_of(simulated: Simulated, scenario: Scenario) -> dict[str, float]:
 
 def write(simulated: Simulated, scenario: Scenario, folder: Path) -> list[Path]:
     """Write requests.csv (at most MOST_ROWS), timeline.csv and timeline.png. -> their paths."""
-    from ragbench.simulator.figure import draw_timeline  # noqa: PLC0415  `ragbench doctor` needs no matplotlib
+    from ragbench.plots import rendered  # noqa: PLC0415  `ragbench doctor` needs no matplotlib
+    from ragbench.simulator.figure import timeline_figure  # noqa: PLC0415
 
     every = -(-len(simulated.rows) // MOST_ROWS) or 1
-    rows = timeline(simulated)
+    moments = timeline(simulated)
     write_atomic(folder / "requests.csv", REQUESTS.text(simulated.rows[::every]))
-    write_atomic(folder / "timeline.csv", TIMELINE.text(rows))
+    write_atomic(folder / "timeline.csv", moments.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     note = f"requests.csv holds one request in {every}" if every > 1 else ""
-    draw_timeline([asdict(row) for row in rows], folder / "timeline.png", title=scenario.title, note=note)
+    figure = timeline_figure(moments, title=scenario.title, note=note)
+    write_whole(folder / "timeline.png", rendered(figure, "png"))
     return [folder / name for name in ("requests.csv", "timeline.csv", "timeline.png")]

@@ -14,9 +14,8 @@ from typing import Any
 from policies.admission import Admission, Refused, smoothed
 from policies.batching import BatchPolicy, Close, Queue
 from policies.returning import Returning
-from ragbench.simulator.batches import STAGES, Moment
 from ragbench.simulator.machine import Heap, Machine, Work
-from ragbench.simulator.service_times import Drawn, ServiceTimes
+from ragbench.simulator.service_times import STAGES, Drawn, Moment, ServiceTimes
 
 
 @dataclass(slots=True)

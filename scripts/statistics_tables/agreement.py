@@ -53,7 +53,7 @@ def _rows(study: Path, out: Path, report: Callable[[str], None]) -> list[dict[st
 
 def _row(one: Agreement) -> dict[str, Any]:
     figures = {name: round(value, 5) if isinstance(value, float) else value for name, value in asdict(one).items()}
-    return figures | {"is_judged": one.is_judged, "agrees": one.agrees, "agrees_in_sample": one.agrees_in_sample}
+    return figures | {"is_judged": one.is_judged, "agrees": one.agrees}
 
 
 def notes(table: pd.DataFrame) -> list[str]:
@@ -66,8 +66,7 @@ def notes(table: pd.DataFrame) -> list[str]:
     for source, loads in table[table["is_judged"]].groupby("source", sort=False):
         off = loads[["p50_off", "p95_off"]].abs().mean()
         found.append(
-            f"- {source}: out of sample {loads['agrees'].sum()} of {len(loads)}, in sample "
-            f"{loads['agrees_in_sample'].sum()}; mean error out of sample {off['p50_off']:.1%} (p50) and "
-            f"{off['p95_off']:.1%} (p95)."
+            f"- {source}: out of sample {loads['agrees'].sum()} of {len(loads)}; mean error {off['p50_off']:.1%} (p50) "
+            f"and {off['p95_off']:.1%} (p95)."
         )
     return found

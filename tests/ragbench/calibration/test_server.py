@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ragbench.calibration.server import Batches, Queue, null, parser, work
+from ragbench.calibration.server import Queue, null, parser, service_of
 from ragbench.calibration.trial import measured
 from ragbench.processes.launch import start
 from tests import virtual
@@ -26,12 +26,12 @@ def answers(behind, arrivals):
 
 
 def test_a_queue_serves_in_turn():
-    found = answers(Queue([2.0, 1.0, 0.5]), [0.0, 1.0, 5.0])
+    found = answers(Queue(lambda numbers: [2.0, 1.0, 0.5][numbers[0]]), [0.0, 1.0, 5.0])
     assert found == [(2.0, 0.0, 2.0, 1), (3.0, 1.0, 1.0, 1), (5.5, 0.0, 0.5, 1)]
 
 
 def test_batches_take_what_waits_when_free():
-    found = answers(Batches(1.0, 0.25, 2), [0.0, 0.1, 0.2, 0.3])
+    found = answers(Queue(lambda numbers: 1.0 + 0.25 * len(numbers), 2), [0.0, 0.1, 0.2, 0.3])
     assert [when for when, *_ in found] == pytest.approx([1.25, 2.75, 2.75, 4.0])
     assert [size for *_, size in found] == [1, 2, 2, 1]
     assert [queue_s for _, queue_s, *_ in found] == pytest.approx([0.0, 1.15, 1.05, 2.45])
@@ -43,7 +43,7 @@ def test_null_answers_at_once():
 
 def test_the_flags_make_the_work():
     def first_two(*flags):
-        return [when for when, *_ in answers(work(parser().parse_args(flags)), [0.0, 0.0])]
+        return [when for when, *_ in answers(service_of(parser().parse_args(flags)), [0.0, 0.0])]
 
     assert first_two("--capacity-rps", "4") == [0.25, 0.5]
     assert first_two("--service", "deterministic", "--mean-s", "0.5") == [0.5, 1.0]

@@ -5,16 +5,21 @@ from typing import Any
 import pytest
 
 from ragbench.chaos import experiment
-from ragbench.chaos.experiment import Experiment, Terms, quiet_s, repeated_s
+from ragbench.chaos.experiment import Experiment, Terms
 from ragbench.chaos.fleet import Replica
+from ragbench.chaos.scenarios import SCENARIOS
 from tests import virtual
 
 
 def test_faults_leave_time_before_between_and_after():
-    assert quiet_s(30.0) == 10.0
-    assert repeated_s(quiet_s(30.0), 30.0) == [10.0, 20.0]
-    assert repeated_s(quiet_s(60.0), 60.0) == [10.0, 20.0, 30.0, 40.0, 50.0]
-    assert repeated_s(quiet_s(6.0), 6.0) == [2.0, 4.0]
+    def due_s(name: str, duration_s: float) -> list[float]:
+        return [at for at, _ in SCENARIOS[name].faults(duration_s)]
+
+    assert due_s("kill", 30.0) == [10.0, 20.0]
+    assert due_s("kill", 60.0) == [10.0, 20.0, 30.0, 40.0, 50.0]
+    assert due_s("kill", 6.0) == [2.0, 4.0]
+    assert due_s("stop", 60.0) == [10.0]
+    assert due_s("many_users", 60.0) == []
 
 
 def replica(number: int, *, state: str = "ready", ejected: bool = False) -> Replica:

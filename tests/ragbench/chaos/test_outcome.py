@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from ragbench.chaos.outcome import Tally, fates, limit_s, loss_notes, recovery_s, why_lost
+from ragbench.chaos.outcome import Tally, fates, limit_s, loss_notes, recovery_s
 from tests.ragbench.chaos.exchanges import exchange
 
 REFUSED = {"status": "rejected", "http_status": 503, "result": None}
@@ -47,7 +47,7 @@ def test_only_an_answer_has_a_latency():
     ],
 )
 def test_why_lost(changed, reason):
-    assert why_lost(exchange(**changed)) == reason
+    assert exchange(**changed).ending == ("lost", reason)
 
 
 def test_every_request_that_was_sent_is_counted_once():

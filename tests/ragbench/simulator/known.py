@@ -1,6 +1,7 @@
 """Designs whose every time is known, for tests of the simulator: no noise unless asked for, no network."""
 
-from ragbench.simulator.batches import Batch, Moment
+import pandas as pd
+
 from ragbench.simulator.service_times import Drawn, ServiceTimes
 from ragbench.study.questions import Question
 from ragbench.study.schedule import Request
@@ -23,15 +24,20 @@ def line(a_s: float, b_s: float, *, cold_start_s: float = 4.0) -> ServiceTimes:
     return ServiceTimes(on_a_line(a_s, b_s), cold_start_s=cold_start_s)
 
 
-def on_a_line(a_s: float, b_s: float) -> list[Batch]:
+def on_a_line(a_s: float, b_s: float) -> pd.DataFrame:
     """A batch of each size to eight, alone on its machine."""
-    return [batch_of(size, a_s + b_s * size) for size in range(1, 9)]
+    return pd.concat([batch_of(size, a_s + b_s * size) for size in range(1, 9)])
 
 
-def batch_of(size: int, length_s: float, *, beside: float = 0.0, network_s: float = 0.0, idle_s: float = 0.0) -> Batch:
-    """A batch that met so many others all the time, and nobody who waited."""
-    met = Moment(size, round(beside), idle_s, 0)
-    return Batch(met, met, (0.0, 0.0, length_s), networks_s=(network_s,) * size, beside=beside)
+def batch_of(
+    size: int, length_s: float, *, beside: float = 0.0, network_s: float = 0.0, idle_s: float = 0.0, times: int = 1
+) -> pd.DataFrame:
+    """A batch beside so many others all the time, with no other request in the service; so many `times`."""
+    stages = {"embed_s": 0.0, "retrieve_s": 0.0, "generate_s": length_s, "length_s": length_s}
+    met = {"idle_s": idle_s, "beside": beside, "others_at_end": round(beside), "crowd_at_start": 0, "crowd_at_end": 0}
+    unknown = {"dispatch_s": float("nan"), "turn_s": float("nan")}
+    batch = {"size": size, **stages, **met, **unknown, "networks_s": (network_s,) * size}
+    return pd.DataFrame([batch] * times)
 
 
 class Noisy(ServiceTimes):

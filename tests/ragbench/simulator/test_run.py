@@ -3,6 +3,7 @@
 from random import Random
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from policies.routing import POLICIES as ROUTING
@@ -69,7 +70,7 @@ def test_a_fleet_of_two_carries_what_one_cannot():
 def test_replicas_that_share_a_machine_slow_each_other_and_those_of_their_own_do_not():
     # Beside another replica a batch of n takes 3 n ms longer.
     beside = [batch_of(n, 0.005 + 0.005 * n, beside=1.0) for n in range(1, 9)]
-    times = ServiceTimes([*on_a_line(0.005, 0.002), *beside])
+    times = ServiceTimes(pd.concat([on_a_line(0.005, 0.002), *beside]))
     assert times.slowdown(4, 1) == pytest.approx(25 / 13)
     together, _ = simulated("scaled", 500, times=times)
     apart, _ = simulated("scaled", 500, times=times, own_machines=True)

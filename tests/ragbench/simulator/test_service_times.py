@@ -3,15 +3,20 @@
 from random import Random
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ragbench.results.records import Row
-from ragbench.simulator.batches import Moment, batches_of
-from ragbench.simulator.service_times import FitError, ServiceTimes
-from tests.ragbench.simulator.known import batch_of, line
+from ragbench.simulator.batches import batches_of
+from ragbench.simulator.service_times import FitError, Moment, ServiceTimes
+from tests.ragbench.simulator.known import batch_of, line, on_a_line
 from tests.ragbench.simulator.rows import answered, fit, separate
 
 RESTED = 1.0
+
+
+def fitted(*batches):
+    return ServiceTimes(pd.concat(batches))
 
 
 def drawn_s(times, size, *, others=0, idle_s=RESTED, seed=1):
@@ -35,7 +40,7 @@ def test_a_batch_drawn_is_a_measured_one_scaled_to_its_size():
 
 
 def test_a_batch_beside_others_is_drawn_as_if_alone_and_slowed_by_them():
-    times = ServiceTimes([batch_of(4, 0.02)] * 60 + [batch_of(4, 0.03, beside=1.0)] * 60)
+    times = fitted(batch_of(4, 0.02, times=60), batch_of(4, 0.03, beside=1.0, times=60))
     assert [drawn_s(times, 4, others=n) for n in (0, 1)] == pytest.approx([0.02, 0.02], rel=0.01)
     assert [times.slowdown(4, n) for n in (0, 1)] == pytest.approx([1.0, 1.5])
     # A third replica was never measured: as with as many as were.
@@ -43,24 +48,24 @@ def test_a_batch_beside_others_is_drawn_as_if_alone_and_slowed_by_them():
 
 
 def test_a_pipeline_that_has_rested_is_cold():
-    times = ServiceTimes([batch_of(1, 0.008, idle_s=0.0)] * 60 + [batch_of(1, 0.009, idle_s=0.05)] * 60)
+    times = fitted(batch_of(1, 0.008, idle_s=0.0, times=60), batch_of(1, 0.009, idle_s=0.05, times=60))
     assert (drawn_s(times, 1, idle_s=0.0), drawn_s(times, 1, idle_s=0.05)) == (0.008, 0.009)
 
 
 def test_what_is_drawn_does_not_depend_on_what_was_drawn_before():
     batches = [batch_of(1, 0.008 + 1e-5 * k, idle_s=0.0005 * k) for k in range(200)]
-    fresh, used = ServiceTimes(batches), ServiceTimes(batches)
+    fresh, used = fitted(*batches), fitted(*batches)
     for idle_s in np.linspace(0.0, 0.2, 300):
         drawn_s(used, 1, idle_s=float(idle_s))
     assert [drawn_s(used, 1, idle_s=t) for t in (0.003, 0.02, 0.0215)] == [
-        drawn_s(ServiceTimes(batches), 1, idle_s=t) for t in (0.003, 0.02, 0.0215)
+        drawn_s(fitted(*batches), 1, idle_s=t) for t in (0.003, 0.02, 0.0215)
     ]
     assert drawn_s(fresh, 1, idle_s=0.02) < drawn_s(fresh, 1, idle_s=0.09)
 
 
 def test_a_network_is_as_slow_as_its_company():
-    times = ServiceTimes(
-        [batch_of(1, 0.01, network_s=0.002)] * 60 + [batch_of(1, 0.01, network_s=0.006, beside=1.0)] * 60
+    times = fitted(
+        batch_of(1, 0.01, network_s=0.002, times=60), batch_of(1, 0.01, network_s=0.006, beside=1.0, times=60)
     )
     assert times.networks_s(Moment(1, 0, 0.0, 0), Random(1)) == pytest.approx([0.002])
     assert times.networks_s(Moment(1, 1, 0.0, 0), Random(1)) == pytest.approx([0.006])
@@ -74,7 +79,7 @@ def test_the_gap_between_batches_is_drawn_where_work_was_waiting():
 
 def test_other_batches_keep_the_network_of_the_server():
     around = batches_of(separate([1, 2, 4, 8, 16]))
-    times = ServiceTimes([batch_of(n, 0.001 * n) for n in range(1, 9)], around=around)
+    times = ServiceTimes(on_a_line(0.0, 0.001), around=around)
     assert times.mean_s(4) == pytest.approx(0.004)
     assert times.networks_s(Moment(4, 0, RESTED, 0), Random(1)) == pytest.approx([0.002] * 4)
 
@@ -83,7 +88,7 @@ def test_speed_is_how_much_longer_a_points_batches_took():
     times = line(0.01, 0.003)
     assert times.speed(batches_of(separate([1, 4, 8]))) == pytest.approx(1.0)
     assert times.speed(batches_of(separate([1, 4, 8], a_s=0.012, b_s=0.0036))) == pytest.approx(1.2)
-    assert times.speed([]) == 1.0
+    assert times.speed(batches_of([])) == 1.0
 
 
 def test_rows_without_stages_cannot_be_fitted():
@@ -91,7 +96,7 @@ def test_rows_without_stages_cannot_be_fitted():
     with pytest.raises(FitError, match="0 batches are too few"):
         fit([rows])
     with pytest.raises(FitError, match="4 batches are too few"):
-        ServiceTimes([batch_of(1, 0.1)] * 4)
+        ServiceTimes(batch_of(1, 0.1, times=4))
 
 
 def test_one_size_alone_makes_a_line_through_nothing():
