@@ -38,7 +38,6 @@ class Capacity:
 CAPACITY = CsvFormat(
     Capacity,
     reals={**dict.fromkeys(("capacity_rps", "low_rps", "high_rps"), ".4g"), "load_s": "g", "bias": ".4f"},
-    ints="whole",
 )
 
 
