@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ragbench.capacity.table import CAPACITY, Capacity
+from ragbench.capacity.table import CAPACITY, FILE, Capacity
 from ragbench.plots import save
 from ragbench.plots.lines import Line, lines
 from ragbench.plots.marks import draw_due, draw_line, due_handle, line_handles, mark_handles
@@ -17,7 +17,6 @@ from ragbench.results.paths import StudyPaths
 from ragbench.results.records import RecordError
 from ragbench.results.slo import PERCENTILES
 
-FILE = "capacity.csv"
 THROUGHPUT = "throughput_rps"
 
 

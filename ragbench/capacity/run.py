@@ -3,13 +3,13 @@
 A load that was measured before is read from its files, so that an interrupted search continues.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ragbench.capacity.load import BROKEN_BURN, Load, load_length_s, loaded, start_bias
 from ragbench.capacity.search import Search, load_line
-from ragbench.capacity.table import Capacity
+from ragbench.capacity.table import FILE, Capacity, write_row
 from ragbench.files.mistakes import checked
 from ragbench.files.toml_tables import StudyError
 from ragbench.load.descriptors import allow_files
@@ -131,12 +131,12 @@ class Searcher:
     plan: Plan
     runner: Runner
 
-    async def search_all(self, firsts: Sequence[Point], *, on_row: Callable[[Capacity], None]) -> list[Capacity]:
-        """Every design in turn; `on_row` is called after each."""
+    async def search_all(self, firsts: Sequence[Point]) -> list[Capacity]:
+        """Every design in turn; each row is written at once."""
         rows = []
         for first in firsts:
             rows.append(await self.search(first))
-            on_row(rows[-1])
+            write_row(rows[-1], self.runner.paths.root / FILE)
         return rows
 
     async def search(self, first: Point) -> Capacity:

@@ -6,6 +6,8 @@ from pathlib import Path
 from ragbench.files.csv_format import CsvFormat
 from ragbench.results.records import write_atomic
 
+FILE = "capacity.csv"
+
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
