@@ -7,11 +7,11 @@ makes no sense. 130 and 143: interrupted by Ctrl-C and SIGTERM.
 import ast
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from ragbench import __version__, cli
 from ragbench.files.csv_table import RecordError
@@ -38,47 +38,31 @@ def help_of(name: str) -> str:
     return ast.get_docstring(functions[name]) or ""
 
 
-def command(function: Any, **options: Any) -> Any:
-    """The click command of a function with typer's annotations."""
-    single = typer.Typer(add_completion=False)
-    single.command(**options)(function)
-    return typer.main.get_command(single)
-
-
-def load_command(name: str) -> Any:
-    """The click command `name` with its options; imports its module."""
-    return command(getattr(importlib.import_module(f"ragbench.cli.{name}"), name), name=name)
-
-
-class Commands(TyperGroup):
-    """The commands by name. Help lists all by their docstrings; only the one that is called is imported."""
-
-    def __init__(self, **options: Any) -> None:
-        names = {name: command(lambda: None, name=name, help=help_of(name)) for name in COMMANDS}
-        super().__init__(**options | {"commands": names})
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that is called, with its options."""
-        name, _, rest = super().resolve_command(ctx, args)
-        return name, load_command(str(name)), rest
-
-
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-
 def _print_version(is_asked: bool) -> None:
     if is_asked:
         print(__version__)
         raise typer.Exit
 
 
-@app.callback()
 def about(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """How a RAG service behaves under load."""
+
+
+def application(words: Sequence[str]) -> typer.Typer:
+    """The command line for these words. Help lists all commands; only the one that is called is imported."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(about)
+    called = next((word for word in words if not word.startswith("-")), None)
+    for name in COMMANDS:
+        if name == called:
+            app.command(name)(getattr(importlib.import_module(f"ragbench.cli.{name}"), name))
+        else:
+            app.command(name, help=help_of(name))(lambda: None)
+    return app
 
 
 def main() -> None:
@@ -90,7 +74,7 @@ def main() -> None:
         sys.exit(2)
     try:
         with interruptible():
-            app()
+            application(sys.argv[1:])()
     except StudyError as error:
         for mistake in error.mistakes:
             say(mistake)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.main import get_command
 
-from ragbench.__main__ import load_command
+from ragbench.__main__ import application
 from servers.__main__ import design_module
 
 ROOT = Path(__file__).parents[1]
@@ -99,7 +100,8 @@ def test_every_ragbench_command_exists() -> None:
     used = [shlex.split(line, comments=True) for line in COMMANDS if line.startswith("ragbench")]
     assert len(used) >= 4
     for _, command, *flags in used:
-        options = {option for parameter in load_command(command).params for option in parameter.opts}
+        commands = get_command(application([command])).commands
+        options = {option for parameter in commands[command].params for option in parameter.opts}
         assert {word for word in flags if word.startswith("--")} <= options
 
 

@@ -3,13 +3,11 @@
 import re
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ragbench.capacity.table import CAPACITY
+from ragbench.capacity.table import CAPACITY, FILE, Capacity
 from ragbench.plots import save
 from ragbench.plots.lines import Line, lines
 from ragbench.plots.marks import draw_due, draw_line, due_handle, line_handles, mark_handles
@@ -19,19 +17,18 @@ from ragbench.results.paths import StudyPaths
 from ragbench.results.records import RecordError
 from ragbench.results.slo import PERCENTILES
 
-FILE = "capacity.csv"
 THROUGHPUT = "throughput_rps"
 
 
-def load_capacity(folder: Path) -> pd.DataFrame:
-    """capacity.csv of a results folder: a row per configuration. Raises RecordError where there is none."""
+def load_capacity(folder: Path) -> list[Capacity]:
+    """The rows of capacity.csv of a results folder, one or more. Raises RecordError."""
     path = folder / FILE
     if not path.is_file():
         raise RecordError(f"there is no {path}; `ragbench capacity` writes it")
-    table = CAPACITY.frame(path)
-    if table.empty or table[["configuration", "arrival", "slo", "resolved"]].isna().any(axis=None):
-        raise RecordError(f"{path} has no row, or one without configuration, arrival, slo or resolved")
-    return table
+    rows = CAPACITY.read(path)
+    if not rows:
+        raise RecordError(f"{path} has no row")
+    return rows
 
 
 @styled
@@ -43,58 +40,41 @@ def capacity(study: Study) -> Figure | None:
     """
     if not (study.folder / FILE).is_file():
         return None
-    brackets = load_capacity(study.folder)
-    last = brackets.iloc[-1]
-    brackets = brackets[(brackets["slo"] == last["slo"]) & (brackets["arrival"] == last["arrival"])]
-    brackets = brackets.drop_duplicates("configuration", keep="last").set_index("configuration")
-    shown = [line for line in lines(study) if _bracket(line, brackets) is not None]
+    rows = load_capacity(study.folder)
+    arrival, slo = rows[-1].arrival, rows[-1].slo
+    latest = {row.configuration: row for row in rows if (row.arrival, row.slo) == (arrival, slo)}
+    searched = [(line, latest.get(line.points["configuration"].iloc[0])) for line in lines(study)]
+    shown = [(line, row) for line, row in searched if row is not None]
     if not shown:
         return None
-    slo = str(brackets["slo"].iloc[0])
     column, limit_s = _limited(slo)
-    arrival = str(brackets["arrival"].iloc[0])
     figure, grid = page(2, len(shown), panel_in=(max(3.2, 5.6 / len(shown)), 2.1), sharex="col", sharey="row")
-    for place, line in enumerate(shown):
-        for axes, drawn in zip(grid[:, place], (column, THROUGHPUT), strict=True):
-            _draw(axes, line, arrival, drawn, bracket=_bracket(line, brackets))
-        grid[0, place].set_title(_title(line, brackets))
-        draw_due(grid[1, place], line.at(arrival))
-        grid[1, place].set_xlabel(named("offered_rps"))
+    for (top, bottom), (line, row) in zip(grid.T, shown, strict=True):
+        _draw(top, line, arrival, column, row)
+        _draw(bottom, line, arrival, THROUGHPUT, row)
+        resolved = "" if row.resolved else ", not resolved"
+        top.set_title(f"{line.label}: {f'{row.capacity_rps:g}/s{resolved}' if row.capacity_rps else 'not found'}")
+        draw_due(bottom, line.at(arrival))
+        bottom.set_xlabel(named("offered_rps"))
         if limit_s is not None:
-            grid[0, place].axhline(limit_s, color=GREY, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1, gid="promise")
-    for row, drawn in zip(grid, (column, THROUGHPUT), strict=True):
-        log_axis(row[0])
-        row[0].set_ylabel(named(drawn).replace(" (", "\n("))
+            top.axhline(limit_s, color=GREY, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1, gid="promise")
+    for axes, drawn in zip(grid[:, 0], (column, THROUGHPUT), strict=True):
+        log_axis(axes)
+        axes.set_ylabel(named(drawn).replace(" (", "\n("))
     band = Patch(facecolor=GREY, alpha=0.25, label="the bracket: the capacity lies in it")
-    handles = [*line_handles(shown), band, due_handle(study.summary), *mark_handles(shown, column)]
+    drawn_lines = [line for line, _ in shown]
+    handles = [*line_handles(drawn_lines), band, due_handle(study.summary), *mark_handles(drawn_lines, column)]
     notes = [f"{arrivals_title(arrival)}; SLO, dashed above: {slo}."]
     return finish(figure, study, "Capacity", handles=handles, notes=notes)
 
 
-def _draw(axes: Axes, line: Line, arrival: str, column: str, *, bracket: tuple[float, float] | None) -> None:
+def _draw(axes: Axes, line: Line, arrival: str, column: str, row: Capacity) -> None:
     draw_line(axes, line, arrival, column)
     # Bisection puts its rates close together: where it ended is in the title.
     measured = line.at(arrival)["offered_rps"]
     rate_axis(axes, [rate for rate in measured if rate in (measured.min(), measured.max()) or float(rate).is_integer()])
-    if bracket is not None and not np.isnan(bracket).any():
-        axes.axvspan(*bracket, color=GREY, alpha=0.25, linewidth=0, zorder=0, gid="bracket")
-
-
-def _row(line: Line, brackets: pd.DataFrame) -> pd.Series | None:
-    name = line.points["configuration"].iloc[0]
-    return brackets.loc[name] if name in brackets.index else None
-
-
-def _bracket(line: Line, brackets: pd.DataFrame) -> tuple[float, float] | None:
-    row = _row(line, brackets)
-    return None if row is None else (float(row["low_rps"]), float(row["high_rps"]))
-
-
-def _title(line: Line, brackets: pd.DataFrame) -> str:
-    row = _row(line, brackets)
-    if row is None or pd.isna(row["capacity_rps"]):
-        return f"{line.label}: not found"
-    return f"{line.label}: {row['capacity_rps']:g}/s{'' if row['resolved'] else ', not resolved'}"
+    if row.low_rps and row.high_rps:
+        axes.axvspan(row.low_rps, row.high_rps, color=GREY, alpha=0.25, linewidth=0, zorder=0, gid="bracket")
 
 
 def _limited(slo: str) -> tuple[str, float | None]:

@@ -3,33 +3,27 @@
 A load that was measured before is read from its files, so that an interrupted search continues.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ragbench.capacity.load import BROKEN_BURN, Load, load_length_s, loaded, start_bias
 from ragbench.capacity.search import Search, load_line
-from ragbench.capacity.table import Capacity
+from ragbench.capacity.table import FILE, Capacity, write_row
 from ragbench.files.mistakes import checked
 from ragbench.files.toml_tables import StudyError
 from ragbench.load.descriptors import allow_files
 from ragbench.load.target import RAG
 from ragbench.load.wires import wire_of
 from ragbench.machine.mixing import strangers
-from ragbench.machine.telemetry import throttling
-from ragbench.measure.point import Surroundings, measure, schedule_of, service_of
-from ragbench.measure.point_folder import write_point
-from ragbench.measure.progress import Progress
-from ragbench.processes.child import HURRIED_GRACE_S, ChildError
-from ragbench.processes.launch import Service
-from ragbench.results.paths import StudyPaths
+from ragbench.measure.runner import Runner
+from ragbench.measure.sweep import difference
+from ragbench.processes.child import ChildError
 from ragbench.results.records import REQUESTS, Row, read_manifest
 from ragbench.results.slo import Slo
 from ragbench.statistics.columns import Columns, Window
 from ragbench.statistics.verdicts import NOT_MEASURED, Evidence, one_text, service_fault, texts
 from ragbench.study.points import Point, expand
-from ragbench.study.questions import QuestionSet
-from ragbench.study.schedule import schedule_csv, sha256
 from ragbench.study.study import Study
 
 MOST_TRIES = 3
@@ -132,40 +126,35 @@ def load_of(
 
 @dataclass
 class Searcher:
-    """Searches designs one after another, with one plan, folder and set of questions."""
+    """Searches designs one after another, with one plan."""
 
     plan: Plan
-    paths: StudyPaths
-    questions: QuestionSet
-    around: Surroundings
-    progress: Progress
-    _service: Service | None = None
+    runner: Runner
 
-    async def search_all(self, firsts: Sequence[Point], *, on_row: Callable[[Capacity], None]) -> list[Capacity]:
-        """Every design in turn; `on_row` is called after each."""
+    async def search_all(self, firsts: Sequence[Point]) -> list[Capacity]:
+        """Every design in turn; each row is written at once."""
         rows = []
         for first in firsts:
             rows.append(await self.search(first))
-            on_row(rows[-1])
+            write_row(rows[-1], self.runner.paths.root / FILE)
         return rows
 
     async def search(self, first: Point) -> Capacity:
         """The capacity of the design of `first`. A server that does not start leaves it unresolved."""
-        plan = self.plan
+        plan, progress = self.plan, self.runner.progress
         search = Search(plan.first_rps(first), plan.tolerance, plan.most_loads, plan.bias)
         answers: set[tuple[str, str]] = set()
         failed: dict[str, Any] = {}
         try:
-            while (rate_rps := search.next_rps) is not None:
-                before = sum(load.rate_rps == rate_rps for load in search.loads)
-                point = _probing(first, plan, rate_rps, seed=first.seed + before)
-                search = search.after(await self._load(point, answers))
-                self.progress.done(load_line(first.configuration.name, search))
+            async with self.runner:
+                while (rate_rps := search.next_rps) is not None:
+                    before = sum(load.rate_rps == rate_rps for load in search.loads)
+                    point = _probing(first, plan, rate_rps, seed=first.seed + before)
+                    search = search.after(await self._load(point, answers))
+                    progress.done(load_line(first.configuration.name, search))
         except ChildError as error:
-            self.progress.note(str(error))
+            progress.note(str(error))
             failed = {"resolved": False, "reason": error.reason}
-        finally:
-            await self._stop(is_hurried=search.next_rps is not None)
         return Capacity(
             configuration=first.configuration.name,
             design=first.configuration.design,
@@ -197,51 +186,22 @@ class Searcher:
 
     async def _measured(self, point: Point) -> tuple[Sequence[Row], dict[str, Any]]:
         """Rows and summary of the point, from its files or measured now and written."""
-        manifest = _measured_before(self.paths, point, self.questions, self.around)
-        if manifest is not None:
-            return REQUESTS.read(self.paths.point(point.name).requests), manifest["summary"]
-        allow_files([point])
-        service = await self._running(point)
-        self.progress.begin(point.name)
-        measured = await measure(point, service, self.questions, on_row=self.progress.row)
-        log = service.new_log()
-        manifest = write_point(measured, self.paths, log=log, questions=self.questions, around=self.around)
-        if (line := throttling(measured.telemetry)) is not None:
-            self.progress.note(line)
-        if measured.failure is not None:
-            await self._stop()
-        return measured.rows, manifest["summary"]
-
-    async def _running(self, point: Point) -> Service:
-        """The design's server, started where none runs. Raises ChildError."""
-        if self._service is None:
-            self._service = await service_of(point, self.paths.live_log, self.progress)
-        return self._service
-
-    async def _stop(self, *, is_hurried: bool = False) -> None:
-        service, self._service = self._service, None
-        if service is not None:
-            for line in await (service.stop(grace_s=HURRIED_GRACE_S) if is_hurried else service.stop()):
-                self.progress.note(line)
+        files = self.runner.paths.point(point.name)
+        manifest = read_manifest(files.manifest)
+        if manifest is None or not _is_usable(manifest, point, self.runner):
+            allow_files([point])
+            manifest = await self.runner.run(point)
+        return REQUESTS.read(files.requests), manifest["summary"]
 
 
-def _measured_before(
-    paths: StudyPaths, point: Point, questions: QuestionSet, around: Surroundings
-) -> dict[str, Any] | None:
-    """The manifest of `point` where it was measured before; settings, questions, schedule, machine and code are equal.
-
-    A point that failed, was contaminated or was sent late is measured again.
-    """
-    manifest = read_manifest(paths.point(point.name).manifest)
-    if manifest is None or manifest["summary"]["verdict"] in NOT_MEASURED:
-        return None
-    if any(manifest["summary"][name] is None for name in ("offered_rps", "window_start_s", "window_end_s")):
-        return None
+def _is_usable(manifest: dict[str, Any], point: Point, runner: Runner) -> bool:
+    """Whether `point` was measured before: as it is now, soundly and with a window, on this machine, with this code."""
+    around, summary = runner.around, manifest["summary"]
     machine = around.hardware
-    is_same = (
-        not strangers([manifest], hardware=str(machine), hostname=machine.hostname, code=around.code_sha256)
-        and manifest["point"] == point.as_dict()
-        and manifest.get("questions_sha256") == questions.sha256
-        and manifest.get("schedule_sha256") == sha256(schedule_csv(schedule_of(point, questions)))
+    return not (
+        summary["verdict"] in NOT_MEASURED
+        or any(summary[name] is None for name in ("offered_rps", "window_start_s", "window_end_s"))
+        or manifest["point"]["slo"] != point.as_dict()["slo"]
+        or difference(manifest, point, runner.questions)
+        or strangers([manifest], hardware=str(machine), hostname=machine.hostname, code=around.code_sha256)
     )
-    return manifest if is_same else None

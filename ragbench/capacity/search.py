@@ -47,13 +47,6 @@ class Search:
     bias: float = 0.0
     loads: tuple[Load, ...] = ()
 
-    def __post_init__(self) -> None:
-        for name, value in (("start", self.start_rps), ("tolerance", self.tolerance)):
-            if not 0 < value < math.inf:
-                raise ValueError(f"{name} must be > 0, got {value:g}")
-        if self.most_loads < 1:
-            raise ValueError(f"most_loads must be >= 1, got {self.most_loads}")
-
     @cached_property
     def kept_rps(self) -> float | None:
         """The highest rate at which a load kept the SLO."""

@@ -6,6 +6,8 @@ from pathlib import Path
 from ragbench.files.csv_format import CsvFormat
 from ragbench.results.records import write_atomic
 
+FILE = "capacity.csv"
+
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
@@ -38,7 +40,6 @@ class Capacity:
 CAPACITY = CsvFormat(
     Capacity,
     reals={**dict.fromkeys(("capacity_rps", "low_rps", "high_rps"), ".4g"), "load_s": "g", "bias": ".4f"},
-    ints="whole",
 )
 
 

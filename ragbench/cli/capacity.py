@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ragbench.capacity.run import Plan, Searcher, first_points
-from ragbench.capacity.table import Capacity, write_row
+from ragbench.capacity.table import FILE, Capacity
 from ragbench.cli.common import (
     ResultsOption,
     SloOption,
@@ -19,10 +19,10 @@ from ragbench.cli.common import (
 )
 from ragbench.files.toml_tables import StudyError
 from ragbench.measure.progress import Progress
-from ragbench.measure.sweep import locked, rebuild_summary
+from ragbench.measure.runner import Runner
+from ragbench.measure.sweep import recording
 from ragbench.processes.interrupts import run_until_done
 from ragbench.results.paths import StudyPaths
-from ragbench.results.records import copy_text
 from ragbench.results.slo import Slo
 from ragbench.study.arrivals import ArrivalError, parse_arrival
 from ragbench.study.questions import load_questions
@@ -55,21 +55,15 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
     points = first_points(loaded, plan, design=design)
     say(_ahead(plan, len(points)))
     paths = StudyPaths(results / f"{loaded.name}-capacity")
-    table = paths.root / "capacity.csv"
     advice = f"whole loads are kept, the same command goes on from them: see {paths.root}"
-    with interruptible(lambda: advice), locked(paths), Progress() as progress:
-        copy_text(source, paths.study_toml)
-        questions = load_questions(loaded.workload.questions)
-        searcher = Searcher(plan, paths, questions, around=surroundings(source), progress=progress)
-        try:
-            rows = run_until_done(searcher.search_all(points, on_row=lambda row: write_row(row, table)))
-        finally:
-            paths.live_log.unlink(missing_ok=True)
-            rebuild_summary(paths)
+    with interruptible(lambda: advice), recording(source, paths), Progress() as progress:
+        runner = Runner(paths, load_questions(loaded.workload.questions), surroundings(source), progress)
+        rows = run_until_done(Searcher(plan, runner).search_all(points))
     from ragbench.capacity.figure import save_capacity  # noqa: PLC0415  measuring does not need matplotlib
 
     figures = save_capacity(paths.root)
     terminal.print(_table(rows))
+    table = paths.root / FILE
     for name, path in (("probes", paths.summary), ("capacity", table), *(("figure", path) for path in figures[:1])):
         terminal.print_line(f"{name + ':':10}{path}")
     if not all(row.resolved for row in rows):

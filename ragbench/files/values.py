@@ -1,19 +1,12 @@
 """Types of the values in a file's tables, with their checks. The words of a mistake are in mistakes.py."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    Strict,
-)
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from annotated_types import GroupedMetadata
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, Strict, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from ragbench.files.mistakes import sentence
 
@@ -58,17 +51,15 @@ class _OneOrMore:
         return {"anyOf": [many["items"], many]}
 
 
-class Choice:
+class Choice(GroupedMetadata):
     """A text that is one of `names`."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = list(names)
 
-    def __get_pydantic_core_schema__(self, kind: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._check, handler(kind))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(schema), "enum": self._names}
+    def __iter__(self) -> Iterator[object]:
+        yield AfterValidator(self._check)
+        yield WithJsonSchema({"type": "string", "enum": self._names})
 
     def _check(self, text: str) -> str:
         if text not in self._names:

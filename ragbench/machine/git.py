@@ -3,7 +3,7 @@
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ragbench.results.paths import PACKAGE
@@ -19,19 +19,20 @@ _SAFE = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")
 class Origin:
     """The commit of a file's repository, and whether anything there differs from it. None: the file is of no commit.
 
-    `problem`: why that is not known, in a line, where there is a repository.
+    `problem`: why that is not known, in a line, where there is a repository. `is_tracked`: whether git knows the file.
     """
 
     repository: Path | None = None
     commit: str | None = None
     dirty: bool | None = None
     problem: str | None = None
+    is_tracked: bool = False
 
 
 def code_origin() -> Origin:
     """Of the code that runs. Installed code is of no commit, even where the environment lies inside a repository."""
     origin = origin_of(PACKAGE / "__init__.py")
-    return origin if _is_tracked(PACKAGE / "__init__.py") else Origin(problem=origin.problem)
+    return origin if origin.is_tracked else Origin(problem=origin.problem)
 
 
 def study_origin(study: Path, code: Origin) -> Origin:
@@ -39,27 +40,21 @@ def study_origin(study: Path, code: Origin) -> Origin:
     origin = origin_of(study)
     if origin.repository is None or origin.repository == code.repository:
         return Origin(problem=origin.problem if origin.problem != code.problem else None)
-    return origin if _is_tracked(study) else Origin(origin.repository, origin.commit, True, origin.problem)
+    return origin if origin.is_tracked else replace(origin, dirty=True)
 
 
 def origin_of(file: Path) -> Origin:
     """Of any file, whether it is part of the commit or not."""
-    folder = file.resolve().parent
-    if not any(os.path.exists(place / ".git") for place in (folder, *folder.parents)):
+    file = file.resolve()
+    if not any((place / ".git").exists() for place in file.parents):
         return Origin()
     try:
-        top, commit = _git(folder, "rev-parse", "--show-toplevel", "HEAD").splitlines()
-        return Origin(Path(top), commit, bool(_git(folder, "status", "--porcelain")))
+        top, commit = _git(file.parent, "rev-parse", "--show-toplevel", "HEAD").splitlines()
+        is_dirty = bool(_git(file.parent, "status", "--porcelain"))
+        is_tracked = bool(_git(file.parent, "ls-files", "--", file.name))
+        return Origin(Path(top), commit, is_dirty, is_tracked=is_tracked)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        return Origin(problem=f"no commit of {folder} is recorded: {_reason(error)}")
-
-
-def _is_tracked(file: Path) -> bool:
-    file = file.resolve()
-    try:
-        return bool(_git(file.parent, "ls-files", "--", file.name))
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return False
+        return Origin(problem=f"no commit of {file.parent} is recorded: {_reason(error)}")
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -4,11 +4,11 @@ verdicts.py decides whether the others took too much.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import psutil
 
@@ -34,7 +34,7 @@ async def watch(server: Members | None, clock: Callable[[], float], samples: lis
     """
     loop, meter = asyncio.get_running_loop(), Meter(server)
     with ThreadPoolExecutor(1, thread_name_prefix="telemetry") as thread:
-        await loop.run_in_executor(thread, meter.begin, clock)
+        await loop.run_in_executor(thread, meter.sample, clock)
         due_s = _FIRST_S
         try:
             while True:
@@ -47,59 +47,50 @@ async def watch(server: Members | None, clock: Callable[[], float], samples: lis
                 samples.append(meter.sample(clock))
 
 
-@dataclass(slots=True)
+class _Times(NamedTuple):
+    """CPU seconds of a process and of its children that were reaped, and its parent."""
+
+    own_s: float = 0.0
+    reaped_s: float = 0.0
+    parent: int | None = None
+
+
 class Account:
-    """CPU seconds that two families of processes have used since the account was opened.
+    """The CPU that two families of processes use from look to look.
 
     What a process had used when it ended comes back as its parent's children's time once it is reaped; it was booked
     already, so only the difference is.
     """
 
-    used_s: dict[Whose, float] = field(default_factory=lambda: {"client": 0.0, "server": 0.0})
-    _own_s: dict[psutil.Process, float] = field(default_factory=dict)
-    _reaped_s: dict[psutil.Process, float] = field(default_factory=dict)
-    _parents: dict[psutil.Process, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._last: dict[psutil.Process, _Times] = {}
 
-    def open(self, families: dict[Whose, set[psutil.Process]]) -> None:
-        """Everything used until now is before the account."""
-        self.book(families)
-        self.used_s = {"client": 0.0, "server": 0.0}
-
-    def book(self, families: dict[Whose, set[psutil.Process]]) -> None:
-        """Look at every process and book what it has used since the last look."""
-        present: set[psutil.Process] = set()
-        reaped: list[tuple[Whose, psutil.Process, float]] = []
-        for whose, members in families.items():
-            for process in members:
-                times = _times(process)
-                if times is None:
-                    continue
-                present.add(process)
-                own_s, reaped_s, parent = times
-                self.used_s[whose] += own_s - self._own_s.get(process, 0.0)
-                reaped.append((whose, process, reaped_s - self._reaped_s.get(process, 0.0)))
-                self._own_s[process], self._reaped_s[process], self._parents[process] = own_s, reaped_s, parent
-        gone = self._own_s.keys() - present
-        for whose, process, gained_s in reaped:
-            booked_s = sum(self._own_s[p] + self._reaped_s[p] for p in gone if self._parents[p] == process.pid)
-            self.used_s[whose] += max(0.0, gained_s - booked_s)
-        for process in gone:
-            for book in (self._own_s, self._reaped_s, self._parents):
-                book.pop(process)
+    def book(self, families: Mapping[Whose, set[psutil.Process]]) -> dict[Whose, float]:
+        """Look at every process. -> CPU seconds since the last look; of a process that is new, all that it has used."""
+        looks = {whose: {p: times for p in members if (times := _times(p))} for whose, members in families.items()}
+        present = {process: times for look in looks.values() for process, times in look.items()}
+        gone = [times for process, times in self._last.items() if process not in present]
+        used_s: dict[Whose, float] = dict.fromkeys(families, 0.0)
+        for whose, look in looks.items():
+            for process, now in look.items():
+                before = self._last.get(process, _Times())
+                booked_s = sum(times.own_s + times.reaped_s for times in gone if times.parent == process.pid)
+                reaped_s = now.reaped_s - before.reaped_s - booked_s
+                used_s[whose] += now.own_s - before.own_s + max(0.0, reaped_s)
+        self._last = present
+        return used_s
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """Totals at `t_s`: CPU seconds of all programs and of each family, and the counters of the quota."""
+class _Look(NamedTuple):
+    """Totals at `t_s`: CPU seconds of all programs, and the counters of the quota."""
 
-    t_s: float
-    busy_s: float
-    used_s: dict[Whose, float]
-    counters: Counters | None
+    t_s: float = 0.0
+    busy_s: float = 0.0
+    counters: Counters | None = None
 
 
 class Meter:
-    """Makes a sample of two looks. `t_s` is the time of the last one."""
+    """Makes a sample of two looks; of the first one it is without meaning. `t_s` is the time of the last one."""
 
     def __init__(self, server: Members | None) -> None:
         self._server = server
@@ -107,30 +98,24 @@ class Meter:
         self._account = Account()
         self._gpus = Gpus.found()
         self._families: dict[Whose, set[psutil.Process]] = {}
-        self._refreshed_s = 0.0
+        self._refreshed_s = -math.inf
         self._quota = binding_quota()
-        self._last = _Look(0.0, 0.0, {}, None)
+        self._last = _Look()
 
     @property
     def t_s(self) -> float:
-        """Seconds on the clock of `begin` and `sample`."""
+        """Seconds on the clock of `sample`."""
         return self._last.t_s
-
-    def begin(self, clock: Callable[[], float]) -> None:
-        """Take the first look."""
-        self._find_members(clock())
-        self._account.open(self._families)
-        self._last = self._look(clock)
 
     def sample(self, clock: Callable[[], float]) -> Sample:
         """The use since the last look."""
-        if clock() - self._refreshed_s >= _REFRESH_S:
-            self._find_members(clock())
-        self._account.book(self._families)
-        before, now = self._last, self._look(clock)
-        self._last = now
+        if (t_s := clock()) - self._refreshed_s >= _REFRESH_S:
+            self._find_members(t_s)
+        used_s = self._account.book(self._families)
+        before, counters = self._last, None if self._quota is None else self._quota.counters()
+        self._last = now = _Look(clock(), busy_s(), counters)
         span_s = max(now.t_s - before.t_s, 1e-9)
-        used = {whose: (s - before.used_s[whose]) / span_s for whose, s in now.used_s.items()}
+        used = {whose: seconds / span_s for whose, seconds in used_s.items()}
         other = (now.busy_s - before.busy_s) / span_s - sum(used.values())
         throttled = None
         if self._quota is not None:
@@ -148,10 +133,6 @@ class Meter:
             throttled_share=throttled,
             **self._gpus.now(),
         )
-
-    def _look(self, clock: Callable[[], float]) -> _Look:
-        counters = None if self._quota is None else self._quota.counters()
-        return _Look(clock(), busy_s(), dict(self._account.used_s), counters)
 
     def _find_members(self, t_s: float) -> None:
         server = set() if self._server is None else self._server()
@@ -205,12 +186,12 @@ def busy_s() -> float:
     return float(sum(t.user + t.system + getattr(t, "nice", 0.0) + getattr(t, "steal", 0.0) for t in times))
 
 
-def _times(process: psutil.Process) -> tuple[float, float, int] | None:
-    """CPU seconds of a process, of its children that were reaped, and its parent; None where it is gone."""
+def _times(process: psutil.Process) -> _Times | None:
+    """None where it is gone."""
     try:
         with process.oneshot():
             times = process.cpu_times()
-            return times.user + times.system, times.children_user + times.children_system, process.ppid()
+            return _Times(times.user + times.system, times.children_user + times.children_system, process.ppid())
     except psutil.Error:
         return None
 

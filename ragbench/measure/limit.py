@@ -5,6 +5,8 @@ The bare pipeline is a command line that times batches of a size and writes a CS
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from statistics import median
 
@@ -15,6 +17,7 @@ from ragbench.study.points import Configuration
 from ragbench.study.study import command_mistakes
 
 _BATCH = "max_batch_size"
+_GROUP = attrgetter("configuration", "users")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +62,10 @@ def bare_rps(path: Path) -> float:
 
 
 def medians(turns: Sequence[Turn]) -> list[tuple[str, int, Turn]]:
-    """(name, number of turns, their medians) of each design and number of users, in order of appearance."""
-    groups: dict[tuple[str, int], list[Turn]] = {}
-    for turn in turns:
-        groups.setdefault((turn.configuration, turn.users), []).append(turn)
-    return [
-        (
-            f"{configuration}, {users} users",
-            len(group),
-            replace(
-                group[0], **{name: median(getattr(turn, name) for turn in group) for name in ("bare_rps", "served_rps")}
-            ),
-        )
-        for (configuration, users), group in groups.items()
-    ]
+    """(name, number of turns, their medians) of each design and number of users, in this order."""
+    rows = []
+    for (configuration, users), group in groupby(sorted(turns, key=_GROUP), key=_GROUP):
+        each = list(group)
+        bare, served = (median(map(attrgetter(name), each)) for name in ("bare_rps", "served_rps"))
+        rows.append((f"{configuration}, {users} users", len(each), replace(each[0], bare_rps=bare, served_rps=served)))
+    return rows

@@ -1,8 +1,7 @@
-"""Start the service of a point, and measure the point on it. point_folder.py writes its folder."""
+"""One point, measured on a service that runs. point_folder.py writes its folder."""
 
 import itertools
 import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,9 +21,8 @@ from ragbench.machine import telemetry
 from ragbench.machine.git import Origin, code_origin, study_origin
 from ragbench.machine.hardware import Hardware, slurm, this_machine, usable_cores, versions
 from ragbench.machine.mixing import code_sha256
-from ragbench.measure.progress import Progress
 from ragbench.processes.family import family
-from ragbench.processes.launch import Remote, Service, start
+from ragbench.processes.launch import Service
 from ragbench.results.metrics import Summary
 from ragbench.results.records import NO_SCALING, ReplicaCount, Row, Sample, Scaling
 from ragbench.statistics.summary import summarise
@@ -128,15 +126,6 @@ def schedule_of(point: Point, questions: QuestionSet) -> tuple[Request, ...]:
         questions=questions.questions,
         max_new_tokens=point.workload.max_new_tokens,
     )
-
-
-async def service_of(point: Point, log: Path, progress: Progress) -> Service:
-    """The design's service: the one at its address, or a server that is started. Raises ChildError."""
-    design = point.configuration
-    if design.url is not None:
-        return Remote(design.url)
-    progress.doing(f"starting {design.name}")
-    return await start(design.argv(sys.executable), log=log, ready_timeout_s=point.load.ready_timeout_s)
 
 
 async def measure(

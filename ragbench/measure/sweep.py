@@ -1,7 +1,7 @@
 """For each point not yet whole: launch, warm up, fire, write. A broken design does not stop the others."""
 
 import fcntl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,12 +12,11 @@ from ragbench.files.toml_tables import StudyError
 from ragbench.files.whole_file import append_to, refuse_links
 from ragbench.load.target import RAG
 from ragbench.load.wires import wire_of
-from ragbench.machine.telemetry import throttling
-from ragbench.measure.point import Measurement, Surroundings, measure, schedule_of, service_of, unmeasured
-from ragbench.measure.point_folder import trace_of, write_point
+from ragbench.measure.point import Surroundings, schedule_of, unmeasured
+from ragbench.measure.point_folder import trace_of
 from ragbench.measure.progress import Progress
-from ragbench.processes.child import HURRIED_GRACE_S, ChildError
-from ragbench.processes.launch import Service
+from ragbench.measure.runner import Runner
+from ragbench.processes.child import ChildError
 from ragbench.processes.log_file import read_log
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import copy_text, read_manifests, summary_csv, write_atomic
@@ -68,9 +67,8 @@ def make_plan(study: Study, paths: StudyPaths, *, redo: Redo | None = None) -> P
         manifest = measured.get(name)
         if manifest is None or redo == Redo.all:
             continue
-        difference = _difference(manifest, point, questions)
-        if difference:
-            changed[name] = difference
+        if other := difference(manifest, point, questions):
+            changed[name] = other
         elif manifest["summary"].get("verdict") in ("failed", *(NOT_MEASURED if redo == Redo.invalid else ())):
             again.append(point)
         else:
@@ -85,12 +83,38 @@ async def run(
     study: Study, study_file: Path, paths: StudyPaths, *, plan: Plan, around: Surroundings, progress: Progress
 ) -> None:
     """Measure every point of `plan`. Cancelled, it stops the server whole and drops the unfinished point."""
-    runner = _Runner(paths, load_questions(study.workload.questions), around, progress)
+    runner = Runner(paths, load_questions(study.workload.questions), around, progress)
+    with recording(study_file, paths):
+        for launch in plan.launches:
+            await run_launch(launch, runner)
+
+
+async def run_launch(launch: Launch, runner: Runner) -> None:
+    """Every point of one launch. A server that died is started again; one that never came up fails what is left."""
+    paths, progress, left = runner.paths, runner.progress, list(launch.points)
+
+    def end_point(manifest: dict[str, Any]) -> None:
+        rebuild_summary(paths)
+        progress.point_ends(left.pop(0), manifest["summary"])
+
+    try:
+        async with runner:
+            while left:
+                end_point(await runner.run(left[0]))
+    except ChildError as error:
+        progress.note(str(error))
+        log = read_log(paths.live_log)[0] if paths.live_log.exists() else ""
+        while left:
+            end_point(runner.write(unmeasured(left[0], runner.questions, failure=error.reason), log=log))
+
+
+@contextmanager
+def recording(study_file: Path, paths: StudyPaths) -> Iterator[None]:
+    """Hold the study's folder, with a copy of its file; at the end its summary has all whole points."""
     with locked(paths):
         copy_text(study_file, paths.study_toml)
         try:
-            for launch in plan.launches:
-                await runner.run_launch(launch)
+            yield
         except BaseException:
             with suppress(OSError):  # the news is what ended the run
                 _tidy(paths)
@@ -110,75 +134,19 @@ def rebuild_summary(paths: StudyPaths) -> list[dict[str, Any]]:
     return manifests
 
 
-@dataclass(frozen=True, slots=True)
-class _Runner:
-    """Runs launches one after another; holds what all of them share."""
-
-    paths: StudyPaths
-    questions: QuestionSet
-    around: Surroundings
-    progress: Progress
-
-    async def run_launch(self, launch: Launch) -> None:
-        """Every point of one launch. A server that died is started again; one that never came up fails what is left."""
-        left = list(launch.points)
-        while left:
-            try:
-                service = await service_of(left[0], self.paths.live_log, self.progress)
-            except ChildError as error:
-                self.progress.note(str(error))
-                self._fail(left, error.reason)
-                return
-            try:
-                has_failed = False
-                while left and not has_failed:
-                    has_failed = await self._run_point(left.pop(0), service)
-            except BaseException:
-                await service.stop(grace_s=HURRIED_GRACE_S)
-                raise
-            for line in await service.stop():
-                self.progress.note(line)
-
-    async def _run_point(self, point: Point, service: Service) -> bool:
-        """Measure and write one point. -> whether the service failed."""
-        self.progress.begin(point.name)
-        measurement = await measure(point, service, self.questions, on_row=self.progress.row)
-        self._write(measurement, log=service.new_log())
-        if measurement.failure is None:
-            return False
-        self.progress.note(service.log_end())
-        return True
-
-    def _fail(self, points: Sequence[Point], reason: str) -> None:
-        log = read_log(self.paths.live_log)[0] if self.paths.live_log.exists() else ""
-        for point in points:
-            self._write(unmeasured(point, self.questions, failure=reason), log=log)
-
-    def _write(self, measurement: Measurement, *, log: str) -> None:
-        manifest = write_point(measurement, self.paths, log=log, questions=self.questions, around=self.around)
-        rebuild_summary(self.paths)
-        self.progress.point_ends(measurement.point, manifest["summary"])
-        if (line := throttling(measurement.telemetry)) is not None:
-            self.progress.note(line)
-
-
-def _difference(manifest: dict[str, Any], point: Point, questions: QuestionSet) -> str:
+def difference(manifest: dict[str, Any], point: Point, questions: QuestionSet) -> str:
     """The settings that differ from those measured, as in `duration_s 3.0 -> 5.0`; the SLO is none."""
     before, now = manifest["point"], point.as_dict()
-    keys = [key for key in {**now, **before} if key != "slo"]
-    found = [f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in keys if before.get(key) != now.get(key)]
-    if not found and manifest.get("questions_sha256") != questions.sha256:
-        found.append("the questions file")
-    if not found and point.concurrency is None:
-        found += _schedule_difference(manifest, point, questions)
-    return ", ".join(found)
-
-
-def _schedule_difference(manifest: dict[str, Any], point: Point, questions: QuestionSet) -> list[str]:
-    is_same = manifest.get("schedule_sha256") == sha256(schedule_csv(schedule_of(point, questions)))
-    if is_same and manifest.get("trace") == trace_of(point):
-        return []
-    return ["the schedule drawn from the same seed"]
+    keys = [key for key in {**now, **before} if key != "slo" and before.get(key) != now.get(key)]
+    if keys:
+        return ", ".join(f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in keys)
+    if manifest.get("questions_sha256") != questions.sha256:
+        return "the questions file"
+    if point.concurrency is not None:
+        return ""
+    drawn = sha256(schedule_csv(schedule_of(point, questions))), trace_of(point)
+    is_same = drawn == (manifest.get("schedule_sha256"), manifest.get("trace"))
+    return "" if is_same else "the schedule drawn from the same seed"
 
 
 @contextmanager

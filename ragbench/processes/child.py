@@ -8,8 +8,8 @@ import shutil
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -200,11 +200,8 @@ class Child:
         self._reading.cancel()
         await self.read_all()
         left = names(still_running(self._seen))
-        found = (
-            (f"{self.name} left processes behind that were no longer below it; ended:", stray_names),
-            (f"processes of {self.name} could not be ended:", left),
-        )
-        return [f"{line} {processes}" for line, processes in found if processes]
+        ended = stray_names and f"{self.name} left processes behind that were no longer below it; ended: {stray_names}"
+        return list(filter(None, [ended, left and f"processes of {self.name} could not be ended: {left}"]))
 
     async def ask_to_end(self, grace_s: float) -> None:
         """SIGTERM to its group, and time for the started process to end."""
@@ -226,40 +223,31 @@ class Child:
 
     async def _read(self, stdout: int) -> None:
         """Read to the end, as a child blocks when nobody reads; of an endless line the end is kept."""
-        begun = bytearray()
+        begun, reader = bytearray(), asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), io.FileIO(stdout, "rb")
+        )
         try:
-            async with aclosing(_chunks(stdout)) as printed:
-                with self._log.open("ab", buffering=0) as log:
-                    async for chunk in printed:
-                        if self._logs_stdout:
-                            with suppress(OSError):  # what no longer fits on the disk is not kept
-                                log.write(chunk)
-                        *lines, rest = chunk.split(b"\n")
-                        if lines:
-                            lines[0] = bytes(begun) + lines[0]
-                            begun.clear()
-                        begun += rest
-                        del begun[:-_LONGEST_LINE]
-                        for line in filter(None, lines):
-                            self._on_line(line)
+            with self._log.open("ab", buffering=0) as log:
+                while chunk := await reader.read(1 << 16):
+                    if self._logs_stdout:
+                        with suppress(OSError):  # what no longer fits on the disk is not kept
+                            log.write(chunk)
+                    *lines, rest = chunk.split(b"\n")
+                    if lines:
+                        lines[0] = bytes(begun) + lines[0]
+                        begun.clear()
+                    begun += rest
+                    del begun[:-_LONGEST_LINE]
+                    for line in filter(None, lines):
+                        self._on_line(line)
             if begun:
                 self._on_line(bytes(begun))
         except Exception:
             self.kill()
             raise
-
-
-async def _chunks(stdout: int) -> AsyncGenerator[bytes, None]:
-    """The output as it comes, until everybody has closed it. Closes the descriptor."""
-    reader = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), io.FileIO(stdout, "rb")
-    )
-    try:
-        while chunk := await reader.read(1 << 16):
-            yield chunk
-    finally:
-        transport.close()
+        finally:
+            transport.close()
 
 
 def _hurried(grace_s: float) -> float:

@@ -96,11 +96,12 @@ def none_outlives() -> Iterator[None]:
 @contextmanager
 def orphans_adopted() -> Iterator[None]:
     """Descendants whose parents end become children of this process (Linux)."""
-    _adopt(True)
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else lambda *_: 0
+    prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
         yield
     finally:
-        _adopt(False)
+        prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 def _known(look: Callable[[], _T]) -> _T | None:
@@ -109,8 +110,3 @@ def _known(look: Callable[[], _T]) -> _T | None:
         return look()
     except (psutil.Error, OSError, ValueError):
         return None
-
-
-def _adopt(is_wanted: bool) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(is_wanted), 0, 0, 0)

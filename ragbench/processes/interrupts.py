@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
 from ragbench.processes.family import descendants, end_all_but, none_outlives, orphans_adopted
@@ -48,32 +48,20 @@ def interruptible() -> Iterator[None]:
 def run_until_done(work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which a signal cancels. Raises Interrupted when it is done after one."""
     caught: list[int] = []
-    tasks: list[asyncio.Task[T]] = []
+    runner = asyncio.Runner(loop_factory=loop_factory)
+    loop = runner.get_loop()
+    task = loop.create_task(work)
 
     def interrupt(number: int) -> None:
         caught.append(number)
-        for task in tasks:
-            if not task.done():
-                task.get_loop().call_soon_threadsafe(task.cancel)
+        if not task.done():
+            loop.call_soon_threadsafe(task.cancel)
 
-    async def main() -> T:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.append(task)
-        if caught:  # before there was a task
-            task.cancel()
-        return await work
-
-    with _first_signal(interrupt):
-        try:
-            with asyncio.Runner(loop_factory=loop_factory) as runner:
-                done = runner.run(main())
-        except asyncio.CancelledError:
-            if not caught:
-                raise
+    with _first_signal(interrupt), runner, suppress(asyncio.CancelledError):
+        loop.run_until_complete(task)
     if caught:
         raise Interrupted(caught[0])
-    return done
+    return task.result()
 
 
 @contextmanager

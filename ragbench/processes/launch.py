@@ -1,4 +1,4 @@
-"""Start a server and wait for its ready line, with a deadline."""
+"""A service: a server that is started and waited for, with a deadline, or one that was started elsewhere."""
 
 import asyncio
 import ipaddress
@@ -6,69 +6,53 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import psutil
 
 from ragbench.files.whole_file import write_new
 from ragbench.processes.child import GRACE_S, HURRIED_GRACE_S, REAP_S, Child, ChildError
-from ragbench.processes.listener import listener
 
 _WANTED = '{"ready": true, "port": 8000, "pid": 1}'
+_HERE = ("127.0.0.1", "localhost", "::1", "0.0.0.0")  # noqa: S104  compared with, not bound to
 
 
 class Service(Protocol):
-    """A service, whoever started it."""
+    """A service. By default one that was started elsewhere: little is known of it, and it is not stopped."""
 
     url: str
 
     @property
     def pid(self) -> int | None:
         """Its process; None where that is on another machine or cannot be seen from here."""
-
-    def failure(self) -> str | None:
-        """Why it no longer runs, in one line; None while it does, or where that is not known."""
-
-    async def ended(self) -> None:
-        """Return when it is known that it no longer runs."""
-
-    def new_log(self) -> str:
-        """What it printed since the last call, as far as it is known."""
-
-    def log_end(self) -> str:
-        """The last lines it printed, as the end of a message."""
-
-    async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[str]:
-        """Stop all of it. -> lines for the user, such as on a process that could not be ended."""
-
-
-class Remote:
-    """A service that was started elsewhere: little is known of it, and it is not stopped."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    @property
-    def pid(self) -> int | None:
-        """The process that listens on this machine, if any."""
         return listener(self.url)
 
     def failure(self) -> str | None:
-        """Not known."""
+        """Why it no longer runs, in one line; None while it does, or where that is not known."""
         return None
 
     async def ended(self) -> None:
-        """Never return."""
+        """Return when it is known that it no longer runs."""
         await asyncio.get_running_loop().create_future()
 
     def new_log(self) -> str:
-        """Nothing."""
+        """What it printed since the last call, as far as it is known."""
         return ""
 
     def log_end(self) -> str:
-        """Where to look."""
+        """The last lines it printed, or where they are, as the end of a message."""
         return "its log is where it was started"
 
     async def stop(self, *, grace_s: float = GRACE_S) -> Sequence[str]:
-        """Do nothing."""
+        """Stop all of it. -> lines for the user, such as on a process that could not be ended."""
         return ()
+
+
+class Remote(Service):
+    """A service that was started elsewhere."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
 
 
 class Server(Child):
@@ -113,6 +97,21 @@ def ready_address(line: bytes) -> str | None:
     if type(port) is not int or not 0 < port < 65536:
         return None
     return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
+
+
+def listener(url: str) -> int | None:
+    """The process that listens at `url`, whose CPU counts as the server's; None where it cannot be seen from here."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    if parts.hostname not in _HERE:
+        return None
+    try:
+        sockets = psutil.net_connections(kind="tcp")
+    except (psutil.Error, OSError):  # some systems show them to root alone
+        return None
+    listening = (s for s in sockets if s.status == psutil.CONN_LISTEN and s.laddr and s.laddr.port == port)
+    # Workers share their parent's socket, and it was there first.
+    return min((s.pid for s in listening if s.pid is not None), default=None)
 
 
 async def start(argv: Sequence[str], *, log: Path, ready_timeout_s: float) -> Server:

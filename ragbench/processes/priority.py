@@ -7,36 +7,26 @@ root and to whoever has a limit for it (`ulimit -r`); elsewhere nothing changes,
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
 def served_first() -> Iterator[bool]:
     """Real-time scheduling for this thread, where it is allowed. -> whether it is."""
-    allowed = _change(real_time=True)
+    allowed = False
+    with suppress(AttributeError, OSError):  # a system that has no such call, or a user who may not
+        # Children, such as servers, start with ordinary scheduling.
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        allowed = True
     try:
         yield allowed
     finally:
         if allowed:
-            _change(real_time=False)
+            # Without the flag an ordinary user is refused (sched(7)), and would stay real-time.
+            os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
 def may_be_served_first() -> bool:
     """Whether `served_first` has an effect here."""
     with served_first() as allowed:
         return allowed
-
-
-def _change(*, real_time: bool) -> bool:
-    if not hasattr(os, "sched_setscheduler"):
-        return False
-    try:
-        if real_time:
-            # Children, such as servers, start with ordinary scheduling.
-            os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-        else:
-            # Without the flag an ordinary user is refused (sched(7)), and would stay real-time.
-            os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
-    except OSError:
-        return False
-    return True

@@ -12,7 +12,7 @@ from typing import Any
 
 from ragbench import __main__, plots
 from ragbench.files.csv_table import read_columns, write_table
-from ragbench.measure.sweep import _Runner
+from ragbench.measure import sweep
 from ragbench.report import tables
 from ragbench.retrieval.results import load_results
 from tests.ragbench.retrieval.test_retrieval_command import write_study as write_retrieval_study
@@ -177,11 +177,11 @@ def measuring_nothing() -> Iterator[None]:
     kept = {name: sys.modules.get(name) for name in ("ragbench.report.page", "ragbench.retrieval.report")}
     sys.modules["ragbench.report.page"] = SimpleNamespace(build=drawn)
     sys.modules["ragbench.retrieval.report"] = SimpleNamespace(build=drawn_searches)
-    run_launch, _Runner.run_launch = _Runner.run_launch, nothing
+    run_launch, sweep.run_launch = sweep.run_launch, nothing
     try:
         yield
     finally:
-        _Runner.run_launch = run_launch
+        sweep.run_launch = run_launch
         for name, module in kept.items():
             if module is None:
                 del sys.modules[name]

@@ -10,6 +10,7 @@ from ragbench.capacity.table import CAPACITY, Capacity, write_row
 from ragbench.files.toml_tables import StudyError
 from ragbench.measure.point import look_around
 from ragbench.measure.progress import Progress
+from ragbench.measure.runner import Runner
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import Row, load_summary
 from ragbench.results.slo import Slo
@@ -146,7 +147,7 @@ async def test_a_rate_that_the_client_missed_is_tried_again(tmp_path, monkeypatc
     plan = Plan(SLO, "ideal", start_rps=50, most_loads=1)
     questions = load_questions(study.workload.questions)
     (first,) = first_points(study, plan)
-    searcher, told = Searcher(plan, StudyPaths(tmp_path), questions, around=look_around(), progress=Progress()), []
+    searcher, told = Searcher(plan, Runner(StudyPaths(tmp_path), questions, look_around(), Progress())), []
 
     async def measured(point):
         told.append(verdicts[len(told)])
@@ -222,7 +223,7 @@ async def test_a_whole_load_needs_no_server(tmp_path):
     plan = Plan(Slo({"latency_s": 5.0}), "ideal", duration_s=0.3, start_rps=20, most_loads=1)
     questions = load_questions(study.workload.questions)
     (first,) = first_points(study, plan)
-    searcher = Searcher(plan, paths, questions, around=look_around(), progress=Progress())
+    searcher = Searcher(plan, Runner(paths, questions, look_around(), Progress()))
     await searcher.search(first)
     manifest = paths.point("a-ideal-20rps-seed1").manifest
     # Whatever else ran here: it lies there as measured soundly.
@@ -232,7 +233,7 @@ async def test_a_whole_load_needs_no_server(tmp_path):
         def doing(self, text):
             raise AssertionError("a server was started")
 
-    again = await Searcher(plan, paths, questions, around=look_around(), progress=Refusing()).search(first)
+    again = await Searcher(plan, Runner(paths, questions, look_around(), Refusing())).search(first)
     assert again.low_rps == 20
 
 
@@ -283,7 +284,7 @@ async def test_a_search_knows_one_text_for_all_from_loads_too_short_to_tell(tmp_
     plan = Plan(SLO, "ideal", duration_s=1.0, start_rps=8, most_loads=12)
     (first,) = first_points(study, plan)
     questions, numbers = load_questions(study.workload.questions), iter(range(1000))
-    searcher = Searcher(plan, StudyPaths(tmp_path), questions, around=look_around(), progress=Progress())
+    searcher = Searcher(plan, Runner(StudyPaths(tmp_path), questions, look_around(), Progress()))
 
     async def measured(point):
         answered = [replace(row, question=f"q{next(numbers)}", result="sorry") for row in rows(rate=8, served=100)[:8]]

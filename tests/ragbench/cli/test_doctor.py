@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
-from ragbench.__main__ import app
+from ragbench.__main__ import application
 from ragbench.results.paths import SHIPPED_STUDIES
 
 SHIPPED = sorted(SHIPPED_STUDIES.glob("**/*.toml"))
@@ -18,7 +18,7 @@ GRID = {"metric": "ip", "n": 5, "d": 2, "backend": "numpy"}
 
 @pytest.fixture(scope="module")
 def validator():
-    schema = json.loads(CliRunner().invoke(app, ["doctor", "--schema"]).stdout)
+    schema = json.loads(CliRunner().invoke(application(["doctor"]), ["doctor", "--schema"]).stdout)
     Draft202012Validator.check_schema(schema)
     return Draft202012Validator(schema)
 

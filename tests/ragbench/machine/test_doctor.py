@@ -7,7 +7,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from ragbench.__main__ import app
+from ragbench.__main__ import application
 from ragbench.cli import doctor as command
 from ragbench.machine import doctor, environment
 from ragbench.machine.doctor import Finding
@@ -151,7 +151,7 @@ def findings(monkeypatch):
 
 
 def test_the_command_tells_and_writes_each_finding(findings, tmp_path):
-    result = CliRunner().invoke(app, ["doctor", "--out", str(tmp_path / "d.csv")])
+    result = CliRunner().invoke(application(["doctor"]), ["doctor", "--out", str(tmp_path / "d.csv")])
     assert result.exit_code == 0
     with (tmp_path / "d.csv").open() as file:
         assert list(csv.reader(file)) == [
@@ -163,11 +163,13 @@ def test_the_command_tells_and_writes_each_finding(findings, tmp_path):
 
 def test_the_command_fails_where_a_check_does(findings):
     findings.append(Finding("c", "fail", "broken", "mend it"))
-    assert CliRunner().invoke(app, ["doctor"]).exit_code == 1
+    assert CliRunner().invoke(application(["doctor"]), ["doctor"]).exit_code == 1
 
 
 def test_the_command_looks_at_this_machine(tmp_path):
-    result = CliRunner().invoke(app, ["doctor", "--results", str(tmp_path), "--out", str(tmp_path / "d.csv")])
+    result = CliRunner().invoke(
+        application(["doctor"]), ["doctor", "--results", str(tmp_path), "--out", str(tmp_path / "d.csv")]
+    )
     with (tmp_path / "d.csv").open() as file:
         found = {row["check"]: row["status"] for row in csv.DictReader(file)}
     assert found["python"] == "ok"

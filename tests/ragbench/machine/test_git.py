@@ -36,9 +36,10 @@ def test_the_commit_of_a_file_and_whether_anything_differs_from_it(tmp_path: Pat
     file = tmp_path / "mine.toml"
     assert origin_of(file) == Origin()
     commit = repository(tmp_path)
-    assert origin_of(file) == Origin(tmp_path, commit, False)
+    assert origin_of(file) == Origin(tmp_path, commit, False, is_tracked=True)
     (tmp_path / "b").write_text("new")
-    assert origin_of(file) == Origin(tmp_path, commit, True)
+    assert origin_of(file) == Origin(tmp_path, commit, True, is_tracked=True)
+    assert origin_of(tmp_path / "b") == Origin(tmp_path, commit, True, is_tracked=False)
 
 
 @pytest.mark.slow
@@ -72,7 +73,7 @@ def test_a_study_that_git_does_not_know_differs_from_the_commit(tmp_path: Path) 
     commit = repository(tmp_path)
     (tmp_path / ".gitignore").write_text("*\n")
     (tmp_path / "ignored.toml").touch()
-    assert study_origin(tmp_path / "mine.toml", Origin()) == Origin(tmp_path, commit, False)
+    assert study_origin(tmp_path / "mine.toml", Origin()) == Origin(tmp_path, commit, False, is_tracked=True)
     assert study_origin(tmp_path / "ignored.toml", Origin()) == Origin(tmp_path, commit, True)
 
 

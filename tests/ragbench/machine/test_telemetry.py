@@ -41,22 +41,21 @@ class Process:
         return self.parent
 
 
-def test_what_was_used_before_the_account_was_opened_is_not_in_it():
+def test_what_was_used_before_the_first_look_is_not_in_it():
     client, server = Process(1, own=50), Process(2, own=70)
     families = {"client": {client}, "server": {server}}
     account = Account()
-    account.open(families)
-    client.own, server.own = 51, 73
     account.book(families)
-    assert account.used_s == {"client": 1, "server": 3}
+    client.own, server.own = 51, 73
+    assert account.book(families) == {"client": 1, "server": 3}
 
 
 def test_a_process_that_joins_brings_all_it_has_used():
     server = Process(2, own=70)
     account = Account()
-    account.open({"client": set(), "server": {server}})
-    account.book({"client": set(), "server": {server, Process(3, own=0.5, parent=2)}})
-    assert account.used_s["server"] == 0.5
+    account.book({"client": set(), "server": {server}})
+    used_s = account.book({"client": set(), "server": {server, Process(3, own=0.5, parent=2)}})
+    assert used_s["server"] == 0.5
 
 
 def test_a_child_that_was_reaped_counts_once_and_in_its_own_family():
@@ -64,33 +63,28 @@ def test_a_child_that_was_reaped_counts_once_and_in_its_own_family():
     client, server = Process(1, own=10, reaped=5), Process(2, own=0, reaped=2, parent=1)
     families = {"client": {client}, "server": {server}}
     account = Account()
-    account.open(families)
+    account.book(families)
     server.own = 4
-    account.book(families)
+    assert account.book(families) == {"client": 0, "server": 4}
     server.is_gone, client.reaped = True, 5 + 4 + 2
-    account.book(families)
-    account.book(families)
-    assert account.used_s == {"client": 0, "server": 4}
+    assert account.book(families) == account.book(families) == {"client": 0, "server": 0}
 
 
 def test_a_child_that_came_and_went_unseen_is_its_parents():
     server = Process(2)
     account = Account()
-    account.open({"client": set(), "server": {server}})
-    server.reaped = 0.25
     account.book({"client": set(), "server": {server}})
-    assert account.used_s["server"] == 0.25
+    server.reaped = 0.25
+    assert account.book({"client": set(), "server": {server}})["server"] == 0.25
 
 
 def test_the_cpu_of_a_real_process_is_what_it_says_itself():
     with subprocess.Popen([sys.executable, "-c", BURN.format(s=0.4)], stdin=subprocess.PIPE) as burner:
-        account = Account()
-        account.open({"client": set(), "server": set()})
+        account, used_s = Account(), 0.0
         members = {psutil.Process(burner.pid)}
         while burner.poll() is None:
-            with suppress(psutil.Error):
-                account.book({"client": set(), "server": members})
-    assert account.used_s["server"] == pytest.approx(0.4, abs=0.1)
+            used_s += account.book({"client": set(), "server": members})["server"]
+    assert used_s == pytest.approx(0.4, abs=0.1)
 
 
 def test_a_server_that_is_a_child_of_the_client_is_the_server():
@@ -99,7 +93,7 @@ def test_a_server_that_is_a_child_of_the_client_is_the_server():
     with subprocess.Popen([sys.executable, "-c", then_wait], stdin=pipe, stdout=pipe) as server:
         times = iter([0.0, 0.0, 1.0, 1.0])
         meter = Meter(lambda: {psutil.Process(server.pid)})
-        meter.begin(lambda: next(times))
+        meter.sample(lambda: next(times))
         server.stdout.readline()
         sample = meter.sample(lambda: next(times))
         server.communicate(b"\n", timeout=10)
@@ -113,7 +107,7 @@ def test_a_process_of_nobody_is_other():
     meter = Meter(None)
     clock = asyncio.new_event_loop()
     try:
-        meter.begin(clock.time)
+        meter.sample(clock.time)
         before = meter.t_s
         script = BURN.format(s=0.5).replace("\n", "\\n")
         orphan = f"exec 1>&-; {sys.executable} -c \"exec('{script}')\" &"
@@ -133,7 +127,7 @@ def test_a_machine_that_is_never_busy_is_not_believed(monkeypatch):
     monkeypatch.setattr(telemetry, "busy_s", lambda: 0.0)
     times = iter(range(100))
     meter = Meter(None)
-    meter.begin(lambda: next(times))
+    meter.sample(lambda: next(times))
     assert meter.sample(lambda: next(times)).other_cpu_cores is None
 
 
@@ -174,7 +168,7 @@ def test_a_busy_machine_beside_a_quota_contaminates_by_what_the_group_misses(mon
     monkeypatch.setattr(telemetry, "busy_s", lambda: next(busy))
     times = iter([0.0, 0.0, 2.0, 2.0])
     meter = Meter(None)
-    meter.begin(lambda: next(times))
+    meter.sample(lambda: next(times))
     sample = meter.sample(lambda: next(times))
     assert sample.other_cpu_cores == pytest.approx(other_cores, abs=0.1)
     assert sample.throttled_share == 0.25
