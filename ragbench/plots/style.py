@@ -1,7 +1,7 @@
 """How every figure looks: page, axes, legend, caption. Leaves none of matplotlib's globals changed."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import matplotlib as mpl
@@ -57,11 +57,29 @@ styled = mpl.rc_context(RC)  # a decorator: a function draws under RC, and leave
 
 
 def page(
-    rows: int, columns: int, *, panel_in: tuple[float, float], sharex: Shared = "none", sharey: Shared = "none"
+    rows: int,
+    columns: int,
+    *,
+    panel_in: tuple[float, float],
+    sharex: Shared = "none",
+    sharey: Shared = "none",
+    titles: Sequence[str] = (),
+    xlabel: str = "",
+    ylabels: Sequence[str] = (),
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of rows x columns panels, each `panel_in` inches, and its axes (rows, columns)."""
+    """A figure of rows x columns panels, each `panel_in` inches, and its axes (rows, columns).
+
+    `titles`: of the panels, row by row; `xlabel`: below each column; `ylabels`: one for each row, left of it.
+    """
     figure = Figure(figsize=(max(panel_in[0] * columns, 5.0), panel_in[1] * rows), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+    for axes, title in zip(grid.flat, titles, strict=False):
+        axes.set_title(title)
+    for axes in grid[-1]:
+        axes.set_xlabel(xlabel)
+    for axes, label in zip(grid[:, 0], ylabels, strict=False):
+        axes.set_ylabel(label)
+    return figure, grid
 
 
 def panels(count: int, *, sharey: Shared = "all") -> tuple[Figure, np.ndarray]:
@@ -115,8 +133,10 @@ def _spread(ticks: Sequence[float]) -> list[float]:
     return chosen
 
 
-def log_axis(axes: Axes, which: Literal["x", "y"] = "y") -> None:
-    """A log axis with labels such as 0.01 and 10 rather than powers: the fewer decades, the more labels."""
+def log_axis(
+    axes: Axes, which: Literal["x", "y"] = "y", *, text: Callable[[float, int | None], str] | None = None
+) -> None:
+    """A log axis: the fewer decades, the more labels. `text`: of a tick's value and place; as `plain` unless given."""
     shared = axes.get_shared_x_axes() if which == "x" else axes.get_shared_y_axes()
     boxes = [sibling.dataLim for sibling in shared.get_siblings(axes)]
     if not any(np.isfinite(box.minposx if which == "x" else box.minposy) for box in boxes):
@@ -125,7 +145,7 @@ def log_axis(axes: Axes, which: Literal["x", "y"] = "y") -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=next(subs for least, subs in LOG_LABELS.items() if high / low >= least)))
-    axis.set_major_formatter(FuncFormatter(plain))
+    axis.set_major_formatter(FuncFormatter(text or plain))
     axis.set_minor_formatter(NullFormatter())
 
 
