@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from ragbench.plots.style import GREY, Shared, log_axis, page, styled
 from ragbench.retrieval.comparisons import BASE, at_largest_n, most_measured, over_base, over_cpu
@@ -79,14 +79,14 @@ def _figure(
     figure, grid = page(len(batches), len(metrics), panel_in=(2.5, 2.2), sharex=sharex, sharey="all", **texts)
     for axes, (batch, metric) in zip(grid.flat, panels, strict=True):
         draw(axes, rows[(rows["metric"] == metric) & (rows["batch"] == batch)], lines)
-    log_axis(grid[0, 0], text=short)
+    log_axis(grid[0, 0], form=FuncFormatter(short))
     return finish(figure, results, title, handles=handles_of(lines), notes=[note, pinned(rows, *_OTHERS)])
 
 
 def _lines(axes: Axes, rows: pd.DataFrame, lines: list[Contender]) -> None:
     for line in lines:
         line.having(rows).draw(axes, "n", "queries_per_s")
-    log_axis(axes, "x", text=short)
+    log_axis(axes, "x", form=FuncFormatter(short))
 
 
 def _stems(axes: Axes, rows: pd.DataFrame, lines: list[Contender]) -> None:

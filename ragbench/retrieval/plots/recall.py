@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from ragbench.plots.lines import MARKERS
 from ragbench.plots.style import GREY, log_axis, page, styled
@@ -61,7 +62,7 @@ def recall(results: Results) -> Figure | None:
                 replace(own, rows=frontier(own.rows)).draw(axes, *plane)
                 line.having(flat).draw(axes, *plane, linestyle="", marker="*", markersize=8, zorder=4, gid=None)
             axes.axvline(1, color=GREY, linewidth=0.6, zorder=1)
-        log_axis(row[0], text=short)
+        log_axis(row[0], form=FuncFormatter(short))
     marks = [mark("*", "exact search (flat)", markersize=8), mark("o", "faint: beaten in both", alpha=0.3)]
     notes = [pinned(rows, *DATA_SET, *_OTHERS), "Lines join the points that no other of the same backend beats in both"]
     return finish(figure, results, "What recall costs", handles=[*handles_of(lines), *marks], notes=notes)
