@@ -3,12 +3,13 @@
 import typer
 
 from ragbench.cli.common import terminal
+from ragbench.cli.console import table_of
 from ragbench.compare.answers import ANSWERS, DesignAnswers, compare_answers
 from ragbench.files.toml_tables import StudyError
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import REQUESTS, Row, read_manifests, write_atomic
 from ragbench.study.points import configuration_label
-from ragbench.terminal import Table, right
+from ragbench.terminal import Table
 
 
 def compare(paths: StudyPaths, *, reference: str | None) -> None:
@@ -31,9 +32,9 @@ def compare(paths: StudyPaths, *, reference: str | None) -> None:
 
 
 def _table(answers: list[DesignAnswers]) -> Table:
-    title = f"answers to the {answers[0].questions} questions that all answered"
-    table = Table("configuration", *right("different", "unsteady"), "sha256", title=title)
-    for answer in answers:
-        row = (answer.configuration, str(answer.different), str(answer.unsteady), answer.sha256[:16])
-        table.add_row(*row, style="yellow" if answer.different or answer.unsteady else None)
-    return table
+    return table_of(
+        ["configuration", "different", "unsteady", ("sha256", lambda answer: answer.sha256[:16])],
+        answers,
+        title=f"answers to the {answers[0].questions} questions that all answered",
+        style=lambda answer: "yellow" if answer.different or answer.unsteady else None,
+    )

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import typer
 
 from ragbench.calibration.arrival_checks import CHECKS, DURATION_S, KNOWN_BAD, LAWS, RATE_RPS, Check, check
 from ragbench.cli.common import say, terminal
+from ragbench.cli.console import table_of
 from ragbench.files.csv_table import write_table
 from ragbench.results.records import write_atomic
 from ragbench.study.arrivals import ARRIVALS, Span, Times, parse_arrival, poisson
-from ragbench.terminal import Status, Table, right, styled
+from ragbench.terminal import Status, Table
 
 _SPAN = Span(duration_s=DURATION_S)
 _RISK = 0.01  # that any of a table of good arrivals is rejected by bad luck
@@ -79,20 +81,18 @@ def _with_trace(name: str, path: Path, seed: int) -> str:
 
 
 def _table(lines: Sequence[Line], seeds: int, least_p: float) -> Table:
-    table = Table(
-        "arrival",
-        *right(*CHECKS),
-        "verdict",
+    def verdict(line: Line) -> str:
+        word = "rejected" if line.is_control else "as named"
+        return word if line.is_right(least_p) else f"NOT {word.upper()}"
+
+    checks = [(name, partial(Line.summary, i=i, least_p=least_p)) for i, name in enumerate(CHECKS)]
+    return table_of(
+        ["name", *checks, ("verdict", verdict)],
+        lines,
         title=f"arrivals: of {seeds} seeds, how many pass, and the worst of them",
         caption=f"A check fails at p <= {least_p:.1g}: among all here, a good arrival is rejected by bad luck once in "
         f"{1 / _RISK:.0f} tables. Even spacing is exact: its checks are deviations, in units of what is allowed.",
     )
-    for line in lines:
-        word = "rejected" if line.is_control else "as named"
-        verdict = styled(word, "green") if line.is_right(least_p) else styled(f"NOT {word.upper()}", "red")
-        cells = [line.summary(i, least_p) for i in range(len(CHECKS))]
-        table.add_row(line.name, *cells, verdict, end_section=line.name == list(ARRIVALS)[-1])
-    return table
 
 
 def _csv(lines: Sequence[Line], least_p: float) -> str:

@@ -1,6 +1,6 @@
 """`ragbench calibrate`: the harness measured against servers whose answers are known."""
 
-import itertools
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +10,23 @@ from ragbench.calibration import figures, queues, run, stall
 from ragbench.calibration.run import Calibration
 from ragbench.cli import arrivals
 from ragbench.cli.common import say, surroundings, terminal
+from ragbench.cli.console import Columns, table_of
 from ragbench.measure.point import now_utc
 from ragbench.processes.interrupts import run_until_done
-from ragbench.terminal import Status, Table, right, styled
+from ragbench.terminal import Status, Table, styled
 
-_IN_MS = ("send_lag_p50_s", "send_lag_p95_s", "send_lag_p99_s", "send_lag_max_s", "latency_p50_s", "latency_p99_s")
+_LAGS = ("send_lag_p50_s", "send_lag_p95_s", "send_lag_p99_s", "send_lag_max_s")
+_SENT: Columns = [
+    *("processes", "asked_rps", "sent_rps", "gap_cv", *_LAGS, "latency_p50_s", "latency_p99_s"),
+    ("verdict", lambda sent: sent.verdict if sent.is_clean else f"{sent.verdict}: {sent.verdict_reason}"),
+]
+_QUEUES: Columns = [
+    *("queue", "utilisation", "requests"),
+    *("mean_theory_s", "mean_exact_s", "mean_s", "mean_low_s", "mean_high_s", "mean_off"),
+    *("p95_theory_s", "p95_exact_s", "p95_s", "p95_low_s", "p95_high_s"),
+    ("theory inside", lambda cell: cell.is_inside if cell.has_interval else "no interval"),
+]
+_STALL = [field.name for field in fields(stall.Seen)]
 
 
 def calibrate(
@@ -37,8 +49,8 @@ def calibrate(
         found = run_until_done(run.calibrated(lengths, report=status.begin))
     run.write(found, out, about={"quick": quick, "measured_at": now_utc(), **around.as_dict()})
     figures.save(found, out)
-    for table in (_rates_table, _queues_table, _stall_table):
-        terminal.print(table(found))
+    for table in _tables(found):
+        terminal.print(table)
     for claim in found.claims:
         mark = styled("holds", "green") if claim.holds else styled("FAILS", "red")
         terminal.print(mark, f" {claim.text}", soft_wrap=True)
@@ -48,52 +60,21 @@ def calibrate(
         raise typer.Exit(1)
 
 
-def _rates_table(found: Calibration) -> Table:
-    table = Table(
-        *right("processes", "asked/s", "sent/s", "gap CV", "lag p50", "p95", "p99", "max", "latency p50", "p99"),
-        "verdict",
-        title="(1) asked against sent, even spacing, a server that answers at once; times in ms",
-    )
-    for sent in itertools.chain.from_iterable(found.sent.values()):
-        times = [f"{getattr(sent, name) * 1e3:.2f}" for name in _IN_MS]
-        sends = [f"{sent.asked_rps:g}", f"{sent.sent_rps:.2f}", f"{sent.gap_cv:.3f}"]
-        verdict = sent.verdict if sent.is_clean else f"{sent.verdict}: {sent.verdict_reason}"
-        table.add_row(str(sent.processes), *sends, *times, verdict)
-    return table
-
-
-def _queues_table(found: Calibration) -> Table:
-    table = Table(
-        *right("queue", "load", "n", "mean theory", "exact", "measured", "off", "p95 theory", "exact", "measured"),
-        "theory inside",
-        title=f"(2) queues of known mean and 95th percentile, service {queues.MEAN_S * 1e3:g} ms; ms, [95% interval]",
-        caption="exact: the same arrivals and service times solved without a network (Lindley). Of 400 seeds each "
-        "queue has the one whose exact solution is nearest to theory: so the luck of a draw is not taken for an error.",
-    )
-    for cell in found.cells:
-        means = [f"{cell.mean_theory_s * 1e3:.1f}", f"{cell.mean_exact_s * 1e3:.1f}"]
-        tails = [f"{cell.p95_theory_s * 1e3:.1f}", f"{cell.p95_exact_s * 1e3:.1f}"]
-        table.add_row(
-            *(cell.queue, f"{cell.utilisation:g}", str(cell.requests), *means),
-            _with_interval(cell.mean_s, cell.mean_low_s, cell.mean_high_s),
-            f"{cell.mean_off:+.1%}",
-            *tails,
-            _with_interval(cell.p95_s, cell.p95_low_s, cell.p95_high_s),
-            "no interval" if not cell.has_interval else "yes" if cell.is_inside else styled("no", "red"),
-        )
-    return table
-
-
-def _stall_table(found: Calibration) -> Table:
-    columns = right("loop", "requests", "p50", "p95", "p99", "max", "p99 by arithmetic")
-    table = Table(*columns, title=f"(3) a server that stalls for {stall.STALL_S:g} s; times in s")
-    for seen in found.seen:
-        times = (seen.latency_p50_s, seen.latency_p95_s, seen.latency_p99_s, seen.latency_max_s)
-        expected = "" if seen.expected_p99_s is None else f"{seen.expected_p99_s:.3f}"
-        table.add_row(seen.loop, str(seen.requests), *(f"{value:.3f}" for value in times), expected)
-    return table
-
-
-def _with_interval(value_s: float, low_s: float | None, high_s: float | None) -> str:
-    interval = "" if low_s is None or high_s is None else f" [{low_s * 1e3:.1f}, {high_s * 1e3:.1f}]"
-    return f"{value_s * 1e3:.1f}{interval}"
+def _tables(found: Calibration) -> list[Table]:
+    """Of each part of a calibration."""
+    return [
+        table_of(
+            _SENT,
+            [sent for rising in found.sent.values() for sent in rising],
+            title="(1) asked against sent, even spacing, a server that answers at once",
+        ),
+        table_of(
+            _QUEUES,
+            found.cells,
+            title=f"(2) queues of known mean and 95th percentile, service {queues.MEAN_S * 1e3:g} ms",
+            caption="low, high: the 95% interval of what was measured. exact: the same arrivals and service times "
+            "solved without a network (Lindley). Of 400 seeds each queue has the one whose exact solution is nearest "
+            "to theory: so the luck of a draw is not taken for an error.",
+        ),
+        table_of(_STALL, found.seen, title=f"(3) a server that stalls for {stall.STALL_S:g} s"),
+    ]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ragbench.capacity.run import Plan, Searcher, first_points
-from ragbench.capacity.table import FILE, Capacity
+from ragbench.capacity.table import FILE
 from ragbench.cli.common import (
     ResultsOption,
     SloOption,
@@ -17,6 +17,7 @@ from ragbench.cli.common import (
     surroundings,
     terminal,
 )
+from ragbench.cli.console import table_of
 from ragbench.files.toml_tables import StudyError
 from ragbench.measure.progress import Progress
 from ragbench.measure.runner import Runner
@@ -28,7 +29,6 @@ from ragbench.study.arrivals import ArrivalError, parse_arrival
 from ragbench.study.questions import load_questions
 from ragbench.study.study import Study
 from ragbench.study.study_file import find_study, load_study
-from ragbench.terminal import Table, right
 
 
 def capacity(  # noqa: PLR0913, PLR0917  an option each
@@ -62,7 +62,8 @@ def capacity(  # noqa: PLR0913, PLR0917  an option each
     from ragbench.capacity.figure import save_capacity  # noqa: PLC0415  measuring does not need matplotlib
 
     figures = save_capacity(paths.root)
-    terminal.print(_table(rows))
+    columns = ("configuration", "capacity_rps", "low_rps", "high_rps", "points", "resolved", "reason")
+    terminal.print(table_of(columns, rows, title="capacity"))
     table = paths.root / FILE
     for name, path in (("probes", paths.summary), ("capacity", table), *(("figure", path) for path in figures[:1])):
         terminal.print_line(f"{name + ':':10}{path}")
@@ -91,13 +92,3 @@ def _ahead(plan: Plan, designs: int) -> str:
         f"{least_min:.1f} to {most_min:.1f} minutes. A load begins with an empty queue, so of this length it may place "
         f"the capacity up to {plan.bias:.1%} too high; the bracket allows for it"
     )
-
-
-def _table(rows: list[Capacity]) -> Table:
-    table = Table("configuration", *right("capacity/s", "bracket", "loads", "resolved"), "why", title="capacity")
-    for row in rows:
-        capacity, low, high = (f"{rate:.4g}" if rate else "" for rate in (row.capacity_rps, row.low_rps, row.high_rps))
-        bracket = f"{low or '?'} to {high or '?'}"
-        is_resolved = "yes" if row.resolved else "no"
-        table.add_row(row.configuration, capacity, bracket, str(row.points), is_resolved, row.reason or "")
-    return table

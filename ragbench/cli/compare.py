@@ -8,17 +8,18 @@ import pandas as pd
 import typer
 
 from ragbench.cli.common import say, terminal
-from ragbench.compare.cells import Cell, Comparison, frame
+from ragbench.cli.console import Columns, table_of
+from ragbench.compare.cells import Comparison, frame
 from ragbench.compare.cells import compare as compared
 from ragbench.compare.crossover import crossovers
 from ragbench.compare.gate import Gate, judge, parse_gates
 from ragbench.compare.pairs import make_pairs
-from ragbench.compare.sides import COMPARED, parse_side
+from ragbench.compare.sides import parse_side
 from ragbench.compare.wording import footnotes, sentences, signed, span
 from ragbench.files.csv_table import write_table
 from ragbench.files.toml_tables import StudyError
 from ragbench.results.records import write_atomic
-from ragbench.terminal import Table, right
+from ragbench.terminal import Table
 
 SideArgument = Annotated[
     str, typer.Argument(metavar="FOLDER[:CONFIGURATION[@ARRIVAL]]", help="As in results/smoke:batched.")
@@ -74,23 +75,13 @@ def _print(comparison: Comparison) -> None:
 
 def _table(comparison: Comparison) -> Table:
     title = f"b against a, {len(comparison.compared)} of {len(comparison.cells)} cells compared"
-    figures = right("a's", "b's", "difference", "interval, all at once")
-    table = Table("a", "b", "load", "figure", *figures, "shown", title=title)
-    for cell in comparison.cells:
-        table.add_row(*_row(cell), end_section=cell.metric == COMPARED[-1])
-    return table
-
-
-def _row(cell: Cell) -> list[str]:
-    pair, found = cell.pair, cell.interval
-    row = [pair.a, pair.b, pair.load, cell.metric, _figure(cell.a), _figure(cell.b)]
-    if cell.difference is None or found is None:
-        return [*row, "", "", f"not compared: {cell.why_not}"]
-    return [*row, f"{signed(cell.difference.percent)}%", span(found), "yes" if cell.is_shown else "no"]
-
-
-def _figure(value: float) -> str:
-    return "" if value != value else f"{value:.4g}"  # noqa: PLR0124  nan
+    columns: Columns = [
+        *("pair.a", "pair.b", "pair.load", "metric", ("a's", lambda cell: cell.a), ("b's", lambda cell: cell.b)),
+        ("difference", lambda cell: cell.difference and f"{signed(cell.difference.percent)}%"),
+        ("interval, all at once", lambda cell: cell.interval and span(cell.interval)),
+        ("shown", lambda cell: cell.is_shown if cell.difference and cell.interval else f"not compared: {cell.why_not}"),
+    ]
+    return table_of(columns, comparison.cells, title=title)
 
 
 def _is_failed(comparison: Comparison, gates: list[Gate]) -> bool:

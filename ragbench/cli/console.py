@@ -1,48 +1,85 @@
-"""The tables of the commands: points, a plan, one load. No figure is computed here."""
+"""The tables of the commands. No figure is computed here."""
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
+from numbers import Integral, Real
+from operator import attrgetter
 from typing import Any
 
 from ragbench.measure.progress import offered
 from ragbench.measure.sweep import Plan
 from ragbench.results.metrics import Summary, bound
 from ragbench.study.points import Launch, Point
-from ragbench.terminal import Table, minutes, right, styled
+from ragbench.terminal import Table, Text, minutes, styled
 
 _STYLES = {
-    "valid": "green",
-    "saturated": "yellow",
-    "shedding": "yellow",
-    "failing": "red",
-    "client_limited": "magenta",
-    "contaminated": "magenta",
-    "failed": "red",
+    **dict.fromkeys(("valid", "ok", "as named"), "green"),
+    **dict.fromkeys(("saturated", "shedding", "skipped", "warn"), "yellow"),
+    **dict.fromkeys(("failing", "failed", "fail", "NOT AS NAMED", "NOT REJECTED"), "red"),
+    **dict.fromkeys(("client_limited", "contaminated"), "magenta"),
+    "rejected": "green",  # of a process known to be bad
 }
-# Column -> (figure of the point, factor, decimals).
-_POINTS = {
-    "throughput/s": ("throughput_rps", 1, 1),
-    "goodput/s": ("goodput_rps", 1, 1),
-    "p50 ms": ("latency_p50_s", 1000, 1),
-    "p95 ms": ("latency_p95_s", 1000, 1),
-    "p99 ms": ("latency_p99_s", 1000, 1),
-    "batch": ("batch_size", 1, 1),
-    "exact": ("exact_match", 1, 2),
-    "F1": ("f1", 1, 2),
-}
+# A column is an attribute, as in `times.a_s`, or a key of its rows; or a heading and a function of a row.
+Columns = Sequence[str | tuple[str, Callable[[Any], object]]]
+
+
+def table_of(
+    columns: Columns,
+    rows: Sequence[Any],
+    *,
+    title: str,
+    caption: str | None = None,
+    style: Callable[[Any], str | None] = lambda row: None,
+) -> Table:
+    """A line per row, a heading per column: its name as in the CSV. `style`: of a row."""
+    table = Table(title=title, caption=caption)
+    cells = []
+    for column in columns:
+        heading, read = column if isinstance(column, tuple) else (column, partial(_read, column))
+        values = [read(row) for row in rows]
+        is_number = any(isinstance(value, Real) and not isinstance(value, bool) for value in values)
+        table.add_column(
+            heading.rpartition(".")[2].replace("_", " "), justify="right" if is_number else "left", overflow="fold"
+        )
+        cells.append([_cell(value) for value in values])
+    for row, *line in zip(rows, *cells, strict=True):
+        table.add_row(*line, style=style(row))
+    return table
+
+
+def _read(name: str, row: Any) -> object:
+    return row.get(name) if isinstance(row, Mapping) else attrgetter(name)(row)
+
+
+def _cell(value: object) -> Text:
+    """Four digits of a number, yes or no, nothing for what is absent; verdicts and other states in their colours."""
+    if isinstance(value, bool):
+        return styled("yes" if value else "no")
+    if isinstance(value, Real) and value == value:  # noqa: PLR0124  nan
+        number = float(value)
+        return styled(f"{number:,.0f}" if isinstance(value, Integral) or abs(number) >= 1000 else f"{number:.4g}")
+    text = "" if value is None or str(value) in ("nan", "<NA>") else str(value)
+    return styled(text, _STYLES.get(text))
 
 
 def points_table(manifests: Sequence[Mapping[str, Any]]) -> Table:
     """One line per whole point."""
-    table = Table("point", "verdict", *right("load", *_POINTS, "answered"), title=f"points: {len(manifests)}")
+    columns: Columns = [
+        *("point", "verdict", ("load", offered), "throughput_rps", "goodput_rps"),
+        *(
+            "latency_p50_s",
+            "latency_p95_s",
+            "latency_p99_s",
+            "batch_size",
+            "exact_match",
+            "f1",
+            ("answered", _answered),
+        ),
+    ]
+    table = table_of(columns, [manifest["summary"] for manifest in manifests], title=f"points: {len(manifests)}")
     table.columns[0].no_wrap = True
-    for row in (manifest["summary"] for manifest in manifests):
-        figures = [(row.get(name), factor, digits) for name, factor, digits in _POINTS.values()]
-        cells = ("" if value is None else f"{value * factor:.{digits}f}" for value, factor, digits in figures)
-        verdict = styled(row["verdict"], _STYLES[row["verdict"]])
-        table.add_row(row["point"], verdict, offered(row), *cells, _share(row.get("answered_share")))
     return table
 
 
@@ -54,19 +91,20 @@ def reasons(manifests: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def plan_table(launches: Sequence[Launch], plan: Plan) -> Table:
     """One line per design and arrival: its loads, seeds, time under load, and how many of its points are whole."""
-    table = Table("design", "arrival", "loads", "seeds", *right("points", "whole", "changed", "load"))
     groups: dict[tuple[str, str], list[Point]] = {}
     for point in (point for launch in launches for point in launch.points):
         groups.setdefault((point.configuration.name, point.arrival), []).append(point)
-    for (design, arrival), points in sorted(groups.items()):
-        state = Counter(
-            "whole" if p.name in plan.whole else "changed" if p.name in plan.changed else "new" for p in points
-        )
-        seeds = " ".join(map(str, sorted({point.seed for point in points})))
-        counts = (str(n) for n in (len(points), state["whole"], state["changed"]))
-        load = minutes(sum(point.expected_s for point in points))
-        table.add_row(design, arrival, _loads(points), seeds, *counts, load)
-    return table
+    columns: Columns = [
+        ("design", lambda points: points[0].configuration.name),
+        ("arrival", lambda points: points[0].arrival),
+        ("loads", _loads),
+        ("seeds", lambda points: " ".join(map(str, sorted({point.seed for point in points})))),
+        ("points", len),
+        ("whole", lambda points: sum(point.name in plan.whole for point in points)),
+        ("changed", lambda points: sum(point.name in plan.changed for point in points)),
+        ("load", lambda points: minutes(sum(point.expected_s for point in points))),
+    ]
+    return table_of(columns, [points for _, points in sorted(groups.items())], title="plan")
 
 
 def _loads(points: Sequence[Point]) -> str:
@@ -79,14 +117,13 @@ def _loads(points: Sequence[Point]) -> str:
 
 def load_table(summary: Summary, *, title: str) -> Table:
     """All figures of one load, one a line, each with its interval where it has one."""
-    table = Table("figure", *right(""), "95% interval", title=title, show_header=False)
-    figures = asdict(summary)
-    for name, value in figures.items():
-        bounds = [figures.get(bound(name, end)) for end in ("low", "high")]
-        interval = "" if None in bounds else f"{_figure(bounds[0])} to {_figure(bounds[1])}"
-        if value is not None and not is_bound(name):
-            table.add_row(name, _figure(value), interval)
-    return table
+    figures = {name: value for name, value in asdict(summary).items() if value is not None}
+    low, high = (lambda name: figures.get(bound(name, "low"))), (lambda name: figures.get(bound(name, "high")))
+    shown = [name for name in figures if not is_bound(name)]
+    caption = "low, high: ends of the 95% interval"
+    return table_of(
+        [("figure", str), ("value", figures.get), ("low", low), ("high", high)], shown, title=title, caption=caption
+    )
 
 
 def is_bound(column: str) -> bool:
@@ -94,12 +131,7 @@ def is_bound(column: str) -> bool:
     return "_low_" in column or "_high_" in column
 
 
-def _figure(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.1f}"
-    return str(value)
-
-
-def _share(value: float | None) -> str:
-    """In percent, never rounded up to 100."""
-    return "" if value is None else f"{math.floor(value * 1000) / 10:g}%"
+def _answered(row: Mapping[str, Any]) -> str:
+    """The share answered in percent, never rounded up to 100."""
+    share = row.get("answered_share")
+    return "" if share is None else f"{math.floor(share * 1000) / 10:g}%"

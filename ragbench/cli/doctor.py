@@ -1,6 +1,7 @@
 """`ragbench doctor`: whether this machine can give figures to be trusted, and what to do where it cannot."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ragbench.cli.common import ResultsOption, terminal
+from ragbench.cli.console import table_of
 from ragbench.files.csv_table import write_table
 from ragbench.files.schema import schema_of
 from ragbench.machine.doctor import Finding
@@ -17,9 +19,7 @@ from ragbench.results.records import write_atomic
 from ragbench.retrieval.study_file import StudyFile as RetrievalFile
 from ragbench.simulator.scenario import Scenario
 from ragbench.study.study_file import StudyFile
-from ragbench.terminal import Status, Table, styled
-
-_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+from ragbench.terminal import Status, Table
 
 
 def doctor(
@@ -41,14 +41,9 @@ def doctor(
 
 
 def _table(findings: Sequence[Finding]) -> Table:
-    counts = {status: sum(f.status == status for f in findings) for status in _COLOURS}
-    table = Table(title="ragbench doctor: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n))
-    for column in ("check", "", "seen", "what to do"):
-        table.add_column(column, overflow="fold")
-    for finding in findings:
-        status = styled(finding.status, _COLOURS[finding.status])
-        table.add_row(finding.name, status, finding.seen, finding.advice)
-    return table
+    counts = Counter(finding.status for finding in findings)
+    title = "ragbench doctor: " + ", ".join(f"{n} {status}" for status, n in counts.items())
+    return table_of(("name", "status", "seen", "advice"), findings, title=title)
 
 
 def _csv(findings: Sequence[Finding]) -> str:

@@ -5,12 +5,14 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ragbench.cli.common import ResultsOption, StudyArgument, interruptible, say, surroundings, terminal
+from ragbench.cli.console import Columns, table_of
 from ragbench.files.toml_tables import StudyError
 from ragbench.measure.limit import LIMIT, Turn, bare_argv, bare_rps, medians
 from ragbench.measure.progress import Progress
@@ -23,10 +25,13 @@ from ragbench.results.records import read_manifests, write_atomic
 from ragbench.study.points import Launch, expand, file_name
 from ragbench.study.study import Study
 from ragbench.study.study_file import find_study, load_study
-from ragbench.terminal import Table, right
 
 _DURATION_S = 5.0
 _LONGEST_S = 1800.0
+_COLUMNS: Columns = [
+    *(("configuration", itemgetter(0)), ("turns", itemgetter(1))),
+    *((name, lambda row, name=name: getattr(row[2], name)) for name in ("bare_rps", "served_rps", "ratio")),
+]
 
 
 def limit(
@@ -60,7 +65,7 @@ def limit(
             run_until_done(run_sweep(block, source, paths, plan=plan, around=around, progress=progress))
     turns = _turns(loaded, paths)
     write_atomic(paths.root / "limit.csv", LIMIT.text(turns))
-    terminal.print(_table(turns))
+    terminal.print(table_of(_COLUMNS, medians(turns), title="beside the pipeline alone; requests/s, medians"))
     terminal.print_line(f"turns: {paths.root / 'limit.csv'}")
 
 
@@ -124,11 +129,3 @@ def _turns(study: Study, paths: StudyPaths) -> list[Turn]:
     if not turns:
         raise StudyError([f"no turn in {paths.root} is valid"])
     return sorted(turns, key=lambda turn: (turn.configuration, turn.users, turn.seed))
-
-
-def _table(turns: list[Turn]) -> Table:
-    figures = right("turns", "alone", "served", "ratio")
-    table = Table("configuration", *figures, title="beside the pipeline alone; requests/s, medians")
-    for name, n, median in medians(turns):
-        table.add_row(name, str(n), f"{median.bare_rps:.4g}", f"{median.served_rps:.4g}", f"{median.ratio:.3f}")
-    return table

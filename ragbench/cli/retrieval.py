@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from ragbench.cli.common import ResultsOption, interruptible, is_made, say, say_where, surroundings, terminal
+from ragbench.cli.console import table_of
 from ragbench.machine.hardware import usable_cores
 from ragbench.processes.interrupts import run_until_done
 from ragbench.results.paths import RetrievalPaths
-from ragbench.retrieval.console import grid_tables
 from ragbench.retrieval.plan import Plan, make_plan
 from ragbench.retrieval.roofline import read_roofs
 from ragbench.retrieval.run import measure_rates
@@ -43,8 +43,7 @@ def retrieval(
         with Status(total=len(plan.jobs)) as status:
             rows = run_until_done(run_jobs(loaded, source, paths, plan=plan, around=around, status=status))
     reported = report and is_made("ragbench.retrieval.report", paths, again=again)
-    for table in grid_tables(paths.summary):
-        terminal.print(table)
+    _print_grids(paths)
     say_where(paths, reported=reported)
     failed = sum(row.status == "failed" for row in rows)
     if failed:
@@ -72,3 +71,16 @@ def _print_rates(study: Study, plan: Plan, paths: RetrievalPaths) -> None:
     roofs = run_until_done(measure_rates(study, paths, threads=threads)) if plan.jobs else read_roofs(paths.roofline)
     for roof in roofs:
         terminal.print_line(f"roofline, {roof}")
+
+
+def _print_grids(paths: RetrievalPaths) -> None:
+    """The table of each grid. Reasons are too long for its cells: they stand below it, each once with its count."""
+    # pandas takes half a second to import: too long before a mistake in the study is reported.
+    from ragbench.retrieval.results import by_grid  # noqa: PLC0415
+    from ragbench.retrieval.rows import load_rows  # noqa: PLC0415
+
+    for heading, rows in by_grid(load_rows(paths.summary)):
+        reasons = rows["reason"].dropna().value_counts() if "reason" in rows else {}
+        columns = [name for name in rows.columns if name != "reason"]
+        caption = "\n".join(f"{count} x {reason}" for reason, count in reasons.items())
+        terminal.print(table_of(columns, rows.to_dict("records"), title=heading, caption=caption or None))

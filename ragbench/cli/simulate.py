@@ -1,6 +1,6 @@
 """`ragbench simulate`: a measured study again in virtual time, or a what-if fitted to it."""
 
-from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -8,18 +8,30 @@ import pandas as pd
 import typer
 
 from ragbench.cli.common import FolderArgument, results_folder, terminal
+from ragbench.cli.console import Columns, table_of
 from ragbench.files.toml_tables import StudyError
 from ragbench.files.whole_file import refuse_links
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import copy_text, read_manifests, write_atomic
 from ragbench.simulator.agreement import AGREEMENT, Agreement, summary_line
 from ragbench.simulator.batches import read_batches
-from ragbench.simulator.fitting import Fitted, choose, fits
+from ragbench.simulator.fitting import choose, fits
 from ragbench.simulator.replay import replay
 from ragbench.simulator.scenario import Scenario, read_scenario, summary_of, write
 from ragbench.simulator.scenario import simulate as simulated
 from ragbench.simulator.service_times import FitError
-from ragbench.terminal import Status, Table, right
+from ragbench.terminal import Status
+
+_FITTED: Columns = [
+    *("name", "times.a_s", "times.b_s"),
+    *((f"T({size}) s", lambda fit, size=size: fit.times.mean_s(size)) for size in (1, 8, 32)),
+    "times.batches",
+]
+_AGREEMENT = (
+    *("design", "arrival", "offered_rps", "load", "verdict", "speed"),
+    *("latency_p50_s", "simulated_p50_s", "p50_off"),
+    *("latency_p95_s", "simulated_p95_s", "p95_off"),
+)
 
 
 def simulate(
@@ -55,8 +67,10 @@ def _replay(paths: StudyPaths, target: StudyPaths, batches: pd.DataFrame | None)
     if paths.study_toml.is_file():
         copy_text(paths.study_toml, target.study_toml)
     write_atomic(target.root / "agreement.csv", AGREEMENT.text(replayed.agreements))
-    terminal.print(_fits_table(replayed.fitted))
-    terminal.print(_agreement_table(replayed.agreements))
+    title = "service times fitted: T(n) = a + b n for a batch of n, other replicas at rest"
+    terminal.print(table_of(_FITTED, replayed.fitted, title=title))
+    title = "measured, and simulated with the load's rate left out of the fit. speed: the load's batches over the fit's"
+    terminal.print(table_of(_AGREEMENT, replayed.agreements, title=title, style=_is_good))
     for left_out in replayed.left_out:
         terminal.print_line(left_out)
     terminal.print_line(summary_line(replayed.agreements))
@@ -70,51 +84,14 @@ def _what_if(paths: StudyPaths, folder: Path, scenario: Scenario, batches: pd.Da
         what = simulated(scenario, design=fitted.info["design"], settings=fitted.info["settings"], times=fitted.times)
     written = write(what, scenario, folder)
     summary = summary_of(what, scenario)
-    table = Table("", *right(""), title=scenario.title, show_header=False)
-    for name, value in summary.items():
-        table.add_row(name, f"{value:.4g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}")
-    terminal.print(table)
+    terminal.print(
+        table_of([("figure", itemgetter(0)), ("value", itemgetter(1))], [*summary.items()], title=scenario.title)
+    )
     for left_out in found.left_out:
         terminal.print_line(left_out)
     for path in written:
         terminal.print_line(f"written: {path}")
 
 
-def _fits_table(fitted: Sequence[Fitted]) -> Table:
-    title = "service times fitted: T(n) = a + b n for a batch of n, other replicas at rest; ms"
-    table = Table("design", *right("a", "b", "T(1)", "T(8)", "T(32)", "batches"), title=title)
-    for fit in fitted:
-        times = fit.times
-        line = [times.a_s, times.b_s, *(times.mean_s(size) for size in (1, 8, 32))]
-        table.add_row(fit.name, *(f"{value * 1e3:.2f}" for value in line), str(times.batches))
-    return table
-
-
-def _agreement_table(agreements: Sequence[Agreement]) -> Table:
-    figures = [name for percentile in ("p50", "p95") for name in (percentile, "simulated", "off")]
-    table = Table(
-        "design",
-        "arrival",
-        *right("rate", "load"),
-        "verdict",
-        *right("speed", *figures),
-        title="measured, and simulated with the load's rate left out of the fit; ms. "
-        "speed: the load's batches over the fit's",
-    )
-    for cell in agreements:
-        table.add_row(
-            *(cell.design, cell.arrival, f"{cell.offered_rps:g}/s", f"{cell.load:.0%}", cell.verdict),
-            f"{cell.speed:.2f}",
-            *(_ms(cell.latency_p50_s), _ms(cell.simulated_p50_s), _share(cell.p50_off)),
-            *(_ms(cell.latency_p95_s), _ms(cell.simulated_p95_s), _share(cell.p95_off)),
-            style=None if not cell.is_judged else "green" if cell.agrees else "yellow",
-        )
-    return table
-
-
-def _ms(value_s: float | None) -> str:
-    return "" if value_s is None else f"{value_s * 1e3:.1f}"
-
-
-def _share(off: float | None) -> str:
-    return "" if off is None else f"{off:+.0%}"
+def _is_good(cell: Agreement) -> str | None:
+    return None if not cell.is_judged else "green" if cell.agrees else "yellow"

@@ -7,11 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
 
 from ragbench.plots.lines import Line, left_out, one_each
 from ragbench.plots.marks import line_handles
-from ragbench.plots.style import GREY, arrivals_title, finish, log_axis, page, plain, styled
+from ragbench.plots.style import GREY, PLAIN, arrivals_title, finish, log_axis, page, styled
 from ragbench.results.folder import Study, open_loop
 
 PERCENTILES = {"p50": 0.5, "p90": 0.1, "p99": 0.01}
@@ -40,7 +39,7 @@ def distribution(study: Study) -> Figure | None:
     grid[0, 0].set(yscale="log", ylim=(0.5, 100))
     for axes in grid.flat:
         log_axis(axes, "x")
-        axes.yaxis.set_major_formatter(FuncFormatter(plain))
+        axes.yaxis.set_major_formatter(PLAIN)
     for axes in grid[-1]:
         axes.set_xlabel("latency_s (seconds)")
     handles = line_handles(lines, is_marked=False)

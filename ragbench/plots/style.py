@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, Formatter, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from ragbench.plots.lines import SIMULATED, Line
 from ragbench.results.folder import Study
@@ -52,37 +52,48 @@ PANELS_A_ROW, PANEL_LETTERS = 4, 26
 MARGIN_IN, TITLE_IN, ROW_IN = 0.08, 0.24, 0.17
 HANDLE_IN, LETTER_IN = 0.68, 0.058
 GREY = "#666666"
+PLAIN = StrMethodFormatter("{x:g}")  # 0.01 and 10 rather than powers
 Shared = Literal["none", "all", "row", "col"]
 styled = mpl.rc_context(RC)  # a decorator: a function draws under RC, and leaves matplotlib's own settings as they were
 
 
 def page(
-    rows: int, columns: int, *, panel_in: tuple[float, float], sharex: Shared = "none", sharey: Shared = "none"
+    rows: int,
+    columns: int,
+    *,
+    panel_in: tuple[float, float],
+    sharex: Shared = "none",
+    sharey: Shared = "none",
+    titles: Sequence[str] = (),
+    xlabel: str = "",
+    ylabels: Sequence[str] = (),
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of rows x columns panels, each `panel_in` inches, and its axes (rows, columns)."""
+    """A figure of rows x columns panels, each `panel_in` inches, and its axes (rows, columns).
+
+    `titles`: of the panels, row by row; `xlabel`: below each column; `ylabels`: one for each row, left of it.
+    """
     figure = Figure(figsize=(max(panel_in[0] * columns, 5.0), panel_in[1] * rows), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
-
-
-def panels(count: int, *, sharey: Shared = "all") -> tuple[Figure, np.ndarray]:
-    """A figure of `count` panels, PANELS_A_ROW to a row, and all its axes; those left over are hidden."""
-    columns = min(count, PANELS_A_ROW)
-    figure, grid = page(-(-count // columns), columns, panel_in=(2.5, 2.5), sharey=sharey)
-    for axes in grid.flat[count:]:
-        axes.set_visible(False)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+    for axes, title in zip(grid.flat, titles, strict=False):
+        axes.set_title(title)
+    for axes in grid[-1]:
+        axes.set_xlabel(xlabel)
+    for axes, label in zip(grid[:, 0], ylabels, strict=False):
+        axes.set_ylabel(label)
     return figure, grid
 
 
 def line_panels(shown: Sequence[Line], *, ylabel: str, sharey: Shared = "all") -> tuple[Figure, list[Axes]]:
-    """A figure with a panel for each line against offered load, titled with its label; and the panels' axes."""
-    figure, grid = panels(len(shown), sharey=sharey)
-    used = list(grid.flat[: len(shown)])
-    for axes, line in zip(used, shown, strict=True):
+    """A figure with a panel for each line against offered load, PANELS_A_ROW to a row; and the panels' axes."""
+    columns = min(len(shown), PANELS_A_ROW)
+    rows = -(-len(shown) // columns)
+    figure, grid = page(rows, columns, panel_in=(2.5, 2.5), sharey=sharey, ylabels=[ylabel] * rows)
+    for axes, line in zip(grid.flat, shown, strict=False):
         axes.set_title(textwrap.fill(line.label, PANEL_LETTERS), color=line.colour, fontweight="bold")
         axes.set_xlabel(named("offered_rps"))
-    for axes in grid[:, 0]:
-        axes.set_ylabel(ylabel)
-    return figure, used
+    for axes in grid.flat[len(shown) :]:
+        axes.set_visible(False)
+    return figure, list(grid.flat[: len(shown)])
 
 
 def named(column: str) -> str:
@@ -91,17 +102,12 @@ def named(column: str) -> str:
 
 
 def rate_axis(axes: Axes, rates: Sequence[float]) -> None:
-    """Offered load on a log axis, with ticks at the rates measured, less those too close to be read."""
+    """A load on a log axis, with ticks at the rates, or numbers of users, measured: not those too close to be read."""
     ticks = sorted(set(rates))
-    exact_log_axis(axes, ticks, labelled=_spread(ticks))
-
-
-def exact_log_axis(axes: Axes, ticks: Sequence[float], *, labelled: Sequence[float] = ()) -> None:
-    """A log x axis over the measured values `ticks`, ascending, with ticks at those `labelled`, by default at all."""
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(labelled or ticks))
+    axes.xaxis.set_major_locator(FixedLocator(_spread(ticks)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(plain))
+    axes.xaxis.set_major_formatter(PLAIN)
     axes.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
 
 
@@ -115,8 +121,8 @@ def _spread(ticks: Sequence[float]) -> list[float]:
     return chosen
 
 
-def log_axis(axes: Axes, which: Literal["x", "y"] = "y") -> None:
-    """A log axis with labels such as 0.01 and 10 rather than powers: the fewer decades, the more labels."""
+def log_axis(axes: Axes, which: Literal["x", "y"] = "y", *, form: Formatter = PLAIN) -> None:
+    """A log axis: the fewer decades, the more labels. `form`: of the labels."""
     shared = axes.get_shared_x_axes() if which == "x" else axes.get_shared_y_axes()
     boxes = [sibling.dataLim for sibling in shared.get_siblings(axes)]
     if not any(np.isfinite(box.minposx if which == "x" else box.minposy) for box in boxes):
@@ -125,13 +131,8 @@ def log_axis(axes: Axes, which: Literal["x", "y"] = "y") -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=next(subs for least, subs in LOG_LABELS.items() if high / low >= least)))
-    axis.set_major_formatter(FuncFormatter(plain))
+    axis.set_major_formatter(form)
     axis.set_minor_formatter(NullFormatter())
-
-
-def plain(value: float, _position: int | None = None) -> str:
-    """A tick's text: 0.01 and 10 rather than powers."""
-    return f"{value:g}"
 
 
 def arrivals_title(arrival: str) -> str:

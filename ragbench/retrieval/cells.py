@@ -46,7 +46,6 @@ class Cell:
 
 
 SETTINGS = tuple(item.name for item in fields(Cell) if item.name != "grid")
-TEXT_SETTINGS = ("task", "data", "metric", "backend", "index", "device", "dtype", "storage")
 
 
 def cells_of(study: Study, *, threads: int) -> tuple[Cell, ...]:

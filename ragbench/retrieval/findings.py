@@ -6,7 +6,7 @@ import pandas as pd
 
 from ragbench.retrieval.comparisons import BASE, at_largest_n, bend, most_measured, over_base, over_cpu, slope
 from ragbench.retrieval.plots.elbow import curves
-from ragbench.retrieval.plots.growth import growing
+from ragbench.retrieval.plots.exact import growing
 from ragbench.retrieval.plots.looks import contenders
 from ragbench.retrieval.plots.recall import APPROXIMATE, data_sets
 from ragbench.retrieval.results import Results

@@ -8,11 +8,9 @@ from matplotlib.figure import Figure
 from ragbench.plots import save
 from ragbench.results.paths import RetrievalPaths
 from ragbench.retrieval.plots.elbow import elbow
-from ragbench.retrieval.plots.growth import growth
-from ragbench.retrieval.plots.memory import memory
-from ragbench.retrieval.plots.recall import recall
+from ragbench.retrieval.plots.exact import gpu, growth, speedup
+from ragbench.retrieval.plots.recall import memory, recall
 from ragbench.retrieval.plots.roofline import roofline
-from ragbench.retrieval.plots.speedup import gpu, speedup
 from ragbench.retrieval.results import Results
 
 # None from a figure's function: this study has nothing to show for it.

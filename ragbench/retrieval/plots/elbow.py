@@ -1,5 +1,7 @@
 """k-means: what more clusters buy and cost."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -25,17 +27,15 @@ def elbow(results: Results) -> Figure | None:
     if not sets:
         return None
     rows = pd.concat(sets).sort_values("clusters")
-    lines = contenders(rows)
-    figure, grid = page(2, len(sets), panel_in=(max(2.6, 5.2 / len(sets)), 2.0), sharex="col", sharey="none")
-    for across, group in enumerate(sets):
-        for axes, column in zip(grid[:, across], ("inertia", "search_s"), strict=True):
+    lines, columns = contenders(rows), ("inertia", "search_s")
+    size, titles = (max(2.6, 5.2 / len(sets)), 2.0), [data_set_text(group) for group in sets]
+    labels: dict[str, Any] = {"titles": titles, "xlabel": "clusters", "ylabels": ("inertia", axis_label("search_s"))}
+    figure, grid = page(2, len(sets), panel_in=size, sharex="col", **labels)
+    for panels, group in zip(grid.T, sets, strict=True):
+        for axes, column in zip(panels, columns, strict=True):
             for place, line in enumerate(lines):
                 line.having(group).draw(axes, "clusters", column, **under(place))
-        log_axis(grid[1, across])
-        grid[0, across].set_ylim(bottom=0)
-        grid[0, across].set_title(data_set_text(group))
-        grid[1, across].set_xlabel("clusters")
-    grid[0, 0].set_ylabel("inertia")
-    grid[1, 0].set_ylabel(axis_label("search_s"))
+        panels[0].set_ylim(bottom=0)
+        log_axis(panels[1])
     notes = [pinned(rows, "iterations"), "inertia: sum of squared distances; of cosine, of 1 - cosine"]
     return finish(figure, results, "k-means: what more clusters buy", handles=handles_of(lines), notes=notes)

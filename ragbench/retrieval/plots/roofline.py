@@ -3,6 +3,8 @@
 Source: Williams, Waterman and Patterson, Roofline, CACM 52(4), 2009.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -27,31 +29,28 @@ def roofline(results: Results) -> Figure | None:
         intensity=rows["flops"] / rows["bytes_moved"], gflop_per_s=rows["flops"] / rows["search_s"] / 1e9
     )
     lines = contenders(rows)
-    figure, grid = page(1, len(devices), panel_in=(max(3.4, 5.6 / len(devices)), 3.0))
+    roofs = dict(list(results.roofs.groupby("device")))
+    labels: dict[str, Any] = {
+        "titles": [f"{device}: {roofs[device]['name'].iloc[0]}" for device in devices],
+        "xlabel": "flops / bytes_moved (FLOP/B)",
+        "ylabels": ["attained (GFLOP/s)"],
+    }
+    figure, grid = page(1, len(devices), panel_in=(max(3.4, 5.6 / len(devices)), 3.0), **labels)
     for axes, device in zip(grid[0], devices, strict=True):
         own = rows[rows["device"] == device]
         for line in lines:
             looks = {"linestyle": "", "markersize": 3.5, "markerfacecolor": "none", "alpha": 0.8}
             line.having(own).draw(axes, "intensity", "gflop_per_s", **looks)
-        roofs = results.roofs[results.roofs["device"] == device]
-        _draw_roofs(axes, roofs, own["intensity"])
+        _draw_roofs(axes, roofs[device], own["intensity"])
         log_axis(axes, "x")
         log_axis(axes, "y")
-        axes.set_title(f"{device}: {roofs['name'].iloc[0]}")
-        axes.set_xlabel("flops / bytes_moved (FLOP/B)")
-    grid[0, 0].set_ylabel("attained (GFLOP/s)")
     dtypes = list(dict.fromkeys(results.roofs["dtype"]))
     marks = [mark("", f"roof, {dtype}", linestyle=_DASHES[n % 4]) for n, dtype in enumerate(dtypes)]
-    return finish(
-        figure,
-        results,
-        "How near to the roofline",
-        handles=[*handles_of(lines), *marks],
-        notes=[
-            "The slope is a large copy's bytes/s, the flat part a matrix product's FLOP/s; vectors that fit in a cache "
-            "may lie above the slope, and l1 has no matrix product"
-        ],
+    note = (
+        "The slope is a large copy's bytes/s, the flat part a matrix product's FLOP/s; vectors that fit in a cache may "
+        "lie above the slope, and l1 has no matrix product"
     )
+    return finish(figure, results, "How near to the roofline", handles=[*handles_of(lines), *marks], notes=[note])
 
 
 def _draw_roofs(axes: Axes, roofs: pd.DataFrame, intensity: pd.Series) -> None:
