@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from starlette.responses import Response
+
 from policies import scaling
-from servers.fleet.reply import Reply
 from servers.tasks import Background
 
 
@@ -38,7 +39,7 @@ class FleetBackend(Protocol):
     def snapshot(self, now: float) -> Snapshot:
         """The fleet now."""
 
-    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
+    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Response:
         """The answer of one of the replicas. Raises a RequestError."""
 
     async def stop(self) -> None:

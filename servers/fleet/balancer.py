@@ -12,12 +12,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 
+from starlette.responses import Response
+
 from policies.admission import is_late
 from policies.routing import RoutingPolicy
 from servers.errors import DeadlinePassed, QuestionFailed, QueueFull, Unavailable
 from servers.fleet.client import ReplicaClient
 from servers.fleet.replica import Replica, Roster
-from servers.fleet.reply import Reply, TryFailed
+from servers.fleet.reply import TryFailed
 from servers.fleet.traffic import Traffic, queue_s
 from servers.telemetry import metrics, tracing
 
@@ -76,7 +78,7 @@ class Balancer:
         self._turn += 1
         return candidates[index]
 
-    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
+    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Response:
         """Try replicas until one answers, each at most once. Questions have no side effects, so retries are safe.
 
         Raises Unavailable if none is left; QueueFull if all are full, too many requests wait for a first replica or the
@@ -233,7 +235,7 @@ class Balancer:
 
     async def _try(
         self, replica: Replica, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float
-    ) -> Reply:
+    ) -> Response:
         """One try at one replica. Raises TryFailed if another one may be tried."""
         sent_s = self._clock()
         try:
@@ -242,7 +244,7 @@ class Balancer:
             if replica.alive_s <= sent_s and self._clock() - sent_s >= self.tries.silent_s:
                 self.failed(replica, is_unreachable=False, is_silent=True, reason="it has made no progress since")
             raise
-        if reply.status == 200:
+        if reply.status_code == 200:
             self.traffic.waited(self._clock(), queue_s(reply.headers.get("Server-Timing", "")))
         return reply
 
