@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from starlette.responses import Response
 
@@ -15,11 +15,10 @@ from servers.tasks import Background
 class Snapshot:
     """A fleet at one moment.
 
-    `replicas`: as in `GET /replicas`. `seen`: the input of a scaling policy, from the last `window_s` of traffic.
+    `seen`: the input of a scaling policy, from the last `window_s` of traffic.
     `starts`: when replicas got ready, on the fleet's clock, and how many seconds each took.
     """
 
-    replicas: Sequence[dict[str, Any]]
     seen: scaling.Fleet
     window_s: float
     starts: Sequence[tuple[float, float]]

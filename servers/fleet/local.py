@@ -64,8 +64,7 @@ class LocalFleet:
             queue_wait_p95_s=traffic.queue_wait_p95_s(now),
             arrival_rps=traffic.arrival_rps(now),
         )
-        replicas = [replica.describe() for replica in self.roster]
-        return Snapshot(replicas, seen, traffic.window_s, tuple(self._processes.starts))
+        return Snapshot(seen, traffic.window_s, tuple(self._processes.starts))
 
     async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Response:
         """Forward by the balancer."""

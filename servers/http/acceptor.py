@@ -11,11 +11,10 @@ import resource
 import socket
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Protocol
 
 from servers.addresses import is_loopback, network_of
-from servers.tasks import Background
+from servers.tasks import Background, within
 
 log = logging.getLogger(__name__)
 _RESERVE = 24  # for replicas' pipes, heartbeats, logs, a /metrics scrape
@@ -149,6 +148,4 @@ class Acceptor:
 
     async def _pause(self) -> None:
         self._freed.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_RETRY_S):
-                await self._freed.wait()
+        await within(self._freed.wait(), _RETRY_S)

@@ -8,6 +8,7 @@ from itertools import count, islice
 from typing import Generic, TypeVar
 
 from servers.queueing import Waiter
+from servers.tasks import within
 
 W = TypeVar("W", bound=Waiter)
 
@@ -45,13 +46,9 @@ class LocalLine(Generic[W]):
     async def wait(self, timeout_s: float | None) -> bool:
         """Wait for a change."""
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._stirred.wait()
-        except TimeoutError:
-            return False
+            return await within(self._stirred.wait(), timeout_s)
         finally:
             self._stirred.clear()
-        return True
 
     def stir(self) -> None:
         """Set the event."""

@@ -16,6 +16,7 @@ from policies.routing import RoutingPolicy, round_robin
 from servers.errors import DeadlinePassed, QuestionFailed, QueueFull, Unavailable
 from servers.fleet.balancer import Balancer, Tries
 from servers.fleet.replica import Replica, Roster
+from servers.fleet.reply import TryFailed
 from servers.fleet.traffic import queue_s
 
 Start = Callable[..., Awaitable[Replica]]
@@ -228,7 +229,7 @@ async def test_where_all_are_left_alone_all_are_asked(start: Start, balanced: tu
     balancer, roster = balanced
     replica = await start("good")
     roster.add(replica)
-    balancer.failed(replica, is_unreachable=True, reason="a test")
+    balancer.failed(replica, TryFailed("a test", is_unreachable=True))
     assert (await ask(balancer)).status_code == 200
 
 
@@ -454,7 +455,7 @@ async def test_for_bad_answers_never_more_than_half_are_left_alone_and_never_the
         with pytest.raises(Unavailable):
             await ask(balancer)
     assert bad[3].health.out_until_s is None
-    balancer.failed(bad[3], is_unreachable=False, is_silent=True, reason="it hangs, which is another matter")
+    balancer.failed(bad[3], TryFailed("it hangs, which is another matter", is_silent=True))
     assert bad[3].health.out_until_s is not None
 
 
@@ -467,9 +468,9 @@ async def test_one_that_is_out_and_fails_its_trial_rests_again_however_many_are_
         roster.add(replica)
         roster.move(replica, "get_ready")
     for replica in replicas[:2] * 2:
-        balancer.failed(replica, is_unreachable=False, is_silent=True, reason="it says nothing")
+        balancer.failed(replica, TryFailed("it says nothing", is_silent=True))
     clock.now += RULES.ejection_s
-    balancer.failed(replicas[0], is_unreachable=False, reason="it answered 500")
+    balancer.failed(replicas[0], TryFailed("it answered 500"))
     assert not replicas[0].health.may_be_asked(clock.now, 0)
 
 
