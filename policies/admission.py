@@ -6,11 +6,6 @@ _SAFE_SHARE = 0.8  # of a client's time, since half of all predictions are too l
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
-    """The request may wait."""
-
-
-@dataclass(frozen=True, slots=True)
 class Refused:
     """The request is refused; the client should retry after `retry_after_s` (whole seconds, as in HTTP)."""
 
@@ -34,8 +29,8 @@ class Admission:
         if self.max_queue < 1:
             raise ValueError(f"max_queue must be >= 1, got {self.max_queue}")
 
-    def decide(self, waiting: int, predicted_s: float | None, left_s: float | None = None) -> Admitted | Refused:
-        """Decide for one more request behind `waiting` ones.
+    def decide(self, waiting: int, predicted_s: float | None, left_s: float | None = None) -> Refused | None:
+        """Decide for one more request behind `waiting` ones; None: it may wait.
 
         `predicted_s`: until its answer, None if not known; `left_s`: until its client gives up.
         """
@@ -43,12 +38,12 @@ class Admission:
         if waiting >= self.max_queue:
             return Refused("queue full", retry_after_s)
         if predicted_s is None or waiting < self.never_late:
-            return Admitted()
+            return None
         if self.max_predicted_wait_s is not None and predicted_s > self.max_predicted_wait_s:
             return Refused("predicted wait", retry_after_s)
         if left_s is not None and is_late(predicted_s, left_s):
             return Refused("deadline", retry_after_s)
-        return Admitted()
+        return None
 
 
 def is_late(predicted_s: float, left_s: float) -> bool:

@@ -1,8 +1,9 @@
 """How many replicas there should be. Starts and stops none, and reads no clock."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 from typing import Protocol
 
 
@@ -65,84 +66,71 @@ class ScalingPolicy(Protocol):
 
 
 @dataclass(slots=True)
-class _Cooldown:
+class _Stepwise(ABC):
     """Delays a wish until the cool-down of its direction is over; a fleet outside its limits is corrected at once."""
 
     limits: Limits
-    up_since_s: float | None = None
-    quiet_since_s: float | None = None
+    _up_s: float = field(default=-inf, init=False, repr=False)  # the last step up
+    _low_since_s: float = field(default=inf, init=False, repr=False)  # since when fewer are wished for
 
-    def apply(self, wish: Target, size: int, now: float) -> Target:
-        bounded = max(self.limits.min_replicas, min(self.limits.max_replicas, wish.replicas))
-        if bounded >= size:
-            self.quiet_since_s = None
-        elif self.quiet_since_s is None:
-            self.quiet_since_s = now
-        if size < self.limits.min_replicas:
-            return Target(max(bounded, self.limits.min_replicas), "below min_replicas")
-        if size == 0 and bounded > 0:  # no cool-down from zero
-            self.up_since_s = now
+    @abstractmethod
+    def _wish(self, fleet: Fleet) -> Target:
+        """The target without limits and cool-downs."""
+
+    def target(self, fleet: Fleet, now: float) -> Target:
+        """Decide, as the class says."""
+        limits, size, wish = self.limits, fleet.size, self._wish(fleet)
+        bounded = max(limits.min_replicas, min(limits.max_replicas, wish.replicas))
+        self._low_since_s = min(self._low_since_s, now) if bounded < size else inf
+        if size > limits.max_replicas:
+            return Target(limits.max_replicas, "above max_replicas")
+        if size < limits.min_replicas:
+            return Target(bounded, "below min_replicas")
+        if bounded > size and (size == 0 or now - self._up_s >= limits.up_cooldown_s):
+            self._up_s = now
             return Target(bounded, wish.reason)
-        if size > self.limits.max_replicas:
-            return Target(self.limits.max_replicas, "above max_replicas")
-        if bounded > size and self._rested(self.up_since_s, self.limits.up_cooldown_s, now):
-            self.up_since_s = now
-            return Target(bounded, wish.reason)
-        if bounded < size and self._rested(self.quiet_since_s, self.limits.down_cooldown_s, now):
-            self.quiet_since_s = now
+        if bounded < size and now - self._low_since_s >= limits.down_cooldown_s:
+            self._low_since_s = now
             return Target(size - 1, wish.reason)
         return Target(size, "hold")
 
-    @staticmethod
-    def _rested(since_s: float | None, cooldown_s: float, now: float) -> bool:
-        return since_s is None or now - since_s >= cooldown_s
-
 
 @dataclass(slots=True)
-class OutstandingTarget:
+class OutstandingTarget(_Stepwise):
     """One replica for each `outstanding_per_replica` requests, and one more if the queue wait is too long.
 
     Scaling up may add several at once; scaling down removes one after the load was low for the whole cool-down.
     """
 
-    limits: Limits
     outstanding_per_replica: float = 16.0
     queue_wait_target_s: float = 0.5
-    _cooldown: _Cooldown = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.outstanding_per_replica <= 0:
             raise ValueError(f"outstanding_per_replica must be > 0, got {self.outstanding_per_replica}")
-        self._cooldown = _Cooldown(self.limits)
 
-    def target(self, fleet: Fleet, now: float) -> Target:
-        """Decide by outstanding requests and queue wait."""
-        wish = Target(ceil(fleet.outstanding / self.outstanding_per_replica), "outstanding per replica")
-        if fleet.queue_wait_p95_s > self.queue_wait_target_s and wish.replicas <= fleet.size and fleet.starting == 0:
-            wish = Target(fleet.size + 1, "queue wait")
-        return self._cooldown.apply(wish, fleet.size, now)
+    def _wish(self, fleet: Fleet) -> Target:
+        count = ceil(fleet.outstanding / self.outstanding_per_replica)
+        if fleet.queue_wait_p95_s > self.queue_wait_target_s and count <= fleet.size and fleet.starting == 0:
+            return Target(fleet.size + 1, "queue wait")
+        return Target(count, "outstanding per replica")
 
 
 @dataclass(slots=True)
-class RequestRate:
+class RequestRate(_Stepwise):
     """The simple rule on requests per second: one up at `up_rps`, one down at `down_rps` (for the whole fleet)."""
 
-    limits: Limits
     up_rps: float = 29.0
     down_rps: float = 25.0
-    _cooldown: _Cooldown = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.down_rps < self.up_rps:
             raise ValueError(f"0 < down_rps < up_rps must hold, got {self.down_rps} and {self.up_rps}")
-        self._cooldown = _Cooldown(self.limits)
 
-    def target(self, fleet: Fleet, now: float) -> Target:
-        """Decide by requests per second."""
+    def _wish(self, fleet: Fleet) -> Target:
         step = (fleet.arrival_rps >= self.up_rps) - (fleet.arrival_rps <= self.down_rps)
         is_wanted = fleet.outstanding > 0 or fleet.arrival_rps > 0
-        wish = Target(max(fleet.size + step, int(is_wanted)), "requests per second")
-        return self._cooldown.apply(wish, fleet.size, now)
+        return Target(max(fleet.size + step, int(is_wanted)), "requests per second")
 
 
 POLICIES: dict[str, Callable[..., ScalingPolicy]] = {"outstanding": OutstandingTarget, "request_rate": RequestRate}

@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in DESIGNS:
         return _fail((f"unknown design {name!r}\n" if name else "") + USAGE, status=2)
     module = design_module(name)
+    ignored = ignored_variables()
     known = {field for other in DESIGNS for field in design_module(other).SETTINGS.model_fields}
     try:
         settings: Settings = load(module.SETTINGS, rest, prog=f"python -m servers {name}", known=known)
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SettingsError, ValueError) as error:
         return _fail(f"{name}: {error}", status=2)
     logs.configure(name, level=settings.log_level, form=settings.log_format)
-    if ignored := ignored_variables():
+    if ignored:
         log.info("variables that Kubernetes made for a service are ignored: %s", ", ".join(ignored))
     try:
         return _run(name, design, settings)

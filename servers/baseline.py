@@ -6,11 +6,10 @@ the limits of `policies/admission.py`.
 
 import asyncio
 import time
-from typing import Any
 
 from fastapi import FastAPI
 
-from policies.admission import Admission, Refused
+from policies.admission import Admission
 from policies.pace import Pace
 from servers.engine.service import RagService
 from servers.errors import QueueFull
@@ -25,12 +24,11 @@ from servers.telemetry import metrics
 SETTINGS = Settings
 
 
-class Baseline:
+class Baseline(RagService):
     """A bare endpoint: lock, run the pipeline for one question, answer."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._rag = RagService(settings)
+        super().__init__(settings)
         self._admission = Admission(settings.max_queue, settings.max_predicted_wait_s)
         self._pace = Pace()
         self._waiting = 0
@@ -40,21 +38,21 @@ class Baseline:
 
     async def start(self, background: Background) -> None:
         """Load the models and answer one question to warm up."""
-        await self._rag.start(background, batch_sizes=[1])
+        await self.load(background, batch_sizes=[1])
 
     async def answer(self, question: Question, deadline_s: float) -> Served:
         """Wait for the lock, then run the pipeline for one question."""
-        ask = self._rag.check(question)
+        ask = self.check(question)
         arrived_s = time.monotonic()
-        work = self._rag.work(ask)
-        verdict = self._admission.decide(self._work_waiting, self._predicted_s(work), deadline_s - arrived_s)
-        if isinstance(verdict, Refused):
-            metrics.SHED.labels(verdict.reason).inc()
-            raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
+        work = self.work(ask)
+        refused = self._admission.decide(self._work_waiting, self._predicted_s(work), deadline_s - arrived_s)
+        if refused is not None:
+            metrics.SHED.labels(refused.reason).inc()
+            raise QueueFull(f"too busy: {refused.reason}", retry_after_s=refused.retry_after_s)
         started_s = await self._take_turn(work)
         # The lock is released at the end of the run, even if this request was cancelled before.
         try:
-            [job] = self._rag.submit([ask])
+            [job] = self.submit([ask])
         except BaseException:
             self._turn.release()
             raise
@@ -67,7 +65,7 @@ class Baseline:
             job.cancel()
             raise
         self._pace.ran(work, time.monotonic() - started_s)
-        return served(answered, model=self._rag.model_name, queue_s=started_s - arrived_s, batch_size=1)
+        return served(answered, model=self.model_name, queue_s=started_s - arrived_s, batch_size=1)
 
     async def _take_turn(self, work: int) -> float:
         """Wait for the lock. -> when it was acquired."""
@@ -90,18 +88,10 @@ class Baseline:
         running = self._work_running if self._turn.locked() else 0
         return self._pace.answered_s(self._work_waiting + running + work - 1, max_batch_size=1)
 
-    async def stop(self) -> None:
-        """Release the engine."""
-        await self._rag.stop()
-
-    def info(self) -> dict[str, Any]:
-        """Models, corpus, device, versions."""
-        return self._rag.info()
-
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag`."""
         state.load = lambda: format_load(self._waiting + self._turn.locked(), self._predicted_s())
-        state.hangs = self._rag.hangs
+        state.hangs = self.hangs
         add_task(app, state, RAG, self.answer, request_timeout_s=self._settings.request_timeout_s)
 
 

@@ -6,7 +6,6 @@ when a batch closes (`policies/batching.py`), another which requests are refused
 
 import asyncio
 import time
-from typing import Any
 
 from fastapi import FastAPI
 from pydantic import Field
@@ -41,68 +40,52 @@ class BatchedSettings(Settings):
 SETTINGS = BatchedSettings
 
 
-class Batched:
+class Batched(RagService):
     """Questions go into the batcher's queue; the batcher runs the pipeline on whole batches."""
 
     def __init__(self, settings: BatchedSettings) -> None:
-        self._settings = settings
-        self._rag = RagService(settings)
-        self._policy = chosen("policy", batching.POLICIES, settings)
-        self._batcher: Batcher[Ask, Answered] | None = None
+        super().__init__(settings)
+        self._most = settings.max_batch_size
+        self._batcher: Batcher[Ask, Answered] = Batcher(
+            self.submit,
+            policy=chosen("policy", batching.POLICIES, settings),
+            admission=Admission(settings.max_queue, settings.max_predicted_wait_s, never_late=self._most),
+            max_batch_size=self._most,
+            tokens=self.tokens,
+            work=self.work,
+        )
 
     async def start(self, background: Background) -> None:
         """Load the models, warm up with every power of two up to the largest batch, start the batcher."""
-        settings = self._settings
-        most = settings.max_batch_size
-        await self._rag.start(background, batch_sizes=sorted({*(2**n for n in range(most.bit_length())), most}))
-        self._batcher = Batcher(
-            self._rag.submit,
-            policy=self._policy,
-            admission=Admission(settings.max_queue, settings.max_predicted_wait_s, never_late=most),
-            max_batch_size=most,
-            request_timeout_s=settings.request_timeout_s,
-            is_continuous=self._rag.is_continuous,
-            tokens=self._rag.tokens,
-            work=self._rag.work,
-        )
+        sizes = {*(2**n for n in range(self._most.bit_length())), self._most}
+        await self.load(background, batch_sizes=sorted(sizes))
+        self._batcher.is_continuous = self.is_continuous
         background.keep(self._batcher.serve(), name="batcher")
-        if settings.stub_fault == "batcher":
-            background.start(self._fail_later(settings.stub_fault_after_s), name="a fault to order")
+        if self._settings.stub_fault == "batcher":
+            background.start(self._fail_later(self._settings.stub_fault_after_s), name="a fault to order")
 
     async def answer(self, question: Question, deadline_s: float) -> Served:
         """Wait for the batch with this question."""
-        assert self._batcher is not None, "routes are closed until start() has returned"
-        done = await self._batcher.submit(self._rag.check(question), deadline_s=deadline_s)
+        done = await self._batcher.submit(self.check(question), deadline_s=deadline_s)
         return served(
             done.result,
-            model=self._rag.model_name,
+            model=self.model_name,
             queue_s=done.queue_s,
             batch_size=done.batch_size,
             close_reason=done.close_reason,
         )
 
-    async def stop(self) -> None:
-        """Release the engine."""
-        await self._rag.stop()
-
-    def info(self) -> dict[str, Any]:
-        """Models, corpus, device, versions."""
-        return self._rag.info()
-
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag`."""
-        state.load, state.hangs = self._load, self._rag.hangs
+        state.load, state.hangs = self._load, self.hangs
         add_task(app, state, RAG, self.answer, request_timeout_s=self._settings.request_timeout_s)
 
     async def _fail_later(self, after_s: float) -> None:
         await asyncio.sleep(after_s)
-        assert self._batcher is not None, "started before"
         self._batcher.fail(RuntimeError("a fault to order: the batcher ends"))
 
     def _load(self) -> str:
         """The value of X-Load."""
-        if self._batcher is None:
-            return format_load(0, None)
         return format_load(self._batcher.outstanding, self._batcher.predicted_s(time.monotonic()))
 
 

@@ -5,7 +5,7 @@ No other file of this package makes a task outside a TaskGroup, so that no failu
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -87,6 +87,19 @@ async def unless(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None
             working.cancel()
             await asyncio.wait({working})
     return None if working.cancelled() else working.result()
+
+
+async def within(waiting: Awaitable[object], limit_s: float | None) -> bool:
+    """Whether it ended in time; None is no limit."""
+    limit = asyncio.timeout(limit_s)
+    try:
+        async with limit:
+            await waiting
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        return False
+    return True
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from math import inf
 from random import Random
 from typing import Any
 
-from policies.admission import Admission, Refused, smoothed
+from policies.admission import Admission, smoothed
 from policies.batching import BatchPolicy, Close, Queue
 from policies.returning import Returning
 from ragbench.simulator.machine import Heap, Machine, Work
@@ -60,7 +60,7 @@ class Server:
             visit.over(visit, "connection_error")
             return
         predicted_s = len(self._queue) / self._rate_rps if self._rate_rps else None
-        if self.admission and isinstance(self.admission.decide(len(self._queue), predicted_s), Refused):
+        if self.admission and self.admission.decide(len(self._queue), predicted_s) is not None:
             visit.over(visit, "rejected")
             return
         self._queue.append(visit)

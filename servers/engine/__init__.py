@@ -59,10 +59,10 @@ class Engine(ABC):
     """A backend and the thread or process that runs it, with the jobs that it has not ended."""
 
     def __init__(self) -> None:
-        self.progress = Progress(hang_s=math.inf)
         self._has_ended = False
         self._numbers = itertools.count()
         self._jobs: dict[int, Job[Answered]] = {}
+        self.progress = Progress(self._jobs, hang_s=math.inf)
 
     async def load(self, settings: Settings, background: Background) -> Loaded:
         """Build the backend. Raises ModelError. If the engine ends before `stop`, a task of `background` fails."""
@@ -79,9 +79,9 @@ class Engine(ABC):
         """
         jobs: list[Job[Answered]] = [Job(next(self._numbers), self._cancel, stream=stream) for _ in asks]
         now = time.monotonic()
-        for job in jobs:
-            self._jobs[job.number] = job
-            self.progress.started(job.number, now)
+        if not self._jobs:
+            self.progress.stepped(now)
+        self._jobs |= {job.number: job for job in jobs}
         try:
             if self._has_ended:
                 raise Unavailable("the engine has ended", retry_after_s=1)  # noqa: TRY301  as a failure to send
@@ -140,7 +140,7 @@ class Engine(ABC):
             self._loaded.set_exception(report)
 
     def _end(self, number: int, outcome: Answered | Exception | None, now: float) -> None:
-        self.progress.ended(number, now)
+        self.progress.stepped(now)
         if (job := self._jobs.pop(number, None)) is not None:
             job.end(outcome)
 

@@ -1,12 +1,15 @@
-"""The pipeline as a design uses it: loads it into an engine, checks questions, submits them."""
+"""What designs that run a pipeline share: they load it into an engine, check questions, submit them."""
 
 import asyncio
 import logging
 import platform
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Protocol
+
+from prometheus_client import Histogram
 
 from servers.backend import Loaded
 from servers.backend.job import Job
@@ -36,7 +39,7 @@ class Asked(Protocol):
 
 
 class RagService:
-    """One pipeline on one engine. Raises ValueError on settings that name nothing we have."""
+    """A design's pipeline on one engine. Raises ValueError on settings that name nothing we have."""
 
     def __init__(self, settings: Settings) -> None:
         check_names(settings)
@@ -44,7 +47,7 @@ class RagService:
         self._engine: Engine = ENGINES[settings.engine]()
         self._about: Loaded | None = None
 
-    async def start(self, background: Background, *, batch_sizes: Sequence[int]) -> None:
+    async def load(self, background: Background, *, batch_sizes: Sequence[int]) -> None:
         """Load, then run once with each batch size. Raises ModelError."""
         self._about = await self._engine.load(self._settings, background)
         warm = trial_question(self._settings.max_new_tokens)
@@ -122,9 +125,9 @@ class RagService:
     def submit(self, asks: Sequence[Ask]) -> list[Job[Answered]]:
         """Jobs of one batch, which runs now or next."""
         jobs = self._engine.submit(asks)
-        observe = _Observer()
+        unobserved = [metrics.STAGE_SECONDS]
         for job in jobs:
-            job.done.add_done_callback(observe)
+            job.done.add_done_callback(partial(_observe, unobserved))
         return jobs
 
     @property
@@ -143,21 +146,13 @@ class RagService:
         return self._about
 
 
-class _Observer:
-    """Counts the failures of a batch, and observes its stages once."""
-
-    def __init__(self) -> None:
-        self._has_observed = False
-
-    def __call__(self, done: "asyncio.Future[Answered]") -> None:
-        if done.cancelled():
-            return
-        error = done.exception()
-        if isinstance(error, Unavailable):  # the engine has ended, and failed the whole batch
-            return
-        if error is not None:
-            metrics.FAILED_QUESTIONS.labels(type(error).__name__).inc()
-        elif not self._has_observed:
-            self._has_observed = True
-            for stage, seconds in done.result().stage_s.items():
-                metrics.STAGE_SECONDS.labels(stage).observe(seconds)
+def _observe(stage_seconds: list[Histogram], done: "asyncio.Future[Answered]") -> None:
+    """Count a failure of one question, or observe the stages of its batch, once: then the list is empty."""
+    if done.cancelled() or isinstance(done.exception(), Unavailable):  # the engine has ended, and failed all of them
+        return
+    if (error := done.exception()) is not None:
+        metrics.FAILED_QUESTIONS.labels(type(error).__name__).inc()
+    elif stage_seconds:
+        histogram = stage_seconds.pop()
+        for stage, seconds in done.result().stage_s.items():
+            histogram.labels(stage).observe(seconds)

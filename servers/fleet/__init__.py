@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
+
+from starlette.responses import Response
 
 from policies import scaling
-from servers.fleet.reply import Reply
 from servers.tasks import Background
 
 
@@ -14,11 +15,10 @@ from servers.tasks import Background
 class Snapshot:
     """A fleet at one moment.
 
-    `replicas`: as in `GET /replicas`. `seen`: the input of a scaling policy, from the last `window_s` of traffic.
+    `seen`: the input of a scaling policy, from the last `window_s` of traffic.
     `starts`: when replicas got ready, on the fleet's clock, and how many seconds each took.
     """
 
-    replicas: Sequence[dict[str, Any]]
     seen: scaling.Fleet
     window_s: float
     starts: Sequence[tuple[float, float]]
@@ -38,7 +38,7 @@ class FleetBackend(Protocol):
     def snapshot(self, now: float) -> Snapshot:
         """The fleet now."""
 
-    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
+    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Response:
         """The answer of one of the replicas. Raises a RequestError."""
 
     async def stop(self) -> None:

@@ -1,6 +1,5 @@
 """Asks the scaling policy at regular times, resizes the fleet, and keeps the decisions with their reasons."""
 
-import asyncio
 import itertools
 import logging
 import time
@@ -11,6 +10,7 @@ from typing import Any
 
 from policies import scaling
 from servers.fleet import FleetBackend
+from servers.tasks import within
 from servers.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -39,11 +39,7 @@ class Autoscaler:
     async def run(self) -> None:
         """Run until cancelled."""
         while True:
-            try:
-                async with asyncio.timeout(self._every_s):
-                    await self._fleet.wanted.wait()
-            except TimeoutError:
-                pass
+            await within(self._fleet.wanted.wait(), self._every_s)
             self._fleet.wanted.clear()
             try:
                 self.decide(self._clock())

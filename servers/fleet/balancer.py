@@ -12,13 +12,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 
+from starlette.responses import Response
+
 from policies.admission import is_late
 from policies.routing import RoutingPolicy
 from servers.errors import DeadlinePassed, QuestionFailed, QueueFull, Unavailable
 from servers.fleet.client import ReplicaClient
 from servers.fleet.replica import Replica, Roster
-from servers.fleet.reply import Reply, TryFailed
+from servers.fleet.reply import TryFailed
 from servers.fleet.traffic import Traffic, queue_s
+from servers.tasks import within
 from servers.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
@@ -67,7 +70,7 @@ class Balancer:
     def choose(self, tried: Set[Replica] = frozenset()) -> Replica:
         """The replica for the next request. Raises Unavailable if none is left."""
         now = self._clock()
-        ready = [replica for replica in self._roster.in_state("ready") if replica not in tried]
+        ready = self._untried(tried)
         # If all are ejected, any of them is better than none: this process may be the slow one.
         candidates = [replica for replica in ready if replica.health.may_be_asked(now, replica.outstanding)] or ready
         if not candidates:
@@ -76,7 +79,7 @@ class Balancer:
         self._turn += 1
         return candidates[index]
 
-    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
+    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Response:
         """Try replicas until one answers, each at most once. Questions have no side effects, so retries are safe.
 
         Raises Unavailable if none is left; QueueFull if all are full, too many requests wait for a first replica or the
@@ -118,24 +121,19 @@ class Balancer:
                         raise _all_full(shed_s) from None
                 log.debug("replica %s: %s", replica.name, failure)
                 if not failure.is_polite:
-                    self.failed(
-                        replica,
-                        is_unreachable=failure.is_unreachable,
-                        is_silent=failure.is_silent,
-                        reason=str(failure),
-                    )
+                    self.failed(replica, failure)
 
-    def failed(self, replica: Replica, *, is_unreachable: bool, reason: str, is_silent: bool = False) -> None:
+    def failed(self, replica: Replica, failure: TryFailed) -> None:
         """Note a failure, which may eject the replica. A registered one that cannot be reached is dead.
 
         A replica that answers wrongly stays if less than half of them would be left: the questions may be the cause.
-        One that is unreachable or `is_silent` goes in any case.
+        One that is unreachable or silent goes in any case.
         """
-        may_go = is_unreachable or is_silent or self._may_eject(replica)
-        if replica.health.failed(self._clock(), is_unreachable=is_unreachable, may_go=may_go):
-            metrics.EJECTIONS.labels("unreachable" if is_unreachable else "failures").inc()
-            log.warning("replica %s is ejected for a while: %s", replica.name, reason)
-        if is_unreachable and replica.registered and replica.state == "ready":
+        may_go = failure.is_unreachable or failure.is_silent or self._may_eject(replica)
+        if replica.health.failed(self._clock(), is_unreachable=failure.is_unreachable, may_go=may_go):
+            metrics.EJECTIONS.labels("unreachable" if failure.is_unreachable else "failures").inc()
+            log.warning("replica %s is ejected for a while: %s", replica.name, failure)
+        if failure.is_unreachable and replica.registered and replica.state == "ready":
             self._roster.move(replica, "end")
 
     def unregister(self, replica: Replica) -> None:
@@ -167,7 +165,7 @@ class Balancer:
         Under overload none does, and trying all of them would cost more than the refusal.
         """
         now = self._clock()
-        others = [replica for replica in self._roster.in_state("ready") if replica not in tried]
+        others = self._untried(tried)
         if any(replica.outstanding == 0 for replica in others):
             return True
         waits = [replica.predicted_s(now) for replica in others]
@@ -175,11 +173,7 @@ class Balancer:
 
     async def _next(self, tried: Set[Replica], deadline_s: float) -> Replica:
         """A replica that was not tried, once there is one: the fleet may be starting one."""
-
-        def untried() -> bool:
-            return any(replica not in tried for replica in self._roster.in_state("ready"))
-
-        if untried():
+        if self._untried(tried):
             return self.choose(tried)
         if self.waiting >= self.tries.max_waiting:
             metrics.SHED.labels("queue full").inc()
@@ -188,14 +182,21 @@ class Balancer:
         if self.waiting == 1:
             self.wanted.set()
         try:
-            async with asyncio.timeout(max(0.0, deadline_s - self._clock())):
-                while not untried():
-                    await self._change(limit_s=_CHANGE_S if self._roster.in_state("ready") else None)
+            while not self._untried(tried):
+                left_s = max(0.0, deadline_s - self._clock())
+                limit_s = min(left_s, _CHANGE_S) if self._roster.in_state("ready") else left_s
+                self._roster.changed.clear()
+                if await within(self._roster.changed.wait(), limit_s):
+                    continue
+                if limit_s < left_s:
+                    raise Unavailable("no replica is left to ask", retry_after_s=1)
+                raise DeadlinePassed("no replica was ready in time")
             return self.choose(tried)
-        except TimeoutError:
-            raise DeadlinePassed("no replica was ready in time") from None
         finally:
             self.waiting -= 1
+
+    def _untried(self, tried: Set[Replica]) -> list[Replica]:
+        return [replica for replica in self._roster.in_state("ready") if replica not in tried]
 
     @asynccontextmanager
     async def _isolated(self, replica: Replica, *, is_suspect: bool, deadline_s: float) -> AsyncIterator[None]:
@@ -207,11 +208,8 @@ class Balancer:
         if not is_suspect:
             yield
             return
-        try:
-            async with asyncio.timeout(max(0.0, deadline_s - self._clock())):
-                await replica.suspects.acquire()
-        except TimeoutError:
-            raise DeadlinePassed("no replica answered before the deadline") from None
+        if not await within(replica.suspects.acquire(), deadline_s - self._clock()):
+            raise DeadlinePassed("no replica answered before the deadline")
         try:
             if replica.has_ended:
                 raise TryFailed("has ended with another question", is_polite=True)
@@ -219,30 +217,18 @@ class Balancer:
         finally:
             replica.suspects.release()
 
-    async def _change(self, *, limit_s: float | None) -> None:
-        """Wait until a replica changes its state. Raises Unavailable after `limit_s`."""
-        self._roster.changed.clear()
-        waiting = asyncio.timeout(limit_s)
-        try:
-            async with waiting:
-                await self._roster.changed.wait()
-        except TimeoutError:
-            if not waiting.expired():
-                raise
-            raise Unavailable("no replica is left to ask", retry_after_s=1) from None
-
     async def _try(
         self, replica: Replica, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float
-    ) -> Reply:
+    ) -> Response:
         """One try at one replica. Raises TryFailed if another one may be tried."""
         sent_s = self._clock()
         try:
             reply = await self.client.ask(replica, path, body, headers, deadline_s=deadline_s)
         except DeadlinePassed:
             if replica.alive_s <= sent_s and self._clock() - sent_s >= self.tries.silent_s:
-                self.failed(replica, is_unreachable=False, is_silent=True, reason="it has made no progress since")
+                self.failed(replica, TryFailed("it has made no progress since", is_silent=True))
             raise
-        if reply.status == 200:
+        if reply.status_code == 200:
             self.traffic.waited(self._clock(), queue_s(reply.headers.get("Server-Timing", "")))
         return reply
 

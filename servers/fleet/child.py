@@ -5,8 +5,9 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Awaitable
 from contextlib import suppress
+
+from servers.tasks import within
 
 log = logging.getLogger(__name__)
 _CHUNK = 65_536
@@ -50,12 +51,3 @@ async def end(process: asyncio.subprocess.Process, patience_s: float) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
-
-
-async def within(waiting: Awaitable[object], limit_s: float) -> bool:
-    """Whether it ended in time."""
-    try:
-        await asyncio.wait_for(waiting, limit_s)
-    except TimeoutError:
-        return False
-    return True

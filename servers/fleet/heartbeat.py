@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from servers.fleet.balancer import Balancer
 from servers.fleet.replica import Replica, Roster
+from servers.fleet.reply import TryFailed
 from servers.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -67,9 +68,7 @@ class Heartbeat:
             self._is_well(replica)
             return
         replica.missed += 1
-        self.balancer.failed(
-            replica, is_unreachable=False, is_silent=True, reason=f"{replica.missed} heartbeats missed"
-        )
+        self.balancer.failed(replica, TryFailed(f"{replica.missed} heartbeats missed", is_silent=True))
         if replica.missed < self.misses:
             return
         log.warning("replica %s hangs: %d heartbeats missed", replica.name, replica.missed)

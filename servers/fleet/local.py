@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from starlette.responses import Response
+
 from policies import scaling
 from policies.health import HealthRules
 from policies.routing import RoutingPolicy
@@ -14,7 +16,6 @@ from servers.fleet.heartbeat import Heartbeat
 from servers.fleet.metrics import ReplicaMetrics
 from servers.fleet.processes import ReplicaProcesses, Start
 from servers.fleet.replica import Roster
-from servers.fleet.reply import Reply
 from servers.tasks import Background
 
 
@@ -63,10 +64,9 @@ class LocalFleet:
             queue_wait_p95_s=traffic.queue_wait_p95_s(now),
             arrival_rps=traffic.arrival_rps(now),
         )
-        replicas = [replica.describe() for replica in self.roster]
-        return Snapshot(replicas, seen, traffic.window_s, tuple(self._processes.starts))
+        return Snapshot(seen, traffic.window_s, tuple(self._processes.starts))
 
-    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
+    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Response:
         """Forward by the balancer."""
         return await self.balancer.forward(path, body, headers, deadline_s=deadline_s)
 

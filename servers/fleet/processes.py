@@ -5,19 +5,19 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from servers import exits
 from servers.addresses import Address, NoPort, free_port, reachable
-from servers.fleet.child import end, end_of_output, is_ready_line_said, status_of, within
+from servers.fleet.child import end, end_of_output, is_ready_line_said, status_of
 from servers.fleet.placement import VISIBLE, least_used
 from servers.fleet.replica import Replica, Roster
 from servers.settings import ENV_PREFIX
-from servers.tasks import Background, unless
+from servers.tasks import Background, unless, within
 from servers.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,6 @@ class ReplicaProcesses:
         self._background: Background | None = None
         self._stopping = asyncio.Event()
         self._lives: dict[Replica, asyncio.Task[None]] = {}
-        self._ports: dict[Replica, int] = {}
         self._started = 0
         self._failures = 0
         self._last_failure = ""
@@ -112,57 +111,52 @@ class ReplicaProcesses:
             await asyncio.wait(self._lives.values())
 
     def _add(self) -> None:
+        taken = [replica.port for replica in self._lives]
         try:
-            port = free_port(self._start.host, self._start.base_port, taken=self._ports.values())
+            port = free_port(self._start.host, self._start.base_port, taken=taken)
         except NoPort as error:
             raise FleetError(str(error)) from error
-        gpu = least_used(self._start.gpus, (replica.gpu for replica in self._ports))
+        gpu = least_used(self._start.gpus, (replica.gpu for replica in self._lives))
         replica = Replica(str(Address(reachable(self._start.host), port)), gpu=gpu)
         self._roster.add(replica)
-        self._ports[replica] = port
         further = self._start.first if self._started == 0 else ()
         self._started += 1
         assert self._background is not None, "open() comes first"
-        life = self._background.start(self._live(replica, port, further), name=f"replica {port}")
+        life = self._background.start(self._live(replica, further), name=f"replica {port}")
         self._lives[replica] = life
         life.add_done_callback(lambda _: self._lives.pop(replica, None))
 
-    async def _live(self, replica: Replica, port: int, further: Sequence[str]) -> None:
+    async def _live(self, replica: Replica, further: Sequence[str]) -> None:
         """The life of one process, which in any case is stopped, reaped and taken off the roster."""
         process: asyncio.subprocess.Process | None = None
-        how = "stopped"
+        how, problem = "stopped", None
         try:
-            process = await self._spawn(replica, port, further)
+            process = await self._spawn(replica, further)
             how, problem = await self._watch(process, replica)
-            if how == "port_taken":
-                log.info("port %d was taken meanwhile; the next replica takes another", port)
-            elif problem is not None:
-                self._failed(f"replica on port {port} {problem}")
-            elif replica.fault is None:
+            if problem is None and replica.fault is None:
                 await self._drained(replica)
         except OSError as error:
-            how = "not_started"
-            self._failed(f"replica on port {port} could not be started: {error}")
+            how, problem = "not_started", f"could not be started: {error}"
         except Exception:
-            how = "error"
-            log.exception("the replica on port %d cannot be watched any more", port)
-            self._failed(f"replica on port {port} could not be watched; the log says why")
+            how, problem = "error", "could not be watched; the log says why"
+            log.exception("the replica on port %d cannot be watched any more", replica.port)
         finally:
+            if problem is not None:
+                self._failed(f"replica on port {replica.port} {problem}")
             replica.is_ending = True
             if process is not None:
                 await end(process, 0.0 if replica.fault else self._start.drain_s)
             metrics.REPLICA_ENDS.labels(replica.fault or how).inc()
-            log.info("replica on port %d is gone (%s)", port, replica.fault or how)
-            del self._ports[replica]
+            log.info("replica on port %d is gone (%s)", replica.port, replica.fault or how)
             self._roster.move(replica, "end")
             self._roster.remove(replica)
 
-    async def _spawn(self, replica: Replica, port: int, further: Sequence[str]) -> asyncio.subprocess.Process:
-        with _log(self._start.log_dir, port) as output:
+    async def _spawn(self, replica: Replica, further: Sequence[str]) -> asyncio.subprocess.Process:
+        with _log(self._start.log_dir, replica.port) as output:
             process = await asyncio.create_subprocess_exec(
                 *self._start.command,
                 *further,
-                *("--port", str(port), "--stop-with-parent"),
+                *("--port", str(replica.port), "--stop-with-parent"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=output,
@@ -178,9 +172,7 @@ class ReplicaProcesses:
 
     async def _drained(self, replica: Replica) -> None:
         """Wait until it has answered its requests, its time is over, or it hangs."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._start.longest_s):
-                await unless(self._stopping, unless(replica.idle, replica.gone.wait()))
+        await within(unless(self._stopping, unless(replica.idle, replica.gone.wait())), self._start.longest_s)
         if self._stopping.is_set():
             await within(replica.idle.wait(), self._start.drain_s)
 
@@ -201,12 +193,10 @@ class ReplicaProcesses:
             return "stopped", None
         if not is_ready:
             status = await status_of(process)
-            is_taken = status == exits.PORT_TAKEN
-            return (
-                ("port_taken", None)
-                if is_taken
-                else ("not_started", f"ended with status {status} before it was ready; its log says why")
-            )
+            if status != exits.PORT_TAKEN:
+                return "not_started", f"ended with status {status} before it was ready; its log says why"
+            log.info("port %d was taken meanwhile; the next replica takes another", replica.port)
+            return "port_taken", None
         self._is_ready(replica, begun_s)
         return await self._watch_ready(process, replica)
 
@@ -253,15 +243,12 @@ def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith(ENV_PREFIX)}
 
 
-@contextmanager
-def _log(folder: Path | None, port: int) -> Iterator[IO[bytes] | None]:
+def _log(folder: Path | None, port: int) -> AbstractContextManager[IO[bytes] | None]:
     """The log file of a replica; None without a folder or if it cannot be opened."""
-    with ExitStack() as stack:
-        file = None
-        if folder is not None:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context((folder / f"replica-{port}.log").open("ab"))
-            except OSError as error:
-                log.warning("no log of its own for the replica on port %d: %s", port, error)
-        yield file
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return (folder / f"replica-{port}.log").open("ab")
+        except OSError as error:
+            log.warning("no log of its own for the replica on port %d: %s", port, error)
+    return nullcontext()

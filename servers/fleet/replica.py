@@ -54,6 +54,11 @@ class Replica:
         """The address without its scheme."""
         return self.url.removeprefix("http://")
 
+    @property
+    def port(self) -> int:
+        """The port in the address."""
+        return int(self.url.rpartition(":")[2])
+
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Count one request as outstanding during the block."""

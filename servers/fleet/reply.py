@@ -19,15 +19,6 @@ _SECONDS = re.compile(r"[0-9]{1,6}")
 _JSON, _EVENTS = "application/json", "text/event-stream"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer to pass on, with its complete body or with its parts as they come."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes | AsyncGenerator[bytes, None]
-
-
 @dataclass(eq=False, kw_only=True)
 class TryFailed(Exception):
     """A try failed that another replica may answer.

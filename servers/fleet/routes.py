@@ -3,33 +3,25 @@
 import asyncio
 import logging
 import socket
-import time
-from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from servers.addresses import Address, is_allowed, is_here, parsed
 from servers.errors import BadRequest, Forbidden
 from servers.fleet.balancer import Balancer
 from servers.fleet.replica import Replica, Roster
-from servers.fleet.reply import Reply
-from servers.http.app import State, add_handler
+from servers.http.app import State, add_responder
 from servers.http.auth import bears, is_local, is_trusted
-from servers.http.deduplication import Duplicates, of_request
-from servers.http.disconnect import or_hang_up
 from servers.http.endpoints import ASSIGN, RAG, REGISTER, REPLICAS, TASKS, UNREGISTER
-from servers.http.headers import time_limit_s
 from servers.http.middleware import REQUEST_ID
 
 log = logging.getLogger(__name__)
-Forward = Callable[..., Coroutine[Any, Any, Reply]]
+Forward = Callable[..., Awaitable[Response]]
 """(path, body, headers, *, deadline_s) -> the answer of a replica."""
 _PASSED_ON = ("Content-Type", "traceparent", "tracestate")
-_REMEMBERED_BYTES = 65_536
 
 
 class Registration(BaseModel):
@@ -131,39 +123,11 @@ async def _resolved(address: Address) -> set[str]:
 def add_proxy_routes(app: FastAPI, state: State, forward: Forward, *, request_timeout_s: float) -> None:
     """Proxy every task. The replica validates the body; the request keeps its id and its remaining time."""
     state.passes_on = True
+
+    async def respond(request: Request, body: bytes, deadline_s: float) -> Response:
+        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        headers[REQUEST_ID] = request.state.request_id
+        return await forward(request.scope["path"], body, headers, deadline_s=deadline_s)
+
     for endpoint in TASKS:
-        add_handler(app, state, endpoint, _passed_on(state, partial(forward, endpoint.path), request_timeout_s))
-
-
-def _passed_on(state: State, forward: Forward, request_timeout_s: float) -> Callable[[Request], Awaitable[Response]]:
-    known: Duplicates[Reply] = Duplicates(size=_size, keep=_is_small_answer)
-
-    async def answer(request: Request) -> Response:
-        state.require_ready()
-        limit_s = time_limit_s(request.headers, request_timeout_s)
-        deadline_s = time.monotonic() + limit_s
-        body = await request.body()
-        headers = {REQUEST_ID: request.state.request_id}
-        headers |= {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
-        if REQUEST_ID in request.headers:
-            asking = known.once(
-                of_request(request.state.request_id, body),
-                lambda: forward(body, headers, deadline_s=deadline_s),
-            )
-        else:
-            asking = forward(body, headers, deadline_s=deadline_s)
-        reply = await or_hang_up(request, asking, timeout_s=limit_s)
-        if isinstance(reply.body, bytes):
-            return Response(reply.body, reply.status, reply.headers)
-        return StreamingResponse(reply.body, reply.status, reply.headers)
-
-    return answer
-
-
-def _is_small_answer(reply: Reply) -> bool:
-    return reply.status == 200 and isinstance(reply.body, bytes) and len(reply.body) <= _REMEMBERED_BYTES
-
-
-def _size(reply: Reply) -> int:
-    body = len(reply.body) if isinstance(reply.body, bytes) else 0
-    return body + sum(map(len, reply.headers.values()))
+        add_responder(app, state, endpoint, respond, request_timeout_s=request_timeout_s)

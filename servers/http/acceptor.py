@@ -11,11 +11,10 @@ import resource
 import socket
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Protocol
 
 from servers.addresses import is_loopback, network_of
-from servers.tasks import Background
+from servers.tasks import Background, within
 
 log = logging.getLogger(__name__)
 _RESERVE = 24  # for replicas' pipes, heartbeats, logs, a /metrics scrape
@@ -61,7 +60,7 @@ class Acceptor:
         self._logged: set[str] = set()  # networks whose excess has been logged
         self._listener = listener
         self._open = 0
-        self._connections: dict[Connection, None] = {}
+        self._connections: dict[Connection, str | None] = {}  # with their networks
         self._freed = asyncio.Event()
         self._accepting: asyncio.Task[None] | None = None
 
@@ -78,17 +77,15 @@ class Acceptor:
 
     def opened(self, connection: Connection, address: str | None = None) -> None:
         """Count a connection from `address`."""
-        self._connections[connection] = None
-        if address is not None:
-            self._per_network[network_of(address)] += 1
+        self._connections[connection] = network = None if address is None else network_of(address)
+        if network is not None:
+            self._per_network[network] += 1
 
-    def closed(self, connection: Connection | None = None, address: str | None = None) -> None:
-        """Count a connection as ended."""
+    def closed(self, connection: Connection | None = None) -> None:
+        """Count a connection as ended; without `connection`, one that never opened."""
         self._open -= 1
-        if connection is not None:
-            self._connections.pop(connection, None)
-        if address is not None:
-            network = network_of(address)
+        network = None if connection is None else self._connections.pop(connection)
+        if network is not None:
             self._per_network[network] -= 1
             if self._per_network[network] == 0:
                 del self._per_network[network]
@@ -149,6 +146,4 @@ class Acceptor:
 
     async def _pause(self) -> None:
         self._freed.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_RETRY_S):
-                await self._freed.wait()
+        await within(self._freed.wait(), _RETRY_S)

@@ -1,11 +1,11 @@
 """Routes, headers, errors to statuses. Knows no design and runs no model."""
 
 import logging
-import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servers.errors import SCOPE, QuestionFailed, RequestError, Unavailable, UpstreamFailed
-from servers.http.auth import host_check, is_trusted
+from servers.http.auth import is_trusted
 from servers.http.deduplication import Duplicates, of_request
 from servers.http.disconnect import or_hang_up
 from servers.http.endpoints import HEALTH, INFO, METRICS, READY, Endpoint
@@ -31,8 +31,8 @@ from servers.telemetry import metrics, tracing
 log = logging.getLogger(__name__)
 _PUBLIC_INFO = ("design", "profile", "embedder", "generator", "versions")
 """Fields of `GET /info` for everybody; the others need a key or a request from this machine."""
-_MODEL_BYTES = 600  # memory of one pydantic model without its texts
-T = TypeVar("T")
+Respond = Callable[[Request, bytes, float], Awaitable[Response]]
+"""(request, its body, its deadline on the monotonic clock) -> the response. Raises RequestError."""
 
 
 @dataclass(slots=True)
@@ -124,30 +124,28 @@ def create_app(name: str, settings: Settings, design: Design, state: State) -> A
     describe(app, settings)
     app.add_exception_handler(RequestError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    wrapped = RequestMiddleware(
-        app,
-        answers=state.answers,
-        max_body_bytes=settings.max_body_bytes,
-        describe=state.headers,
-        access_log=settings.access_log,
-        keys=settings.keys(),
-        checks=host_check(settings.host, settings.hosts),
-    )
-    return wrapped if settings.otlp_endpoint is None else tracing.Traced(wrapped, paths=frozenset(state.answers))
+    return RequestMiddleware(app, settings, answers=state.answers, describe=state.headers)
 
 
-def add_handler(
-    app: FastAPI, state: State, endpoint: Endpoint, handler: Callable[[Request], Awaitable[Response]]
+def add_responder(
+    app: FastAPI, state: State, endpoint: Endpoint, respond: Respond, *, request_timeout_s: float
 ) -> None:
-    """Answer an endpoint by `handler` without FastAPI, whose layers cost more than the rest of the exchange.
+    """Answer a task by `respond`, within the time limit, and a request that is sent again by its first response.
 
-    FastAPI has the route for its schema, and answers 405 to other methods.
+    FastAPI, whose layers cost more than the rest of the exchange, has the route for its schema and its 405s.
     """
+    known = Duplicates()
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
         try:
-            response = await handler(request)
+            state.require_ready()
+            limit_s = time_limit_s(request.headers, request_timeout_s)
+            body = await request.body()
+            responding: Callable[[], Awaitable[Response]] = partial(respond, request, body, time.monotonic() + limit_s)
+            if REQUEST_ID in request.headers:
+                responding = partial(known.once, of_request(request.state.request_id, body), responding)
+            response = await or_hang_up(request, responding(), timeout_s=limit_s)
         except RequestError as error:
             response = await _answer_error(request, error)
         except RequestValidationError as error:
@@ -164,34 +162,24 @@ def add_task(
     app: FastAPI,
     state: State,
     endpoint: Endpoint,
-    answer: Callable[[Any, float], Coroutine[Any, Any, Served]],
+    answer: Callable[[Any, float], Awaitable[Served]],
     *,
     request_timeout_s: float,
 ) -> None:
-    """Add a task: validate the question, answer within the time limit, describe the stages in the headers.
+    """Add a task: validate the question, answer it, describe the stages in the headers.
 
     `answer` gets the question and its deadline on the monotonic clock.
     """
-    known: Duplicates[Served] = Duplicates(size=_size)
     model = endpoint.question
     assert model is not None, "a task has a question"
 
-    async def handler(request: Request) -> Response:
-        state.require_ready()
-        limit_s = time_limit_s(request.headers, request_timeout_s)
-        body = await request.body()
-        question = _read(model, body)
-        deadline_s = time.monotonic() + limit_s
-        if REQUEST_ID in request.headers:
-            answering = known.once(of_request(request.state.request_id, body), lambda: answer(question, deadline_s))
-        else:
-            answering = answer(question, deadline_s)
-        served = await or_hang_up(request, answering, timeout_s=limit_s)
+    async def respond(request: Request, body: bytes, deadline_s: float) -> Response:
+        served = await answer(_read(model, body), deadline_s)
         metrics.QUEUE_WAIT.observe(served.stage_s.get("queue", 0.0))
         tracing.stages(served.stage_s)
         return Response(served.answer.model_dump_json(), media_type="application/json", headers=_described(served))
 
-    add_handler(app, state, endpoint, handler)
+    add_responder(app, state, endpoint, respond, request_timeout_s=request_timeout_s)
 
 
 def _read(model: type[BaseModel], body: bytes) -> BaseModel:
@@ -199,13 +187,6 @@ def _read(model: type[BaseModel], body: bytes) -> BaseModel:
         return model.model_validate_json(body)
     except ValidationError as error:
         raise RequestValidationError([{**part, "loc": ("body", *part["loc"])} for part in error.errors()]) from None
-
-
-def _size(served: Served) -> int:
-    """Memory of an answer in bytes: its texts, and the objects that hold them."""
-    answer = served.answer
-    texts = [answer.query, answer.result, *(text for hit in answer.documents for text in (hit.id, hit.text))]
-    return _MODEL_BYTES * (2 + len(answer.documents)) + sum(map(sys.getsizeof, texts))
 
 
 def _described(served: Served) -> dict[str, str]:

@@ -37,8 +37,8 @@ def _is_forwarded(request: Request) -> bool:
     return any(name in request.headers for name in _FORWARDED)
 
 
-def host_check(bound: str, hosts: str | None) -> tuple[HostCheck, HostCheck]:
-    """Checks of a request's Host and of its Origin. Each returns what is wrong, or None.
+def host_check(bound: str, hosts: str | None) -> HostCheck:
+    """A check of a request's Host, which returns what is wrong, or None.
 
     `bound` is the address that the server listens on. Unless it is a loopback address or `hosts` are set, any Host is
     allowed. A request without a Host comes from no browser.
@@ -57,13 +57,15 @@ def host_check(bound: str, hosts: str | None) -> tuple[HostCheck, HostCheck]:
             return None
         return f"Host {host.decode('latin-1')[:200]!r} is not one of this server's; --hosts names those that are"
 
-    def about_origin(headers: Mapping[bytes, bytes]) -> str | None:
-        origin = headers.get(b"origin")
-        if origin is None or _is_same(origin.decode("latin-1"), headers.get(b"host", b"").decode("latin-1")):
-            return None
-        return f"Origin {origin.decode('latin-1')[:200]!r} is another site"
+    return about_host
 
-    return about_host, about_origin
+
+def about_origin(headers: Mapping[bytes, bytes]) -> str | None:
+    """What is wrong with a request's Origin, which must be its Host, or None."""
+    origin = headers.get(b"origin")
+    if origin is None or _is_same(origin.decode("latin-1"), headers.get(b"host", b"").decode("latin-1")):
+        return None
+    return f"Origin {origin.decode('latin-1')[:200]!r} is another site"
 
 
 def _is_same(origin: str, host: str) -> bool:

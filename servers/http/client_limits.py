@@ -30,7 +30,7 @@ class LimitedProtocol(PipelinedProtocol):
         *args: Any,
         client_timeout_s: float,
         max_body_bytes: int,
-        acceptor: Acceptor | None = None,
+        acceptor: Acceptor,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -48,8 +48,7 @@ class LimitedProtocol(PipelinedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the timer of the first head."""
         super().connection_made(transport)
-        if self.acceptor is not None:
-            self.acceptor.opened(self, self._address())
+        self.acceptor.opened(self, self.client[0] if self.client else None)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -58,8 +57,7 @@ class LimitedProtocol(PipelinedProtocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
-        if self.acceptor is not None:
-            self.acceptor.closed(self, self._address())
+        self.acceptor.closed(self)
 
     def close_if_idle(self) -> bool:
         """Close, unless a request is running or has ended a moment ago."""
@@ -117,7 +115,7 @@ class LimitedProtocol(PipelinedProtocol):
         self._in_head = False
         self._wait()
         super().on_headers_complete()
-        if self.acceptor is not None and self.acceptor.is_full and not self.upgrades:
+        if self.acceptor.is_full and not self.upgrades:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
@@ -125,9 +123,6 @@ class LimitedProtocol(PipelinedProtocol):
         self._due_s = None
         self._received = -self.piece  # on_parsed adds the whole piece
         super().on_message_complete()
-
-    def _address(self) -> str | None:
-        return self.client[0] if self.client else None
 
     def _limit(self) -> None:
         if not self.in_body:  # in a head, or in the empty lines that may come before it

@@ -1,21 +1,19 @@
-"""One answer for each request id: a request that is sent again gets the answer of the first one.
+"""One response for each request id: a request that is sent again gets the response to the first one.
 
 A client or a balancer that does not know whether its request arrived may send it again with the same id. While the
-first request runs, the second waits for its answer; for some seconds after that, it gets the same answer.
+first request runs, the second waits for its response; for some seconds after that, it gets the same response.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Generic, TypeVar
+
+from fastapi import Response
 
 from servers.telemetry import metrics
 
-T = TypeVar("T")
-_ENTRY_BYTES = 1024  # key, request id and the objects round an answer, measured by tracemalloc
+_ENTRY_BYTES = 1024  # key, request id and the objects round a response, measured by tracemalloc
 _LEAST_WAIT_S = 0.1  # between two runs of the timer
 
 
@@ -24,85 +22,65 @@ def of_request(request_id: str, body: bytes) -> Hashable:
     return request_id, blake2b(body, digest_size=16).digest()
 
 
-@dataclass(slots=True)
-class _Entry(Generic[T]):
-    answer: T | None = None
-    size: int = 0
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+class Duplicates:
+    """Keeps responses for `keep_s` and up to `most_bytes` in all; no failures, and none that is sent in parts."""
 
-
-class Duplicates(Generic[T]):
-    """Keeps answers for `keep_s` and up to `most_bytes` in all; no failures, and no answer that `keep` rejects.
-
-    `size` gives the bytes of an answer; `_ENTRY_BYTES` are added to it.
-    """
-
-    def __init__(
-        self,
-        *,
-        size: Callable[[T], int],
-        keep: Callable[[T], bool] = lambda answer: True,
-        keep_s: float = 10.0,
-        most_bytes: int = 32 << 20,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._size = size
-        self._keep = keep
+    def __init__(self, *, keep_s: float = 10.0, most_bytes: int = 32 << 20) -> None:
         self._keep_s = keep_s
         self._most_bytes = most_bytes
-        self._clock = clock
         self._bytes = 0
-        self._known: dict[Hashable, _Entry[T]] = {}
-        self._answered: deque[tuple[float, Hashable]] = deque()
+        self._running: dict[Hashable, asyncio.Event] = {}  # set at the end
+        self._kept: dict[Hashable, Response] = {}
+        self._ended: deque[tuple[float, Hashable]] = deque()  # the keys of kept responses, oldest first
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._answered)
+        return len(self._kept)
 
-    async def once(self, key: Hashable, answer: Callable[[], Awaitable[T]]) -> T:
-        """The answer to `key`: computed, or that of an earlier caller. Raises what `answer` raises.
+    async def once(self, key: Hashable, respond: Callable[[], Awaitable[Response]]) -> Response:
+        """The response to `key`: computed, or that of an earlier caller. Raises what `respond` raises.
 
-        If the first caller is cancelled or fails, the next one computes the answer.
+        If the first caller is cancelled or fails, the next one computes the response.
         """
         self._forget()
-        while (known := self._known.get(key)) is not None:
-            if known.answer is not None:
-                metrics.DUPLICATES.inc()
-                return known.answer
-            await known.ended.wait()
-        entry = self._known[key] = _Entry()
+        while (running := self._running.get(key)) is not None:
+            await running.wait()
+        if (kept := self._kept.get(key)) is not None:
+            metrics.DUPLICATES.inc()
+            return kept
+        ended = self._running[key] = asyncio.Event()
         try:
-            computed = await answer()
-            entry.answer = computed if self._keep(computed) else None
+            response = await respond()
         finally:
-            if entry.answer is None:
-                del self._known[key]
-            else:
-                self._remember(key, entry, entry.answer)
-            entry.ended.set()
-        return computed
+            del self._running[key]
+            ended.set()
+        if response.status_code == 200 and hasattr(response, "body"):
+            self._keep(key, response)
+        return response
 
-    def _remember(self, key: Hashable, entry: _Entry[T], answer: T) -> None:
-        entry.size = _ENTRY_BYTES + self._size(answer)
-        self._bytes += entry.size
-        self._answered.append((self._clock(), key))
-        self._forget()
-        if self._answered and self._timer is None:
+    def _keep(self, key: Hashable, response: Response) -> None:
+        self._kept[key] = response
+        self._bytes += _size(response)
+        self._ended.append((asyncio.get_running_loop().time(), key))
+        if self._timer is None:
             self._wait()
+        self._forget()
 
     def _forget(self) -> None:
         """Drop what is too old, and then the oldest until the rest fits."""
-        too_old_s = self._clock() - self._keep_s
-        while self._answered and (self._bytes > self._most_bytes or self._answered[0][0] <= too_old_s):
-            self._bytes -= self._known.pop(self._answered.popleft()[1]).size
+        too_old_s = asyncio.get_running_loop().time() - self._keep_s
+        while self._ended and (self._bytes > self._most_bytes or self._ended[0][0] <= too_old_s):
+            self._bytes -= _size(self._kept.pop(self._ended.popleft()[1]))
 
     def _wait(self) -> None:
-        """Run again when the oldest is too old: memory is freed even without further requests."""
-        left_s = self._answered[0][0] + self._keep_s - self._clock()
-        self._timer = asyncio.get_running_loop().call_later(max(_LEAST_WAIT_S, left_s), self._look)
-
-    def _look(self) -> None:
+        """Forget, and again when the oldest is too old: memory is freed even without further requests."""
         self._timer = None
         self._forget()
-        if self._answered:
-            self._wait()
+        if self._ended:
+            loop = asyncio.get_running_loop()
+            due_s = max(self._ended[0][0] + self._keep_s, loop.time() + _LEAST_WAIT_S)
+            self._timer = loop.call_at(due_s, self._wait)
+
+
+def _size(response: Response) -> int:
+    return _ENTRY_BYTES + len(response.body) + sum(len(name) + len(value) for name, value in response.raw_headers)

@@ -12,6 +12,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from servers.http.disconnect import hang_up
 from servers.http.write_coalescing import CoalescingTransport
 
 MAX_AHEAD = 8
@@ -79,6 +80,7 @@ class PipelinedProtocol(HttpToolsProtocol):
         if self._current is not None and not self._current.response_complete:
             self._current.disconnected = True
             self._current.message_event.set()
+            hang_up(self._current.scope["state"])
         self._data = b""
         super().connection_lost(exc)
 
@@ -115,6 +117,8 @@ class PipelinedProtocol(HttpToolsProtocol):
         if not self.upgrades:
             self.in_body = False
             super().on_message_complete()
+            if not self.pipeline:  # a long body pauses reading, and the end of the connection would not be seen
+                self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         """Go on with the next request."""

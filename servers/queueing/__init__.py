@@ -49,14 +49,8 @@ class Line(Protocol[W]):
     def earliest_deadline_s(self) -> float:
         """The earliest deadline in a line that is not empty."""
 
-    def take(self, most: int) -> list[W]:
-        """Remove the oldest `most` requests, to be answered."""
-
-    def pick(self, places: Sequence[int]) -> list[W]:
+    def take(self, places: Sequence[int]) -> list[W]:
         """Remove the requests at these places, 0 being the oldest, to be answered."""
 
     def acknowledge(self, waiters: Sequence[W]) -> None:
         """Confirm that taken requests have been answered or have failed."""
-
-    def clear(self) -> list[W]:
-        """Remove all requests, and return them, oldest first."""

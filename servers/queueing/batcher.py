@@ -5,13 +5,14 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from policies.admission import Admission, Refused, smoothed
+from policies.admission import Admission, smoothed
 from policies.batching import BatchPolicy, Close, Queue, Wait
 from policies.pace import Pace
 from policies.returning import Returning
@@ -45,7 +46,6 @@ class Batcher(Generic[T, R]):
         policy: BatchPolicy,
         admission: Admission,
         max_batch_size: int,
-        request_timeout_s: float,
         is_continuous: bool = False,
         tokens: Callable[[T], int] | None = None,
         work: Callable[[T], int] = lambda request: 1,
@@ -57,8 +57,7 @@ class Batcher(Generic[T, R]):
         self._policy = policy
         self._admission = admission
         self._max_batch_size = max_batch_size
-        self._request_timeout_s = request_timeout_s
-        self._is_continuous = is_continuous
+        self.is_continuous = is_continuous
         self._tokens = tokens
         self._work = work
         self._clock = clock
@@ -80,7 +79,7 @@ class Batcher(Generic[T, R]):
     @property
     def waiting(self) -> int:
         """Size, in usual requests, of the queue and of a batch that was submitted early."""
-        ahead = 0 if self._is_continuous else sum(batch.work for batch in self._taken[1:])
+        ahead = 0 if self.is_continuous else sum(batch.work for batch in self._taken[1:])
         return self._line.work + ahead
 
     def running_s(self, now: float) -> float:
@@ -92,25 +91,21 @@ class Batcher(Generic[T, R]):
     def predicted_s(self, now: float, work: int = 1) -> float | None:
         """Predicted seconds until a new request of size `work` is answered; None before the first run."""
         ahead = self.waiting + work - 1
-        if self._is_continuous:
+        if self.is_continuous:
             return (ahead + 1) / self._rate_rps if self._rate_rps else None
         rest_s = 0.0
         if self._taken:
             rest_s = max(0.0, (self._pace.run_s(self._taken[0].work) or 0.0) - self.running_s(now))
         return self._pace.answered_s(ahead, max_batch_size=self._max_batch_size, rest_s=rest_s)
 
-    async def submit(self, request: T, *, deadline_s: float | None = None) -> Done[R]:
-        """The result of a request, after its wait and its run. Raises QueueFull, or what the run raises.
-
-        `deadline_s`, on our clock, is when the request expires; by default, after `request_timeout_s`.
-        """
+    async def submit(self, request: T, *, deadline_s: float = math.inf) -> Done[R]:
+        """The result of a request that expires at `deadline_s` on our clock. Raises QueueFull, or what the run does."""
         now = self._clock()
-        deadline_s = now + self._request_timeout_s if deadline_s is None else deadline_s
         work = self._work(request)
-        verdict = self._admission.decide(self.waiting, self.predicted_s(now, work), deadline_s - now)
-        if isinstance(verdict, Refused):
-            metrics.SHED.labels(verdict.reason).inc()
-            raise QueueFull(f"too busy: {verdict.reason}", retry_after_s=verdict.retry_after_s)
+        refused = self._admission.decide(self.waiting, self.predicted_s(now, work), deadline_s - now)
+        if refused is not None:
+            metrics.SHED.labels(refused.reason).inc()
+            raise QueueFull(f"too busy: {refused.reason}", retry_after_s=refused.retry_after_s)
         length = self._tokens(request) if self._tokens is not None else None
         item: Item[T, R] = Item(request, now, deadline_s, work, length)
         item.done.add_done_callback(partial(self._leave_queue, item))
@@ -161,8 +156,8 @@ class Batcher(Generic[T, R]):
     def _decision(self) -> Close | Wait:
         """The policy's decision, if the pipeline can take a batch."""
         running = len(self._taken)
-        room = self._max_batch_size - running if self._is_continuous else self._max_batch_size
-        is_early = running > 0 and not self._is_continuous
+        room = self._max_batch_size - running if self.is_continuous else self._max_batch_size
+        is_early = running > 0 and not self.is_continuous
         if room <= 0 or (is_early and (running > 1 or len(self._line) < self._max_batch_size)):
             return Wait(None)
         try:
@@ -187,50 +182,42 @@ class Batcher(Generic[T, R]):
 
     def _picked(self, decision: Close) -> list[Item[T, R]]:
         """Take the batch out of the queue, and note the requests that it passes over."""
-        if decision.picked is None:
-            return self._line.take(decision.count)
         oldest = self._line.first(decision.count)
-        for place in set(range(decision.count)) - set(decision.picked):
+        picked = range(len(oldest)) if decision.picked is None else decision.picked
+        for place in set(range(len(oldest))).difference(picked):
             if oldest[place].passed_over_s is None:
                 oldest[place].passed_over_s = self._clock()
-        return self._line.pick(decision.picked)
+        return self._line.take(picked)
 
     def _dealt(self, batch: Batch[T, R]) -> list[Batch[T, R]]:
         """The batches to submit: for a continuous pipeline one a request, whose `size` is how many run with it."""
-        if not self._is_continuous:
+        if not self.is_continuous:
             return [batch]
         before = len(self._taken)
         return [Batch([item], batch.reason, before + n, batch.taken_s) for n, item in enumerate(batch.items, start=1)]
 
     async def _finish(self, batch: Batch[T, R], jobs: Sequence[Job[R]]) -> None:
         """Wait for the jobs and answer. An error of all jobs that concerns no single request fails the batch."""
-        ended = [job.done for job in jobs]
-        await asyncio.wait(ended)
-        outcomes: list[R | BaseException | None] = [
-            None if done.cancelled() else done.exception() or done.result() for done in ended
-        ]
-        known = [outcome for outcome in outcomes if outcome is not None]
-        if not known:  # all were cancelled
+        outcomes = await asyncio.gather(*(job.done for job in jobs), return_exceptions=True)
+        known = [outcome for outcome in outcomes if not isinstance(outcome, asyncio.CancelledError)]
+        faults = [error for error in known if isinstance(error, Exception) and not is_its_own(error)]
+        if faults and len(faults) == len(known):
+            self._failed(batch, faults[0])
+        elif not known:  # all were cancelled
             self._leave(batch)
-            return
-        fault = known[0] if all(isinstance(error, Exception) and not is_its_own(error) for error in known) else None
-        if isinstance(fault, Unavailable):  # the engine has ended, and logs why
-            log.warning("a batch of %d was not run: %s", len(batch.items), fault)
-        elif isinstance(fault, Exception):
-            log.error("a batch of %d failed", len(batch.items), exc_info=fault)
-        if isinstance(fault, Exception):
-            self._failed(batch, fault)
-            return
-        started_s = self._ended(batch)
-        for item, outcome in zip(batch.items, outcomes, strict=True):
-            if item.done.done() or outcome is None:
-                continue
-            if isinstance(outcome, BaseException):
-                item.done.set_exception(outcome)
-            else:
-                item.done.set_result(Done(outcome, started_s - item.arrived_s, batch.size, batch.reason))
+        else:
+            started_s = self._ended(batch)
+            for item, outcome in zip(batch.items, outcomes, strict=True):
+                if isinstance(outcome, Exception):
+                    fail([item], outcome)
+                elif not item.done.done() and not isinstance(outcome, BaseException):
+                    item.done.set_result(Done(outcome, started_s - item.arrived_s, batch.size, batch.reason))
 
     def _failed(self, batch: Batch[T, R], error: Exception) -> None:
+        if isinstance(error, Unavailable):  # the engine has ended, and logs why
+            log.warning("a batch of %d was not run: %s", len(batch.items), error)
+        else:
+            log.error("a batch of %d failed", len(batch.items), exc_info=error)
         self._returning.ended(self._clock(), 0)
         self._leave(batch)
         fail(batch.items, error)
@@ -238,7 +225,7 @@ class Batcher(Generic[T, R]):
     def _ended(self, batch: Batch[T, R]) -> float:
         """Note the end of a run, and wake the policy before the clients. -> when the run began."""
         now, before_s = self._clock(), self._returning.ended_s
-        started_s = batch.taken_s if before_s is None or self._is_continuous else max(batch.taken_s, before_s)
+        started_s = batch.taken_s if before_s is None or self.is_continuous else max(batch.taken_s, before_s)
         self._returning.ended(now, batch.size)
         self._last_batch = batch.size
         self._last_run_s = now - started_s
@@ -256,7 +243,7 @@ class Batcher(Generic[T, R]):
         self._line.stir()
 
     def _fail_waiting(self, error: Exception) -> None:
-        fail(self._line.clear(), error)
+        fail(self._line.take(range(len(self._line))), error)
 
     def _view(self) -> Queue:
         """The queue for the policy. A continuous pipeline waits for no returning users, who can join later."""
@@ -275,7 +262,7 @@ class Batcher(Generic[T, R]):
             passed_over_s=[item.passed_over_s for item in known],
             ended_s=self._returning.ended_s,
             since_last=self._returning.since_last,
-            returning=0.0 if self._is_continuous else self._returning.share,
+            returning=0.0 if self.is_continuous else self._returning.share,
         )
 
     def _leave_queue(self, item: Item[T, R], done: asyncio.Future[Done[R]]) -> None:

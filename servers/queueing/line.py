@@ -8,6 +8,7 @@ from itertools import count, islice
 from typing import Generic, TypeVar
 
 from servers.queueing import Waiter
+from servers.tasks import within
 
 W = TypeVar("W", bound=Waiter)
 
@@ -45,31 +46,21 @@ class LocalLine(Generic[W]):
     async def wait(self, timeout_s: float | None) -> bool:
         """Wait for a change."""
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._stirred.wait()
-        except TimeoutError:
-            return False
+            return await within(self._stirred.wait(), timeout_s)
         finally:
             self._stirred.clear()
-        return True
 
     def stir(self) -> None:
         """Set the event."""
         self._stirred.set()
 
-    def take(self, most: int) -> list[W]:
-        """Remove the oldest."""
-        taken = [self._waiters.popitem(last=False)[0] for _ in range(min(most, len(self)))]
-        self.work -= sum(waiter.work for waiter in taken)
-        return taken
-
-    def pick(self, places: Sequence[int]) -> list[W]:
+    def take(self, places: Sequence[int]) -> list[W]:
         """Remove by place."""
-        waiters = list(islice(self._waiters, max(places) + 1))
-        picked = [waiters[place] for place in places]
-        for waiter in picked:
+        oldest = self.first(max(places, default=-1) + 1)
+        taken = [oldest[place] for place in places]
+        for waiter in taken:
             self._remove(waiter)
-        return picked
+        return taken
 
     def acknowledge(self, waiters: Sequence[W]) -> None:
         """Do nothing: taken requests are forgotten."""
@@ -87,14 +78,6 @@ class LocalLine(Generic[W]):
         while self._deadlines[0][2] not in self._waiters:
             heappop(self._deadlines)
         return self._deadlines[0][0]
-
-    def clear(self) -> list[W]:
-        """Remove all."""
-        waiters = list(self._waiters)
-        self._waiters.clear()
-        self._deadlines.clear()
-        self.work = 0
-        return waiters
 
     def _remove(self, waiter: W) -> bool:
         if waiter not in self._waiters:

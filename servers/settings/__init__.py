@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from servers.addresses import check_hosts
 from servers.settings.kubernetes import service_variables
@@ -158,23 +158,6 @@ class Settings(BaseSettings):
             request_timeout_s=self.request_timeout_s,
         )
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Pydantic's own order, with an environment without the ignored variables."""
-        if isinstance(env_settings, EnvSettingsSource):
-            ignored = {name.lower() for name in ignored_variables()}
-            env_settings.env_vars = {
-                name: env_settings.env_vars[name] for name in env_settings.env_vars.keys() - ignored
-            }
-        return init_settings, env_settings, dotenv_settings, file_secret_settings
-
     def public(self) -> dict[str, Any]:
         """The settings in force as JSON values, for `GET /info`, without secrets."""
         return {name: value for name, value in self.model_dump(mode="json").items() if not is_secret(name)}
@@ -187,18 +170,21 @@ class Settings(BaseSettings):
 def load(settings_class: type[S], argv: Sequence[str], *, prog: str, known: Collection[str] = ()) -> S:
     """Settings from `argv` over RAG_* variables over the file named by --config (or RAG_CONFIG) over the defaults.
 
-    `known` are the names of other designs' settings, which the environment may have too.
+    `known` are the names of other designs' settings, which the environment may have too. Variables that Kubernetes made
+    for a service are removed from the environment.
     Raises SettingsError; exits like argparse on a malformed or unknown flag and on --help.
     """
+    for name in ignored_variables():
+        del os.environ[name]
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", default=os.environ.get(f"{ENV_PREFIX}CONFIG"))
-    found, rest = finder.parse_known_args(list(argv))
+    options, rest = finder.parse_known_args(list(argv))
     _refuse_unknown_variables({*settings_class.model_fields, *known, "config"})
     try:
         return settings_class(
             _cli_parse_args=rest,
             _cli_prog_name=prog,  # type: ignore[call-arg]
-            **_from_file(found.config),
+            **_from_file(options.config),
         )
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(part) for part in error.errors())) from error
@@ -243,14 +229,12 @@ def _from_file(path: str | None) -> dict[str, Any]:
         raise SettingsError(f"--config {path}: wanted UTF-8: {error}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"--config {path}: {error}") from error
-    outranking = set(os.environ) - set(ignored_variables())
-    return {key: value for key, value in values.items() if f"{ENV_PREFIX}{key.upper()}" not in outranking}
+    return {key: value for key, value in values.items() if f"{ENV_PREFIX}{key.upper()}" not in os.environ}
 
 
 def _refuse_unknown_variables(names: Collection[str]) -> None:
     valid = {f"{ENV_PREFIX}{name.upper()}" for name in names}
-    known = valid.union(ignored_variables())
-    unknown = sorted(key for key in os.environ if key.startswith(ENV_PREFIX) and key not in known)
+    unknown = sorted(key for key in os.environ if key.startswith(ENV_PREFIX) and key not in valid)
     if unknown:
         raise SettingsError(f"unknown variables {', '.join(unknown)}; valid are {', '.join(sorted(valid))}")
 

@@ -15,7 +15,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _PATH = "/v1/traces"
@@ -40,11 +40,10 @@ class Spans:
         asked = {"http.request.method": method, "http.route": route}
         return self._tracer.start_as_current_span(f"{method} {route}", parent, SpanKind.SERVER, asked)
 
-    def answered(self, span: Span, *, status: int, request_id: str | None) -> None:
-        """Note the status and the request id."""
-        span.set_attribute("http.response.status_code", status)
-        if request_id is not None:
-            span.set_attribute("rag.request_id", request_id)
+    def answered(self, *, status: int, request_id: str) -> None:
+        """Note the status and the request id in the current span."""
+        span = get_current_span()
+        span.set_attributes({"http.response.status_code": status, "rag.request_id": request_id})
         if status >= 500:
             span.set_status(StatusCode.ERROR)
 

@@ -4,15 +4,14 @@ Without --otlp-endpoint OpenTelemetry is not imported and these functions do not
 in any case (routes.py).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from servers.settings import SettingsError
-from servers.telemetry import logs
 
 if TYPE_CHECKING:
     from servers.telemetry.spans import Spans
@@ -38,6 +37,18 @@ def close() -> None:
         spans.close()
 
 
+def request(scope: Scope) -> AbstractContextManager[object]:
+    """The span of a request, current during the block."""
+    spans = _exporting.get("to")
+    return nullcontext() if spans is None else spans.request(scope["method"], scope["path"], Headers(scope=scope))
+
+
+def answered(status: int, request_id: str) -> None:
+    """Note the status of the answer to the current request."""
+    if (spans := _exporting.get("to")) is not None:
+        spans.answered(status=status, request_id=request_id)
+
+
 def headers() -> dict[str, str]:
     """Headers by which another server continues the trace from the current span."""
     spans = _exporting.get("to")
@@ -54,26 +65,3 @@ def stages(stage_s: Mapping[str, float]) -> None:
     """Make spans of stages, in s, that have just ended one after another."""
     if (spans := _exporting.get("to")) is not None:
         spans.stages(stage_s)
-
-
-class Traced:
-    """ASGI middleware with a span for every request on `paths`."""
-
-    def __init__(self, app: ASGIApp, *, paths: Collection[str]) -> None:
-        self._app = app
-        self._paths = paths
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        spans = _exporting.get("to")
-        if spans is None or scope["type"] != "http" or scope["path"] not in self._paths:
-            await self._app(scope, receive, send)
-            return
-        with spans.request(scope["method"], scope["path"], Headers(scope=scope)) as span:
-
-            async def described(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    spans.answered(span, status=message["status"], request_id=logs.request_id.get())
-                await send(message)
-
-            await self._app(scope, receive, described)

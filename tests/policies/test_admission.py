@@ -2,12 +2,12 @@
 
 import pytest
 
-from policies.admission import Admission, Admitted, Refused, smoothed
+from policies.admission import Admission, Refused, smoothed
 
 
 def test_the_count_is_the_bound() -> None:
     rule = Admission(max_queue=2)
-    assert rule.decide(1, None) == Admitted()
+    assert rule.decide(1, None) is None
     assert rule.decide(2, None) == Refused("queue full", 1)
 
 
@@ -18,20 +18,20 @@ def test_retry_after_is_the_predicted_drain_time_in_whole_seconds() -> None:
 
 def test_a_predicted_wait_over_the_limit_is_refused() -> None:
     rule = Admission(max_queue=100, max_predicted_wait_s=2.0)
-    assert rule.decide(20, 2.0) == Admitted()
+    assert rule.decide(20, 2.0) is None
     assert rule.decide(21, 3.1) == Refused("predicted wait", 3)
 
 
 def test_what_would_be_answered_too_late_for_its_client_is_refused() -> None:
     rule = Admission(max_queue=100)
-    assert rule.decide(5, 1.6, left_s=2.0) == Admitted()
+    assert rule.decide(5, 1.6, left_s=2.0) is None
     assert rule.decide(5, 1.7, left_s=2.0) == Refused("deadline", 2)
-    assert rule.decide(5, None, left_s=2.0) == Admitted()
+    assert rule.decide(5, None, left_s=2.0) is None
 
 
 def test_the_next_batch_is_never_late() -> None:
     rule = Admission(max_queue=100, max_predicted_wait_s=1.0, never_late=8)
-    assert rule.decide(7, 50.0, left_s=0.1) == Admitted()
+    assert rule.decide(7, 50.0, left_s=0.1) is None
     assert rule.decide(8, 50.0, left_s=100.0) == Refused("predicted wait", 50)
     alone = Admission(max_queue=100, max_predicted_wait_s=1.0)
     assert alone.decide(0, 50.0) == Admitted()

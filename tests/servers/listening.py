@@ -2,13 +2,15 @@
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.server import ServerState
 
+from servers.http.acceptor import Acceptor
 from servers.http.client_limits import LimitedProtocol
 
 DEADLINE_S = 30.0
@@ -22,11 +24,11 @@ class Listening:
         config.load()
         self.protocols: list[LimitedProtocol] = []
         self.port = 0
-        self._limits = {"client_timeout_s": client_timeout_s, "max_body_bytes": max_body_bytes}
+        self.limits: dict[str, Any] = {"client_timeout_s": client_timeout_s, "max_body_bytes": max_body_bytes}
         self._config, self._state = config, ServerState()
 
     def protocol(self) -> LimitedProtocol:
-        made = LimitedProtocol(config=self._config, server_state=self._state, app_state={}, **self._limits)
+        made = LimitedProtocol(config=self._config, server_state=self._state, app_state={}, **self.limits)
         self.protocols.append(made)
         return made
 
@@ -59,6 +61,7 @@ async def listening(app: Any, **limits: Any) -> AsyncIterator[Listening]:
     served = Listening(app, **limits)
     server = await asyncio.get_running_loop().create_server(served.protocol, "127.0.0.1", 0)
     served.port = server.sockets[0].getsockname()[1]
+    served.limits["acceptor"] = Acceptor(cast(socket.socket, server.sockets[0]))
     try:
         yield served
     finally:

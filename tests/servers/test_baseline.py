@@ -39,6 +39,16 @@ class Slow:
         return question.k - 1
 
 
+def stand_in(monkeypatch: pytest.MonkeyPatch, pipeline: Slow) -> Baseline:
+    """A baseline with that pipeline, in virtual time."""
+    design = Baseline(Settings())
+    for name in ("check", "submit", "work"):
+        monkeypatch.setattr(design, name, getattr(pipeline, name))
+    monkeypatch.setattr(Baseline, "model_name", pipeline.model_name)
+    monkeypatch.setattr("servers.baseline.time.monotonic", virtual.now)
+    return design
+
+
 async def answer(design: Baseline, query: str) -> tuple[str, float]:
     served = await design.answer(Question(query=query), 60.0)
     return served.answer.query, served.stage_s["queue"]
@@ -58,9 +68,7 @@ def test_a_run_that_raises_releases_the_turn(monkeypatch: pytest.MonkeyPatch, wh
             return await super()._run(asks)
 
     async def scenario() -> Any:
-        design = Baseline(Settings())
-        monkeypatch.setattr(design, "_rag", Failing())
-        monkeypatch.setattr("servers.baseline.time.monotonic", virtual.now)
+        design = stand_in(monkeypatch, Failing())
         with pytest.raises(ValueError, match=r"cannot be sent|fails"):
             await answer(design, "first")
         return await answer(design, "second")
@@ -86,9 +94,7 @@ def test_what_a_newcomer_would_wait_is_predicted_from_what_runs_and_waits(monkey
 
 def test_who_gives_up_leaves_the_lock_to_the_run_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> Any:
-        design = Baseline(Settings())
-        monkeypatch.setattr(design, "_rag", Slow())
-        monkeypatch.setattr("servers.baseline.time.monotonic", virtual.now)
+        design = stand_in(monkeypatch, Slow())
         first = asyncio.create_task(answer(design, "first"))
         await asyncio.sleep(0.25)
         second = asyncio.create_task(answer(design, "second"))

@@ -45,7 +45,6 @@ async def real(due_s, policy, max_queue):
         policy=policy,
         admission=Admission(max_queue),
         max_batch_size=policy.max_batch_size,
-        request_timeout_s=1e9,
         clock=virtual.now,
     )
     serving = asyncio.create_task(batcher.serve())

@@ -69,13 +69,13 @@ def test_a_pause_of_the_whole_server_is_no_hang_and_a_hang_is_one_line(
 ) -> None:
     paused_s = 0.0
     monkeypatch.setattr(service, "time", SimpleNamespace(monotonic=lambda: virtual.now() + paused_s))
-    progress = Progress(hang_s=5.0)
+    progress = Progress({1}, hang_s=5.0)
     rag = service.RagService(Settings(profile="stub"))
     rag._engine = SimpleNamespace(progress=progress)  # type: ignore[assignment]
 
     async def scenario() -> None:
         nonlocal paused_s
-        progress.started(1, virtual.now())
+        progress.stepped(virtual.now())
         watching = asyncio.create_task(rag._watch())
         await asyncio.sleep(1.0)
         paused_s = 10.0

@@ -1,29 +1,49 @@
 """What a hang is: work, and no step that ended for longer than a step may take."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from servers.backend import Failed, Failure
 from servers.backend.steps import Steps
 from servers.engine.progress import Progress
+from servers.engine.thread import EngineThread
+from servers.rag.pipeline import Ask
 
 
 def test_an_engine_without_work_never_hangs_and_one_with_work_does_from_its_last_sign_on() -> None:
-    progress = Progress(hang_s=5.0)
-    assert not progress.hangs(1000.0)
-    progress.started(1, 1000.0)
+    jobs: set[int] = set()
+    progress = Progress(jobs, hang_s=5.0)
+    assert (progress.hangs(1000.0), progress.stalled_s(1000.0)) == (False, 0.0)
+    jobs.add(1)
+    progress.stepped(1000.0)
     assert (progress.hangs(1005.0), progress.hangs(1005.1)) == (False, True)
     progress.stepped(1005.2)
     assert (progress.hangs(1010.0), progress.hangs(1010.3)) == (False, True)
-    progress.started(2, 1010.0)
-    assert progress.stalled_s(1010.0) == pytest.approx(4.8), "more work is no progress"
-    progress.ended(1, 1011.0)
-    assert (progress.stalled_s(1012.0), progress.hangs(1016.1)) == (1.0, True), "the second run is still there"
-    progress.ended(2, 1017.0)
+    jobs.clear()
     assert progress.stalled_s(2000.0) == 0.0
 
 
+async def test_new_work_is_no_progress_and_the_end_of_a_job_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("servers.engine.time", SimpleNamespace(monotonic=lambda: now))
+    engine = EngineThread()
+    ask = Ask("Where?", 1, 1)
+    [first] = engine.submit([ask])
+    now = 1010.0
+    [second] = engine.submit([ask])
+    assert engine.progress.stalled_s(now) == 10.0, "more work is no progress"
+    engine._dispatch([Failed(first.number, Failure("internal", "no"))])
+    assert engine.progress.stalled_s(1012.0) == 2.0, "the second one is still there"
+    engine._dispatch([Failed(second.number, Failure("internal", "no"))])
+    assert engine.progress.stalled_s(2000.0) == 0.0
+    now = 3000.0
+    engine.submit([ask])
+    assert engine.progress.stalled_s(3000.5) == 0.5, "from the first job on"
+
+
 def test_a_step_that_was_announced_may_take_what_it_said_and_the_next_one_may_not() -> None:
-    progress = Progress(hang_s=5.0)
-    progress.started(1, 0.0)
+    progress = Progress({1}, hang_s=5.0)
     progress.stepped(1.0, 60.0)
     assert (progress.hangs(60.0), progress.hangs(61.1)) == (False, True)
     progress.stepped(50.0)
@@ -77,9 +97,8 @@ def test_one_that_was_announced_and_raises_takes_its_allowance_with_it() -> None
 
 def test_steps_are_reported_often_enough_for_a_short_limit() -> None:
     now = 0.0
-    progress = Progress(hang_s=0.2)
+    progress = Progress({1}, hang_s=0.2)
     steps = Steps(lambda allowed_s: progress.stepped(now, allowed_s), hang_s=0.2, clock=lambda: now)
-    progress.started(1, now)
     for _ in range(100):
         with steps.step("decode"):
             now += 0.01

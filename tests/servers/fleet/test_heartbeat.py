@@ -1,7 +1,7 @@
 """The heartbeat: one miss is nothing, three in a row are the end, and a registered replica may come back."""
 
 import asyncio
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -9,6 +9,7 @@ from policies.health import HealthRules
 from servers.fleet.balancer import Balancer, Tries
 from servers.fleet.heartbeat import Heartbeat
 from servers.fleet.replica import Replica, Roster
+from servers.fleet.reply import TryFailed
 
 
 class Answers:
@@ -25,7 +26,7 @@ class Answers:
 
     tries = Tries()
 
-    def failed(self, replica: Replica, **why: Any) -> None:
+    def failed(self, replica: Replica, failure: TryFailed) -> None:
         replica.health.failed(0.0, is_unreachable=False)
 
 

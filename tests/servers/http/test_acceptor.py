@@ -30,7 +30,7 @@ class Connection(asyncio.Protocol):
         return self._is_idle
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._acceptor.closed(self, "127.0.0.1")
+        self._acceptor.closed(self)
 
 
 @pytest.fixture
@@ -123,13 +123,14 @@ def test_loopback_addresses_have_no_limit_of_their_own(
 
 def test_an_ipv6_network_counts_as_one_address(listener: socket.socket) -> None:
     acceptor = Acceptor(listener, most_per_address=2)
-    for address in ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2"):
+    connections = [Connection(acceptor) for _ in range(2)]
+    for connection, address in zip(connections, ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2"), strict=True):
         assert not acceptor._is_too_many((address, 1))
-        acceptor.opened(Connection(acceptor), address)
+        acceptor.opened(connection, address)
     assert acceptor._is_too_many(("2001:db8:0:1::3", 1))
     assert not acceptor._is_too_many(("2001:db8:0:2::1", 1))
     assert not acceptor._is_too_many(("::ffff:192.0.2.1", 1))
-    acceptor.closed(address="2001:db8:0:1::1")
+    acceptor.closed(connections[0])
     assert not acceptor._is_too_many(("2001:db8:0:1::3", 1))
 
 

@@ -1,7 +1,7 @@
 """The wire, round a design that answers at once: validation, headers, errors to statuses."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -14,7 +14,8 @@ from servers.http.endpoints import RAG
 from servers.http.wire import Answer, Document, Question, Served, Usage
 from servers.settings import Settings
 from servers.tasks import Background
-from servers.telemetry import logs
+from servers.telemetry import logs, metrics
+from tests.servers.listening import listening
 
 
 class Echo:
@@ -263,12 +264,13 @@ async def test_a_question_that_fails_is_a_line_in_the_log_with_its_request_id(
     assert set(known) <= {"seven"}
 
 
-async def test_a_client_that_hangs_up_cancels_its_answer(state: State) -> None:
-    """Spoken to in plain ASGI: the disconnect message arrives while the answer is being made."""
-    cancelled = asyncio.Event()
+@pytest.mark.parametrize("length", [1, 200_000], ids=["short", "a body that pauses reading"])
+async def test_a_client_that_hangs_up_cancels_its_answer(state: State, length: int) -> None:
+    asked, cancelled = asyncio.Event(), asyncio.Event()
 
     class Slow(Echo):
         async def answer(self, question: Question, deadline_s: float) -> Served:
+            asked.set()
             try:
                 await asyncio.sleep(30)
             except asyncio.CancelledError:
@@ -279,22 +281,16 @@ async def test_a_client_that_hangs_up_cancels_its_answer(state: State) -> None:
         def mount(self, app: FastAPI, state: State) -> None:
             add_task(app, state, RAG, self.answer, request_timeout_s=20)
 
-    app = create_app("slow", Settings(), Slow([]), state)
-    messages = [{"type": "http.request", "body": b'{"query": "x"}', "more_body": False}, {"type": "http.disconnect"}]
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        return messages.pop(0) if len(messages) > 1 else messages[0]
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    headers = [(b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": "/rag", "headers": headers, "query_string": b""}
-    call: Callable[..., Awaitable[None]] = app
-    await call({**scope, "http_version": "1.1", "scheme": "http", "raw_path": b"/rag"}, receive, send)
-    assert cancelled.is_set()
-    assert sent[0]["status"] == 499
+    gone = metrics.REQUESTS.labels("499")._value.get()
+    async with listening(create_app("slow", Settings(), Slow([]), state)) as server, asyncio.timeout(10):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        body = b'{"query": "x"' + b" " * length + b"}"
+        writer.write(b"POST /rag HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        await asked.wait()
+        writer.transport.abort()
+        await cancelled.wait()
+        while metrics.REQUESTS.labels("499")._value.get() == gone:
+            await asyncio.sleep(0)
 
 
 async def test_the_schema_describes_the_route_that_starlette_serves(client: httpx.AsyncClient) -> None:

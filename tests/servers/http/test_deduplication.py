@@ -1,54 +1,58 @@
-"""One answer a key: while the first is under way, soon after it, and when the first leaves or fails."""
+"""One response a key: while the first request runs, soon after it, and when the first leaves or fails."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
+from fastapi import Response
+from fastapi.responses import StreamingResponse
 
 from servers.http.deduplication import Duplicates
 from tests import virtual
 
 
 class Work:
-    """Answers with how often it was asked, when it is told to."""
+    """Responds with how often it was asked, once `go` is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, status: int = 200) -> None:
         self.asked = 0
+        self.status = status
         self.go = asyncio.Event()
 
-    async def __call__(self) -> int:
+    async def __call__(self) -> Response:
         self.asked += 1
-        mine = self.asked
+        response = Response(b"%d" % self.asked, self.status)
         await self.go.wait()
-        return mine
+        return response
 
 
-async def test_who_comes_meanwhile_waits_for_the_first_and_who_comes_later_is_told() -> None:
-    work, known = Work(), Duplicates[int](size=_none)
+async def test_who_comes_meanwhile_waits_for_the_first_and_who_comes_later_gets_its_response() -> None:
+    work, known = Work(), Duplicates()
     asking = [asyncio.create_task(known.once("id", work)) for _ in range(3)]
     other = asyncio.create_task(known.once("another", work))
     await asyncio.sleep(0)
     work.go.set()
-    assert await asyncio.gather(*asking) == [1, 1, 1]
-    assert await other == 2
-    assert await known.once("id", work) == 1
+    assert [response.body for response in await asyncio.gather(*asking)] == [b"1", b"1", b"1"]
+    assert (await other).body == b"2"
+    assert (await known.once("id", work)).body == b"1"
     assert work.asked == 2
 
 
 async def test_when_the_first_leaves_the_next_computes() -> None:
-    work, known = Work(), Duplicates[int](size=_none)
+    work, known = Work(), Duplicates()
     first, second, third = (asyncio.create_task(known.once("id", work)) for _ in range(3))
     await asyncio.sleep(0)
     first.cancel()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     work.go.set()
-    assert await asyncio.gather(second, third) == [2, 2]
+    assert [response.body for response in await asyncio.gather(second, third)] == [b"2", b"2"]
 
 
 async def test_a_failure_is_not_remembered() -> None:
-    known = Duplicates[int](size=_none)
+    known = Duplicates()
 
-    async def fail() -> int:
+    async def fail() -> Response:
         raise RuntimeError("no")
 
     for _ in range(2):
@@ -56,18 +60,23 @@ async def test_a_failure_is_not_remembered() -> None:
             await known.once("id", fail)
 
 
-async def test_what_is_not_to_be_kept_is_forgotten() -> None:
-    work, known = Work(), Duplicates[int](size=_none, keep=lambda answer: answer > 1)
+async def test_an_error_and_a_response_in_parts_are_not_kept() -> None:
+    work, known = Work(status=429), Duplicates()
     work.go.set()
-    assert [await known.once("id", work) for _ in range(3)] == [1, 2, 2]
+    assert [(await known.once("id", work)).body for _ in range(2)] == [b"1", b"2"]
+
+    async def parts() -> Response:
+        return StreamingResponse(iter([b"part"]))
+
+    assert await known.once("parts", parts) is not await known.once("parts", parts)
+    assert len(known) == 0
 
 
-async def test_as_many_answers_are_remembered_as_the_bytes_hold() -> None:
-    now = 0.0
-    known = Duplicates[bytes](size=len, most_bytes=100_000, clock=lambda: now)
+async def test_as_many_responses_are_remembered_as_the_bytes_hold() -> None:
+    known = Duplicates(most_bytes=101_000)
 
     async def ask(key: int, length: int) -> int:
-        return len(await known.once(key, lambda: _later(bytes(length))))
+        return len((await known.once(key, _later(length))).body)
 
     for key in range(200):
         await ask(key, 10_000)
@@ -78,40 +87,41 @@ async def test_as_many_answers_are_remembered_as_the_bytes_hold() -> None:
     assert len(known) == 0, "one that does not fit leaves no room for others, and goes too"
     for key in range(2000, 2500):
         await ask(key, 0)
-    assert len(known) < 100, "an answer of no length takes some room as well"
+    assert len(known) < 100, "a response of no length takes some room as well"
 
 
-async def test_an_answer_is_remembered_for_its_time_and_no_longer() -> None:
-    now = 0.0
-    work, known = Work(), Duplicates[int](size=_none, keep_s=10.0, clock=lambda: now)
-    work.go.set()
-    assert await known.once("a", work) == 1
-    now = 9.0
-    assert await known.once("a", work) == 1
-    now = 10.0
-    assert await known.once("a", work) == 2
+def test_a_response_is_remembered_for_its_time_and_no_longer() -> None:
+    async def asked_thrice() -> list[bytes | memoryview]:
+        work, known = Work(), Duplicates(keep_s=10.0)
+        work.go.set()
+        bodies = []
+        for pause_s in (9.0, 1.5, 0.0):
+            bodies.append((await known.once("a", work)).body)
+            await asyncio.sleep(pause_s)
+        return bodies
+
+    assert virtual.run(asked_thrice()) == [b"1", b"1", b"2"]
 
 
-def test_answers_go_when_their_time_is_over_though_nobody_asks() -> None:
+def test_responses_go_when_their_time_is_over_though_nobody_asks() -> None:
     async def asked_and_left() -> list[int]:
-        known = Duplicates[bytes](size=len, keep_s=10.0, clock=virtual.now)
+        known = Duplicates(keep_s=10.0)
         left = []
         for key in range(3):
-            await known.once(key, lambda: _later(b"answer"))
+            await known.once(key, _later(6))
             await asyncio.sleep(4.0)
         for _ in range(4):
             left.append(len(known))
             await asyncio.sleep(4.0)
-        await known.once("again", lambda: _later(b"answer"))
+        await known.once("again", _later(6))
         await asyncio.sleep(11.0)
         return [*left, len(known)]
 
     assert virtual.run(asked_and_left()) == [2, 1, 0, 0, 0]
 
 
-def _none(answer: int) -> int:
-    return 0
+def _later(length: int) -> Callable[[], Awaitable[Response]]:
+    async def respond() -> Response:
+        return Response(bytes(length))
 
-
-async def _later(answer: bytes) -> bytes:
-    return answer
+    return respond

@@ -13,7 +13,7 @@ from servers.fleet.client import ReplicaClient
 from servers.fleet.replica import Replica, Roster
 from servers.fleet.routes import add_routes
 from servers.http.app import State, create_app
-from servers.http.auth import host_check
+from servers.http.auth import about_origin, host_check
 from servers.http.middleware import RequestMiddleware
 from servers.http.serve import warn_if_open
 from servers.scaled import ScaledSettings, create
@@ -33,7 +33,7 @@ OTHERS += ["[::2]", "localhost:80:80", "localhost/", "evil@localhost", "localhos
 
 
 def is_refused(host: str, *, bound: str, hosts: str | None = None) -> bool:
-    about_host, _ = host_check(bound, hosts)
+    about_host = host_check(bound, hosts)
     return about_host({b"host": host.encode("latin-1")}) is not None
 
 
@@ -53,7 +53,7 @@ def test_elsewhere_a_host_is_checked_where_there_is_a_list() -> None:
     for host in (*LOOPBACK, "192.0.2.1:8000", "rag.example"):
         assert not is_refused(host, bound="192.0.2.1", hosts="rag.example")
     assert is_refused("evil.example", bound="0.0.0.0", hosts="rag.example")
-    about_host, _ = host_check("127.0.0.1", None)
+    about_host = host_check("127.0.0.1", None)
     assert about_host({}) is None  # no browser
 
 
@@ -71,7 +71,6 @@ def test_elsewhere_a_host_is_checked_where_there_is_a_list() -> None:
     ("file://", "", False),
 ])  # fmt: skip
 def test_an_origin_is_the_host_itself(origin: str, host: str, *, is_well: bool) -> None:
-    _, about_origin = host_check("127.0.0.1", None)
     assert (about_origin({b"origin": origin.encode(), b"host": host.encode()}) is None) is is_well
 
 
@@ -144,7 +143,7 @@ async def test_a_request_with_two_hosts_is_refused() -> None:
         sent.append(message)
 
     headers = [(b"host", b"localhost"), (b"host", b"evil.example")]
-    middleware: Any = RequestMiddleware(never, max_body_bytes=10)
+    middleware: Any = RequestMiddleware(never, Settings(max_body_bytes=10))
     await middleware({"type": "http", "method": "GET", "path": "/info", "headers": headers}, None, send)
     assert sent[0]["status"] == 400
 

@@ -41,7 +41,7 @@ class Pipeline:
 def make(pipeline: Pipeline, **options: Any) -> Batcher[int, int]:
     """A batcher of at most four, unless told otherwise."""
     usual = {"policy": LateBinding(4, 0.5, 0.01), "admission": Admission(100), "max_batch_size": 4}
-    return Batcher(submitting(pipeline.run), request_timeout_s=60.0, clock=virtual.now, **(usual | options))
+    return Batcher(submitting(pipeline.run), clock=virtual.now, **(usual | options))
 
 
 async def serve(pipeline: Pipeline, arrivals: dict[int, float], **options: Any) -> list[Any]:
