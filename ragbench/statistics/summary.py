@@ -24,7 +24,7 @@ from ragbench.results.records import NO_SCALING, ReplicaCount, Row, Sample, Scal
 from ragbench.results.slo import Slo
 from ragbench.statistics.columns import Columns, Floats, Truths, Window, steady_window
 from ragbench.statistics.in_flight import mean_in_flight, most_in_flight
-from ragbench.statistics.intervals import Interval, bootstrap
+from ragbench.statistics.intervals import Interval, bootstrap, mean
 from ragbench.statistics.latency_intervals import independent_answers, latency_intervals
 from ragbench.statistics.scaling import capacity_s, cold_start_s, reaction_s, replica_seconds, reversals_per_min
 from ragbench.statistics.verdicts import ERRORS, NO_MEANS, Evidence, failing, judge
@@ -137,7 +137,7 @@ def _throughput_interval(ends_s: Floats, window: Window) -> Interval | None:
         return None
     counts, _ = np.histogram(ends_s, bins=slices, range=(window.start_s, window.end_s))
     rates = counts * (slices / window.length_s)
-    return bootstrap(rates, lambda drawn: drawn.mean(axis=1), rng=np.random.default_rng(_SEED))
+    return bootstrap(rates, mean, rng=np.random.default_rng(_SEED))
 
 
 def _latencies(columns: Columns, within: Truths) -> _Figures:
