@@ -50,22 +50,20 @@ def block_length(values: Floats) -> int:
 
 
 def _politis_white(covariance: Floats, small: NDArray[np.bool_]) -> int:
-    """Their block length, from the autocovariances up to twice the lag where they vanish, under a flat-top window."""
+    """Their block length, from the autocovariances up to twice the lag where they vanish, under a flat-top window.
+
+    Autocorrelations vanish after the lag that a whole run of `small` ones follows.
+    """
     n = len(covariance)
-    last = min(2 * _vanishing_lag(small), n - 1)
+    run = max(5, math.ceil(math.sqrt(math.log10(n))))
+    within = np.convolve(small[1 : n // 2 + 1], np.ones(run), mode="valid") == run if n // 2 >= run else np.zeros(0)
+    vanished = max(1, int(np.argmax(within)) if within.any() else n // 2)
+    last = min(2 * vanished, n - 1)
     lags = np.arange(1, last + 1)
     weighted = np.minimum(1.0, 2 * (1 - lags / last)) * covariance[1 : last + 1]
     spread = covariance[0] + 2 * float(np.sum(weighted))
     slope = 2 * float(np.sum(lags * weighted))
     return min(n, math.ceil((1.5 * (slope / spread) ** 2 * n) ** (1 / 3))) if spread > 0 else 1
-
-
-def _vanishing_lag(small: NDArray[np.bool_]) -> int:
-    """The lag after which a whole run of autocorrelations is within noise (Politis and White's m)."""
-    n = len(small)
-    run = max(5, math.ceil(math.sqrt(math.log10(n))))
-    within = np.convolve(small[1 : n // 2 + 1], np.ones(run), mode="valid") == run if n // 2 >= run else np.zeros(0)
-    return max(1, int(np.argmax(within)) if within.any() else n // 2)
 
 
 def autocovariance(values: Floats) -> Floats:
