@@ -6,16 +6,18 @@ already. With m cells, each is judged at 1 - 0.05 / m (Bonferroni), so that two 
 comparison of twenty at most. Which runs are compared is decided in pairs.py.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from ragbench.compare.differences import Both, Difference, estimates, with_starts
+from ragbench.compare.differences import Difference, estimate, with_starts
 from ragbench.compare.pairs import Pair
-from ragbench.compare.sides import BINS, COMPARED, LATENCIES, OVERLOADED, Run
-from ragbench.statistics.intervals import Floats, Interval, Statistics, means, quantiles
+from ragbench.compare.sides import COMPARED, LATENCIES, OVERLOADED, Requests
+from ragbench.statistics.intervals import Interval, Statistic, mean, once, quantile
 
 _SEED = 20_240_601  # of the resampling, so that one comparison has one outcome
 FEWEST_IN_TAIL = 10  # requests beyond a percentile, of all seeds together, for an interval
@@ -83,7 +85,7 @@ class Comparison:
 def compare(pairs: Sequence[Pair]) -> Comparison:
     """Every figure of every pair."""
     streams = np.random.default_rng(_SEED).spawn(len(pairs))
-    cells = [cell for pair, rng in zip(pairs, streams, strict=True) for cell in _pooled(pair, rng)]
+    cells = [cell for pair, rng in zip(pairs, streams, strict=True) for cell in _cells(pair, rng)]
     count = len(Comparison(tuple(cells)).compared)
     for alike in dict.fromkeys(cell.alike for cell in cells):
         own = {i: cell.difference for i, cell in enumerate(cells) if cell.alike == alike and cell.difference}
@@ -121,22 +123,16 @@ def _row(cell: Cell) -> dict[str, object]:
     }
 
 
-def _pooled(pair: Pair, rng: np.random.Generator) -> list[Cell]:
+def _cells(pair: Pair, rng: np.random.Generator) -> list[Cell]:
     """The cells of COMPARED, in that order; their errors do not yet include the starts."""
-    cells = {metric: Cell(pair, metric, why_not=_why_not(pair, metric)) for metric in COMPARED}
-    wanted = [metric for metric in COMPARED if not cells[metric].why_not]
-    runs = [(a.requests(), b.requests()) for a, b in pair.used] if wanted else []
-    if latencies := [metric for metric in wanted if metric in LATENCIES]:
-        shares = [LATENCIES[metric] for metric in latencies]
-        waits = [(a.latencies_s, b.latencies_s) for a, b in runs]
-        cells |= _estimated(pair, latencies, waits, lambda values, counts: quantiles(values, counts, shares), rng)
-    for metric in wanted:
-        if metric == "goodput_rps" and all(np.array_equal(run.good, run.answered) for both in runs for run in both):
-            cells[metric] = replace(cells["throughput_rps"], metric=metric, is_repeat=True)
-        elif metric not in LATENCIES:
-            counts = [(a.good, b.good) if metric == "goodput_rps" else (a.answered, b.answered) for a, b in runs]
-            fewest = max(1.0, min(float(side.sum()) for both in counts for side in both))
-            cells |= _estimated(pair, [metric], _per_s(pair, counts), means, rng, resolution=1 / fewest)
+    reasons = {metric: _why_not(pair, metric) for metric in COMPARED}
+    runs = [(a.requests(), b.requests()) for a, b in pair.used] if "" in reasons.values() else []
+    cells = {
+        metric: Cell(pair, metric, why_not=why_not) if why_not else _cell(pair, metric, runs, rng)
+        for metric, why_not in reasons.items()
+    }
+    if not reasons["goodput_rps"] and all(np.array_equal(run.good, run.answered) for both in runs for run in both):
+        cells["goodput_rps"] = replace(cells["throughput_rps"], metric="goodput_rps", is_repeat=True)
     return list(cells.values())
 
 
@@ -152,46 +148,27 @@ def _why_not(pair: Pair, metric: str) -> str:
     return "" if verdicts == {"valid"} or verdicts <= set(ALLOWED.get(metric, ())) else pair.overloaded
 
 
-def _per_s(pair: Pair, counts: Sequence[Both]) -> list[Both]:
-    """Answers a second in each BINS-th of the window; the windows of two seeds differ in length."""
-    return [
-        (a * BINS / _length_s(run_a), b * BINS / _length_s(run_b))
-        for (a, b), (run_a, run_b) in zip(counts, pair.used, strict=True)
-    ]
-
-
-def _length_s(run: Run) -> float:
-    return run.window_s[1] - run.window_s[0]
-
-
-def _estimated(
-    pair: Pair,
-    metrics: Sequence[str],
-    values: Sequence[Both],
-    statistics: Statistics,
-    rng: np.random.Generator,
-    *,
-    resolution: float = 0.0,
-) -> dict[str, Cell]:
-    """Cells of the figures that `statistics` gives; no interval of one is narrower than `resolution`."""
-    is_paired = pair.is_paired and all(len(a) == len(b) for a, b in values)
-    found = estimates(values, statistics, is_paired=is_paired, rng=rng, resolution=resolution)
-    sides = [np.concatenate(side) for side in zip(*values, strict=True)]
-    figures = [_measured(side, statistics, len(metrics)) for side in sides]
-    cells = {}
-    for metric, a, b, difference in zip(metrics, *figures, found or [None] * len(metrics), strict=True):
-        tail = min(map(len, sides)) * (1 - LATENCIES.get(metric, 0.0))
-        if 0 in (a, b):
-            why_not = "a figure is 0"
-        elif not found or tail < FEWEST_IN_TAIL:
-            why_not = TOO_FEW
-        else:
-            why_not = "" if difference else UNANSWERED if metric in LATENCIES else TOO_FEW
-        cells[metric] = Cell(pair, metric, a, b, None if why_not else difference, why_not)
-    return cells
-
-
-def _measured(values: Floats, statistics: Statistics, count: int) -> list[float]:
-    """The figures of all values, each drawn once."""
-    found = statistics(values, np.ones((1, len(values)), np.int32))[0] if values.size else [ABSENT] * count
-    return [float(each) if np.isfinite(each) else ABSENT for each in found]
+def _cell(pair: Pair, metric: str, runs: Sequence[tuple[Requests, Requests]], rng: np.random.Generator) -> Cell:
+    """The figure of all requests together, and its difference. No interval of a rate is narrower than one answer."""
+    share = LATENCIES.get(metric)
+    statistic: Statistic = mean if share is None else partial(quantile, share=share)
+    samples = [(a.values(metric), b.values(metric)) for a, b in runs]
+    pooled = [np.concatenate(side) for side in zip(*samples, strict=True)]
+    figures = [float(statistic(values, once(values))[0]) if values.size else ABSENT for values in pooled]
+    a, b = (figure if math.isfinite(figure) else ABSENT for figure in figures)
+    if 0 in (a, b):
+        return Cell(pair, metric, a, b, why_not="a figure is 0")
+    if min(map(len, pooled)) * (1 - (share or 0.0)) < FEWEST_IN_TAIL:
+        return Cell(pair, metric, a, b, why_not=TOO_FEW)
+    answers = min(sum(float(run.counts(metric).sum()) for run in side) for side in zip(*runs, strict=True))
+    difference = estimate(
+        samples,
+        statistic,
+        is_paired=pair.is_paired and all(len(of_a) == len(of_b) for of_a, of_b in samples),
+        rng=rng,
+        resolution=1 / answers if share is None else 0.0,
+    )
+    if difference is None:
+        why_not = TOO_FEW if np.isfinite(pooled[0]).all() and np.isfinite(pooled[1]).all() else UNANSWERED
+        return Cell(pair, metric, a, b, why_not=why_not)
+    return Cell(pair, metric, a, b, difference)

@@ -36,52 +36,48 @@ class Crossover:
     def __str__(self) -> str:
         a, b, (low, high) = self.pair.a, self.pair.b, self.between_rps
         better, worse = (b, a) if self.is_b_better_above else (a, b)
-        where = f"near {self.rate_rps:.3g}/s (between the measured {low:g} and {high:g}/s"
+        place = f"near {self.rate_rps:.3g}/s (between the measured {low:g} and {high:g}/s"
+        figure = f"{self.metric}, {self.pair.arrival}"
         if self.interval is None:
-            return (
-                f"crossover not shown: {better} may overtake {worse} {where}; {self.metric}, {self.pair.arrival}; "
-                f"{self.share:.0%} of redrawn differences cross once)"
-            )
+            share = f"{self.share:.0%} of redrawn differences cross once"
+            return f"crossover not shown: {better} may overtake {worse} {place}; {figure}; {share})"
         interval = f"95%: {self.interval.low:.3g} to {self.interval.high:.3g}/s"
-        return f"{better} overtakes {worse} {where}, {interval}; {self.metric}, {self.pair.arrival})"
+        return f"{better} overtakes {worse} {place}, {interval}; {figure})"
 
 
 def crossovers(comparison: Comparison) -> list[Crossover]:
     """A crossover for each latency and pair whose differences change sign exactly once as the rate grows."""
-    groups: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in comparison.compared:
+    series: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in sorted(comparison.compared, key=lambda cell: cell.pair.level):
         if cell.pair.level.offered_rps and cell.metric in LATENCIES:
-            groups.setdefault((cell.metric, cell.pair.a, cell.pair.b, cell.pair.arrival), []).append(cell)
-    series = [sorted(cells, key=lambda cell: cell.pair.level) for cells in groups.values() if len(cells) > 1]
-    return [crossover for cells in series if (crossover := _crossover(cells)) is not None]
+            series.setdefault((cell.metric, cell.pair.a, cell.pair.b, cell.pair.arrival), []).append(cell)
+    return list(filter(None, (_crossover(cells) for cells in series.values() if len(cells) > 1)))
 
 
 def _crossover(cells: Sequence[Cell]) -> Crossover | None:
     rates = np.array([cell.pair.level.offered_rps for cell in cells])
     differences = [cell.difference for cell in cells if cell.difference is not None]
-    own = np.array([each.log_ratio for each in differences])
-    (rate,) = crossing_rates(rates, own[None, :])
+    log_ratios = np.array([difference.log_ratio for difference in differences])
+    (rate,) = crossing_rates(rates, log_ratios[None, :])
     if np.isnan(rate):
         return None
     rng = np.random.default_rng(_SEED)
-    drawn = crossing_rates(rates, np.stack([each.drawn(TIMES, rng) for each in differences], axis=1))
+    drawn = crossing_rates(rates, np.stack([difference.drawn(TIMES, rng) for difference in differences], axis=1))
     crossed = drawn[~np.isnan(drawn)]
     share = len(crossed) / len(drawn)
     interval = Interval(*map(float, np.quantile(crossed, [0.025, 0.975]))) if share >= SURE else None
-    above = int(np.searchsorted(rates, rate))
-    between = float(rates[max(above - 1, 0)]), float(rates[above])
-    return Crossover(cells[0].metric, cells[0].pair, float(rate), between, interval, share, bool(own[-1] < 0))
+    above = max(1, int(np.searchsorted(rates, rate)))
+    between = float(rates[above - 1]), float(rates[above])
+    return Crossover(cells[0].metric, cells[0].pair, float(rate), between, interval, share, bool(log_ratios[-1] < 0))
 
 
 def crossing_rates(rates: Floats, log_ratios: Floats) -> Floats:
-    """Where each row, (m, rates), changes sign; nan where it does not, or more than once."""
-    is_above = log_ratios > 0
-    changes = is_above[:, 1:] != is_above[:, :-1]
+    """Where each row of `log_ratios`, (m, rates), changes sign; NaN where it does not, or more than once."""
+    changes = np.diff(log_ratios > 0, axis=1)
     at = np.argmax(changes, axis=1)
-    rows = np.arange(len(log_ratios))
-    left, right = log_ratios[rows, at], log_ratios[rows, at + 1]
+    left, right = np.take_along_axis(log_ratios, at[:, None] + [0, 1], axis=1).T
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.clip(left / (left - right), 0, 1)
     logs = np.log(rates)
-    found = np.exp(logs[at] + share * (logs[at + 1] - logs[at]))
-    return np.where(changes.sum(axis=1) == 1, found, np.nan)
+    crossings = np.exp(logs[at] + share * (logs[at + 1] - logs[at]))
+    return np.where(changes.sum(axis=1) == 1, crossings, np.nan)

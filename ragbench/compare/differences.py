@@ -19,12 +19,13 @@ from ragbench.statistics.intervals import (
     Counts,
     Floats,
     Interval,
-    Statistics,
+    Statistic,
     block_length,
     counts_drawn,
+    once,
 )
 
-Both = tuple[Floats, Floats]  # values of one run on side a and on side b
+Sample = tuple[Floats, Floats]  # the values of one run of a, and of the run of b with the same load and seed
 
 ALPHA = 0.05  # of all intervals of a comparison together
 FEWEST_SEEDS = 3  # to see how starts differ
@@ -100,99 +101,88 @@ def percent(log_ratio: float) -> float:
     return 100 * math.expm1(min(log_ratio, 700.0))  # e^709 is the largest float
 
 
-def estimates(
-    runs: Sequence[Both],
-    statistics: Statistics,
-    *,
-    is_paired: bool,
-    rng: np.random.Generator,
-    resolution: float = 0.0,
-) -> list[Difference | None]:
-    """One per statistic, less what starts add, from pairs of runs in the order of time. Empty: too short to say.
+def estimate(
+    samples: Sequence[Sample], statistic: Statistic, *, is_paired: bool, rng: np.random.Generator, resolution: float = 0
+) -> Difference | None:
+    """The difference of `statistic` between two servers, with the error within the runs; `with_starts` adds the rest.
 
-    Paired: value i of a and of b belong together, and the same blocks are drawn from both. An infinite value is larger
-    than all others. None where a figure is zero, or infinite in any resample: then it may not be there at all.
+    `samples`: the values of each pair of runs, in the order of time. Paired: value i of a and of b belong together, and
+    the same blocks are drawn from both. An infinite value is larger than all others. None: the runs are too short, or a
+    figure is zero, or it is infinite in any resample and so may be that of a request without an answer.
     """
-    assert not is_paired or all(len(a) == len(b) for a, b in runs), "what belongs together has one length"
-    lengths = [(_length(a), _length(b)) for a, b in runs]
+    assert not is_paired or all(len(a) == len(b) for a, b in samples), "paired samples have one length"
+    lengths = [(_block_length(a), _block_length(b)) for a, b in samples]
     if is_paired:
         lengths = [(max(both), max(both)) for both in lengths]
-    blocks = np.array([min(len(a) / of_a, len(b) / of_b) for (a, b), (of_a, of_b) in zip(runs, lengths, strict=True)])
-    free = float(blocks.sum()) - len(runs)
-    if min(sum(map(len, side)) for side in zip(*runs, strict=True)) < FEWEST_VALUES or free < FEWEST_BLOCKS - 1:
-        return []
-    # Of one run: with those of all, 10% of comparisons of equal queues over 5 seeds and 7 rates showed a difference.
-    degrees = max(1.0, free / len(runs))
+    blocks = np.array(
+        [min(len(a) / of_a, len(b) / of_b) for (a, b), (of_a, of_b) in zip(samples, lengths, strict=True)]
+    )
+    free = float(blocks.sum()) - len(samples)
+    sizes = [sum(map(len, values)) for values in zip(*samples, strict=True)]
+    if min(sizes) < FEWEST_VALUES or free < FEWEST_BLOCKS - 1:
+        return None
+    groups = [slice(None)]  # all runs together; and each alone, where they are enough to see how starts differ
+    if len(samples) >= FEWEST_SEEDS:
+        groups += [slice(number, number + 1) for number in range(len(samples))]
+
+    def log_ratios(counts: Sequence[tuple[Counts, Counts]]) -> list[Floats]:
+        return [_log_ratios(samples[group], counts[group], statistic) for group in groups]
+
+    times = min(_TIMES, max(_FEWEST_TIMES, _MOST_DRAWN // max(sizes)))
+    step = max(1, _AT_ONCE // max(sizes))
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = _resampled(runs, lengths, statistics, is_paired=is_paired, rng=rng)
-        own, deviations = ratios[:, 0], np.std(ratios[:, 1:], axis=1, ddof=1)
-        errors = deviations[0] * math.sqrt(blocks.sum() / free)
-        excess = np.full_like(errors, np.nan)
-        if len(ratios) > 1:
-            alone = deviations[1:] * np.sqrt(blocks / np.maximum(blocks - 1, 1))[:, None]
-            excess = np.var(own[1:], axis=0, ddof=1) / np.mean(alone**2, axis=0)
-    return [
-        Difference(
-            float(ratio),
-            float(error),
-            degrees,
-            is_paired,
-            resolution,
-            seeds=len(runs),
-            excess=float(more) if np.isfinite(more) else None,
-        )
-        if np.isfinite([ratio, error]).all()
-        else None
-        for ratio, error, more in zip(own[0], errors, excess, strict=True)
-    ]
+        ratio, *ratios = np.concatenate(log_ratios([(once(a), once(b)) for a, b in samples]))
+        drawn = [
+            log_ratios(_draw(samples, lengths, min(step, times - first), is_paired=is_paired, rng=rng))
+            for first in range(0, times, step)
+        ]
+        within, *alone = np.std(np.concatenate(drawn, axis=1), axis=1, ddof=1)
+        error = within * math.sqrt(blocks.sum() / free)
+        explained = np.mean(np.square(alone) * blocks / np.maximum(blocks - 1, 1)) if alone else np.nan
+        excess = float(np.var(ratios, ddof=1) / explained) if ratios else math.nan
+    if not np.isfinite([ratio, error]).all():
+        return None
+    # Of one run: with those of all, 10% of comparisons of equal queues over 5 seeds and 7 rates showed a difference.
+    degrees = max(1.0, free / len(samples))
+    return Difference(
+        float(ratio),
+        float(error),
+        degrees,
+        is_paired,
+        resolution,
+        seeds=len(samples),
+        excess=excess if math.isfinite(excess) else None,
+    )
 
 
-def _length(values: Floats) -> int:
-    """Of a block; an infinite value counts as the mean of the others."""
+def _block_length(values: Floats) -> int:
+    """An infinite value counts as the mean of the others."""
     is_known = np.isfinite(values)
     filled = np.where(is_known, values, float(np.mean(values[is_known])) if is_known.any() else 0.0)
     return min(block_length(filled), max(1, len(values)))
 
 
-def _resampled(
-    runs: Sequence[Both],
+def _draw(
+    samples: Sequence[Sample],
     lengths: Sequence[tuple[int, int]],
-    statistics: Statistics,
+    times: int,
     *,
     is_paired: bool,
     rng: np.random.Generator,
-) -> Floats:
-    """ln(b / a), (groups, 1 + m, k): as measured, then of each resample.
-
-    The first group is all runs together; each run alone follows, where they are enough to see how starts differ.
-    """
-    groups = [slice(None)]
-    if len(runs) >= FEWEST_SEEDS:
-        groups += [slice(number, number + 1) for number in range(len(runs))]
-
-    def ratios(counts: list[tuple[Counts, Counts]]) -> list[Floats]:
-        return [_log_ratios(runs[group], counts[group], statistics) for group in groups]
-
-    found = [ratios([(np.ones((1, len(a)), np.int32), np.ones((1, len(b)), np.int32)) for a, b in runs])]
-    n = max(sum(map(len, side)) for side in zip(*runs, strict=True))
-    times = min(_TIMES, max(_FEWEST_TIMES, _MOST_DRAWN // n))
-    each = max(1, _AT_ONCE // n)
-    for first in range(0, times, each):
-        count = min(each, times - first)
-        drawn = []
-        for (a, b), (of_a, of_b) in zip(runs, lengths, strict=True):
-            counts = counts_drawn(len(a), length=of_a, times=count, rng=rng)
-            other = counts if is_paired else counts_drawn(len(b), length=of_b, times=count, rng=rng)
-            drawn.append((counts, other))
-        found.append(ratios(drawn))
-    return np.concatenate(found, axis=1)
+) -> list[tuple[Counts, Counts]]:
+    """How often each value of each run occurs in `times` resamples."""
+    drawn = []
+    for (a, b), (length_a, length_b) in zip(samples, lengths, strict=True):
+        counts = counts_drawn(len(a), length=length_a, times=times, rng=rng)
+        drawn.append((counts, counts if is_paired else counts_drawn(len(b), length=length_b, times=times, rng=rng)))
+    return drawn
 
 
-def _log_ratios(runs: Sequence[Both], counts: Sequence[tuple[Counts, Counts]], statistics: Statistics) -> Floats:
-    """ln(b / a) of each resample of all `runs` together, (m, k)."""
+def _log_ratios(samples: Sequence[Sample], counts: Sequence[tuple[Counts, Counts]], statistic: Statistic) -> Floats:
+    """ln(b / a) of each resample of all `samples` together, (m,)."""
     a, b = (
-        statistics(np.concatenate(values), np.concatenate(drawn, axis=1))
-        for values, drawn in zip(zip(*runs, strict=True), zip(*counts, strict=True), strict=True)
+        statistic(np.concatenate(values), np.concatenate(drawn, axis=1))
+        for values, drawn in zip(zip(*samples, strict=True), zip(*counts, strict=True), strict=True)
     )
     return np.log(b / a)
 

@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from ragbench.compare.cells import Cell, Comparison
 from ragbench.compare.pairs import Pair
@@ -22,6 +21,7 @@ from ragbench.results.paths import StudyPaths
 COLOURS = (*DESIGN_COLOURS.values(), *OTHER_COLOURS)
 SPREAD = 0.5  # of the room between two loads, over which what is drawn at one load is spread
 FACTORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 1, 1.1, 1.25, 2, 5, 10, 20, 50, 100)
+SMALL = (0.9, 0.95, 0.98, 1, 1.02, 1.05, 1.1)
 
 
 @styled
@@ -64,23 +64,20 @@ def _panel(axes: Axes, cells: Sequence[Cell], colours: Mapping[str, str]) -> Non
         name = _named(cell.pair)
         offset = SPREAD * ((list(colours).index(name) + 0.5) / len(colours) - 0.5)
         _mark(axes, cell, levels.index(cell.pair.level) + offset, colours[name])
-    axes.xaxis.set_major_locator(FixedLocator(range(len(levels))))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([level.label.split(" ", 1)[1] for level in levels])
+    axes.set_xticks(range(len(levels)), [level.label.split(" ", 1)[1] for level in levels])
     axes.set_xlim(-0.6, len(levels) - 0.4)
     axes.grid(visible=False, axis="x")
     _percent_axis(axes)
 
 
 def _mark(axes: Axes, cell: Cell, place: float, colour: str) -> None:
-    found = cell.interval
-    if cell.difference is None or found is None:
+    if cell.difference is None:
         transform = axes.get_xaxis_transform()
         axes.plot(place, 0.0, "x", color=colour, transform=transform, clip_on=False, zorder=5, gid="not compared")
         return
-    axes.vlines(
-        place, *np.log1p([found.low / 100, found.high / 100]), color=colour, linewidth=1.2, zorder=3, gid="interval"
-    )
+    interval = cell.difference.interval
+    ends = np.log1p([interval.low / 100, interval.high / 100])
+    axes.vlines(place, *ends, color=colour, linewidth=1.2, zorder=3, gid="interval")
     gid, fill = ("shown", colour) if cell.is_shown else ("not shown", "white")
     axes.plot(place, cell.difference.log_ratio, "o", color=colour, markerfacecolor=fill, zorder=4, gid=gid)
 
@@ -90,12 +87,9 @@ def _percent_axis(axes: Axes) -> None:
     low, high = axes.get_ylim()
     low, high = min(low, np.log(0.95)), max(high, np.log(1.05))
     axes.set_ylim(low, high)
-    ticks = [factor for factor in FACTORS if low <= np.log(factor) <= high]
-    if len(ticks) < 3:
-        ticks = [factor for factor in (0.9, 0.95, 0.98, 1, 1.02, 1.05, 1.1) if low <= np.log(factor) <= high]
-    axes.yaxis.set_major_locator(FixedLocator([float(np.log(factor)) for factor in ticks]))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_yticklabels([f"{100 * (factor - 1):+.0f}" if factor != 1 else "0" for factor in ticks])
+    coarse, fine = ([factor for factor in factors if low <= np.log(factor) <= high] for factors in (FACTORS, SMALL))
+    ticks = coarse if len(coarse) >= 3 else fine
+    axes.set_yticks(np.log(ticks), [f"{100 * (factor - 1):+.0f}" if factor != 1 else "0" for factor in ticks])
 
 
 def _named(pair: Pair) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ragbench.compare.cells import Cell, Comparison
-from ragbench.compare.sides import BROKEN, COMPARED, LATENCIES, OVERLOADED
+from ragbench.compare.sides import BROKEN, COMPARED, LATENCIES, LEFT_OUT, OVERLOADED
 from ragbench.compare.wording import signed, span
 from ragbench.files.toml_tables import StudyError
 
@@ -59,27 +59,25 @@ def judge(comparison: Comparison, gates: Sequence[Gate]) -> list[Judged]:
     """Every cell of each gate's figure. Raises StudyError where a gate has no pair that can be judged."""
     judged, mistakes = [], []
     for gate in gates:
-        own = [_judged(gate, cell) for cell in comparison.cells if cell.metric == gate.metric]
-        if all(each.outcome == "not compared" for each in own):
-            reasons = sorted({each.reason for each in own})
+        outcomes = [_judged(gate, cell) for cell in comparison.cells if cell.metric == gate.metric]
+        if all(each.outcome == "not compared" for each in outcomes):
+            reasons = sorted({each.reason for each in outcomes})
             mistakes.append(f"--fail-if '{gate}' has nothing to judge: {'; '.join(reasons)}")
-        judged += own
+        judged += outcomes
     if mistakes:
         raise StudyError(mistakes)
     return judged
 
 
 def _judged(gate: Gate, cell: Cell) -> Judged:
-    found, worse = cell.interval, _worse(gate, cell)
-    if worse:
-        return Judged(gate, cell, "fails", worse)
-    if found is None:
+    interval = cell.interval
+    if reason := _worse(gate, cell):
+        return Judged(gate, cell, "fails", reason)
+    if interval is None:
         return Judged(gate, cell, "not compared", cell.why_not)
-    if gate.is_above:
-        is_beyond, is_within = found.low > gate.percent, found.high <= gate.percent
-    else:
-        is_beyond, is_within = found.high < gate.percent, found.low >= gate.percent
-    return Judged(gate, cell, "fails" if is_beyond else "holds" if is_within else "not shown", span(found))
+    sign = 1 if gate.is_above else -1
+    least, most = sorted(sign * (end - gate.percent) for end in (interval.low, interval.high))
+    return Judged(gate, cell, "fails" if least > 0 else "holds" if most <= 0 else "not shown", span(interval))
 
 
 def _worse(gate: Gate, cell: Cell) -> str:
@@ -90,7 +88,7 @@ def _worse(gate: Gate, cell: Cell) -> str:
     """
     pair = cell.pair
     broken = pair.counted(BROKEN, sides=[1])
-    if broken and not pair.counted(BROKEN, sides=[0]) and any(a.is_used for a, _ in pair.runs):
+    if broken and not pair.counted(BROKEN, sides=[0]) and any(a.status not in LEFT_OUT for a, _ in pair.runs):
         return f"{broken}, {pair.a} did not"
     is_latency = gate.metric in LATENCIES
     if not pair.used or pair.verdict(0) != "valid" or is_latency != gate.is_above:  # the last: a gate on getting better

@@ -5,9 +5,9 @@ closed loop) they have no more in common than rate and seed.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 
 from ragbench.compare.sides import LEFT_OUT, OVERLOADED, Level, Run, Side, read_runs
 from ragbench.files.toml_tables import StudyError
@@ -31,7 +31,7 @@ class Pair:
     @property
     def used(self) -> tuple[tuple[Run, Run], ...]:
         """The runs that have figures on both sides. A point left out takes its seed along, so that seeds stay equal."""
-        return tuple(runs for runs in self.runs if all(run.is_used for run in runs))
+        return tuple(runs for runs in self.runs if all(run.status not in LEFT_OUT for run in runs))
 
     @property
     def is_paired(self) -> bool:
@@ -53,14 +53,15 @@ class Pair:
         """The overloaded points, counted; empty: none."""
         return self.counted(OVERLOADED)
 
-    def counted(self, words: Collection[str], *, sides: Sequence[int] = (0, 1)) -> str:
-        """The runs with one of `words`, as in `batched contaminated (1 of 3 seeds)`; empty: none."""
-        of = f"of {len(self.runs)} seed{'s' if len(self.runs) > 1 else ''}"
-        parts = []
-        for side in sides:
-            found = Counter(word for runs in self.runs for word in runs[side].words if word in words)
-            parts.append(", ".join(f"{(self.a, self.b)[side]} {word} ({n} {of})" for word, n in found.items()))
-        return "; ".join(filter(None, parts))
+    def counted(self, statuses: Collection[str], *, sides: Sequence[int] = (0, 1)) -> str:
+        """The runs with one of `statuses`, as in `batched contaminated (1 of 3 seeds)`; empty: none."""
+        counts = Counter((side, runs[side].status) for side in sides for runs in self.runs)
+        total = f"{len(self.runs)} seed{'s' if len(self.runs) > 1 else ''}"
+        return "; ".join(
+            f"{(self.a, self.b)[side]} {status} ({n} of {total})"
+            for (side, status), n in counts.items()
+            if status in statuses
+        )
 
 
 def make_pairs(a: Side, b: Side, *, arrival: str | None = None, is_across_machines: bool = False) -> list[Pair]:
@@ -71,7 +72,7 @@ def make_pairs(a: Side, b: Side, *, arrival: str | None = None, is_across_machin
         for runs, side in zip(sides, (a, b), strict=True):
             if not runs:
                 raise StudyError([f"no arrival {arrival!r} in {side.folder}"])
-    if len({frozenset(run.paths.folder.resolve() for run in runs) for runs in sides}) == 1:
+    if len({frozenset(run.paths.folder for run in runs) for runs in sides}) == 1:
         raise StudyError(
             ["both sides name the same points; name a configuration or an arrival, as in FOLDER:CONFIGURATION@ARRIVAL"]
         )
@@ -89,38 +90,43 @@ def refuse_mixtures(pairs: Sequence[Pair], *, is_across_machines: bool = False) 
     two hosts of one kind are alike. One folder of two of either, on one side or between both, is a study that went on
     elsewhere: nobody asked what that changes.
     """
-    runs = [[both[side] for pair in pairs for both in pair.used] for side in (0, 1)]
-    folders = [{run.paths.folder.parent.resolve() for run in side} for side in runs]
-    groups = [[*runs[0], *runs[1]]] if folders[0] & folders[1] else runs
-    for group in groups:
-        for where, found in (("on different machines", _hosts(group)), ("at different commits", _states(group))):
-            if len(found) > 1:
-                counted = ", ".join(f"{name} ({n} of {len(group)} points)" for name, n in found.items())
-                raise StudyError([f"{_folders(group)} was measured {where}: {counted}; measure it again on one"])
-    kinds = [dict.fromkeys(run.hardware for run in side) for side in runs]
-    if not is_across_machines and kinds[0].keys() != kinds[1].keys() and all(runs):
-        raise StudyError(
-            [
-                f"measured on different machines: {' and '.join(kinds[0])} against {' and '.join(kinds[1])}; "
-                "--across-machines compares them all the same"
-            ]
-        )
+    sides = [[runs[side] for pair in pairs for runs in pair.used] for side in (0, 1)]
+    folders = [{run.paths.folder.parent for run in runs} for runs in sides]
+    for runs in [sides[0] + sides[1]] if folders[0] & folders[1] else sides:
+        origins = {"on different machines": Counter(run.machine for run in runs), "at different commits": _code(runs)}
+        for difference, counts in origins.items():
+            if len(counts) > 1:
+                names = " and ".join(dict.fromkeys(str(run.paths.folder.parent) for run in runs))
+                counted = ", ".join(f"{name} ({n} of {len(runs)} points)" for name, n in counts.items())
+                raise StudyError([f"{names} was measured {difference}: {counted}; measure it again on one"])
+    hardware = [dict.fromkeys(run.hardware for run in runs) for runs in sides]
+    if not is_across_machines and hardware[0].keys() != hardware[1].keys() and all(sides):
+        machines = " against ".join(" and ".join(names) for names in hardware)
+        raise StudyError([f"measured on different machines: {machines}; --across-machines compares them all the same"])
+
+
+def _code(runs: Sequence[Run]) -> Counter[str]:
+    """By the checksum of the code where it is known: two commits may have the same code, and one commit two."""
+    names = {}
+    for run in runs:
+        parts = (run.commit and run.commit[:9], run.code and f"code {run.code}")
+        names[run.code or run.commit] = " with ".join(filter(None, parts))
+    return Counter(name for run in runs if (name := names[run.code or run.commit]))
 
 
 def _matched(a: Side, b: Side, runs_a: Sequence[Run], runs_b: Sequence[Run]) -> Iterator[Pair]:
     """Equal designs and arrivals; two that differ only where both sides name one."""
-    designs = [list(dict.fromkeys((run.configuration, run.arrival) for run in runs)) for runs in (runs_a, runs_b)]
+    designs = [dict.fromkeys((run.configuration, run.arrival) for run in runs) for runs in (runs_a, runs_b)]
     for of_a, of_b in product(*designs):
         is_one_configuration = of_a[0] == of_b[0] or None not in (a.configuration, b.configuration)
         is_one_arrival = of_a[1] == of_b[1] or None not in (a.arrival, b.arrival)
         if is_one_configuration and is_one_arrival:
-            some_a = [run for run in runs_a if (run.configuration, run.arrival) == of_a]
-            some_b = {(run.level, run.seed): run for run in runs_b if (run.configuration, run.arrival) == of_b}
-            for level in sorted({run.level for run in some_a}):
-                seeds = sorted((run for run in some_a if run.level == level), key=lambda run: run.seed)
-                runs = tuple((run, some_b[level, run.seed]) for run in seeds if (level, run.seed) in some_b)
-                if runs:
-                    yield Pair(*_names(a, b, of_a, of_b), " / ".join(dict.fromkeys((of_a[1], of_b[1]))), level, runs)
+            partners = {(run.level, run.seed): run for run in runs_b if (run.configuration, run.arrival) == of_b}
+            matched = {(run.level, run.seed): run for run in runs_a if (run.configuration, run.arrival) == of_a}
+            common = sorted(matched.keys() & partners.keys())
+            for level, keys in groupby(common, key=lambda key: key[0]):
+                runs = tuple((matched[key], partners[key]) for key in keys)
+                yield Pair(*_names(a, b, of_a, of_b), " / ".join(dict.fromkeys((of_a[1], of_b[1]))), level, runs)
 
 
 def _names(a: Side, b: Side, of_a: tuple[str, str], of_b: tuple[str, str]) -> tuple[str, str]:
@@ -132,22 +138,3 @@ def _names(a: Side, b: Side, of_a: tuple[str, str], of_b: tuple[str, str]) -> tu
     is_one_name = a.folder.name == b.folder.name
     folder_a, folder_b = (str(side.folder) if is_one_name else side.folder.name for side in (a, b))
     return f"{of_a[0]} ({folder_a})", f"{of_b[0]} ({folder_b})"
-
-
-def _hosts(runs: Iterable[Run]) -> Counter[str]:
-    return Counter(f"{run.hardware} ({run.hostname})" if run.hostname else run.hardware for run in runs)
-
-
-def _states(runs: Sequence[Run]) -> Counter[str]:
-    """By the checksum of the code where it is known: two commits may have the same code, and one commit two."""
-    names = {
-        run.code or run.commit: " with ".join(
-            filter(None, (run.commit and run.commit[:9], run.code and f"code {run.code}"))
-        )
-        for run in runs
-    }
-    return Counter(name for run in runs if (name := names[run.code or run.commit]))
-
-
-def _folders(runs: Iterable[Run]) -> str:
-    return " and ".join(dict.fromkeys(str(run.paths.folder.parent) for run in runs))

@@ -18,12 +18,12 @@ from ragbench.results.metrics import METRICS
 from ragbench.results.paths import PointPaths, StudyPaths
 from ragbench.results.records import REQUESTS, RecordError, load_summary, read_manifest, read_manifests
 from ragbench.results.slo import Slo
-from ragbench.statistics.intervals import Floats
+from ragbench.statistics.columns import Floats, Window
 
 _COMPARED = {name: metric.percentile for name, metric in METRICS.items() if "compare" in metric.uses}
 LATENCIES = {name: percentile / 100 for name, percentile in _COMPARED.items() if percentile is not None}
 COMPARED = (*LATENCIES, *(name for name in _COMPARED if name not in LATENCIES))
-BINS = 100
+SLICES = 100  # of a window, in which answers are counted
 NOT_KEPT = "without its requests"
 BROKEN = ("failed", "failing")  # verdicts that are the server's own doing, of those left out
 LEFT_OUT = (*BROKEN, "contaminated", "client_limited", NOT_KEPT)  # the figures of such points say nothing
@@ -57,19 +57,27 @@ class Requests:
     """A run's requests within its steady window.
 
     `latencies_s`: of each one due in it, in order; a request without an ok answer is infinitely late. `answered`,
-    `good`: ok answers, and those within the SLO's limit for one request, that ended in each BINS-th of it.
+    `good`: ok answers, and those within the SLO's limit for one request, that ended in each of SLICES of `slice_s`.
     """
 
     latencies_s: Floats
     answered: Floats
     good: Floats
+    slice_s: float
+
+    def counts(self, metric: str) -> Floats:
+        """The answers of a rate, by slice."""
+        return self.good if metric == "goodput_rps" else self.answered
+
+    def values(self, metric: str) -> Floats:
+        """The sample of which a quantile or the mean is the figure `metric`, in the order of time."""
+        return self.latencies_s if metric in LATENCIES else self.counts(metric) / self.slice_s
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One whole point as a comparison sees it."""
+    """One whole point as a comparison sees it. None: not known."""
 
-    point: str
     configuration: str
     arrival: str
     level: Level
@@ -77,40 +85,38 @@ class Run:
     verdict: str
     source: str
     hardware: str
-    window_s: tuple[float, float]
+    window: Window
     schedule_sha256: str | None
     slo: Slo | None
     paths: PointPaths
-    commit: str | None = None  # None: not known, as the next two
+    commit: str | None = None
     code: str | None = None
     hostname: str | None = None
     kept: Requests | None = None  # its requests, where they need not be read
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """Its verdict; and NOT_KEPT where requests are missed: a committed study may keep those of one seed alone."""
-        is_missed = self.verdict not in LEFT_OUT and self.kept is None and not self.paths.requests.is_file()
-        return (self.verdict, NOT_KEPT) if is_missed else (self.verdict,)
+    def status(self) -> str:
+        """Its verdict, or NOT_KEPT where requests are missed: a committed study may keep those of one seed alone."""
+        is_missed = self.kept is None and not self.paths.requests.is_file()
+        return NOT_KEPT if is_missed and self.verdict not in LEFT_OUT else self.verdict
 
     @property
-    def is_used(self) -> bool:
-        """Whether its figures are compared."""
-        return not any(word in LEFT_OUT for word in self.words)
+    def machine(self) -> str:
+        """The hardware, and the host's name in brackets where it is known."""
+        return f"{self.hardware} ({self.hostname})" if self.hostname else self.hardware
 
     def requests(self) -> Requests:
         """Its requests, read unless kept."""
         if self.kept is not None:
             return self.kept
         rows = REQUESTS.frame(self.paths.requests)
-        start_s, end_s = self.window_s
-        due = rows[(rows["due_s"] >= start_s) & (rows["due_s"] <= end_s)].sort_values("request")
-        ok = rows[(rows["status"] == "ok") & (rows["done_s"] >= start_s) & (rows["done_s"] <= end_s)]
+        due = rows[self.window.holds(rows["due_s"])].sort_values("request")
+        ok = rows[self.window.holds(rows["done_s"]) & (rows["status"] == "ok")]
         good = ok if self.slo is None else ok[ok["latency_s"] <= self.slo.limit_s]
         latencies = due["latency_s"].where(due["status"] == "ok", np.inf).to_numpy(dtype=np.float64)
-        return Requests(latencies, *(self._counts(part["done_s"]) for part in (ok, good)))
-
-    def _counts(self, ends_s: "pd.Series[float]") -> Floats:
-        return np.histogram(ends_s, bins=BINS, range=self.window_s)[0].astype(np.float64)
+        ends = (self.window.start_s, self.window.end_s)
+        answered, within_limit = (np.histogram(part["done_s"], SLICES, ends)[0].astype(float) for part in (ok, good))
+        return Requests(latencies, answered, within_limit, self.window.length_s / SLICES)
 
 
 def parse_side(text: str) -> Side:
@@ -128,12 +134,9 @@ def read_runs(side: Side) -> list[Run]:
     """The whole points that `side` names. Raises StudyError where there are none, naming those there are."""
     runs = _all_runs(side.folder)
     mistakes = [
-        f"no {what} {wanted!r} in {side.folder / 'summary.csv'}; there: {', '.join(sorted(known))}"
-        for what, wanted, known in (
-            ("configuration", side.configuration, {run.configuration for run in runs}),
-            ("arrival", side.arrival, {run.arrival for run in runs}),
-        )
-        if wanted is not None and wanted not in known
+        f"no {name} {wanted!r} in {side.folder / 'summary.csv'}; there: {', '.join(sorted(known))}"
+        for name in ("configuration", "arrival")
+        if (wanted := getattr(side, name)) is not None and wanted not in (known := {getattr(run, name) for run in runs})
     ]
     if mistakes:
         raise StudyError(mistakes)
@@ -159,7 +162,6 @@ def _run(row: Mapping[str, Any], paths: PointPaths) -> Run:
     slo = manifest.get("slo") or manifest.get("point", {}).get("slo")  # judged again by another, or as measured
     users, rate = (None if pd.isna(row[name]) else row[name] for name in ("concurrency", "offered_rps"))
     return Run(
-        point=row["point"],
         configuration=row["configuration"],
         arrival=row["arrival"],
         level=Level(int(users)) if users is not None else Level(offered_rps=float(rate or 0.0)),
@@ -167,7 +169,7 @@ def _run(row: Mapping[str, Any], paths: PointPaths) -> Run:
         verdict=row["verdict"],
         source=row["source"],
         hardware=str(row["hardware"]),
-        window_s=(float(row["window_start_s"]), float(row["window_end_s"])),
+        window=Window(float(row["window_start_s"]), float(row["window_end_s"])),
         schedule_sha256=manifest.get("schedule_sha256"),
         slo=Slo.of(slo) if slo else None,
         paths=paths,

@@ -68,8 +68,8 @@ def footnotes(comparison: Comparison) -> Iterator[str]:
     if not all(difference.is_paired for difference in found):
         yield "Unpaired where the two sides did not get the same schedule: other arrivals, or a closed loop."
     runs = [run for pair in comparison.pairs for both in pair.runs for run in both]
-    if counted := Counter(word for run in runs for word in run.words if word in LEFT_OUT):
-        reasons = ", ".join(f"{n} {word}" for word, n in counted.items())
+    if counted := Counter(run.status for run in runs if run.status in LEFT_OUT):
+        reasons = ", ".join(f"{n} {status}" for status, n in counted.items())
         yield f"{counted.total()} of {len(runs)} points left out, with the other side of their seed: {reasons}."
     if any(pair.overloaded for pair in comparison.pairs):
         yield (

@@ -35,24 +35,22 @@ def refuse_unknown(cells: Sequence[str]) -> None:
     default study. It writes its parameters into a cell that starts with `# Parameters`, after the cell of defaults: a
     name assigned there and nowhere before is unknown.
     """
-    for place, cell in enumerate(cells):
-        if cell.startswith(INJECTED):
-            known = {name for before in cells[:place] for name in _assigned(before)}
-            unknown = sorted(set(_assigned(cell)) - known)
-            if unknown:
-                takes = ", ".join(sorted(known))
-                raise ValueError(f"unknown parameter {', '.join(unknown)}; this notebook takes {takes}")
+    known: set[str] = set()
+    for cell in cells:
+        assigned = _assigned(cell)
+        if cell.startswith(INJECTED) and (unknown := assigned - known):
+            takes = ", ".join(sorted(known))
+            raise ValueError(f"unknown parameter {', '.join(sorted(unknown))}; this notebook takes {takes}")
+        known |= assigned
 
 
-def _assigned(cell: str) -> list[str]:
-    """Names a cell assigns at its top level; annotated ones too. Cells that are not Python assign none."""
+def _assigned(cell: str) -> set[str]:
+    """Names that a cell assigns. Cells that are not Python assign none."""
     try:
-        statements = ast.parse(cell).body
+        nodes = list(ast.walk(ast.parse(cell)))
     except SyntaxError:
-        return []
-    targets = [target for node in statements if isinstance(node, ast.Assign) for target in node.targets]
-    targets += [node.target for node in statements if isinstance(node, ast.AnnAssign)]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+        return set()
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
 def about(study: Study) -> Markdown:
@@ -80,12 +78,19 @@ def show(files: Sequence[Path], name: str, *, known: Collection[str] | None = No
     names = plots.FIGURES if known is None else known
     if name not in names:
         raise ValueError(f"unknown figure {name!r}; known: {', '.join(names)}")
-    for path in files:
-        if path.name == f"{name}.png":
-            png = path.read_bytes()
-            width_px = int.from_bytes(png[16:20], "big")
-            return Image(png, format="png", alt=f"Figure: {name}", width=round(width_px * PIXELS_AN_INCH / plots.DPI))
-    return Markdown(f"*This study has nothing to show for `{name}`.*")
+    return _shown(next((path.read_bytes() for path in files if path.name == f"{name}.png"), None), name)
+
+
+def picture(figure: Figure | None, name: str) -> Image | Markdown:
+    """A figure as a picture, or a line saying that there is nothing to show."""
+    return _shown(None if figure is None else plots.rendered(figure, "png"), name)
+
+
+def _shown(png: bytes | None, name: str) -> Image | Markdown:
+    if png is None:
+        return Markdown(f"*This study has nothing to show for `{name}`.*")
+    width_px = int.from_bytes(png[16:20], "big")
+    return Image(png, format="png", alt=f"Figure: {name}", width=round(width_px * PIXELS_AN_INCH / plots.DPI))
 
 
 def show_others(files: Sequence[Path], *shown: str) -> None:
@@ -111,11 +116,3 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
     return plain(str(value))
-
-
-def picture(figure: Figure | None, name: str) -> Image | Markdown:
-    """A figure as a picture, or a line saying that there is nothing to show."""
-    if figure is None:
-        return Markdown(f"*There is nothing to show for `{name}`.*")
-    width = round(figure.get_size_inches()[0] * PIXELS_AN_INCH)
-    return Image(plots.rendered(figure, "png"), format="png", alt=f"Figure: {name}", width=width)

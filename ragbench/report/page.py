@@ -1,6 +1,7 @@
 """The report of a study: a notebook executed on it, its figures, and one HTML page that needs no other file."""
 
 import asyncio
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,15 +16,19 @@ from typing import TypeVar
 
 import nbformat
 import papermill
+from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
+from traitlets import default
 from traitlets.config import Config
 
 from ragbench.files.csv_table import RecordError
 from ragbench.files.whole_file import refuse_link
 from ragbench.plots import load_study
 from ragbench.processes.family import none_outlives
-from ragbench.report.kernel import CHECKOUT, own_kernel
+from ragbench.results.folder import CHECKOUT
 from ragbench.results.paths import StudyPaths
 from ragbench.results.records import write_atomic
 
@@ -101,7 +106,7 @@ def _executed(paths: StudyPaths, source: Path) -> nbformat.NotebookNode:
                     kernel_name="python3",
                     progress_bar=sys.stderr.isatty(),
                     execution_timeout=CELL_DEADLINE_S,
-                    kernel_manager_class=own_kernel(Path(scratch)),
+                    kernel_manager_class=_own_kernel(Path(scratch)),
                 )
             )
         except PapermillExecutionError as error:
@@ -114,6 +119,30 @@ def _executed(paths: StudyPaths, source: Path) -> nbformat.NotebookNode:
     # Paths of this machine do not belong into what is passed on.
     notebook.metadata.papermill.update(input_path=source.name, output_path=source.name)
     return notebook
+
+
+def _own_kernel(scratch: Path) -> type[AsyncKernelManager]:
+    """A kernel manager that starts this interpreter with this ragbench, and keeps what a kernel writes in `scratch`.
+
+    Left to itself jupyter takes the first kernel named python3 it finds, which may be another environment's, and
+    writes connection files and a profile into the user's home.
+    """
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # seen from here, not from the kernel's folder
+    path = os.pathsep.join([str(CHECKOUT), *(os.path.abspath(folder) for folder in given if folder)])
+    # It starts in a folder of results, where anybody's modules may lie: none is imported, by Python or by IPython.
+    spec = get_kernel_dict(["--log-level=ERROR", "--InteractiveShellApp.ignore_cwd=True"])
+    environment = {"IPYTHONDIR": str(scratch / "ipython"), "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+
+    class OwnKernel(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return KernelSpec(argv=spec["argv"], language="python", metadata=spec["metadata"], env=environment)
+
+        @default("connection_file")
+        def _connection_file(self) -> str:
+            return str(scratch / "kernel.json")
+
+    return OwnKernel
 
 
 def _literal(path: Path) -> str:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ragbench.report.kernel import CHECKOUT
 from ragbench.report.page import write_page
+from ragbench.results.folder import CHECKOUT
 from ragbench.results.paths import RetrievalPaths
 from ragbench.retrieval.results import load_results
 

@@ -5,7 +5,7 @@ narrow. Here blocks of neighbours are drawn, long enough to hold values that dep
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 
 Floats = NDArray[np.float64]
-Statistic = Callable[[Floats], Floats]  # (m, n) resamples -> (m,) figures
-Counts = NDArray[np.int32]  # how often each request was drawn
-Statistics = Callable[[Floats, Counts], Floats]  # (n,) values and (m, n) counts -> (m, k) figures
+Counts = NDArray[np.int32]  # how often each value was drawn
+Statistic = Callable[[Floats, Counts], Floats]  # (n,) values and (m, n) counts -> (m,) figures
 
 FEWEST_VALUES = 40
 FEWEST_BLOCKS = 5
@@ -51,22 +50,20 @@ def block_length(values: Floats) -> int:
 
 
 def _politis_white(covariance: Floats, small: NDArray[np.bool_]) -> int:
-    """Their block length, from the autocovariances up to twice the lag where they vanish, under a flat-top window."""
+    """Their block length, from the autocovariances up to twice the lag where they vanish, under a flat-top window.
+
+    Autocorrelations vanish after the lag that a whole run of `small` ones follows.
+    """
     n = len(covariance)
-    last = min(2 * _vanishing_lag(small), n - 1)
+    run = max(5, math.ceil(math.sqrt(math.log10(n))))
+    within = np.convolve(small[1 : n // 2 + 1], np.ones(run), mode="valid") == run if n // 2 >= run else np.zeros(0)
+    vanished = max(1, int(np.argmax(within)) if within.any() else n // 2)
+    last = min(2 * vanished, n - 1)
     lags = np.arange(1, last + 1)
     weighted = np.minimum(1.0, 2 * (1 - lags / last)) * covariance[1 : last + 1]
     spread = covariance[0] + 2 * float(np.sum(weighted))
     slope = 2 * float(np.sum(lags * weighted))
     return min(n, math.ceil((1.5 * (slope / spread) ** 2 * n) ** (1 / 3))) if spread > 0 else 1
-
-
-def _vanishing_lag(small: NDArray[np.bool_]) -> int:
-    """The lag after which a whole run of autocorrelations is within noise (Politis and White's m)."""
-    n = len(small)
-    run = max(5, math.ceil(math.sqrt(math.log10(n))))
-    within = np.convolve(small[1 : n // 2 + 1], np.ones(run), mode="valid") == run if n // 2 >= run else np.zeros(0)
-    return max(1, int(np.argmax(within)) if within.any() else n // 2)
 
 
 def autocovariance(values: Floats) -> Floats:
@@ -77,16 +74,10 @@ def autocovariance(values: Floats) -> Floats:
     return np.fft.irfft(np.abs(spectrum) ** 2, size)[:n] / max(n, 1)
 
 
-def block_indices(n: int, *, length: int, times: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Indices of n values drawn in circular blocks of `length`, (times, n)."""
-    starts = rng.integers(0, n, size=(times, -(-n // length), 1))
-    return ((starts + np.arange(length)) % n).reshape(times, -1)[:, :n]
-
-
 def bootstrap(
     values: Floats, statistic: Statistic, *, rng: np.random.Generator, times: int = 1000, length: int | None = None
 ) -> Interval | None:
-    """The 95% interval of `statistic`, (m, n) -> (m,), over `values` in their order, some thousands at most.
+    """The 95% interval of `statistic` over `values` in their order, some thousands at most.
 
     Percentiles of the resampled figures, widened by the ratio of Student's t to the normal; it has a degree of freedom
     less than there are blocks. None for fewer than 40 values or 5 blocks.
@@ -96,8 +87,8 @@ def bootstrap(
     blocks = n / length
     if n < FEWEST_VALUES or blocks < FEWEST_BLOCKS:
         return None
-    figures = statistic(values[block_indices(n, length=length, times=times, rng=rng)])
-    own = statistic(values[None, :])[0]
+    figures = statistic(values, counts_drawn(n, length=length, times=times, rng=rng))
+    own = statistic(values, once(values))[0]
     low, high = 0.5 - _LEVEL / 2, 0.5 + _LEVEL / 2
     widening = math.sqrt(blocks / (blocks - 1)) * t.ppf(high, blocks - 1) / norm.ppf(high)
     return Interval(*(float(own + (end - own) * widening) for end in np.quantile(figures, [low, high])))
@@ -109,30 +100,35 @@ def counts_drawn(n: int, *, length: int, times: int, rng: np.random.Generator) -
     Counts take a tenth of the time of the drawn values: a quantile then needs one sort, not one per resample.
     """
     starts = rng.integers(0, n, size=(times, -(-n // length)))
-    rows = np.arange(times)[:, None] * (n + 1)
     wraps = starts + length > n  # such a block continues at the first value
-    stops = starts + length - n * wraps
-    begun, ended = (np.bincount((rows + edges).ravel(), minlength=times * (n + 1)) for edges in (starts, stops))
-    steps = (begun - ended).reshape(times, n + 1)
-    steps[:, 0] += np.count_nonzero(wraps, axis=1)
+    steps = np.zeros((times, n + 1), np.int32)
+    steps[:, 0] = np.count_nonzero(wraps, axis=1)
+    rows = np.arange(times)[:, None]
+    np.add.at(steps, (rows, starts), 1)
+    np.subtract.at(steps, (rows, starts + length - n * wraps), 1)
     return np.cumsum(steps[:, :n], axis=1, dtype=np.int32)
 
 
-def quantiles(values: Floats, counts: Counts, shares: Sequence[float]) -> Floats:
-    """Quantiles of each resample by linear interpolation, (m, k). An infinite value is larger than all others."""
+def once(values: Floats) -> Counts:
+    """The counts of a sample in which each value occurs once, as measured, (1, n)."""
+    return np.ones((1, len(values)), np.int32)
+
+
+def quantile(values: Floats, counts: Counts, share: float) -> Floats:
+    """The quantile of each resample by linear interpolation, (m,). An infinite value is larger than all others."""
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(counts[:, order], axis=1, dtype=np.int32)
-    ordered = values[order]
-    figures = np.empty((len(counts), len(shares)))
-    for column, share in enumerate(shares):
-        places = (reached[:, -1] - 1) * share
-        below = np.floor(places)
-        low, high = (ordered[np.count_nonzero(reached <= at[:, None], axis=1)] for at in (below, np.ceil(places)))
-        with np.errstate(invalid="ignore"):
-            figures[:, column] = np.where(low == high, low, low + (high - low) * (places - below))
+    places = (reached[:, -1] - 1) * share
+    below = np.floor(places)
+    low, high = (
+        values[order[[np.searchsorted(row, rank, side="right") for row, rank in zip(reached, ranks, strict=True)]]]
+        for ranks in (below.astype(np.int32), np.ceil(places).astype(np.int32))
+    )
+    with np.errstate(invalid="ignore"):
+        return np.where(low == high, low, low + (high - low) * (places - below))
+
+
+def mean(values: Floats, counts: Counts) -> Floats:
+    """The mean of each resample, (m,)."""
+    figures: Floats = (counts @ values) / counts.sum(axis=1)
     return figures
-
-
-def means(values: Floats, counts: Counts) -> Floats:
-    """The mean of each resample, (m, 1)."""
-    return ((counts @ values) / counts.sum(axis=1))[:, None]

@@ -1,4 +1,4 @@
-"""The cost and speed of a fleet's scaling: replica-seconds, reactions, reversals. Pure.
+"""The cost and speed of a fleet's scaling: the columns of SCALING. Pure.
 
 study/arrivals.py says when a load steps up.
 """
@@ -7,50 +7,34 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ragbench.results.records import Decision, ReplicaCount, Start
+from ragbench.results.records import ReplicaCount, Scaling
 
 
-def replica_seconds(counts: Sequence[ReplicaCount], *, duration_s: float) -> float | None:
-    """Replicas in any state, integrated from 0 to `duration_s`: a count holds until the next, the first from 0 on."""
-    if not counts:
-        return None
-    edges = np.clip([0.0, *(count.t_s for count in counts[1:]), duration_s], 0.0, duration_s)
-    return float(np.sum(np.diff(edges) * [count.ready + count.starting + count.draining for count in counts]))
+def scaling_figures(
+    counts: Sequence[ReplicaCount], scaling: Scaling, *, duration_s: float, step_up_s: float | None, good: int
+) -> dict[str, float | None]:
+    """The figures of a fleet under a load of `duration_s`, `good` requests of which were answered within the SLO.
 
-
-def reaction_s(decisions: Sequence[Decision], *, since_s: float | None) -> float | None:
-    """From `since_s` to the first decision at or after it that asked for more replicas than there were."""
-    if since_s is None:
-        return None
-    return next((d.t_s - since_s for d in decisions if d.t_s >= since_s and _change(d) > 0), None)
-
-
-def capacity_s(counts: Sequence[ReplicaCount], *, since_s: float | None) -> float | None:
-    """From `since_s` to the first count of as many ready replicas as ever in the point; None where there is none.
-
-    0 where that many were ready at `since_s`: a count holds until the next.
+    A count holds until the next, the first from 0 on. A reaction is the first decision for more replicas than there
+    were, those that drain not counted; capacity is there once as many are ready as ever.
     """
-    if since_s is None:
-        return None
+    changes = [(each.t_s, each.target - each.ready - each.starting) for each in scaling.decisions]
+    directions = np.sign([change for _, change in changes if change])
+    ends_s = [*(count.t_s for count in counts[1:]), np.inf]
+    lengths_s = np.diff(np.clip([0.0, *ends_s], 0.0, duration_s))
+    sizes = [count.ready + count.starting + count.draining for count in counts]
+    paid = float(np.sum(lengths_s * sizes)) if counts else None
     most = max((count.ready for count in counts), default=0)
-    if [count.ready for count in counts if count.t_s <= since_s][-1:] == [most]:
-        return 0.0
-    return next((count.t_s - since_s for count in counts if count.t_s >= since_s and count.ready == most), None)
-
-
-def cold_start_s(starts: Sequence[Start]) -> float | None:
-    """Mean time from being started to ready."""
-    return float(np.mean([start.start_s for start in starts])) if starts else None
-
-
-def reversals_per_min(decisions: Sequence[Decision], *, duration_s: float) -> float | None:
-    """How often per minute the changes of size turned from up to down or back."""
-    if not decisions:
-        return None
-    directions = np.sign([change for change in map(_change, decisions) if change])
-    return float(np.count_nonzero(np.diff(directions)) * 60 / duration_s)
-
-
-def _change(decision: Decision) -> int:
-    """By how many replicas a decision changed the fleet, in which draining replicas do not count."""
-    return decision.target - decision.ready - decision.starting
+    since_s = np.inf if step_up_s is None else step_up_s
+    reactions_s = (t_s - since_s for t_s, change in changes if t_s >= since_s and change > 0)
+    full_s = (
+        count.t_s for count, end_s in zip(counts, ends_s, strict=False) if count.ready == most and end_s > since_s
+    )
+    return {
+        "replica_seconds": paid,
+        "replica_s_per_1000_good": None if paid is None or not good else 1000 * paid / good,
+        "reaction_s": next(reactions_s, None),
+        "capacity_s": next((max(0.0, t_s - since_s) for t_s in full_s), None),
+        "cold_start_s": float(np.mean([start.start_s for start in scaling.starts])) if scaling.starts else None,
+        "reversals_per_min": float(np.count_nonzero(np.diff(directions)) * 60 / duration_s) if changes else None,
+    }

@@ -24,9 +24,9 @@ from ragbench.results.records import NO_SCALING, ReplicaCount, Row, Sample, Scal
 from ragbench.results.slo import Slo
 from ragbench.statistics.columns import Columns, Floats, Truths, Window, steady_window
 from ragbench.statistics.in_flight import mean_in_flight, most_in_flight
-from ragbench.statistics.intervals import Interval, bootstrap
+from ragbench.statistics.intervals import bootstrap, mean
 from ragbench.statistics.latency_intervals import independent_answers, latency_intervals
-from ragbench.statistics.scaling import capacity_s, cold_start_s, reaction_s, replica_seconds, reversals_per_min
+from ragbench.statistics.scaling import scaling_figures
 from ragbench.statistics.verdicts import ERRORS, NO_MEANS, Evidence, failing, judge
 
 _STAGES = ("queue_s", "embed_s", "retrieve_s", "generate_s")
@@ -79,7 +79,10 @@ def summarise(  # noqa: PLR0913  each is another fact about a point
         **_rates(columns, window, is_good=is_good, gap_s=gap_s),
         **_latencies(columns, within),
         **_means(columns, within),
-        **_scaling(scaling, replicas, duration_s=length_s, step_up_s=step_up_s, good=int(np.count_nonzero(is_good))),
+        "replicas": max((count.ready for count in replicas), default=1),
+        **scaling_figures(
+            replicas, scaling, duration_s=length_s, step_up_s=step_up_s, good=int(np.count_nonzero(is_good))
+        ),
         **cpu,
     }
     if verdict in NO_MEANS or failing(evidence) is not None:
@@ -119,7 +122,9 @@ def _rates(columns: Columns, window: Window, *, is_good: Truths, gap_s: float) -
         "throughput_rps": has_ended,
         "goodput_rps": has_ended & is_good,
     }
-    interval = _throughput_interval(columns.done_s[has_ended], window)
+    slices = max(1, min(_MOST_SLICES, int(np.count_nonzero(has_ended))))
+    ended, _ = np.histogram(columns.done_s[has_ended], slices, (window.start_s, window.end_s))
+    interval = bootstrap(ended * (slices / window.length_s), mean, rng=np.random.default_rng(_SEED))
     return {
         "sent_rps": len(starts) / _span_s(starts, fallback=gap_s) if len(starts) else None,
         **{n: float(np.count_nonzero(c) / window.length_s) if len(columns) else None for n, c in counted.items()},
@@ -130,21 +135,13 @@ def _rates(columns: Columns, window: Window, *, is_good: Truths, gap_s: float) -
     }
 
 
-def _throughput_interval(ends_s: Floats, window: Window) -> Interval | None:
-    """The interval of the rate at which requests ended, from their numbers in equal slices of the window."""
-    slices = min(_MOST_SLICES, len(ends_s))
-    if not slices:
-        return None
-    counts, _ = np.histogram(ends_s, bins=slices, range=(window.start_s, window.end_s))
-    rates = counts * (slices / window.length_s)
-    return bootstrap(rates, lambda drawn: drawn.mean(axis=1), rng=np.random.default_rng(_SEED))
-
-
 def _latencies(columns: Columns, within: Truths) -> _Figures:
     from_due_s = columns.latencies_of(within)
     from_sent_s = np.where(columns.is_ok, columns.done_s - columns.sent_s, np.inf)[within]
     figures: _Figures = {f"latency_p{percent}_s": percentile(from_due_s, percent) for percent in (50, 90, 95, 99)}
-    absent = [name.split("_")[1] for name, value in figures.items() if value is None]
+    absent = [name.split("_")[1] for name, value in figures.items() if value is None and from_due_s.size]
+    verb = "falls" if len(absent) == 1 else "fall"
+    unanswered = f"the {np.count_nonzero(np.isinf(from_due_s))} of {len(from_due_s)} requests that got no answer"
     for figure, interval in latency_intervals(from_due_s).items():
         for end in ("low", "high"):
             figures[f"latency_{figure}_{end}_s"] = getattr(interval, end) if interval else None
@@ -152,18 +149,12 @@ def _latencies(columns: Columns, within: Truths) -> _Figures:
         **figures,
         "latency_mean_s": _mean(from_due_s[np.isfinite(from_due_s)]),
         "latency_max_s": percentile(from_due_s, 100),
-        "latency_note": _note(absent, from_due_s) if absent and from_due_s.size else None,
+        "latency_note": f"{', '.join(absent)} {verb} among {unanswered}" if absent else None,
         "independent_answers": independent_answers(from_due_s),
         "latency_from_sent_mean_s": _mean(from_sent_s[np.isfinite(from_due_s)]),
         **{f"latency_from_sent_p{percent}_s": percentile(from_sent_s, percent) for percent in (50, 95, 99)},
         **{f"send_lag_p{percent}_s": percentile(columns.send_lag_s[within], percent) for percent in (95, 99)},
     }
-
-
-def _note(absent: Sequence[str], latencies_s: Floats) -> str:
-    verb = "falls" if len(absent) == 1 else "fall"
-    unanswered = int(np.count_nonzero(np.isinf(latencies_s)))
-    return f"{', '.join(absent)} {verb} among the {unanswered} of {len(latencies_s)} requests that got no answer"
 
 
 def _means(columns: Columns, within: Truths) -> _Figures:
@@ -175,21 +166,6 @@ def _means(columns: Columns, within: Truths) -> _Figures:
         **{name: _mean(times_s) for name, times_s in zip(_STAGES, stages.T, strict=True)},
         "unaccounted_s": _mean(from_sent_s[reports] - np.nansum(stages[reports], axis=1)),
         "batch_size": _mean(columns.column("batch_size")[answered]),
-    }
-
-
-def _scaling(
-    scaling: Scaling, replicas: Sequence[ReplicaCount], *, duration_s: float, step_up_s: float | None, good: int
-) -> _Figures:
-    paid = replica_seconds(replicas, duration_s=duration_s)
-    return {
-        "replicas": max((count.ready for count in replicas), default=1),
-        "replica_seconds": paid,
-        "replica_s_per_1000_good": None if paid is None or not good else 1000 * paid / good,
-        "reaction_s": reaction_s(scaling.decisions, since_s=step_up_s),
-        "capacity_s": capacity_s(replicas, since_s=step_up_s),
-        "cold_start_s": cold_start_s(scaling.starts),
-        "reversals_per_min": reversals_per_min(scaling.decisions, duration_s=duration_s),
     }
 
 

@@ -6,7 +6,7 @@ errors, it fell behind, or it refused work; errors come first, since a service t
 """
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Set
+from collections.abc import Callable, Container, Iterable, Iterator, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,20 +56,17 @@ class Rule:
 
 
 def judge(evidence: Evidence) -> tuple[Verdict, str]:
-    """The verdict of the first rule that applies, and its reason in a short sentence."""
-    verdict = _first(RULES, evidence)
-    assert verdict is not None, "the last rule always applies"
-    return verdict
+    """The verdict of the first rule that applies, and its reason in a short sentence. The last rule always applies."""
+    return next(_applying(evidence, RULES))
 
 
 def service_fault(evidence: Evidence) -> tuple[Verdict, str] | None:
     """What the service did wrong by its rows, whatever else used the machine and however late the client was."""
-    return _first([rule for rule in RULES if rule.verdict in SERVICE_FAULTS], evidence)
+    return next(_applying(evidence, [rule for rule in RULES if rule.verdict in SERVICE_FAULTS]), None)
 
 
-def _first(rules: Iterable[Rule], evidence: Evidence) -> tuple[Verdict, str] | None:
-    reasons = ((rule.verdict, rule.reason(evidence)) for rule in rules)
-    return next(((verdict, reason) for verdict, reason in reasons if reason is not None), None)
+def _applying(evidence: Evidence, rules: Iterable[Rule]) -> Iterator[tuple[Verdict, str]]:
+    return ((rule.verdict, reason) for rule in rules if (reason := rule.reason(evidence)) is not None)
 
 
 def _failed(evidence: Evidence) -> str | None:

@@ -15,12 +15,13 @@ import numpy as np
 from scipy.stats import t
 
 from ragbench.compare.cells import Comparison, compare
-from ragbench.compare.differences import estimates
+from ragbench.compare.differences import estimate
 from ragbench.compare.gate import judge, parse_gates
 from ragbench.compare.pairs import Pair
-from ragbench.compare.sides import BINS, LATENCIES, Level, Requests, Run
+from ragbench.compare.sides import LATENCIES, SLICES, Level, Requests, Run
 from ragbench.results.paths import PointPaths
-from ragbench.statistics.intervals import Floats, means, quantiles
+from ragbench.statistics.columns import Window
+from ragbench.statistics.intervals import Floats, Statistic, mean, once, quantile
 
 TITLE = "How often a difference between two servers is shown"
 
@@ -152,10 +153,9 @@ def _run(case: Case, server: int, rate: float, seed: int) -> Run:
     due = np.cumsum(due)
     due = due[due < DURATION_S]
     services = mean_s * np.random.default_rng([seed, round(rate * 1000), server]).uniform(0.5, 1.5, len(due))
-    window = (float(due[0]) + 0.1 * DURATION_S, float(due[-1]))
+    window = Window(float(due[0]) + 0.1 * DURATION_S, float(due[-1]))
     verdict = "valid" if rate * MEAN_S * case.slower < 0.95 else "saturated"
     return Run(
-        f"{server}-{rate:g}-{seed}",
         ("one", "two")[server],
         "poisson",
         Level(offered_rps=rate),
@@ -171,12 +171,12 @@ def _run(case: Case, server: int, rate: float, seed: int) -> Run:
     )
 
 
-def requests_of(due: Floats, services: Floats, window: tuple[float, float]) -> Requests:
+def requests_of(due: Floats, services: Floats, window: Window) -> Requests:
     """Lindley's recursion: a request is served once those before it are."""
     work = np.cumsum(services)
     done = work + np.maximum.accumulate(due - (work - services))
-    answered = np.histogram(done, bins=BINS, range=window)[0].astype(np.float64)
-    return Requests((done - due)[due >= window[0]], answered, answered)
+    answered = np.histogram(done, SLICES, (window.start_s, window.end_s))[0].astype(np.float64)
+    return Requests((done - due)[due >= window.start_s], answered, answered, window.length_s / SLICES)
 
 
 def shown_before(pairs: Sequence[Pair]) -> dict[tuple[str, float], bool]:
@@ -197,34 +197,28 @@ def _told_before(pair: Pair) -> dict[str, tuple[float, float, float, float]]:
     least = 1 / max(1.0, min(side.answered.sum() for both in runs for side in both))
     waits = [(a.latencies_s, b.latencies_s) for a, b in runs]
     is_seeds = len(runs) >= 3
-    fewest = min(len(side) for both in waits for side in both)
-    shares = [share for share in LATENCIES.values() if is_seeds or fewest * (1 - share) >= 10]
-    if pair.verdict(0) != "valid" or pair.verdict(1) != "valid":
-        shares = []
     rule = _over_seeds if is_seeds else _within_runs
-    found = rule(waits, lambda values, counts: quantiles(values, counts, shares)) if shares else []
-    names = [name for name, share in LATENCIES.items() if share in shares]
-    told = {name: (*each, 0.0) for name, each in zip(names, found, strict=False)}
-    for each in rule([(a.answered, b.answered) for a, b in runs], means):
-        told |= {"throughput_rps": (*each, least), "goodput_rps": (*each, least)}
+    fewest = min(len(side) for both in waits for side in both)
+    told = {}
+    if pair.verdict(0) == pair.verdict(1) == "valid":
+        for name, share in LATENCIES.items():
+            if (is_seeds or fewest * (1 - share) >= 10) and (known := rule(waits, partial(quantile, share=share))):
+                told[name] = (*known, 0.0)
+    if known := rule([(a.answered, b.answered) for a, b in runs], mean):
+        told |= dict.fromkeys(("throughput_rps", "goodput_rps"), (*known, least))
     return told
 
 
-def _over_seeds(runs: Sequence[tuple[Floats, Floats]], statistics: Any) -> list[tuple[float, float, float]]:
-    ones = [[statistics(side, np.ones((1, len(side)), np.int32))[0] for side in both] for both in runs]
-    ratios = np.array([np.log(b / a) for a, b in ones])
-    errors = np.std(ratios, axis=0, ddof=1) / math.sqrt(len(ratios))
-    return [(float(r), float(e), len(ratios) - 1.0) for r, e in zip(np.mean(ratios, axis=0), errors, strict=True)]
+def _over_seeds(runs: Sequence[tuple[Floats, Floats]], statistic: Statistic) -> tuple[float, float, float]:
+    figures = [[statistic(side, once(side))[0] for side in both] for both in runs]
+    ratios = np.array([np.log(b / a) for a, b in figures])
+    return float(np.mean(ratios)), float(np.std(ratios, ddof=1)) / math.sqrt(len(ratios)), len(ratios) - 1.0
 
 
-def _within_runs(runs: Sequence[tuple[Floats, Floats]], statistics: Any) -> list[tuple[float, float, float]]:
-    each = [estimates([run], statistics, is_paired=True, rng=np.random.default_rng(1)) for run in runs]
-    if not all(each):
-        return []
-    found = []
-    for told in zip(*each, strict=True):
-        known = [one for one in told if one is not None]
-        if len(known) == len(runs):
-            error = math.sqrt(sum(one.error**2 for one in known)) / len(known)
-            found.append((sum(one.log_ratio for one in known) / len(known), error, sum(one.degrees for one in known)))
-    return found
+def _within_runs(runs: Sequence[tuple[Floats, Floats]], statistic: Statistic) -> tuple[float, float, float] | None:
+    estimates = [estimate([run], statistic, is_paired=True, rng=np.random.default_rng(1)) for run in runs]
+    known = [each for each in estimates if each is not None]
+    if len(known) < len(runs):
+        return None
+    error = math.sqrt(sum(each.error**2 for each in known)) / len(known)
+    return sum(each.log_ratio for each in known) / len(known), error, sum(each.degrees for each in known)

@@ -72,12 +72,12 @@ def test_old_columns_say_what_writes_new_ones(apart, tmp_path):
 
 def test_a_runs_requests_are_those_of_its_window(apart):
     run = next(run for run in read_runs(parse_side(f"{apart}:one@ideal")) if run.level.offered_rps == 20)
-    start_s, end_s = run.window_s
+    start_s, end_s = run.window.start_s, run.window.end_s
     rows = pd.read_csv(run.paths.requests)
     ended = rows[(rows["done_s"] >= start_s) & (rows["done_s"] <= end_s)]
     requests = run.requests()
     assert len(requests.latencies_s) == 360  # due at 2.0, 2.05, .. 19.95 s
-    (throughput_rps,) = pd.read_csv(apart / "summary.csv").query("point == @run.point")["throughput_rps"]
+    (throughput_rps,) = pd.read_csv(apart / "summary.csv").query("point == @run.paths.folder.name")["throughput_rps"]
     assert requests.answered.sum() == len(ended) == throughput_rps * (end_s - start_s)
 
 
@@ -243,7 +243,7 @@ def test_unanswered_requests_are_infinitely_late_and_the_pairing_stays(tmp_path)
     )
     run = read_runs(parse_side(f"{folder}:one"))[0]
     rows = pd.read_csv(run.paths.requests)
-    failed = rows[(rows["due_s"] >= run.window_s[0]) & (rows["status"] == "http_error")]
+    failed = rows[(rows["due_s"] >= run.window.start_s) & (rows["status"] == "http_error")]
     assert np.isinf(run.requests().latencies_s).sum() == len(failed) > 5
     p50, p95, p99 = compared(folder).cells[:3]
     assert p50.difference.method == p95.difference.method == "within the runs, paired"

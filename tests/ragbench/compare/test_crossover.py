@@ -10,6 +10,7 @@ from ragbench.compare.differences import Difference
 from ragbench.compare.pairs import Pair
 from ragbench.compare.sides import Level, Run
 from ragbench.results.paths import PointPaths
+from ragbench.statistics.columns import Window
 
 RATES = np.array([10.0, 20.0, 40.0, 80.0])
 
@@ -18,7 +19,7 @@ def cells(log_ratios, *, error, metric="latency_p95_s"):
     found = []
     for rate, ratio in zip(RATES, log_ratios, strict=False):
         level = Level(offered_rps=rate)
-        run = Run("p", "d", "poisson", level, 1, "valid", "measured", "m", (0, 1), "s", None, PointPaths(Path()))
+        run = Run("d", "poisson", level, 1, "valid", "measured", "m", Window(0, 1), "s", None, PointPaths(Path()))
         pair = Pair("one", "two", "poisson", level, ((run, run),))
         found.append(Cell(pair, metric, 1.0, 1.0, Difference(ratio, error, 1e6)))
     return Comparison(tuple(found))

@@ -11,11 +11,11 @@ from ragbench.compare.pairs import Pair
 from ragbench.compare.sides import Level, Requests, Run
 from ragbench.files.toml_tables import StudyError
 from ragbench.results.paths import PointPaths
+from ragbench.statistics.columns import Window
 
 
 def run(verdict):
     return Run(
-        "p",
         "d",
         "poisson",
         Level(offered_rps=9),
@@ -23,11 +23,11 @@ def run(verdict):
         verdict,
         "measured",
         "m",
-        (0, 1),
+        Window(0, 1),
         "s",
         None,
         PointPaths(Path()),
-        kept=Requests(np.zeros(0), np.zeros(0), np.zeros(0)),
+        kept=Requests(np.zeros(0), np.zeros(0), np.zeros(0), 0.01),
     )
 
 

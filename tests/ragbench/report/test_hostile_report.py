@@ -7,10 +7,11 @@ import pytest
 from IPython.display import HTML, Markdown
 from nbconvert.filters import markdown2html
 
-from ragbench.compare import article
-from ragbench.compare.cells import compare
+from ragbench.compare.cells import compare, frame
+from ragbench.compare.crossover import crossovers
 from ragbench.compare.pairs import make_pairs
 from ragbench.compare.sides import parse_side
+from ragbench.compare.wording import footnotes, sentences
 from ragbench.report import notebook, page
 from ragbench.retrieval.article import Article
 from ragbench.retrieval.results import load_results
@@ -98,8 +99,8 @@ def test_what_a_comparison_says_holds_no_markup_of_theirs(tmp_path):
     name = HOSTILE.replace("/", "|").replace(":", ";").replace("@", "")
     folders = [write_runs(tmp_path / f"{side}{name}", {f"x{name}": lambda rate: 0.01}) for side in "ab"]
     found = compare(make_pairs(*(parse_side(str(folder)) for folder in folders)))
-    parts = (article.findings, article.footnotes, article.crossings, article.cells)
-    is_harmless(shown(*(part(found) for part in parts)))
+    lines = [*sentences(found), *footnotes(found), *map(str, crossovers(found))]
+    is_harmless(shown(notebook.as_list(lines), notebook.table(frame(found))))
 
 
 def test_lines_of_others_are_words(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from IPython.display import Image, Markdown
 
 from ragbench.report import notebook
-from ragbench.report.kernel import CHECKOUT
+from ragbench.results.folder import CHECKOUT
 
 DEFAULTS = 'study = "results/reference-cpu"\nscale: float = 1.0  # parameters'
 

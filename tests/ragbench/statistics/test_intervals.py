@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,18 +9,14 @@ from scipy.stats import norm
 
 from ragbench.statistics.intervals import (
     Interval,
-    block_indices,
     block_length,
     bootstrap,
     counts_drawn,
-    means,
-    quantiles,
+    mean,
+    once,
+    quantile,
 )
 from tests.ragbench.queues import steady_latencies
-
-
-def mean(drawn):
-    return drawn.mean(axis=1)
 
 
 def autoregressive(coefficient, n, *, rng):
@@ -27,7 +25,9 @@ def autoregressive(coefficient, n, *, rng):
 
 def iid_interval(values, statistic, *, rng, times=300):
     """What must not be done: resample as if neighbours were strangers."""
-    figures = statistic(values[rng.integers(0, len(values), (times, len(values)))])
+    draws = rng.integers(0, len(values), (times, len(values)))
+    counts = np.stack([np.bincount(draw, minlength=len(values)) for draw in draws]).astype(np.int32)
+    figures = statistic(values, counts)
     return Interval(*np.quantile(figures, [0.025, 0.975]))
 
 
@@ -57,11 +57,10 @@ def test_the_mean_of_a_queue_is_covered_by_blocks_and_missed_by_iid():
 
 @pytest.mark.slow
 def test_the_p95_of_a_queue_is_covered_by_blocks_and_missed_by_iid():
-    def p95(drawn):
-        return np.percentile(drawn, 95, axis=1)
-
     # M/M/1: time in the system is exponential with mean rho / (1 - rho), so p95 is ln 20 times 1.
-    block, iid = coverage(lambda rng: steady_latencies(0.5, 2000, rng=rng), np.log(20), p95, repeats=60)
+    block, iid = coverage(
+        lambda rng: steady_latencies(0.5, 2000, rng=rng), np.log(20), partial(quantile, share=0.95), repeats=60
+    )
     assert block >= 0.8
     assert iid <= 0.6
 
@@ -102,14 +101,6 @@ def test_a_pattern_that_repeats_is_no_long_memory():
     assert found.high - found.low < 0.2  # independent, it would be 0.45
 
 
-def test_blocks_are_runs_of_neighbours_round_the_end():
-    places = block_indices(10, length=4, times=200, rng=np.random.default_rng(1))
-    assert places.shape == (200, 10)
-    for first in (0, 4):
-        assert (np.diff(places[:, first : first + 4], axis=1) % 10 == 1).all()
-    assert np.unique(places[:, 0]).tolist() == list(range(10))
-
-
 def test_too_short_a_run_has_no_interval():
     rng = np.random.default_rng(1)
     assert bootstrap(rng.normal(size=39), mean, rng=rng) is None
@@ -139,13 +130,12 @@ def test_quantiles_and_means_are_numpys_of_what_was_drawn():
     values = rng.exponential(size=50)
     counts = counts_drawn(50, length=5, times=4, rng=rng)
     drawn = [np.repeat(values, each) for each in counts]
-    assert quantiles(values, counts, [0.5, 0.95]) == pytest.approx(
-        np.array([np.quantile(d, [0.5, 0.95]) for d in drawn])
-    )
-    assert means(values, counts)[:, 0] == pytest.approx([np.mean(d) for d in drawn])
+    for share in (0.5, 0.95):
+        assert quantile(values, counts, share) == pytest.approx([np.quantile(each, share) for each in drawn])
+    assert mean(values, counts) == pytest.approx([np.mean(each) for each in drawn])
 
 
 def test_an_infinite_value_is_larger_than_all_others():
     values = np.array([np.inf, 1.0, 2.0, 3.0, np.inf])
-    once = np.ones((1, 5), np.int32)
-    assert quantiles(values, once, [0.25, 0.5, 0.75, 0.9]).tolist() == [[2.0, 3.0, np.inf, np.inf]]
+    figures = [quantile(values, once(values), share).tolist() for share in (0.25, 0.5, 0.75, 0.9)]
+    assert figures == [[2.0], [3.0], [np.inf], [np.inf]]

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from ragbench.results.metrics import SCALING
 from ragbench.results.records import Decision, ReplicaCount, Row, Scaling, Start
-from ragbench.statistics.scaling import capacity_s, reaction_s, replica_seconds, reversals_per_min
+from ragbench.statistics.scaling import scaling_figures
 from ragbench.statistics.summary import summarise
 
 COUNTS = [
@@ -26,38 +26,41 @@ def figures(counts, scaling, *, good, step_up_s):
     return {name: getattr(found, name) for name in SCALING}
 
 
+def figure(name, counts=(), decisions=(), *, duration_s=10.0, since_s=None):
+    """One of the figures."""
+    return scaling_figures(counts, Scaling(tuple(decisions)), duration_s=duration_s, step_up_s=since_s, good=1)[name]
+
+
 def test_replica_seconds_count_every_state_to_the_end_of_the_load():
-    assert replica_seconds(COUNTS, duration_s=10.0) == 2 * 1 + 3 * 3 + 3 * 3 + 2 * 3
-    assert replica_seconds(COUNTS, duration_s=6.0) == 2 * 1 + 3 * 3 + 1 * 3
-    assert replica_seconds(COUNTS[:1], duration_s=6.0) == 6
-    assert replica_seconds([], duration_s=6.0) is None
+    assert figure("replica_seconds", COUNTS, duration_s=10.0) == 2 * 1 + 3 * 3 + 3 * 3 + 2 * 3
+    assert figure("replica_seconds", COUNTS, duration_s=6.0) == 2 * 1 + 3 * 3 + 1 * 3
+    assert figure("replica_seconds", COUNTS[:1], duration_s=6.0) == 6
+    assert figure("replica_seconds", [], duration_s=6.0) is None
 
 
 def test_the_first_count_holds_from_the_origin():
-    assert replica_seconds([ReplicaCount(0.4, 2, 0, 0), ReplicaCount(1.0, 1, 0, 0)], duration_s=2.0) == 2 * 1 + 1
+    counts = [ReplicaCount(0.4, 2, 0, 0), ReplicaCount(1.0, 1, 0, 0)]
+    assert figure("replica_seconds", counts, duration_s=2.0) == 2 * 1 + 1
 
 
 @given(st.lists(st.floats(0, 20), min_size=1, max_size=30).map(sorted), st.integers(0, 5), st.floats(0.1, 20))
 def test_a_steady_fleet_costs_its_size_times_the_time(times, size, duration_s):
     counts = [ReplicaCount(t_s, size, 0, 0) for t_s in times]
-    assert replica_seconds(counts, duration_s=duration_s) == pytest.approx(size * duration_s)
+    assert figure("replica_seconds", counts, duration_s=duration_s) == pytest.approx(size * duration_s)
 
 
 def test_a_reaction_is_the_first_wish_for_more_after_the_step():
     decisions = [decided(1.0, 1, 2), decided(4.0, 2, 2), decided(5.0, 2, 1), decided(6.5, 1, 4), decided(7.0, 4, 5)]
-    assert reaction_s(decisions, since_s=4.0) == 2.5
-    assert reaction_s(decisions, since_s=1.0) == 0.0
-    assert reaction_s(decisions, since_s=8.0) is None
+    reactions = [figure("reaction_s", decisions=decisions, since_s=since_s) for since_s in (4.0, 1.0, 8.0, None)]
+    assert reactions == [2.5, 0.0, None, None]
     starting = Decision(5.0, 1, 2, 5, 0.1, 20.0, 3, "hold")  # those that start count: no wish for more
-    assert reaction_s([starting], since_s=4.0) is None
+    assert figure("reaction_s", decisions=[starting], since_s=4.0) is None
 
 
 def test_capacity_is_there_when_as_many_are_ready_as_ever():
-    assert capacity_s(COUNTS, since_s=1.5) == 3.5
-    assert capacity_s(COUNTS, since_s=5.0) == 0.0
-    assert capacity_s(COUNTS, since_s=6.0) == 0.0  # three are ready until 8 s
-    assert capacity_s(COUNTS, since_s=8.5) is None  # never again
-    assert capacity_s([], since_s=1.0) is None
+    times = [figure("capacity_s", COUNTS, since_s=since_s) for since_s in (1.5, 5.0, 6.0, 8.5, None)]
+    assert times == [3.5, 0.0, 0.0, None, None]  # three are ready until 8 s, and never again
+    assert figure("capacity_s", since_s=1.0) is None
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,7 @@ def test_reversals_are_turns_among_the_changes(targets, turns):
     sizes = [2, *targets]
     decisions = [decided(float(i), *pair) for i, pair in enumerate(zip(sizes, targets, strict=False))]
     decisions.append(decided(90.0, sizes[-1], sizes[-1]))
-    assert reversals_per_min(decisions, duration_s=120.0) == turns / 2
+    assert figure("reversals_per_min", decisions=decisions, duration_s=120.0) == turns / 2
 
 
 def test_the_figures_of_a_fleet_that_scaled():
