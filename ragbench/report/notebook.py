@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from IPython import get_ipython
@@ -100,9 +101,9 @@ def show_others(files: Sequence[Path], *shown: str) -> None:
         display(Markdown("## Other figures"), *(show(files, name) for name in others))
 
 
-def table(frame: pd.DataFrame) -> HTML:
-    """A table with three significant digits and blanks for what is absent."""
-    return HTML(frame.map(_cell).to_html(index=False, border=0))
+def table(rows: "pd.DataFrame | Sequence[Any]") -> HTML:
+    """A frame or rows of one dataclass as a table, with three significant digits and blanks for what is absent."""
+    return HTML(pd.DataFrame(rows).map(_cell).to_html(index=False, border=0))
 
 
 def verdicts() -> Markdown:

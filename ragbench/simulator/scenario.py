@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic.dataclasses import dataclass
 
+from ragbench.files.csv_table import write_table
 from ragbench.files.mistakes import checked
 from ragbench.files.toml_tables import StudyError, read_toml
 from ragbench.files.values import TABLE, Natural, Number, Positive, Several, Text, Whole
@@ -187,7 +188,8 @@ def write(simulated: Simulated, scenario: Scenario, folder: Path) -> list[Path]:
     every = -(-len(simulated.rows) // MOST_ROWS) or 1
     moments = timeline(simulated)
     write_atomic(folder / "requests.csv", REQUESTS.text(simulated.rows[::every]))
-    write_atomic(folder / "timeline.csv", moments.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    cells = moments.astype(object).where(moments.notna(), None)
+    write_atomic(folder / "timeline.csv", write_table(list(moments), cells.itertuples(index=False)))
     note = f"requests.csv holds one request in {every}" if every > 1 else ""
     figure = timeline_figure(moments, title=scenario.title, note=note)
     write_whole(folder / "timeline.png", rendered(figure, "png"))

@@ -44,7 +44,7 @@ def test_the_queues_are_those_of_the_fixture():
     for at, work in zip(due, services := [0.02, 0.02, 0.01, 0.02], strict=True):
         free = max(free, at) + work
         waits.append(free - at)
-    made = power.requests_of(power.np.array(due), power.np.array(services), (0.0, 0.5))
+    made = power.requests_of(power.np.array(due), power.np.array(services), power.Window(0.0, 0.5))
     assert made.latencies_s == pytest.approx(waits)
     assert made.answered.sum() == 3
     assert run.requests().latencies_s.min() >= 0.5 * 0.014 * 1.2

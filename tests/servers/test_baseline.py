@@ -78,9 +78,7 @@ def test_a_run_that_raises_releases_the_turn(monkeypatch: pytest.MonkeyPatch, wh
 
 def test_what_a_newcomer_would_wait_is_predicted_from_what_runs_and_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> list[float | None]:
-        design = Baseline(Settings())
-        monkeypatch.setattr(design, "_rag", Slow())
-        monkeypatch.setattr("servers.baseline.time.monotonic", virtual.now)
+        design = stand_in(monkeypatch, Slow())
         await answer(design, "taught")
         seen = [design._predicted_s()]
         asked = [asyncio.create_task(answer(design, name)) for name in ("runs", "waits")]
