@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BACKENDS = ("numpy", "numba", "torch", "faiss")
+BACKENDS = ("numpy", "torch", "faiss")  # the study had numba too, which is gone
 
 
 def cells(grid: str) -> pd.DataFrame:
     rows = pd.read_csv(ROOT / "results" / "reference-retrieval" / "summary.csv")
-    return rows[(rows["grid"] == grid) & (rows["status"] == "ok")]
+    return rows[(rows["grid"] == grid) & (rows["status"] == "ok") & ((rows["backend"] != "numba") | (grid == "file"))]
 
 
 def exact() -> list[str]:
