@@ -1,8 +1,8 @@
 """When to close a batch. Reads no clock and runs no model.
 
-A policy is asked while the pipeline is free, and once while it is busy if a full batch waits: otherwise requests only
-collect then (late binding). It returns `Close` with a count from the head of the queue and the reason, or `Wait` with
-the time at which to ask again unless a request arrives earlier.
+A policy is asked while a request waits and the pipeline is free, and once while it is busy if a full batch waits:
+otherwise requests only collect then (late binding). It returns `Close` with a count from the head of the queue and the
+reason, or `Wait` with the time at which to ask again unless a request arrives earlier.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,8 +55,6 @@ class Close:
 
     def check(self, waiting: int) -> None:
         """Raise ValueError if a queue of `waiting` requests lacks these places. A larger `count` takes all."""
-        if waiting < 1:
-            raise ValueError("nothing waits, and a batch was closed")
         if self.picked is not None and max(self.picked) >= waiting:
             raise ValueError(f"picked must name places < {waiting}, got {self.picked}")
 
@@ -72,7 +70,7 @@ class BatchPolicy(Protocol):
     """The contract of everything in `POLICIES`."""
 
     def decide(self, queue: Queue, now: float) -> Close | Wait:
-        """Close a batch or wait; called only while the pipeline is free."""
+        """Close a batch or wait; called only while a request waits and the pipeline is free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +108,6 @@ class LateBinding(_Bounds):
 
     def decide(self, queue: Queue, now: float) -> Close | Wait:
         """Close a batch or wait, as the class says."""
-        if queue.waiting == 0:
-            return Wait(None)
         affordable = self._affordable(queue)
         if affordable < min(queue.waiting, self.max_batch_size):
             return Close(affordable, "tokens")
@@ -196,8 +192,6 @@ class SizeOrAge(_Bounds):
 
     def decide(self, queue: Queue, now: float) -> Close | Wait:
         """Close a batch or wait, as the class says."""
-        if queue.waiting == 0:
-            return Wait(None)
         if queue.waiting >= self.max_batch_size:
             return Close(self.max_batch_size, "full")
         until_s = queue.oldest_s + self.max_wait_s
@@ -210,8 +204,6 @@ class FixedWindow(_Bounds):
 
     def decide(self, queue: Queue, now: float) -> Close | Wait:
         """Close a batch or wait, as the class says."""
-        if queue.waiting == 0:
-            return Wait(None)
         if self.max_wait_s == 0:
             return Close(min(queue.waiting, self.max_batch_size), "window")
         end_s = queue.oldest_s - fmod(queue.oldest_s, self.max_wait_s) + self.max_wait_s

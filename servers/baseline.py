@@ -71,7 +71,6 @@ class Baseline(RagService):
         """Wait for the lock. -> when it was acquired."""
         self._waiting += 1
         self._work_waiting += work
-        metrics.QUEUE_DEPTH.set(self._waiting)
         try:
             await self._turn.acquire()
         except asyncio.CancelledError:
@@ -80,7 +79,6 @@ class Baseline(RagService):
         finally:
             self._waiting -= 1
             self._work_waiting -= work
-            metrics.QUEUE_DEPTH.set(self._waiting)
         return time.monotonic()
 
     def _predicted_s(self, work: int = 1) -> float | None:
@@ -92,6 +90,7 @@ class Baseline(RagService):
         """`POST /rag`."""
         state.load = lambda: format_load(self._waiting + self._turn.locked(), self._predicted_s())
         state.hangs = self.hangs
+        metrics.QUEUE_DEPTH.set_function(lambda: self._waiting)
         add_task(app, state, RAG, self.answer, request_timeout_s=self._settings.request_timeout_s)
 
 

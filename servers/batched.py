@@ -21,6 +21,7 @@ from servers.queueing.batcher import Batcher
 from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings, chosen
 from servers.tasks import Background
+from servers.telemetry import metrics
 
 
 class BatchedSettings(Settings):
@@ -77,16 +78,18 @@ class Batched(RagService):
 
     def mount(self, app: FastAPI, state: State) -> None:
         """`POST /rag`."""
-        state.load, state.hangs = self._load, self.hangs
+        state.load = lambda: format_load(self._batcher.outstanding, self._predicted_s())
+        state.hangs = self.hangs
+        metrics.QUEUE_DEPTH.set_function(self._batcher.__len__)
+        metrics.PREDICTED_WAIT.set_function(lambda: self._predicted_s() or 0.0)
         add_task(app, state, RAG, self.answer, request_timeout_s=self._settings.request_timeout_s)
 
     async def _fail_later(self, after_s: float) -> None:
         await asyncio.sleep(after_s)
         self._batcher.fail(RuntimeError("a fault to order: the batcher ends"))
 
-    def _load(self) -> str:
-        """The value of X-Load."""
-        return format_load(self._batcher.outstanding, self._batcher.predicted_s(time.monotonic()))
+    def _predicted_s(self) -> float | None:
+        return self._batcher.predicted_s(time.monotonic())
 
 
 def create(settings: BatchedSettings) -> Batched:

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from policies.batching import Close, Queue, Wait
+from policies.batching import Close, Queue
 from ragbench.load.answer import Answer
 from ragbench.load.target import Target
 from ragbench.study.questions import Question
@@ -35,7 +35,7 @@ def test_the_design_is_one(tmp_path):
 
 def test_the_policy_is_one(tmp_path):
     policy = names_of(IN_BATCHING + POLICY, tmp_path)["Greedy"](max_batch_size=4, max_wait_s=0.5)
-    assert policy.decide(Queue(0, 0.0, 0.0), 1.0) == Wait(None)
+    assert policy.decide(Queue(1, 0.0, 0.0), 1.0) == Close(1, "greedy")
     assert policy.decide(Queue(9, 0.0, 0.0), 1.0) == Close(4, "greedy")
 
 

@@ -88,6 +88,8 @@ class Server:
             return
         while self._queue and self._queue[0].deadline_s <= now:
             self._leave(self._queue.popleft(), "timeout")
+        if not self._queue:
+            return
         decision = self.policy.decide(self._view(), now)
         self._decisions += 1
         if isinstance(decision, Close):
@@ -97,8 +99,6 @@ class Server:
             self.heap.at(decision.until_s, self._decide, self._decisions)
 
     def _view(self) -> Queue:
-        if not self._queue:
-            return Queue(waiting=0, oldest_s=0.0, newest_s=0.0, last_batch=self._last_batch)
         oldest, newest = self._queue[0], self._queue[-1]
         return Queue(
             waiting=len(self._queue),

@@ -82,11 +82,9 @@ class Batcher(Generic[T, R]):
         ahead = 0 if self.is_continuous else sum(batch.work for batch in self._taken[1:])
         return self._line.work + ahead
 
-    def running_s(self, now: float) -> float:
-        """Seconds since the current run began; 0 without one."""
-        if not self._taken:
-            return 0.0
-        return now - max(self._taken[0].taken_s, self._returning.ended_s or 0.0)
+    def __len__(self) -> int:
+        """Number of requests in the queue."""
+        return len(self._line)
 
     def predicted_s(self, now: float, work: int = 1) -> float | None:
         """Predicted seconds until a new request of size `work` is answered; None before the first run."""
@@ -95,7 +93,8 @@ class Batcher(Generic[T, R]):
             return (ahead + 1) / self._rate_rps if self._rate_rps else None
         rest_s = 0.0
         if self._taken:
-            rest_s = max(0.0, (self._pace.run_s(self._taken[0].work) or 0.0) - self.running_s(now))
+            began_s = max(self._taken[0].taken_s, self._returning.ended_s or 0.0)
+            rest_s = max(0.0, began_s + (self._pace.run_s(self._taken[0].work) or 0.0) - now)
         return self._pace.answered_s(ahead, max_batch_size=self._max_batch_size, rest_s=rest_s)
 
     async def submit(self, request: T, *, deadline_s: float = math.inf) -> Done[R]:
@@ -111,7 +110,6 @@ class Batcher(Generic[T, R]):
         item.done.add_done_callback(partial(self._leave_queue, item))
         self._line.put(item)
         self._returning.arrived(now)
-        metrics.QUEUE_DEPTH.set(len(self._line))
         return await item.done
 
     def fail(self, error: Exception) -> None:
@@ -145,7 +143,6 @@ class Batcher(Generic[T, R]):
             decision = self._decision()
             if isinstance(decision, Close):
                 items = self._picked(decision)
-                metrics.QUEUE_DEPTH.set(len(self._line))
                 return Batch(items, decision.reason, len(items), self._clock())
             delay_s = None if decision.until_s is None else decision.until_s - self._clock()
             if not await self._line.wait(delay_s):
@@ -154,11 +151,11 @@ class Batcher(Generic[T, R]):
                 await asyncio.sleep(0)
 
     def _decision(self) -> Close | Wait:
-        """The policy's decision, if the pipeline can take a batch."""
+        """The policy's decision, if a request waits and the pipeline can take a batch."""
         running = len(self._taken)
         room = self._max_batch_size - running if self.is_continuous else self._max_batch_size
         is_early = running > 0 and not self.is_continuous
-        if room <= 0 or (is_early and (running > 1 or len(self._line) < self._max_batch_size)):
+        if not self._line or room <= 0 or (is_early and (running > 1 or len(self._line) < self._max_batch_size)):
             return Wait(None)
         try:
             decision = self._policy.decide(self._view(), self._clock())
@@ -233,7 +230,6 @@ class Batcher(Generic[T, R]):
         self._pace.ran(batch.work, self._last_run_s)
         metrics.BATCH_SIZE.observe(batch.size)
         metrics.BATCHES.labels(batch.reason).inc()
-        metrics.PREDICTED_WAIT.set(self.predicted_s(now) or 0.0)
         self._leave(batch)
         return started_s
 
@@ -247,8 +243,6 @@ class Batcher(Generic[T, R]):
 
     def _view(self) -> Queue:
         """The queue for the policy. A continuous pipeline waits for no returning users, who can join later."""
-        if not self._line:
-            return Queue(waiting=0, oldest_s=0.0, newest_s=0.0, last_batch=self._last_batch)
         oldest, newest = self._line.ends()
         known = self._line.first(_SEEN) if self._tokens is not None else []
         return Queue(
@@ -269,7 +263,6 @@ class Batcher(Generic[T, R]):
         """Forget a request whose client has gone or whose time is over."""
         if done.cancelled() and self._line.leave(item):
             metrics.EXPIRED.labels("queue").inc()
-            metrics.QUEUE_DEPTH.set(len(self._line))
 
 
 def _give_up(job: Job[Any], done: "asyncio.Future[Any]") -> None:
