@@ -29,7 +29,7 @@ from ragbench.measure.sweep import Plan, Redo, make_plan, rebuild_summary
 from ragbench.measure.sweep import run as run_sweep
 from ragbench.processes.interrupts import run_until_done
 from ragbench.results.paths import StudyPaths
-from ragbench.statistics.interval_notes import left_empty, too_short
+from ragbench.statistics.latency_intervals import left_empty, too_short
 from ragbench.statistics.recompute import recompute
 from ragbench.statistics.verdicts import NO_MEANS, NOT_MEASURED
 from ragbench.study.points import expand

@@ -7,7 +7,7 @@ more than blocks explain, the starts of the servers differ too, and what is beyo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -111,32 +111,17 @@ def estimate(
     figure is zero, or it is infinite in any resample and so may be that of a request without an answer.
     """
     assert not is_paired or all(len(a) == len(b) for a, b in samples), "paired samples have one length"
-    lengths = [(_block_length(a), _block_length(b)) for a, b in samples]
+    lengths = [(block_length(a), block_length(b)) for a, b in samples]
     if is_paired:
         lengths = [(max(both), max(both)) for both in lengths]
-    blocks = np.array(
-        [min(len(a) / of_a, len(b) / of_b) for (a, b), (of_a, of_b) in zip(samples, lengths, strict=True)]
-    )
+    shares = zip(samples, lengths, strict=True)
+    blocks = np.array([min(len(a) / length_a, len(b) / length_b) for (a, b), (length_a, length_b) in shares])
     free = float(blocks.sum()) - len(samples)
-    sizes = [sum(map(len, values)) for values in zip(*samples, strict=True)]
-    if min(sizes) < FEWEST_VALUES or free < FEWEST_BLOCKS - 1:
+    if min(sum(map(len, side)) for side in zip(*samples, strict=True)) < FEWEST_VALUES or free < FEWEST_BLOCKS - 1:
         return None
-    groups = [slice(None)]  # all runs together; and each alone, where they are enough to see how starts differ
-    if len(samples) >= FEWEST_SEEDS:
-        groups += [slice(number, number + 1) for number in range(len(samples))]
-
-    def log_ratios(counts: Sequence[tuple[Counts, Counts]]) -> list[Floats]:
-        return [_log_ratios(samples[group], counts[group], statistic) for group in groups]
-
-    times = min(_TIMES, max(_FEWEST_TIMES, _MOST_DRAWN // max(sizes)))
-    step = max(1, _AT_ONCE // max(sizes))
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio, *ratios = np.concatenate(log_ratios([(once(a), once(b)) for a, b in samples]))
-        drawn = [
-            log_ratios(_draw(samples, lengths, min(step, times - first), is_paired=is_paired, rng=rng))
-            for first in range(0, times, step)
-        ]
-        within, *alone = np.std(np.concatenate(drawn, axis=1), axis=1, ddof=1)
+        (ratio, *ratios), resampled = _log_ratios(samples, lengths, statistic, is_paired=is_paired, rng=rng)
+        within, *alone = np.std(resampled, axis=1, ddof=1)
         error = within * math.sqrt(blocks.sum() / free)
         explained = np.mean(np.square(alone) * blocks / np.maximum(blocks - 1, 1)) if alone else np.nan
         excess = float(np.var(ratios, ddof=1) / explained) if ratios else math.nan
@@ -144,47 +129,42 @@ def estimate(
         return None
     # Of one run: with those of all, 10% of comparisons of equal queues over 5 seeds and 7 rates showed a difference.
     degrees = max(1.0, free / len(samples))
-    return Difference(
-        float(ratio),
-        float(error),
-        degrees,
-        is_paired,
-        resolution,
-        seeds=len(samples),
-        excess=excess if math.isfinite(excess) else None,
-    )
+    known = excess if math.isfinite(excess) else None
+    return Difference(float(ratio), float(error), degrees, is_paired, resolution, seeds=len(samples), excess=known)
 
 
-def _block_length(values: Floats) -> int:
-    """An infinite value counts as the mean of the others."""
-    is_known = np.isfinite(values)
-    filled = np.where(is_known, values, float(np.mean(values[is_known])) if is_known.any() else 0.0)
-    return min(block_length(filled), max(1, len(values)))
-
-
-def _draw(
+def _log_ratios(
     samples: Sequence[Sample],
     lengths: Sequence[tuple[int, int]],
-    times: int,
+    statistic: Statistic,
     *,
     is_paired: bool,
     rng: np.random.Generator,
-) -> list[tuple[Counts, Counts]]:
-    """How often each value of each run occurs in `times` resamples."""
-    drawn = []
-    for (a, b), (length_a, length_b) in zip(samples, lengths, strict=True):
-        counts = counts_drawn(len(a), length=length_a, times=times, rng=rng)
-        drawn.append((counts, counts if is_paired else counts_drawn(len(b), length=length_b, times=times, rng=rng)))
-    return drawn
+) -> tuple[Floats, Floats]:
+    """ln(b / a) as measured, (groups,), and of each resample, (groups, m).
 
+    The first group is all runs together; each run alone follows, where they are enough to see how starts differ.
+    """
+    groups = [slice(None)]
+    if len(samples) >= FEWEST_SEEDS:
+        groups += [slice(number, number + 1) for number in range(len(samples))]
 
-def _log_ratios(samples: Sequence[Sample], counts: Sequence[tuple[Counts, Counts]], statistic: Statistic) -> Floats:
-    """ln(b / a) of each resample of all `samples` together, (m,)."""
-    a, b = (
-        statistic(np.concatenate(values), np.concatenate(drawn, axis=1))
-        for values, drawn in zip(zip(*samples, strict=True), zip(*counts, strict=True), strict=True)
-    )
-    return np.log(b / a)
+    def log_ratios(counts: Sequence[tuple[Counts, Counts]]) -> Floats:
+        a, b = (
+            np.array([statistic(np.concatenate(values[i]), np.concatenate(drawn[i], axis=1)) for i in groups])
+            for values, drawn in zip(zip(*samples, strict=True), zip(*counts, strict=True), strict=True)
+        )
+        return np.log(b / a)
+
+    def draw(times: int) -> Iterator[tuple[Counts, Counts]]:
+        for (a, b), (of_a, of_b) in zip(samples, lengths, strict=True):
+            counts = counts_drawn(len(a), length=of_a, times=times, rng=rng)
+            yield counts, counts if is_paired else counts_drawn(len(b), length=of_b, times=times, rng=rng)
+
+    size = max(sum(map(len, side)) for side in zip(*samples, strict=True))
+    times, step = min(_TIMES, max(_FEWEST_TIMES, _MOST_DRAWN // size)), max(1, _AT_ONCE // size)
+    resampled = [log_ratios(list(draw(min(step, times - first)))) for first in range(0, times, step)]
+    return log_ratios([(once(a), once(b)) for a, b in samples])[:, 0], np.concatenate(resampled, axis=1)
 
 
 def with_starts(differences: Sequence[Difference]) -> list[Difference]:

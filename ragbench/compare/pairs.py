@@ -66,12 +66,10 @@ class Pair:
 
 def make_pairs(a: Side, b: Side, *, arrival: str | None = None, is_across_machines: bool = False) -> list[Pair]:
     """Every load that both sides have, by design, arrival, level. Raises StudyError where nothing can be compared."""
-    sides = [read_runs(side) for side in (a, b)]
-    if arrival is not None:
-        sides = [[run for run in runs if run.arrival == arrival] for runs in sides]
-        for runs, side in zip(sides, (a, b), strict=True):
-            if not runs:
-                raise StudyError([f"no arrival {arrival!r} in {side.folder}"])
+    sides = [[run for run in read_runs(side) if arrival in (None, run.arrival)] for side in (a, b)]
+    if missing := [str(side.folder) for side, runs in zip((a, b), sides, strict=True) if not runs]:
+        wanted = "points" if arrival is None else f"arrival {arrival!r}"
+        raise StudyError([f"no {wanted} in {' and '.join(missing)}"])
     if len({frozenset(run.paths.folder for run in runs) for runs in sides}) == 1:
         raise StudyError(
             ["both sides name the same points; name a configuration or an arrival, as in FOLDER:CONFIGURATION@ARRIVAL"]
@@ -93,16 +91,16 @@ def refuse_mixtures(pairs: Sequence[Pair], *, is_across_machines: bool = False) 
     sides = [[runs[side] for pair in pairs for runs in pair.used] for side in (0, 1)]
     folders = [{run.paths.folder.parent for run in runs} for runs in sides]
     for runs in [sides[0] + sides[1]] if folders[0] & folders[1] else sides:
-        origins = {"on different machines": Counter(run.machine for run in runs), "at different commits": _code(runs)}
-        for difference, counts in origins.items():
+        machines = Counter(f"{run.hardware} ({run.hostname})" if run.hostname else run.hardware for run in runs)
+        for difference, counts in (("on different machines", machines), ("at different commits", _code(runs))):
             if len(counts) > 1:
                 names = " and ".join(dict.fromkeys(str(run.paths.folder.parent) for run in runs))
                 counted = ", ".join(f"{name} ({n} of {len(runs)} points)" for name, n in counts.items())
                 raise StudyError([f"{names} was measured {difference}: {counted}; measure it again on one"])
     hardware = [dict.fromkeys(run.hardware for run in runs) for runs in sides]
     if not is_across_machines and hardware[0].keys() != hardware[1].keys() and all(sides):
-        machines = " against ".join(" and ".join(names) for names in hardware)
-        raise StudyError([f"measured on different machines: {machines}; --across-machines compares them all the same"])
+        names = " against ".join(" and ".join(kinds) for kinds in hardware)
+        raise StudyError([f"measured on different machines: {names}; --across-machines compares them all the same"])
 
 
 def _code(runs: Sequence[Run]) -> Counter[str]:

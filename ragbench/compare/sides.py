@@ -100,11 +100,6 @@ class Run:
         is_missed = self.kept is None and not self.paths.requests.is_file()
         return NOT_KEPT if is_missed and self.verdict not in LEFT_OUT else self.verdict
 
-    @property
-    def machine(self) -> str:
-        """The hardware, and the host's name in brackets where it is known."""
-        return f"{self.hardware} ({self.hostname})" if self.hostname else self.hardware
-
     def requests(self) -> Requests:
         """Its requests, read unless kept."""
         if self.kept is not None:
@@ -133,16 +128,16 @@ def parse_side(text: str) -> Side:
 def read_runs(side: Side) -> list[Run]:
     """The whole points that `side` names. Raises StudyError where there are none, naming those there are."""
     runs = _all_runs(side.folder)
+    names = [name for name in ("configuration", "arrival") if getattr(side, name) is not None]
+    known = {name: {getattr(run, name) for run in runs} for name in names}
     mistakes = [
-        f"no {name} {wanted!r} in {side.folder / 'summary.csv'}; there: {', '.join(sorted(known))}"
-        for name in ("configuration", "arrival")
-        if (wanted := getattr(side, name)) is not None and wanted not in (known := {getattr(run, name) for run in runs})
+        f"no {name} {getattr(side, name)!r} in {side.folder / 'summary.csv'}; there: {', '.join(sorted(known[name]))}"
+        for name in names
+        if getattr(side, name) not in known[name]
     ]
     if mistakes:
         raise StudyError(mistakes)
-    return [
-        run for run in runs if side.configuration in (None, run.configuration) and side.arrival in (None, run.arrival)
-    ]
+    return [run for run in runs if all(getattr(run, name) == getattr(side, name) for name in names)]
 
 
 def _all_runs(folder: Path) -> list[Run]:
@@ -160,11 +155,10 @@ def _all_runs(folder: Path) -> list[Run]:
 def _run(row: Mapping[str, Any], paths: PointPaths) -> Run:
     manifest = read_manifest(paths.manifest) or {}
     slo = manifest.get("slo") or manifest.get("point", {}).get("slo")  # judged again by another, or as measured
-    users, rate = (None if pd.isna(row[name]) else row[name] for name in ("concurrency", "offered_rps"))
     return Run(
         configuration=row["configuration"],
         arrival=row["arrival"],
-        level=Level(int(users)) if users is not None else Level(offered_rps=float(rate or 0.0)),
+        level=Level(*(0 if pd.isna(row[name]) else row[name] for name in ("concurrency", "offered_rps"))),
         seed=int(row["seed"]),
         verdict=row["verdict"],
         source=row["source"],

@@ -2,10 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from ragbench.compare.cells import Cell, Comparison
-from ragbench.compare.differences import ALPHA, Difference
+from ragbench.compare.differences import ALPHA
 from ragbench.compare.sides import LATENCIES, LEFT_OUT
 from ragbench.statistics.intervals import Interval
 
@@ -25,19 +25,19 @@ def sentences(comparison: Comparison) -> Iterator[str]:
             yield f"left out {pair.load}: {pair.left_out}"
 
 
-def sentence(cell: Cell, found: Interval) -> str:
+def sentence(cell: Cell, interval: Interval) -> str:
     """A shown difference: `batched is faster than baseline at 12/s by 18-31% (p95, poisson)`."""
-    more, less = ("is slower", "is faster") if cell.metric in LATENCIES else ("answers more", "answers less")
-    low, high = sorted((abs(found.low), abs(found.high)))
     pair = cell.pair
-    where = f"{cell.short}, {pair.arrival}" + (f"; {pair.overloaded}" if pair.overloaded else "")
-    verb = more if found.low > 0 else less
-    return f"{pair.b} {verb} than {pair.a} {pair.level.label} by {number(low)}-{number(high)}% ({where})"
+    more, less = ("is slower", "is faster") if cell.metric in LATENCIES else ("answers more", "answers less")
+    verb = more if interval.low > 0 else less
+    low, high = sorted((abs(interval.low), abs(interval.high)))
+    context = "; ".join(filter(None, (f"{cell.short}, {pair.arrival}", pair.overloaded)))
+    return f"{pair.b} {verb} than {pair.a} {pair.level.label} by {number(low)}-{number(high)}% ({context})"
 
 
-def span(found: Interval) -> str:
+def span(interval: Interval) -> str:
     """An interval with signs: `-4 to +7%`."""
-    return f"{signed(found.low)} to {signed(found.high)}%"
+    return f"{signed(interval.low)} to {signed(interval.high)}%"
 
 
 def signed(value: float) -> str:
@@ -52,25 +52,37 @@ def number(value: float) -> str:
 
 def footnotes(comparison: Comparison) -> Iterator[str]:
     """What the intervals are, what they are not, and which points they are of."""
-    found = [cell.difference for cell in comparison.compared if cell.difference]
-    if found:
+    differences = [cell.difference for cell in comparison.compared if cell.difference]
+    if n := len(differences):
         yield (
-            f"Percent of the first side. All {len(found)} intervals hold at once with {100 * (1 - ALPHA):g}% "
-            f"confidence ({100 * (1 - ALPHA / len(found)):.5g}% each)."
+            f"Percent of the first side. All {n} intervals hold at once with {100 * (1 - ALPHA):g}% confidence "
+            f"({100 * (1 - ALPHA / n):.5g}% each)."
         )
-    if not all(difference.shows_starts for difference in found):
+    pooled = [difference for difference in differences if difference.shows_starts]
+    if len(pooled) < len(differences):
         yield (
             "Fewer than 3 common seeds: the intervals come from blocks of requests within the runs and speak of these "
             "runs only, not of what other starts of the servers would show."
         )
-    if over_seeds := [difference for difference in found if difference.shows_starts]:
-        yield _of_seeds(over_seeds)
-    if not all(difference.is_paired for difference in found):
+    if pooled:
+        ratios = [difference.starts_error / difference.error for difference in pooled if difference.error]
+        widest = math.hypot(1, max(ratios, default=0.0))
+        spread = (
+            f"they differ up to {number(widest)} times as much as that, and the intervals are wider for it."
+            if widest > 1.05
+            else "they differ by no more than that."
+        )
+        yield (
+            "Seeds are pooled; errors come from blocks of requests within the runs. Over the seeds, each another "
+            f"start, {spread} What differs from start to start by less than the runs can tell is not in the intervals "
+            f"of {min(difference.seeds for difference in pooled)} seeds."
+        )
+    if not all(difference.is_paired for difference in differences):
         yield "Unpaired where the two sides did not get the same schedule: other arrivals, or a closed loop."
     runs = [run for pair in comparison.pairs for both in pair.runs for run in both]
-    if counted := Counter(run.status for run in runs if run.status in LEFT_OUT):
-        reasons = ", ".join(f"{n} {status}" for status, n in counted.items())
-        yield f"{counted.total()} of {len(runs)} points left out, with the other side of their seed: {reasons}."
+    if excluded := Counter(run.status for run in runs if run.status in LEFT_OUT):
+        reasons = ", ".join(f"{count} {status}" for status, count in excluded.items())
+        yield f"{excluded.total()} of {len(runs)} points left out, with the other side of their seed: {reasons}."
     if any(pair.overloaded for pair in comparison.pairs):
         yield (
             "Of two overloaded points the throughput is compared, as the most that each server answers; of a valid and "
@@ -79,18 +91,3 @@ def footnotes(comparison: Comparison) -> Iterator[str]:
     sources = sorted({run.source for run in runs})
     if sources != ["measured"]:
         yield f"Sources: {' and '.join(sources)}."
-
-
-def _of_seeds(found: Sequence[Difference]) -> str:
-    """How far the intervals speak of other starts of the servers."""
-    widest = max(math.hypot(1, difference.starts_error / difference.error) for difference in found if difference.error)
-    spread = (
-        f"they differ up to {number(widest)} times as much as that, and the intervals are wider for it."
-        if widest > 1.05
-        else "they differ by no more than that."
-    )
-    return (
-        f"Seeds are pooled; errors come from blocks of requests within the runs. Over the seeds, each another start, "
-        f"{spread} What differs from start to start by less than the runs can tell is not in the intervals of "
-        f"{min(difference.seeds for difference in found)} seeds."
-    )

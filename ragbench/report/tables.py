@@ -65,10 +65,10 @@ def reasons(study: Study) -> pd.DataFrame:
 
 
 def _in_order(study: Study) -> pd.DataFrame:
+    """The points of each line, by arrival process, load and seed."""
     parts = [line.points.assign(design=line.label, answered_share=answered_share(line.points)) for line in lines(study)]
-    joined = pd.concat(parts).sort_values(["arrival", "offered_rps", "concurrency", "seed"], kind="stable")
-    order = {line.label: place for place, line in enumerate(lines(study))}
-    return joined.sort_values("design", key=lambda labels: labels.map(order), kind="stable").reset_index(drop=True)
+    keys = ["arrival", "offered_rps", "concurrency", "seed"]
+    return pd.concat([part.sort_values(keys, kind="stable") for part in parts], ignore_index=True)
 
 
 def summarised(study: Study) -> str:

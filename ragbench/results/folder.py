@@ -40,10 +40,8 @@ class Study:
     @property
     def arrivals(self) -> list[str]:
         """Arrival processes in the order of every figure: ideal, poisson, then the others; no closed loop."""
-        names = [name for name in dict.fromkeys(self.summary["arrival"]) if name != CLOSED]
-        return sorted(
-            names, key=lambda name: ("ideal", "poisson", name).index(name)
-        )  # stable: the others keep their order
+        present = set(self.summary["arrival"]) - {CLOSED}
+        return [name for name in dict.fromkeys(("ideal", "poisson", *self.summary["arrival"])) if name in present]
 
     @property
     def main_arrival(self) -> str:

@@ -44,11 +44,10 @@ def manifest_mistake(manifest: Any, *, folder: str) -> str | None:
 def _contradictions(point: Mapping[str, Any], summary: Mapping[str, Any], folder: str) -> Iterator[str]:
     if point["name"] != folder:
         yield f"its point is called {_shown(point['name'])}, and its folder {_shown(folder)}"
-    for name in ("design", "configuration", "arrival"):
-        if summary.get(name, point.get(name)) != point.get(name):
-            yield f"summary.{name} is {_shown(summary[name])}, and point.{name} {_shown(point.get(name))}"
-    if summary.get("point", folder) != folder:
-        yield f"summary.point is {_shown(summary['point'])}, and its folder {_shown(folder)}"
+    names = {"point": "name", "design": "design", "configuration": "configuration", "arrival": "arrival"}
+    for column, name in names.items():
+        if summary.get(column, point.get(name)) != point.get(name):
+            yield f"summary.{column} is {_shown(summary[column])}, and point.{name} {_shown(point.get(name))}"
 
 
 def _slo(limits: dict[str, Any] | None) -> dict[str, Any] | None:

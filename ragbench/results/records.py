@@ -189,12 +189,11 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     """
     try:
         manifest = parse_reported(read_text(path))
+        mistake = manifest_mistake(manifest, folder=path.parent.name)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
-        mistake: str | None = f"is damaged: {error}"
-    else:
-        mistake = manifest_mistake(manifest, folder=path.parent.name)
+        mistake = f"is damaged: {error}"
     if mistake is not None:
         raise RecordError(f"{path} {mistake}. Move the folder away, or write elsewhere with --results")
     point = manifest["point"]

@@ -11,10 +11,8 @@ from numpy.typing import ArrayLike
 from ragbench.results.metrics import METRICS
 
 PERCENTILES = {name: metric.percentile for name, metric in METRICS.items() if metric.percentile is not None}
-LIMITS = (
-    "latency_s",
-    *(name for name, metric in METRICS.items() if "SLO" in metric.uses),
-)  # the first is of a request, the others are of a point
+# The first is of a request, the others are of a point.
+LIMITS = ("latency_s", *(name for name, metric in METRICS.items() if "SLO" in metric.uses))
 _NEVER_S = 1e300  # an unanswered request's latency; infinity itself cannot be interpolated
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from ragbench.statistics.intervals import Floats
 
 
 def in_flight_at(starts: Floats, ends: Floats, times: Floats) -> NDArray[np.int64]:

@@ -31,7 +31,9 @@ class Interval:
 
 
 def block_length(values: Floats) -> int:
-    """How many neighbours form a block, from the autocorrelation; at least n^(1/3).
+    """How many neighbours form a block, from the autocorrelation; at least n^(1/3), at most n.
+
+    An infinite value counts as the mean of the others.
 
     Three times the length of Politis and White (2004, corrected with Patton 2009; circular blocks), but no more than an
     eighth of the run. Their length is best for a variance; in the tails of a queue, where correlation is long and
@@ -41,7 +43,8 @@ def block_length(values: Floats) -> int:
     """
     n = len(values)
     least = max(1, math.ceil(n ** (1 / 3)))
-    covariance = autocovariance(np.asarray(values, dtype=np.float64))
+    is_known = np.isfinite(values)
+    covariance = autocovariance(np.where(is_known, values, np.mean(values[is_known]) if is_known.any() else 0.0))
     if n < 4 or covariance[0] <= 0:
         return least
     small = np.abs(covariance / covariance[0]) < 2 * math.sqrt(math.log10(n) / n)

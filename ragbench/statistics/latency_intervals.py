@@ -1,4 +1,4 @@
-"""Intervals for the mean and the quantiles of one run's latencies, for which neighbours are not independent. Pure.
+"""Intervals for the mean and the quantiles of one run's latencies, and lines on those that a study lacks. Pure.
 
 Latencies of neighbours in a queue are correlated: n of them are worth n / tau independent ones, where tau sums their
 autocorrelation. In a short stretch of a busy queue the measured tau is too small, so there are two safeguards. The run
@@ -7,12 +7,14 @@ enlarged, the more so the less the run is worth.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from scipy.stats import beta, t
 
+from ragbench.statistics.columns import WARM_UP_SHARE
 from ragbench.statistics.intervals import Floats, Interval, autocovariance
 
 FEWEST_BEYOND = 50  # independent answers beyond a quantile, without which it has no interval
@@ -64,6 +66,42 @@ def latency_intervals(latencies_s: Floats) -> dict[str, Interval | None]:
     return intervals
 
 
+def too_short(requests: Sequence[float]) -> list[str]:
+    """A line per figure that cannot have an interval, from how many requests each point is to send.
+
+    There are at most as many independent answers as requests; in a busy queue there are far fewer.
+    """
+    within = [(1 - WARM_UP_SHARE) * count for count in requests]
+    short = {figure: sum(count < needed(figure) for count in within) for figure in FIGURES}
+    return [
+        f"latency {figure}: no interval in {count} of {len(within)} points; it needs at least "
+        f"{needed(figure):,.0f} requests after the first tenth, more where a queue is busy"
+        for figure, count in short.items()
+        if count
+    ]
+
+
+def left_empty(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line per figure that lacks its interval in valid points (rows of summary.csv): by what factor they are short.
+
+    Rows without a number of independent answers are left out.
+    """
+    judged = [row for row in rows if row["verdict"] == "valid" and row.get("independent_answers")]
+    lines = []
+    for figure in FIGURES:
+        factors = [
+            needed(figure) / row["independent_answers"] for row in judged if row[f"latency_{figure}_low_s"] is None
+        ]
+        short = sorted(factor for factor in factors if factor > 1)
+        if short:
+            ends = dict.fromkeys((_factor(short[0]), _factor(short[-1])))
+            lines.append(
+                f"latency {figure}: no interval in {len(short)} of {len(judged)} valid points; "
+                f"they would have to be {' to '.join(ends)} times as long"
+            )
+    return lines
+
+
 def _mean(latencies_s: Floats, worth: float) -> Interval | None:
     """By Student's t on the logarithm of the mean, since the error of a queue's mean is a factor."""
     answered = latencies_s[np.isfinite(latencies_s)]
@@ -96,3 +134,8 @@ def _above(latencies_s: Floats, share: float) -> Floats:
 
 def _caution(worth: float) -> float:
     return 1 + _CAUTION / math.sqrt(worth)
+
+
+def _factor(factor: float) -> str:
+    """Two digits: 1.2, 46, 2,500."""
+    return f"{factor:.2g}" if factor < 10 else f"{float(f'{factor:.2g}'):,.0f}"

@@ -11,20 +11,9 @@ from typing import Any
 
 from ragbench.files.csv_format import CsvFormat, RowT
 from ragbench.files.csv_table import RecordError
+from ragbench.results import records
 from ragbench.results.metrics import METRICS
 from ragbench.results.paths import PointPaths, StudyPaths
-from ragbench.results.records import (
-    DECISIONS,
-    REPLICAS,
-    REQUESTS,
-    STARTS,
-    TELEMETRY,
-    Scaling,
-    read_manifests,
-    summary_csv,
-    write_atomic,
-    write_manifest,
-)
 from ragbench.results.slo import Slo
 from ragbench.statistics.summary import summarise
 from ragbench.study.arrivals import ArrivalError, step_up_s
@@ -44,13 +33,13 @@ def recompute(
     be read; the points before it are then computed, summary.csv is not.
     """
     manifests = []
-    for manifest in read_manifests(paths.root):
+    for manifest in records.read_manifests(paths.root):
         point = paths.point(manifest["point"]["name"])
         manifests.append(_again(manifest, point, slo, same_answers))
-        write_manifest(point.manifest, manifests[-1])
+        records.write_manifest(point.manifest, manifests[-1])
         if on_point is not None:
             on_point(manifest["point"]["name"])
-    write_atomic(paths.summary, summary_csv(manifests))
+    records.write_atomic(paths.summary, records.summary_csv(manifests))
     return manifests
 
 
@@ -61,14 +50,14 @@ def _again(manifest: dict[str, Any], paths: PointPaths, slo: Slo | None, same_an
     if same_answers is None:
         same_answers = bool(manifest.get("same_answers"))
     summary = summarise(
-        REQUESTS.read(paths.requests),
+        records.REQUESTS.read(paths.requests),
         offered_rps=point["offered_rps"],
         concurrency=point.get("concurrency"),
         duration_s=point.get("duration_s"),
-        replicas=_read(REPLICAS, paths.replicas),
-        scaling=Scaling(_read(DECISIONS, paths.scaling), _read(STARTS, paths.starts)),
+        replicas=_read(records.REPLICAS, paths.replicas),
+        scaling=records.Scaling(_read(records.DECISIONS, paths.scaling), _read(records.STARTS, paths.starts)),
         step_up_s=_step_up_s(point, paths),
-        telemetry=_read(TELEMETRY, paths.telemetry),
+        telemetry=_read(records.TELEMETRY, paths.telemetry),
         slo=slo,
         # The rows do not say why a server died; where they say why a point failed, the reason comes out the same.
         failure=before.get("verdict_reason") if before.get("verdict") == "failed" else None,
