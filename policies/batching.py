@@ -74,7 +74,9 @@ class BatchPolicy(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Bounds:
+class Bounds:
+    """The two limits that every batching policy has. Raises ValueError on bad ones."""
+
     max_batch_size: int
     max_wait_s: float
 
@@ -86,7 +88,7 @@ class _Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class LateBinding(_Bounds):
+class LateBinding(Bounds):
     """Close at the first of: full, token budget, lone request, all back, none expected, lull, too old, a deadline.
 
     Closed-loop users who were answered by the last batch ask again at once and should find the next one open. It stays
@@ -100,7 +102,7 @@ class LateBinding(_Bounds):
     deadline_margin_s: float = 0.0
 
     def __post_init__(self) -> None:
-        _Bounds.__post_init__(self)
+        Bounds.__post_init__(self)
         if self.lull_s < 0:
             raise ValueError(f"lull_s must be >= 0, got {self.lull_s}")
         if self.max_batch_tokens is not None and self.max_batch_tokens < 1:
@@ -187,7 +189,7 @@ class LengthAware(LateBinding):
 
 
 @dataclass(frozen=True, slots=True)
-class SizeOrAge(_Bounds):
+class SizeOrAge(Bounds):
     """The simple rule: close when full, or when the oldest request has waited `max_wait_s`."""
 
     def decide(self, queue: Queue, now: float) -> Close | Wait:
@@ -199,7 +201,7 @@ class SizeOrAge(_Bounds):
 
 
 @dataclass(frozen=True, slots=True)
-class FixedWindow(_Bounds):
+class FixedWindow(Bounds):
     """A batch every `max_wait_s`, of the requests that arrived before the end of the window and fit."""
 
     def decide(self, queue: Queue, now: float) -> Close | Wait:

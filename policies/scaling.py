@@ -66,7 +66,7 @@ class ScalingPolicy(Protocol):
 
 
 @dataclass(slots=True)
-class _Stepwise(ABC):
+class Stepwise(ABC):
     """Delays a wish until the cool-down of its direction is over; a fleet outside its limits is corrected at once."""
 
     limits: Limits
@@ -74,12 +74,12 @@ class _Stepwise(ABC):
     _low_since_s: float = field(default=inf, init=False, repr=False)  # since when fewer are wished for
 
     @abstractmethod
-    def _wish(self, fleet: Fleet) -> Target:
+    def wish(self, fleet: Fleet) -> Target:
         """The target without limits and cool-downs."""
 
     def target(self, fleet: Fleet, now: float) -> Target:
         """Decide, as the class says."""
-        limits, size, wish = self.limits, fleet.size, self._wish(fleet)
+        limits, size, wish = self.limits, fleet.size, self.wish(fleet)
         bounded = max(limits.min_replicas, min(limits.max_replicas, wish.replicas))
         self._low_since_s = min(self._low_since_s, now) if bounded < size else inf
         if size > limits.max_replicas:
@@ -96,7 +96,7 @@ class _Stepwise(ABC):
 
 
 @dataclass(slots=True)
-class OutstandingTarget(_Stepwise):
+class OutstandingTarget(Stepwise):
     """One replica for each `outstanding_per_replica` requests, and one more if the queue wait is too long.
 
     Scaling up may add several at once; scaling down removes one after the load was low for the whole cool-down.
@@ -109,7 +109,8 @@ class OutstandingTarget(_Stepwise):
         if self.outstanding_per_replica <= 0:
             raise ValueError(f"outstanding_per_replica must be > 0, got {self.outstanding_per_replica}")
 
-    def _wish(self, fleet: Fleet) -> Target:
+    def wish(self, fleet: Fleet) -> Target:
+        """By outstanding requests and queue wait."""
         count = ceil(fleet.outstanding / self.outstanding_per_replica)
         if fleet.queue_wait_p95_s > self.queue_wait_target_s and count <= fleet.size and fleet.starting == 0:
             return Target(fleet.size + 1, "queue wait")
@@ -117,7 +118,7 @@ class OutstandingTarget(_Stepwise):
 
 
 @dataclass(slots=True)
-class RequestRate(_Stepwise):
+class RequestRate(Stepwise):
     """The simple rule on requests per second: one up at `up_rps`, one down at `down_rps` (for the whole fleet)."""
 
     up_rps: float = 29.0
@@ -127,7 +128,8 @@ class RequestRate(_Stepwise):
         if not 0 < self.down_rps < self.up_rps:
             raise ValueError(f"0 < down_rps < up_rps must hold, got {self.down_rps} and {self.up_rps}")
 
-    def _wish(self, fleet: Fleet) -> Target:
+    def wish(self, fleet: Fleet) -> Target:
+        """By requests per second."""
         step = (fleet.arrival_rps >= self.up_rps) - (fleet.arrival_rps <= self.down_rps)
         is_wanted = fleet.outstanding > 0 or fleet.arrival_rps > 0
         return Target(max(fleet.size + step, int(is_wanted)), "requests per second")

@@ -17,7 +17,7 @@ from tests.servers.rag.generating import generate
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 DESIGN, POLICY, WIRE, BACKEND = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-IN_BATCHING = "from dataclasses import dataclass\nfrom policies.batching import Close, Queue, Wait, _Bounds\n"
+IN_BATCHING = "from dataclasses import dataclass\nfrom policies.batching import Close, Queue, Wait, Bounds\n"
 
 
 def names_of(text, folder):
