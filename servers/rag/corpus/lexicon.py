@@ -1,6 +1,6 @@
 """The closed lexicon of the `facts` corpus: each word of a name or a value, one token each of the tiny models.
 
-Combines words into names nowhere: that is facts.py. Standard library only.
+facts.py makes names and values of them. Standard library only.
 """
 
 from __future__ import annotations
