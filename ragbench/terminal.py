@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, Self, TypeVar
 
-from rich.console import Console
+from rich import box, table
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Column, Table
+from rich.table import Column
 from rich.text import Text
 
 __all__ = ["Status", "Table", "Terminal", "Text", "minutes", "plain", "right", "say", "styled", "tolerate"]
@@ -45,6 +46,19 @@ def styled(text: str, style: str | None = None) -> Text:
 def right(*names: str) -> list[Column]:
     """Columns of figures, for a table: their cells end where the column does."""
     return [Column(name, justify="right") for name in names]
+
+
+class Table(table.Table):
+    """A table without lines between its columns. Where it has no room for whole words, they are folded, not cut off."""
+
+    def __init__(self, *columns: Column | str, **options: Any) -> None:
+        super().__init__(*columns, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, **options)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.__rich_measure__(console, options).minimum > options.max_width:
+            for column in self.columns:
+                column.min_width, column.no_wrap = None, False
+        yield from super().__rich_console__(console, options)
 
 
 def tolerate(stream: IO[str]) -> None:

@@ -21,6 +21,7 @@ _STYLES = {
     **dict.fromkeys(("client_limited", "contaminated"), "magenta"),
     "rejected": "green",  # of a process known to be bad
 }
+_WORD = 24  # characters of a word that is not broken
 # A column is an attribute, as in `times.a_s`, or a key of its rows; or a heading and a function of a row.
 Columns = Sequence[str | tuple[str, Callable[[Any], object]]]
 
@@ -40,10 +41,12 @@ def table_of(
         heading, read = column if isinstance(column, tuple) else (column, partial(_read, column))
         values = [read(row) for row in rows]
         is_number = any(isinstance(value, Real) and not isinstance(value, bool) for value in values)
+        heading, texts = heading.rpartition(".")[2].replace("_", " "), [_cell(value) for value in values]
+        longest = max((len(word) for text in (heading, *texts) for word in str(text).split()), default=0)
         table.add_column(
-            heading.rpartition(".")[2].replace("_", " "), justify="right" if is_number else "left", overflow="fold"
+            heading, justify="right" if is_number else "left", overflow="fold", min_width=min(longest, _WORD)
         )
-        cells.append([_cell(value) for value in values])
+        cells.append(texts)
     for row, *line in zip(rows, *cells, strict=True):
         table.add_row(*line, style=style(row))
     return table

@@ -2,6 +2,7 @@ import io
 from typing import get_args
 
 import numpy as np
+from rich import box
 
 from ragbench.cli import console
 from ragbench.measure.progress import in_one_line
@@ -31,9 +32,15 @@ OPEN = {
 CLOSED = OPEN | {"point": "a-closed-8users-seed1", "verdict": "valid", "offered_rps": None, "concurrency": 8}
 
 
-def shown(table):
+def shown(table, width=200):
+    """With lines between its columns, so that one can tell its cells apart."""
+    table.box = box.HEAVY_HEAD
+    return printed(table, width)
+
+
+def printed(table, width):
     text = io.StringIO()
-    Terminal(file=text, width=200).print(table)
+    Terminal(file=text, width=width).print(table)
     return text.getvalue()
 
 
@@ -81,7 +88,9 @@ def test_a_load_shows_each_figure_with_its_interval():
     due = np.arange(1200) / 10
     summary = summarise(rows_of(due, due + np.random.default_rng(1).exponential(0.1, 1200)), offered_rps=10.0)
     lines = {
-        line.split()[1]: line for line in shown(console.load_table(summary, title="it")).splitlines() if "│" in line
+        line.split("│")[1].strip(): line
+        for line in shown(console.load_table(summary, title="it")).splitlines()
+        if "│" in line
     }
     cells = {name: [cell.strip() for cell in line.split("│")[2:-1]] for name, line in lines.items()}
     assert cells["latency_p95_s"][1:] == [f"{summary.latency_p95_low_s:.4g}", f"{summary.latency_p95_high_s:.4g}"]
@@ -101,6 +110,24 @@ def test_a_table_is_made_of_attributes_keys_and_functions():
     ]
     assert "b_c" not in shown(empty := console.table_of(["a.b_c"], [], title="it"))
     assert "b c" in shown(empty)
+
+
+def test_no_word_is_broken_where_there_is_room_and_nothing_is_cut_off_where_there_is_none():
+    row = {f"latency_p{of}_interval": "from 0.010" for of in (50, 90, 95, 99)} | {"verdict": "client_limited"}
+    words = ["it", *" ".join(row).replace("_", " ").split(), *" ".join(row.values()).split()]
+    wide = printed(console.table_of(list(row), [row], title="it"), 70)
+    assert sorted(wide.replace("─", "").split()) == sorted(words)
+    assert max(map(len, wide.splitlines())) <= 70
+    narrow = printed(console.table_of(list(row), [row], title="it"), 30)
+    assert max(map(len, narrow.splitlines())) <= 30
+    assert sorted("".join(narrow.replace("─", "").split())) == sorted("".join(words))
+
+
+def test_a_long_word_is_folded_and_leaves_the_other_columns_whole():
+    row = {"long": "x" * 300, "verdict": "client_limited"}
+    text = printed(console.table_of(list(row), [row], title="it"), 80)
+    assert "client_limited" in text
+    assert text.count("x") == 300
 
 
 def test_a_point_in_one_line():
