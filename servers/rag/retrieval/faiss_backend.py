@@ -145,15 +145,19 @@ class FaissIndex(Stored):
     def _is_enough(self, near: np.ndarray, k: int, query_norms: np.ndarray) -> bool:
         """Whether no other row can be among the k best, given the largest error of FAISS's float32."""
         metric = self.spec.metric
+        largest_norm: float | np.ndarray = self._largest_norm
+        if metric == "l2":  # squares of differences, or of the norms' numbers, are added up in float32
+            metric, query_norms = "ip", query_norms + largest_norm
+            largest_norm = query_norms
         allowed = margin(
             metric,
             dtype="float32",
             halves=0,
             dimensions=self.shape[1],
             query_norms=query_norms,
-            largest_norm=self._largest_norm,
+            largest_norm=largest_norm,
         )
-        return bool((near[:, -1] < near[:, k - 1] - (4 if metric == "l2" else 2) * allowed).all())
+        return bool((near[:, -1] < near[:, k - 1] - 2 * allowed).all())
 
     def _ranked(
         self, of: np.ndarray, places: np.ndarray, rows: np.ndarray, keys: np.ndarray, k: int

@@ -38,10 +38,10 @@ def checked_queries(queries: np.ndarray, dimensions: int, k: int) -> np.ndarray:
 
 
 def squared_norms(vectors: np.ndarray) -> np.ndarray:
-    """Of each row, (n,) f32. Raises ValueError at NaN, infinity, and norms above 1e18, too large to square and add."""
+    """Of each row, (n,) f32, added up in f64. Raises ValueError at NaN, infinity, and norms above 1e18, too large."""
     found = np.empty(len(vectors), dtype=np.float32)
     for part in _parts(len(vectors), vectors.shape[1]):
-        rows = np.asarray(vectors[part], dtype=np.float32)
+        rows = np.asarray(vectors[part], dtype=np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             found[part] = np.einsum("nd,nd->n", rows, rows)
     is_sound = found <= _LARGEST_SQUARE
@@ -97,13 +97,13 @@ def ranked(
 
 
 def margin(
-    metric: str, *, dtype: str, halves: int, dimensions: int, query_norms: np.ndarray, largest_norm: float
+    metric: str, *, dtype: str, halves: int, dimensions: int, query_norms: np.ndarray, largest_norm: float | np.ndarray
 ) -> np.ndarray:
     """The largest error of a key that a scan computes, (q,) f32; for l2 of half the key.
 
-    The scan's sums are of products in float32, or for l1 of differences. BLAS adds up blocks of at most 1,024, in
-    lanes, then the blocks; other loops add in eight lanes. In a half precision `dtype` both inputs are rounded once
-    more, and `halves` is how often a sum is, or a part of it.
+    The scan's sums are of products in float32, or for l1 of differences; norms are rounded once. BLAS adds up blocks of
+    at most 1,024, in lanes, then the blocks; other loops add in eight lanes. In a half precision `dtype` both inputs
+    are rounded once more, and `halves` is how often a sum is, or a part of it.
     Source: Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 4.2.
     """
     relative = (min(dimensions, 1024 + dimensions // 8) + 16) * _UNIT["float32"]
@@ -114,7 +114,7 @@ def margin(
     elif metric == "ip":
         found = relative * query_norms * largest_norm
     elif metric == "l2":
-        found = relative * (query_norms + largest_norm) ** 2
+        found = relative * query_norms * largest_norm + 4 * _UNIT["float32"] * (query_norms + largest_norm) ** 2
     else:
         found = relative * (query_norms + largest_norm) * dimensions**0.5
     return found.astype(np.float32)
