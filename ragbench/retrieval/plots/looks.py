@@ -17,7 +17,6 @@ from ragbench.retrieval.results import Results
 COLOURS = {
     "plain": "#333333",
     "numpy": "#0072B2",
-    "numba": "#D55E00",  # in results of before it was dropped
     "torch": "#009E73",
     "faiss": "#CC79A7",
     "cupy": "#E69F00",
