@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from servers.rag import corpus, generation, retrieval
+from servers.rag.allocator import keep_memory
 from servers.rag.models import PROFILES, ModelError, Profile, profile, shipped
 from servers.rag.pipeline import Pipeline
 from servers.rag.prompts import PROMPTS
@@ -53,6 +54,7 @@ def spec(settings: Settings) -> retrieval.Spec:
 
 def build(settings: Settings) -> Pipeline:
     """Load everything. Raises ModelError with one line on what is missing and how to get it."""
+    keep_memory()
     import torch  # noqa: PLC0415
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
 

@@ -61,8 +61,11 @@ class Arrays:
         parts = list(parts)
         if self.library != "numpy" or len(parts) < 2:
             return [task(part) for part in parts]
-        with single_threaded() as threads, ThreadPoolExecutor(threads, thread_name_prefix="arrays") as pool:
-            return list(pool.map(task, parts))
+        with single_threaded() as threads:
+            if threads == 1:
+                return [task(part) for part in parts]
+            with ThreadPoolExecutor(threads, thread_name_prefix="arrays") as pool:
+                return list(pool.map(task, parts))
 
     def free_bytes(self) -> int:
         """Free memory of the GPU."""
@@ -128,12 +131,18 @@ def _on_cupy() -> Any:
 
 @contextmanager
 def single_threaded() -> Iterator[int]:
-    """Limit BLAS to one thread in this process, for one caller at a time. -> its number of threads before."""
+    """Limit BLAS to one thread in this process, for one caller at a time. -> its number of threads before.
+
+    Of several libraries, the least: scipy's own BLAS is loaded late, and has all cores where numpy's was limited.
+    """
     with _BLAS:
         libraries = _libraries()
-        threads = max((library.num_threads for library in libraries.lib_controllers), default=1)
+        threads = [library.num_threads for library in libraries.lib_controllers] or [1]
+        if max(threads) == 1:
+            yield 1
+            return
         with libraries.limit(limits=1):
-            yield threads
+            yield min(threads)
 
 
 @cache

@@ -1,8 +1,10 @@
 """The few operations that the array libraries do not share, in each of them."""
 
+from threading import current_thread
+
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
+from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 from servers.rag.retrieval.arrays import LIBRARIES, Arrays, arrays_for
 
@@ -54,6 +56,14 @@ def test_blas_has_its_threads_again_after_a_task_failed() -> None:
         arrays.map(task, [1, 2])
     assert seen[0] == 1
     assert threads() == before
+
+
+def test_where_numpy_may_use_one_thread_no_other_is_started() -> None:
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    assert len(libraries) > 1, "numpy and scipy bring a BLAS each"
+    with threadpool_limits(limits=2, user_api="blas"):
+        next(library for library in libraries if "numpy" in library.filepath).set_num_threads(1)
+        assert set(arrays_for("numpy").map(lambda part: current_thread(), range(8))) == {current_thread()}
 
 
 def test_another_library_is_an_error() -> None:
