@@ -117,8 +117,7 @@ class PipelinedProtocol(HttpToolsProtocol):
         if not self.upgrades:
             self.in_body = False
             super().on_message_complete()
-            if not self.pipeline:  # a long body pauses reading, and the end of the connection would not be seen
-                self.flow.resume_reading()
+            self.flow.resume_reading()  # a long body and uvicorn pause it, and the connection's end would not be seen
 
     def on_response_complete(self) -> None:
         """Go on with the next request."""

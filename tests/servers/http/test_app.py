@@ -264,8 +264,9 @@ async def test_a_question_that_fails_is_a_line_in_the_log_with_its_request_id(
     assert set(known) <= {"seven"}
 
 
+@pytest.mark.parametrize("ahead", [0, 2])
 @pytest.mark.parametrize("length", [1, 200_000], ids=["short", "a body that pauses reading"])
-async def test_a_client_that_hangs_up_cancels_its_answer(state: State, length: int) -> None:
+async def test_a_client_that_hangs_up_cancels_its_answer(state: State, length: int, ahead: int) -> None:
     asked, cancelled = asyncio.Event(), asyncio.Event()
 
     class Slow(Echo):
@@ -287,6 +288,9 @@ async def test_a_client_that_hangs_up_cancels_its_answer(state: State, length: i
         body = b'{"query": "x"' + b" " * length + b"}"
         writer.write(b"POST /rag HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         await asked.wait()
+        for n in range(ahead):
+            writer.write(b"GET /health?%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % n)
+            await asyncio.sleep(0.02)
         writer.transport.abort()
         await cancelled.wait()
         while metrics.REQUESTS.labels("499")._value.get() == gone:
