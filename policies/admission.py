@@ -29,6 +29,10 @@ class Admission:
         if self.max_queue < 1:
             raise ValueError(f"max_queue must be >= 1, got {self.max_queue}")
 
+    def is_open(self, waiting: int) -> bool:
+        """Whether one more request behind `waiting` ones is admitted whatever is predicted."""
+        return waiting < min(self.max_queue, self.never_late)
+
     def decide(self, waiting: int, predicted_s: float | None, left_s: float | None = None) -> Refused | None:
         """Decide for one more request behind `waiting` ones; None: it may wait.
 

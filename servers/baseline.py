@@ -13,9 +13,10 @@ from policies.admission import Admission
 from policies.pace import Pace
 from servers.engine.service import RagService
 from servers.errors import QueueFull
-from servers.http.app import State, add_task
+from servers.http.app import add_task
 from servers.http.endpoints import RAG
 from servers.http.headers import format_load
+from servers.http.state import State
 from servers.http.wire import Question, Served, served
 from servers.settings import Settings
 from servers.tasks import Background
@@ -56,7 +57,7 @@ class Baseline(RagService):
         except BaseException:
             self._turn.release()
             raise
-        job.done.add_done_callback(lambda _: self._turn.release())
+        job.when_ended(self._turn.release)
         self._work_running = work
         try:
             answered = await asyncio.shield(job.done)

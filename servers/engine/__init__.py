@@ -35,6 +35,7 @@ from servers.rag.models import ModelError
 from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings
 from servers.tasks import Background
+from servers.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,7 @@ class Engine(ABC):
         if isinstance(report, Step):
             self.progress.stepped(now, report.allowed_s)
         elif isinstance(report, list):
+            _observe(report)
             for event in report:
                 if not isinstance(event, Chunk):
                     self._end(event.job, event.result if isinstance(event, Done) else _error(event.failure), now)
@@ -141,8 +143,11 @@ class Engine(ABC):
 
     def _end(self, number: int, outcome: Answered | Exception | None, now: float) -> None:
         self.progress.stepped(now)
-        if (job := self._jobs.pop(number, None)) is not None:
-            job.end(outcome)
+        if (job := self._jobs.pop(number, None)) is None:
+            return
+        if isinstance(outcome, Exception) and not isinstance(outcome, Unavailable):  # the engine's end fails all jobs
+            metrics.FAILED_QUESTIONS.labels(type(outcome).__name__).inc()
+        job.end(outcome)
 
 
 def run(settings: Settings, inbox: Inbox, report: Callable[[Reported], None]) -> None:
@@ -158,6 +163,16 @@ def run(settings: Settings, inbox: Inbox, report: Callable[[Reported], None]) ->
     limits = settings.time_limits
     steps = Steps(lambda allowed_s: report(Step(allowed_s)), hang_s=limits.hang_s, most_s=limits.request_timeout_s)
     work(backend, inbox, report, steps=steps, trial=trial_question(settings.max_new_tokens))
+
+
+def _observe(events: list[Event]) -> None:
+    """Observe the stages of each run once: its answers, which come one after another, have the same times."""
+    stage_s: dict[str, float] = {}
+    for event in events:
+        if isinstance(event, Done) and event.result.stage_s != stage_s:
+            stage_s = event.result.stage_s
+            for stage, seconds in stage_s.items():
+                metrics.STAGE_SECONDS.labels(stage).observe(seconds)
 
 
 def _error(failure: Failure) -> RequestError | None:

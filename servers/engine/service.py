@@ -5,18 +5,15 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from importlib.metadata import version
 from typing import Any, Protocol
-
-from prometheus_client import Histogram
 
 from servers.backend import Loaded
 from servers.backend.job import Job
 from servers.engine import Engine, trial_question
 from servers.engine.process import EngineProcess
 from servers.engine.thread import EngineThread
-from servers.errors import BadRequest, Unavailable, UpstreamBusy
+from servers.errors import BadRequest, UpstreamBusy
 from servers.rag.build import check_names
 from servers.rag.models import ModelError
 from servers.rag.pipeline import Answered, Ask
@@ -46,11 +43,13 @@ class RagService:
         self._settings = settings
         self._engine: Engine = ENGINES[settings.engine]()
         self._about: Loaded | None = None
+        self._usual_tokens = 1
 
     async def load(self, background: Background, *, batch_sizes: Sequence[int]) -> None:
         """Load, then run once with each batch size. Raises ModelError."""
         self._about = await self._engine.load(self._settings, background)
         warm = trial_question(self._settings.max_new_tokens)
+        self._usual_tokens = self.tokens(warm)
         for size in batch_sizes:
             await self._warm_up([warm] * size)
         background.keep(self._watch(), name="hang watch")
@@ -115,7 +114,7 @@ class RagService:
 
     def work(self, ask: Ask) -> int:
         """Size in usual questions, at least one."""
-        return max(1, self.tokens(ask) // self.tokens(trial_question(self._settings.max_new_tokens)))
+        return max(1, self.tokens(ask) // self._usual_tokens)
 
     @property
     def is_continuous(self) -> bool:
@@ -124,11 +123,7 @@ class RagService:
 
     def submit(self, asks: Sequence[Ask]) -> list[Job[Answered]]:
         """Jobs of one batch, which runs now or next."""
-        jobs = self._engine.submit(asks)
-        unobserved = [metrics.STAGE_SECONDS]
-        for job in jobs:
-            job.done.add_done_callback(partial(_observe, unobserved))
-        return jobs
+        return self._engine.submit(asks)
 
     @property
     def model_name(self) -> str:
@@ -144,15 +139,3 @@ class RagService:
     def _loaded(self) -> Loaded:
         assert self._about is not None, "routes are closed until start() has returned"
         return self._about
-
-
-def _observe(stage_seconds: list[Histogram], done: "asyncio.Future[Answered]") -> None:
-    """Count a failure of one question, or observe the stages of its batch, once: then the list is empty."""
-    if done.cancelled() or isinstance(done.exception(), Unavailable):  # the engine has ended, and failed all of them
-        return
-    if (error := done.exception()) is not None:
-        metrics.FAILED_QUESTIONS.labels(type(error).__name__).inc()
-    elif stage_seconds:
-        histogram = stage_seconds.pop()
-        for stage, seconds in done.result().stage_s.items():
-            histogram.labels(stage).observe(seconds)

@@ -29,13 +29,13 @@ class Line(Protocol[W]):
     def __len__(self) -> int: ...
 
     def put(self, waiter: W) -> None:
-        """Append a request."""
+        """Append a request. Wakes nobody."""
 
     def leave(self, waiter: W) -> bool:
-        """Remove an expired request. -> whether it was in the line."""
+        """Remove an expired request, and wake whoever waits. -> whether it was in the line."""
 
     async def wait(self, timeout_s: float | None) -> bool:
-        """Wait for a change since the last `wait`: put, leave or stir. -> False after `timeout_s`."""
+        """Wait for the first `leave` or `stir` since the last `wait`. -> False after `timeout_s`."""
 
     def stir(self) -> None:
         """Make `wait` return."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from servers.backend.job import Job
 from servers.errors import RequestError, Unavailable
 
 T = TypeVar("T")
@@ -23,7 +24,10 @@ class Done(Generic[R]):
 
 @dataclass(slots=True, eq=False)
 class Item(Generic[T, R]):
-    """A waiting request. `work`: its size in usual requests; `passed_over_s`: when it was left out in its turn."""
+    """A request, and the `job` of its run.
+
+    `work`: its size in usual requests; `passed_over_s`: when it was left out in its turn.
+    """
 
     request: T
     arrived_s: float
@@ -31,6 +35,7 @@ class Item(Generic[T, R]):
     work: int = 1
     tokens: int | None = None
     passed_over_s: float | None = None
+    job: Job[R] | None = None
     done: asyncio.Future[Done[R]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 

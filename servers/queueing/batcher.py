@@ -9,8 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from policies.admission import Admission, smoothed
 from policies.batching import BatchPolicy, Close, Queue, Wait
@@ -99,18 +98,23 @@ class Batcher(Generic[T, R]):
 
     async def submit(self, request: T, *, deadline_s: float = math.inf) -> Done[R]:
         """The result of a request that expires at `deadline_s` on our clock. Raises QueueFull, or what the run does."""
-        now = self._clock()
-        work = self._work(request)
-        refused = self._admission.decide(self.waiting, self.predicted_s(now, work), deadline_s - now)
-        if refused is not None:
-            metrics.SHED.labels(refused.reason).inc()
-            raise QueueFull(f"too busy: {refused.reason}", retry_after_s=refused.retry_after_s)
+        now, waiting, work = self._clock(), self.waiting, self._work(request)
+        if not self._admission.is_open(waiting):
+            refused = self._admission.decide(waiting, self.predicted_s(now, work), deadline_s - now)
+            if refused is not None:
+                metrics.SHED.labels(refused.reason).inc()
+                raise QueueFull(f"too busy: {refused.reason}", retry_after_s=refused.retry_after_s)
         length = self._tokens(request) if self._tokens is not None else None
         item: Item[T, R] = Item(request, now, deadline_s, work, length)
-        item.done.add_done_callback(partial(self._leave_queue, item))
         self._line.put(item)
         self._returning.arrived(now)
-        return await item.done
+        if self._room() > 0:
+            self._line.stir()
+        try:
+            return await item.done
+        except asyncio.CancelledError:
+            self._give_up(item)
+            raise
 
     def fail(self, error: Exception) -> None:
         """Make `serve` raise this error."""
@@ -120,16 +124,9 @@ class Batcher(Generic[T, R]):
     async def serve(self) -> None:
         """Run batches until cancelled, and then fail all requests. Raises an error that a policy raises repeatedly."""
         try:
-            async with asyncio.TaskGroup() as runs:
-                while True:
-                    for batch in self._dealt(await self._next_batch()):
-                        self._taken.append(batch)
-                        jobs = self._submit([item.request for item in batch.items])
-                        for item, job in zip(batch.items, jobs, strict=True):
-                            item.done.add_done_callback(partial(_give_up, job))
-                        runs.create_task(self._finish(batch, jobs))
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
+            while True:
+                for batch in self._dealt(await self._next_batch()):
+                    self._run(batch)
         finally:
             stopping = Unavailable("the server is stopping", retry_after_s=1)
             for batch in self._taken:
@@ -152,11 +149,10 @@ class Batcher(Generic[T, R]):
 
     def _decision(self) -> Close | Wait:
         """The policy's decision, if a request waits and the pipeline can take a batch."""
-        running = len(self._taken)
-        room = self._max_batch_size - running if self.is_continuous else self._max_batch_size
-        is_early = running > 0 and not self.is_continuous
-        if not self._line or room <= 0 or (is_early and (running > 1 or len(self._line) < self._max_batch_size)):
+        room = self._room()
+        if not self._line or room <= 0:
             return Wait(None)
+        is_early = len(self._taken) > 0 and not self.is_continuous
         try:
             decision = self._policy.decide(self._view(), self._clock())
             if isinstance(decision, Close):
@@ -177,6 +173,14 @@ class Batcher(Generic[T, R]):
             return decision
         return replace(decision, count=room, picked=None if decision.picked is None else decision.picked[:room])
 
+    def _room(self) -> int:
+        """How many requests can be taken: none while a batch runs, unless a full one waits."""
+        if self.is_continuous:
+            return self._max_batch_size - len(self._taken)
+        running = len(self._taken)
+        is_free = running == 0 or (running == 1 and len(self._line) >= self._max_batch_size)
+        return self._max_batch_size if is_free else 0
+
     def _picked(self, decision: Close) -> list[Item[T, R]]:
         """Take the batch out of the queue, and note the requests that it passes over."""
         oldest = self._line.first(decision.count)
@@ -193,22 +197,41 @@ class Batcher(Generic[T, R]):
         before = len(self._taken)
         return [Batch([item], batch.reason, before + n, batch.taken_s) for n, item in enumerate(batch.items, start=1)]
 
-    async def _finish(self, batch: Batch[T, R], jobs: Sequence[Job[R]]) -> None:
-        """Wait for the jobs and answer. An error of all jobs that concerns no single request fails the batch."""
-        outcomes = await asyncio.gather(*(job.done for job in jobs), return_exceptions=True)
-        known = [outcome for outcome in outcomes if not isinstance(outcome, asyncio.CancelledError)]
+    def _run(self, batch: Batch[T, R]) -> None:
+        """Submit the batch; `_finish` follows when its last job has ended."""
+        self._taken.append(batch)
+        jobs = self._submit([item.request for item in batch.items])
+        left = len(jobs)
+
+        def ended() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                self._finish(batch, [job.outcome for job in jobs])
+
+        for item, job in zip(batch.items, jobs, strict=True):
+            item.job = job
+            job.when_ended(ended)
+
+    def _finish(self, batch: Batch[T, R], outcomes: list[R | Exception | None]) -> None:
+        """Answer; None is a cancelled job. An error of all jobs that concerns no single request fails the batch."""
+        known = [outcome for outcome in outcomes if outcome is not None]
         faults = [error for error in known if isinstance(error, Exception) and not is_its_own(error)]
         if faults and len(faults) == len(known):
             self._failed(batch, faults[0])
-        elif not known:  # all were cancelled
+        elif not known:
             self._leave(batch)
         else:
-            started_s = self._ended(batch)
-            for item, outcome in zip(batch.items, outcomes, strict=True):
-                if isinstance(outcome, Exception):
-                    fail([item], outcome)
-                elif not item.done.done() and not isinstance(outcome, BaseException):
-                    item.done.set_result(Done(outcome, started_s - item.arrived_s, batch.size, batch.reason))
+            # The next batch goes to the engine first: it runs while these answers are written.
+            asyncio.get_running_loop().call_soon(self._answer, batch, outcomes, self._ended(batch))
+
+    @staticmethod
+    def _answer(batch: Batch[T, R], outcomes: list[R | Exception | None], started_s: float) -> None:
+        for item, outcome in zip(batch.items, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                fail([item], outcome)
+            elif outcome is not None and not item.done.done():
+                item.done.set_result(Done(outcome, started_s - item.arrived_s, batch.size, batch.reason))
 
     def _failed(self, batch: Batch[T, R], error: Exception) -> None:
         if isinstance(error, Unavailable):  # the engine has ended, and logs why
@@ -259,14 +282,10 @@ class Batcher(Generic[T, R]):
             returning=0.0 if self.is_continuous else self._returning.share,
         )
 
-    def _leave_queue(self, item: Item[T, R], done: asyncio.Future[Done[R]]) -> None:
+    def _give_up(self, item: Item[T, R]) -> None:
         """Forget a request whose client has gone or whose time is over."""
-        if done.cancelled() and self._line.leave(item):
+        if self._line.leave(item):
             metrics.EXPIRED.labels("queue").inc()
-
-
-def _give_up(job: Job[Any], done: "asyncio.Future[Any]") -> None:
-    """Cancel the job of a request whose client has gone."""
-    if done.cancelled() and not job.done.done():
-        metrics.EXPIRED.labels("run").inc()
-        job.cancel()
+        elif item.job is not None and not item.job.has_ended:
+            metrics.EXPIRED.labels("run").inc()
+            item.job.cancel()

@@ -8,7 +8,6 @@ from itertools import count, islice
 from typing import Generic, TypeVar
 
 from servers.queueing import Waiter
-from servers.tasks import within
 
 W = TypeVar("W", bound=Waiter)
 
@@ -21,7 +20,8 @@ class LocalLine(Generic[W]):
         self._waiters: OrderedDict[W, None] = OrderedDict()
         self._deadlines: list[tuple[float, int, W]] = []  # a heap; removed requests are dropped from it later
         self._numbers = count()
-        self._stirred = asyncio.Event()
+        self._is_stirred = False
+        self._waiting: asyncio.Future[bool] | None = None
 
     def __len__(self) -> int:
         return len(self._waiters)
@@ -34,7 +34,6 @@ class LocalLine(Generic[W]):
             self._deadlines = [known for known in self._deadlines if known[2] in self._waiters]
             heapify(self._deadlines)
         heappush(self._deadlines, (waiter.deadline_s, next(self._numbers), waiter))
-        self.stir()
 
     def leave(self, waiter: W) -> bool:
         """Remove a request from any place."""
@@ -44,15 +43,26 @@ class LocalLine(Generic[W]):
         return True
 
     async def wait(self, timeout_s: float | None) -> bool:
-        """Wait for a change."""
+        """Wait for a change, by one future and at most one timer."""
+        loop = asyncio.get_running_loop()
+        self._waiting = waiting = loop.create_future()
+        timer = None
+        if self._is_stirred:
+            waiting.set_result(True)
+        elif timeout_s is not None:
+            timer = loop.call_later(timeout_s, _settle, waiting, False)
         try:
-            return await within(self._stirred.wait(), timeout_s)
+            return await waiting
         finally:
-            self._stirred.clear()
+            self._is_stirred, self._waiting = False, None
+            if timer is not None:
+                timer.cancel()
 
     def stir(self) -> None:
-        """Set the event."""
-        self._stirred.set()
+        """Wake whoever waits, or the next one to wait."""
+        self._is_stirred = True
+        if self._waiting is not None:
+            _settle(self._waiting, True)
 
     def take(self, places: Sequence[int]) -> list[W]:
         """Remove by place."""
@@ -85,3 +95,8 @@ class LocalLine(Generic[W]):
         del self._waiters[waiter]
         self.work -= waiter.work
         return True
+
+
+def _settle(waiting: "asyncio.Future[bool]", outcome: bool) -> None:
+    if not waiting.done():
+        waiting.set_result(outcome)

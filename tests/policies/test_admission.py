@@ -1,6 +1,8 @@
 """Admission: who may wait, and what the refused are told."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from policies.admission import Admission, Refused, smoothed
 
@@ -27,6 +29,21 @@ def test_what_would_be_answered_too_late_for_its_client_is_refused() -> None:
     assert rule.decide(5, 1.6, left_s=2.0) is None
     assert rule.decide(5, 1.7, left_s=2.0) == Refused("deadline", 2)
     assert rule.decide(5, None, left_s=2.0) is None
+
+
+@given(
+    st.builds(Admission, st.integers(1, 20), st.none() | st.floats(0, 5), st.integers(0, 20)),
+    st.integers(0, 30),
+    st.none() | st.floats(0, 1e6),
+    st.none() | st.floats(-5, 100),
+)
+def test_whoever_finds_it_open_is_admitted_whatever_is_predicted(
+    rule: Admission, waiting: int, predicted_s: float | None, left_s: float | None
+) -> None:
+    if rule.is_open(waiting):
+        assert rule.decide(waiting, predicted_s, left_s) is None
+    elif waiting < rule.max_queue:
+        assert rule.decide(waiting, 1e6, 1.0) is not None
 
 
 def test_the_next_batch_is_never_late() -> None:
