@@ -13,9 +13,10 @@ from pydantic import Field
 from policies import batching
 from policies.admission import Admission
 from servers.engine.service import RagService
-from servers.http.app import State, add_task
+from servers.http.app import add_task
 from servers.http.endpoints import RAG
 from servers.http.headers import format_load
+from servers.http.state import State
 from servers.http.wire import Question, Served, served
 from servers.queueing.batcher import Batcher
 from servers.rag.pipeline import Answered, Ask

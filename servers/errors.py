@@ -1,7 +1,8 @@
-"""What can go wrong with a request, with the status and the public text of each. Raised anywhere, answered in app.py.
+"""What can go wrong with a request, its status and its public text. Raised anywhere, answered by http/task.py.
 
     RequestError
     |-- BadRequest        422  the request asks for something that this server does not offer
+    |-- BodyTooLarge      413  the body is longer than it may be
     |-- Forbidden         403  an admin route, from elsewhere or without the token
     |-- QueueFull         429  come back later
     |-- UpstreamBusy      429  the model server that we ask says so
@@ -12,7 +13,7 @@
     |-- DeadlinePassed    504  the answer did not come in time
     `-- ClientGone        499  nobody is there to read the answer (never seen by a client, only by the metrics)
 
-A body over the limit (413) is refused by `middleware.py` before any of this runs; any other exception is a bug (500).
+Any other exception is a bug (500).
 """
 
 SCOPE = "X-Error-Scope"
@@ -35,6 +36,12 @@ class BadRequest(RequestError):
     """The client's fault: the text names the field."""
 
     status = 422
+
+
+class BodyTooLarge(RequestError):
+    """The body is longer than it may be."""
+
+    status = 413
 
 
 class Forbidden(RequestError):

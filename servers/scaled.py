@@ -27,8 +27,8 @@ from servers.fleet.local import LocalFleet
 from servers.fleet.placement import visible_gpus
 from servers.fleet.processes import Start
 from servers.fleet.routes import add_proxy_routes
-from servers.http.app import State
 from servers.http.endpoints import SCALING
+from servers.http.state import State
 from servers.rag.build import check_names
 from servers.settings import ENV_PREFIX, KEY_PATTERN, HostList, chosen, flags
 from servers.tasks import Background

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from starlette.responses import Response
-
 from policies import scaling
+from servers.http.exchange import Reply
 from servers.tasks import Background
 
 
@@ -38,7 +37,7 @@ class FleetBackend(Protocol):
     def snapshot(self, now: float) -> Snapshot:
         """The fleet now."""
 
-    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Response:
+    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
         """The answer of one of the replicas. Raises a RequestError."""
 
     async def stop(self) -> None:

@@ -12,8 +12,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 
-from starlette.responses import Response
-
 from policies.admission import is_late
 from policies.routing import RoutingPolicy
 from servers.errors import DeadlinePassed, QuestionFailed, QueueFull, Unavailable
@@ -21,6 +19,7 @@ from servers.fleet.client import ReplicaClient
 from servers.fleet.replica import Replica, Roster
 from servers.fleet.reply import TryFailed
 from servers.fleet.traffic import Traffic, queue_s
+from servers.http.exchange import Reply
 from servers.tasks import within
 from servers.telemetry import metrics, tracing
 
@@ -79,7 +78,7 @@ class Balancer:
         self._turn += 1
         return candidates[index]
 
-    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Response:
+    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
         """Try replicas until one answers, each at most once. Questions have no side effects, so retries are safe.
 
         Raises Unavailable if none is left; QueueFull if all are full, too many requests wait for a first replica or the
@@ -219,7 +218,7 @@ class Balancer:
 
     async def _try(
         self, replica: Replica, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float
-    ) -> Response:
+    ) -> Reply:
         """One try at one replica. Raises TryFailed if another one may be tried."""
         sent_s = self._clock()
         try:
@@ -228,8 +227,9 @@ class Balancer:
             if replica.alive_s <= sent_s and self._clock() - sent_s >= self.tries.silent_s:
                 self.failed(replica, TryFailed("it has made no progress since", is_silent=True))
             raise
-        if reply.status_code == 200:
-            self.traffic.waited(self._clock(), queue_s(reply.headers.get("Server-Timing", "")))
+        if reply.status == 200:
+            timing = next((value.decode() for name, value in reply.headers if name == b"server-timing"), "")
+            self.traffic.waited(self._clock(), queue_s(timing))
         return reply
 
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
 import aiohttp
-from starlette.responses import Response, StreamingResponse
 
 from servers.errors import DeadlinePassed, Unavailable
 from servers.fleet.connector import ReplicaConnector
 from servers.fleet.replica import Replica
 from servers.fleet.reply import TryFailed, check, in_parts, passed_on, read_bounded, read_start
 from servers.http.endpoints import INFO, READY
+from servers.http.exchange import Reply
 from servers.http.headers import LOAD, TIMEOUT, read_load
 from servers.telemetry import metrics
 
@@ -87,7 +87,7 @@ class ReplicaClient:
 
     async def ask(
         self, replica: Replica, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float
-    ) -> Response:
+    ) -> Reply:
         """One try. Raises TryFailed, DeadlinePassed, or Unavailable if this process is out of file descriptors."""
         sent_s = self._clock()
         left_s = deadline_s - sent_s
@@ -129,6 +129,6 @@ class ReplicaClient:
             if answer.status == 200:
                 replica.answered(now, now - sent_s, outstanding)
             if is_complete:
-                return Response(content, answer.status, passed)
+                return Reply(answer.status, content, passed)
             parts = in_parts(answer, stack.pop_all(), content, left_s=deadline_s - now)
-            return StreamingResponse(parts, answer.status, passed)
+            return Reply(answer.status, b"", passed, parts)

@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from starlette.responses import Response
-
 from policies import scaling
 from policies.health import HealthRules
 from policies.routing import RoutingPolicy
@@ -16,6 +14,7 @@ from servers.fleet.heartbeat import Heartbeat
 from servers.fleet.metrics import ReplicaMetrics
 from servers.fleet.processes import ReplicaProcesses, Start
 from servers.fleet.replica import Roster
+from servers.http.exchange import Reply
 from servers.tasks import Background
 
 
@@ -66,7 +65,7 @@ class LocalFleet:
         )
         return Snapshot(seen, traffic.window_s, tuple(self._processes.starts))
 
-    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Response:
+    async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
         """Forward by the balancer."""
         return await self.balancer.forward(path, body, headers, deadline_s=deadline_s)
 

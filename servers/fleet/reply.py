@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from servers.errors import SCOPE, EngineEnded, QuestionFailed, QueueFull, Unavailable
+from servers.http.exchange import Headers
 
 _BUFFERED_BYTES = 1 << 20  # an answer up to this length is read completely before it is passed on
 _ANSWERS = (200, 400, 413, 415, 422, 429, 431, 504)  # passed on; any other status is a fault of the replica
@@ -60,13 +61,13 @@ def check(answer: aiohttp.ClientResponse, headers: Mapping[str, str]) -> None:
         raise TryFailed("it answered another request", is_answer=True)
 
 
-def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+def passed_on(headers: Mapping[str, str]) -> Headers:
     """The headers to pass on. Raises TryFailed if one is not printable ASCII."""
     selected = {name: headers[name] for name in _PASSED_ON if name in headers}
     for name, value in selected.items():
         if not _FIELD.fullmatch(value):
             raise TryFailed(f"its header {name} is not printable ASCII", is_answer=True)
-    return selected
+    return tuple((name.lower().encode(), value.encode()) for name, value in selected.items())
 
 
 async def read_start(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:

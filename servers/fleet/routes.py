@@ -6,20 +6,21 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from pydantic import BaseModel
 
 from servers.addresses import Address, is_allowed, is_here, parsed
 from servers.errors import BadRequest, Forbidden
 from servers.fleet.balancer import Balancer
 from servers.fleet.replica import Replica, Roster
-from servers.http.app import State, add_responder
+from servers.http.app import add_responder
 from servers.http.auth import bears, is_local, is_trusted
 from servers.http.endpoints import ASSIGN, RAG, REGISTER, REPLICAS, TASKS, UNREGISTER
-from servers.http.middleware import REQUEST_ID
+from servers.http.exchange import Exchange, Reply
+from servers.http.state import State
 
 log = logging.getLogger(__name__)
-Forward = Callable[..., Awaitable[Response]]
+Forward = Callable[..., Awaitable[Reply]]
 """(path, body, headers, *, deadline_s) -> the answer of a replica."""
 _PASSED_ON = ("Content-Type", "traceparent", "tracestate")
 
@@ -124,10 +125,11 @@ def add_proxy_routes(app: FastAPI, state: State, forward: Forward, *, request_ti
     """Proxy every task. The replica validates the body; the request keeps its id and its remaining time."""
     state.passes_on = True
 
-    async def respond(request: Request, body: bytes, deadline_s: float) -> Response:
-        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
-        headers[REQUEST_ID] = request.state.request_id
-        return await forward(request.scope["path"], body, headers, deadline_s=deadline_s)
+    async def respond(exchange: Exchange, body: bytes, deadline_s: float) -> Reply:
+        given = ((name, exchange.header(name.lower().encode())) for name in _PASSED_ON)
+        headers = {name: value for name, value in given if value is not None}
+        headers["X-Request-Id"] = exchange.request_id
+        return await forward(exchange.path, body, headers, deadline_s=deadline_s)
 
     for endpoint in TASKS:
         add_responder(app, state, endpoint, respond, request_timeout_s=request_timeout_s)

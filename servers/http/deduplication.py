@@ -9,8 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from hashlib import blake2b
 
-from fastapi import Response
-
+from servers.http.exchange import Reply
 from servers.telemetry import metrics
 
 _ENTRY_BYTES = 1024  # key, request id and the objects round a response, measured by tracemalloc
@@ -29,36 +28,38 @@ class Duplicates:
         self._keep_s = keep_s
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._running: dict[Hashable, asyncio.Event] = {}  # set at the end
-        self._kept: dict[Hashable, Response] = {}
+        self._running: dict[Hashable, asyncio.Event | None] = {}  # set at the end; made by the first who waits for it
+        self._kept: dict[Hashable, Reply] = {}
         self._ended: deque[tuple[float, Hashable]] = deque()  # the keys of kept responses, oldest first
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    async def once(self, key: Hashable, respond: Callable[[], Awaitable[Response]]) -> Response:
+    async def once(self, key: Hashable, respond: Callable[[], Awaitable[Reply]]) -> Reply:
         """The response to `key`: computed, or that of an earlier caller. Raises what `respond` raises.
 
         If the first caller is cancelled or fails, the next one computes the response.
         """
         self._forget()
-        while (running := self._running.get(key)) is not None:
-            await running.wait()
+        while key in self._running:
+            if (ended := self._running[key]) is None:
+                ended = self._running[key] = asyncio.Event()
+            await ended.wait()
         if (kept := self._kept.get(key)) is not None:
             metrics.DUPLICATES.inc()
             return kept
-        ended = self._running[key] = asyncio.Event()
+        self._running[key] = None
         try:
             response = await respond()
         finally:
-            del self._running[key]
-            ended.set()
-        if response.status_code == 200 and hasattr(response, "body"):
+            if (ended := self._running.pop(key)) is not None:
+                ended.set()
+        if response.status == 200 and response.parts is None:
             self._keep(key, response)
         return response
 
-    def _keep(self, key: Hashable, response: Response) -> None:
+    def _keep(self, key: Hashable, response: Reply) -> None:
         self._kept[key] = response
         self._bytes += _size(response)
         self._ended.append((asyncio.get_running_loop().time(), key))
@@ -82,5 +83,5 @@ class Duplicates:
             self._timer = loop.call_at(due_s, self._wait)
 
 
-def _size(response: Response) -> int:
-    return _ENTRY_BYTES + len(response.body) + sum(len(name) + len(value) for name, value in response.raw_headers)
+def _size(response: Reply) -> int:
+    return _ENTRY_BYTES + len(response.body) + sum(len(name) + len(value) for name, value in response.headers)

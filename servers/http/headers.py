@@ -9,14 +9,16 @@ from servers.errors import BadRequest
 
 TIMEOUT = "X-Request-Timeout-S"
 LOAD = "X-Load"
+_TIMEOUT = TIMEOUT.lower().encode()
 _FORM = re.compile(r"outstanding=(\d{1,9})(?:;wait_s=(\d{1,9}\.\d{1,6}))?")
 
 
-def time_limit_s(headers: Mapping[str, str], most_s: float) -> float:
+def time_limit_s(headers: Mapping[bytes, bytes], most_s: float) -> float:
     """Seconds that a request may take: what its client asks for, at most `most_s`. Raises BadRequest."""
-    asked = headers.get(TIMEOUT)
-    if asked is None:
+    value = headers.get(_TIMEOUT)
+    if value is None:
         return most_s
+    asked = value.decode("latin-1")
     try:
         limit_s = float(asked)
     except ValueError:

@@ -20,9 +20,10 @@ from starlette.types import ASGIApp
 
 from servers import exits
 from servers.addresses import is_loopback, place, reachable
-from servers.http.acceptor import Acceptor, allow_descriptors, room_for
-from servers.http.app import Design, State, create_app
-from servers.http.client_limits import LimitedProtocol
+from servers.http.app import Design, create_app
+from servers.http.connection.acceptor import Acceptor, allow_descriptors, room_for
+from servers.http.connection.client_limits import LimitedProtocol
+from servers.http.state import State
 from servers.settings import Settings
 from servers.tasks import Background, beside, unless
 

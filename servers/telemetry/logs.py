@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""Of the request that is being served; middleware.py sets it."""
+"""Of the request that is being served; set by http/task.py and http/middleware.py."""
 
 log = logging.getLogger(__name__)
 _PLAIN = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}

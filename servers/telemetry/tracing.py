@@ -8,14 +8,12 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers
-from starlette.types import Scope
-
 from servers.settings import SettingsError
 
 if TYPE_CHECKING:
     from servers.telemetry.spans import Spans
 
+_NOTHING = nullcontext()
 _exporting: dict[str, "Spans"] = {}
 """Empty, or the configured Spans under the key `to`."""
 
@@ -37,10 +35,13 @@ def close() -> None:
         spans.close()
 
 
-def request(scope: Scope) -> AbstractContextManager[object]:
-    """The span of a request, current during the block."""
-    spans = _exporting.get("to")
-    return nullcontext() if spans is None else spans.request(scope["method"], scope["path"], Headers(scope=scope))
+def request(method: str, path: str, headers: Mapping[bytes, bytes]) -> AbstractContextManager[object]:
+    """The span of a request, current during the block. `headers` by name in lower case."""
+    if (spans := _exporting.get("to")) is None:
+        return _NOTHING
+    return spans.request(
+        method, path, {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+    )
 
 
 def answered(status: int, request_id: str) -> None:

@@ -10,8 +10,8 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.server import ServerState
 
-from servers.http.acceptor import Acceptor
-from servers.http.client_limits import LimitedProtocol
+from servers.http.connection.acceptor import Acceptor
+from servers.http.connection.client_limits import LimitedProtocol
 
 DEADLINE_S = 30.0
 
@@ -20,7 +20,15 @@ class Listening:
     """A server on a free port of 127.0.0.1; `protocols` are those of all connections there were."""
 
     def __init__(self, app: Any, *, client_timeout_s: float = 20.0, max_body_bytes: int = 262_144) -> None:
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", http=LimitedProtocol, ws="none")
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            proxy_headers=False,
+            http=LimitedProtocol,
+            ws="none",
+        )
         config.load()
         self.protocols: list[LimitedProtocol] = []
         self.port = 0

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from starlette.responses import Response
 
 from policies.routing import round_robin
 from servers.errors import Unavailable
 from servers.fleet.balancer import Balancer, Tries
 from servers.fleet.replica import Replica, Roster
+from servers.http.exchange import Reply
 
 pytestmark = pytest.mark.attack
 
@@ -98,7 +98,7 @@ async def balanced() -> AsyncIterator[tuple[Balancer, Roster]]:
     await balancer.client.close()
 
 
-async def ask(balancer: Balancer) -> Response:
+async def ask(balancer: Balancer) -> Reply:
     deadline_s = asyncio.get_running_loop().time() + 60.0
     return await balancer.forward("/rag", b"", {"X-Request-Id": "1"}, deadline_s=deadline_s)
 
@@ -121,7 +121,7 @@ async def test_a_whole_answer_is_passed_on_however_it_comes(
     balancer, roster = balanced
     roster.add(await start(WHOLE[kind]))
     reply = await ask(balancer)
-    assert (reply.status_code, reply.body) == (200, GOOD)
+    assert (reply.status, reply.body) == (200, GOOD)
 
 
 @pytest.mark.slow

@@ -9,8 +9,9 @@ import pytest
 from fastapi import FastAPI
 
 from servers.errors import BadRequest, QuestionFailed, QueueFull, RequestError, Unavailable, UpstreamFailed
-from servers.http.app import State, add_task, create_app
+from servers.http.app import add_task, create_app
 from servers.http.endpoints import RAG
+from servers.http.state import State
 from servers.http.wire import Answer, Document, Question, Served, Usage
 from servers.settings import Settings
 from servers.tasks import Background
@@ -259,7 +260,7 @@ async def test_a_question_that_fails_is_a_line_in_the_log_with_its_request_id(
     app = create_app("echo", Settings(), Failing([]), state)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as session:
         await session.post("/rag", json={"query": "q"}, headers={"X-Request-Id": "seven"})
-    told = [record.getMessage() for record in caplog.records if record.name == "servers.http.app"]
+    told = [record.getMessage() for record in caplog.records if record.name == "servers.http.task"]
     assert told == [f"a question failed: {error}"] * lines
     assert set(known) <= {"seven"}
 
@@ -311,7 +312,7 @@ async def test_a_load_that_cannot_be_told_costs_its_header_and_not_the_answer(ca
         raise ZeroDivisionError("a bug")
 
     state = State(ready=True, replica="r1", load=load)
-    assert state.headers() == {"X-Replica": "r1"}
+    assert state.headers() == ((b"x-replica", b"r1"),)
     assert "the load is not known" in caplog.text
 
 

@@ -1,13 +1,12 @@
 """One response a key: while the first request runs, soon after it, and when the first leaves or fails."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import pytest
-from fastapi import Response
-from fastapi.responses import StreamingResponse
 
 from servers.http.deduplication import Duplicates
+from servers.http.exchange import Reply
 from tests import virtual
 
 
@@ -19,9 +18,9 @@ class Work:
         self.status = status
         self.go = asyncio.Event()
 
-    async def __call__(self) -> Response:
+    async def __call__(self) -> Reply:
         self.asked += 1
-        response = Response(b"%d" % self.asked, self.status)
+        response = Reply(self.status, b"%d" % self.asked)
         await self.go.wait()
         return response
 
@@ -52,7 +51,7 @@ async def test_when_the_first_leaves_the_next_computes() -> None:
 async def test_a_failure_is_not_remembered() -> None:
     known = Duplicates()
 
-    async def fail() -> Response:
+    async def fail() -> Reply:
         raise RuntimeError("no")
 
     for _ in range(2):
@@ -65,8 +64,8 @@ async def test_an_error_and_a_response_in_parts_are_not_kept() -> None:
     work.go.set()
     assert [(await known.once("id", work)).body for _ in range(2)] == [b"1", b"2"]
 
-    async def parts() -> Response:
-        return StreamingResponse(iter([b"part"]))
+    async def parts() -> Reply:
+        return Reply(200, b"", parts=_parts())
 
     assert await known.once("parts", parts) is not await known.once("parts", parts)
     assert len(known) == 0
@@ -91,7 +90,7 @@ async def test_as_many_responses_are_remembered_as_the_bytes_hold() -> None:
 
 
 def test_a_response_is_remembered_for_its_time_and_no_longer() -> None:
-    async def asked_thrice() -> list[bytes | memoryview]:
+    async def asked_thrice() -> list[bytes]:
         work, known = Work(), Duplicates(keep_s=10.0)
         work.go.set()
         bodies = []
@@ -120,8 +119,12 @@ def test_responses_go_when_their_time_is_over_though_nobody_asks() -> None:
     assert virtual.run(asked_and_left()) == [2, 1, 0, 0, 0]
 
 
-def _later(length: int) -> Callable[[], Awaitable[Response]]:
-    async def respond() -> Response:
-        return Response(bytes(length))
+def _later(length: int) -> Callable[[], Awaitable[Reply]]:
+    async def respond() -> Reply:
+        return Reply(200, bytes(length))
 
     return respond
+
+
+async def _parts() -> AsyncGenerator[bytes, None]:
+    yield b"part"

@@ -10,8 +10,8 @@ from starlette.routing import Route
 import servers
 from servers import baseline, batched, scaled
 from servers.http import app as http_app
-from servers.http.app import State
 from servers.http.endpoints import ENDPOINTS, RAG, TASKS
+from servers.http.state import State
 
 FOLDER = Path(servers.__file__).parent
 FILES = [path for folder in (FOLDER, FOLDER.with_name("peers")) for path in sorted(folder.rglob("*.py"))]

@@ -12,10 +12,11 @@ from servers.fleet.balancer import Balancer
 from servers.fleet.client import ReplicaClient
 from servers.fleet.replica import Replica, Roster
 from servers.fleet.routes import add_routes
-from servers.http.app import State, create_app
+from servers.http.app import create_app
 from servers.http.auth import about_origin, host_check
-from servers.http.middleware import RequestMiddleware
+from servers.http.middleware import Front
 from servers.http.serve import warn_if_open
+from servers.http.state import State
 from servers.scaled import ScaledSettings, create
 from servers.settings import Settings
 
@@ -143,7 +144,7 @@ async def test_a_request_with_two_hosts_is_refused() -> None:
         sent.append(message)
 
     headers = [(b"host", b"localhost"), (b"host", b"evil.example")]
-    middleware: Any = RequestMiddleware(never, Settings(max_body_bytes=10))
+    middleware: Any = Front(never, Settings(max_body_bytes=10), State())
     await middleware({"type": "http", "method": "GET", "path": "/info", "headers": headers}, None, send)
     assert sent[0]["status"] == 400
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from servers.http.app import State
 from servers.http.serve import BindError, bind, run, warn_if_open
+from servers.http.state import State
 from servers.settings import Settings
 from servers.tasks import Background
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from servers.http.write_coalescing import CoalescingTransport
+from servers.http.connection.write_coalescing import CoalescingTransport
 
 
 class Transport(asyncio.Transport):

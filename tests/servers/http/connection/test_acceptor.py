@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from servers.http.acceptor import Acceptor, allow_descriptors, room_for
+from servers.http.connection.acceptor import Acceptor, allow_descriptors, room_for
 from servers.tasks import Background
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from servers.http.pipelined import MAX_AHEAD
+from servers.http.connection.pipelined import MAX_AHEAD
 from tests.servers.listening import DEADLINE_S, echo, echoes, listening, statuses
 
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -1,13 +1,13 @@
 """How much and how slowly a client may send: limits on a request's head, its length and its time.
 
-Checks no keys. The limit on a body's bytes is in middleware.py.
+Checks no keys. The limit on a body's bytes is in guard.py and middleware.py.
 """
 
 import asyncio
 from typing import Any
 
-from servers.http.acceptor import Acceptor
-from servers.http.pipelined import PipelinedProtocol, Refusal
+from servers.http.connection.acceptor import Acceptor
+from servers.http.connection.pipelined import PipelinedProtocol, Refusal
 
 MAX_HEAD_BYTES = 16_384
 MAX_HEADERS = 100

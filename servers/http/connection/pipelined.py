@@ -12,8 +12,9 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from servers.http.disconnect import hang_up
-from servers.http.write_coalescing import CoalescingTransport
+from servers.http.connection.direct import DirectCycle, FindTask, direct_cycle
+from servers.http.connection.write_coalescing import CoalescingTransport
+from servers.http.exchange import EXCHANGE
 
 MAX_AHEAD = 8
 """Most requests of a connection that are parsed and not answered."""
@@ -68,6 +69,7 @@ class PipelinedProtocol(HttpToolsProtocol):
         self.upgrades = False  # the parser has just read the head of an Upgrade request
         self.is_last = False  # nothing more is read: the connection closes after the answers that are due
         self._refusal = b""  # sent after them
+        self._task_for: FindTask | None = getattr(self.app, "task_for", None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wrap the transport."""
@@ -80,7 +82,8 @@ class PipelinedProtocol(HttpToolsProtocol):
         if self._current is not None and not self._current.response_complete:
             self._current.disconnected = True
             self._current.message_event.set()
-            hang_up(self._current.scope["state"])
+            if (exchange := self._current.scope["state"].get(EXCHANGE)) is not None:
+                exchange.hang_up()
         self._data = b""
         super().connection_lost(exc)
 
@@ -106,17 +109,34 @@ class PipelinedProtocol(HttpToolsProtocol):
                 raise Refusal(405, "this server is no proxy")
             self.upgrades = True
             return
-        super().on_headers_complete()
+        if (cycle := direct_cycle(self, self._task_for)) is None:
+            super().on_headers_complete()
+        else:
+            before, self.cycle = self.cycle, cast(RequestResponseCycle, cycle)
+            if before is None or before.response_complete:
+                cycle.take_turn()
+            else:
+                self.flow.pause_reading()
+                self.pipeline.appendleft((self.cycle, self.app))
         self.owed += 1
         self.in_body = True
         if not self.pipeline:
             self._current = self.cycle
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Begin to answer the next request."""
+        if isinstance(cycle, DirectCycle):
+            cycle.take_turn()
+        else:
+            super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
         """End a request. For an Upgrade the parser calls this at the end of the head, which is too early."""
         if not self.upgrades:
             self.in_body = False
             super().on_message_complete()
+            if isinstance(self.cycle, DirectCycle):
+                self.cycle.complete()
             self.flow.resume_reading()  # a long body and uvicorn pause it, and the connection's end would not be seen
 
     def on_response_complete(self) -> None:

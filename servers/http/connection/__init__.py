@@ -1,0 +1,1 @@
+"""One connection: what is read from it, how much and how slowly, and in which order it is answered."""
