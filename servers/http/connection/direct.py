@@ -1,5 +1,6 @@
 """A task's request on its connection, answered without ASGI's messages: the whole body is here when it begins."""
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from servers.http.connection.pipelined import PipelinedProtocol
 
 
+log = logging.getLogger(__name__)
 FindTask = Callable[[bytes, list[tuple[bytes, bytes]]], tuple[Task, dict[bytes, bytes]] | None]
 """(path with query, headers) -> the task that a POST asks for and the headers by name, if it is to be answered."""
 
@@ -86,6 +88,11 @@ class DirectCycle:
         """The body is complete."""
         self._is_complete = True
         self._begin()
+
+    def lost(self) -> None:
+        """The connection has ended."""
+        if not self._is_complete:
+            log.debug("the client closed the connection before its body was complete")
 
     def take_turn(self) -> None:
         """All earlier requests of the connection are answered."""

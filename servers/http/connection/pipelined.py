@@ -84,6 +84,8 @@ class PipelinedProtocol(HttpToolsProtocol):
             self._current.message_event.set()
             if (exchange := self._current.scope["state"].get(EXCHANGE)) is not None:
                 exchange.hang_up()
+        if isinstance(self.cycle, DirectCycle):
+            self.cycle.lost()
         self._data = b""
         super().connection_lost(exc)
 
