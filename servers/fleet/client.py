@@ -131,4 +131,5 @@ class ReplicaClient:
             if is_complete:
                 return Reply(answer.status, content, passed)
             parts = in_parts(answer, stack.pop_all(), content, left_s=deadline_s - now)
+            await anext(parts)  # begun, so that closing it ends the try
             return Reply(answer.status, b"", passed, parts)

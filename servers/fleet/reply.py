@@ -101,12 +101,17 @@ async def read_bounded(answer: aiohttp.ClientResponse, most: int) -> bytes:
 async def in_parts(
     answer: aiohttp.ClientResponse, held: AsyncExitStack, start: bytes, *, left_s: float
 ) -> AsyncGenerator[bytes, None]:
-    """A long body as it comes, `start` first, until the deadline. The request is outstanding until its end."""
-    async with held, asyncio.timeout(left_s):
-        if start:
-            yield start
-        async for part in answer.content.iter_any():
-            yield part
+    """Nothing, and then a long body as it comes, `start` first, until the deadline.
+
+    The request is outstanding until its end, or until a generator that has begun is closed.
+    """
+    async with held:
+        yield b""
+        async with asyncio.timeout(left_s):
+            if start:
+                yield start
+            async for part in answer.content.iter_any():
+                yield part
 
 
 async def _read(answer: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:

@@ -18,7 +18,7 @@ ReadBody = Callable[[], Awaitable[bytes]]
 
 
 class Reply(NamedTuple):
-    """A complete body, or one that comes in `parts`."""
+    """A complete body, or one that comes in `parts`, which must be closed even if they are not sent."""
 
     status: int
     body: bytes
@@ -53,6 +53,8 @@ class Exchange:
         """
         try:
             async with asyncio.timeout(timeout_s) as self._limit:
+                if self._is_gone:
+                    self.hang_up()
                 return await work
         except TimeoutError:
             if self._limit is None or not self._limit.expired():
@@ -66,17 +68,18 @@ class Exchange:
             self._limit = None
 
     def hang_up(self) -> None:
-        """Have `within` raise ClientGone, if it runs. The transport calls this when a connection ends."""
-        if self._limit is not None and not self._limit.expired():
+        """Have `within` raise ClientGone, now or when it is next called: the connection has ended."""
+        if self._limit is None:
+            self._is_gone = True
+        elif not self._limit.expired():
             self._is_gone = True
             self._limit.reschedule(asyncio.get_running_loop().time())
 
 
 def problem(status: int, detail: object, headers: Headers = ()) -> Reply:
     """The reply of an error."""
-    return Reply(
-        status, json.dumps({"detail": detail}, ensure_ascii=False, separators=(",", ":")).encode(), JSON + headers
-    )
+    body = json.dumps({"detail": detail}, ensure_ascii=False, separators=(",", ":"))
+    return Reply(status, body.encode(), JSON + headers)
 
 
 def failed(error: RequestError) -> Reply:

@@ -8,12 +8,11 @@ from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servers.errors import BodyTooLarge, ClientGone
 from servers.http.endpoints import ENDPOINTS, Endpoint
-from servers.http.exchange import EXCHANGE, Exchange, Reply
+from servers.http.exchange import EXCHANGE, Exchange, Reply, problem
 from servers.http.guard import Guard
 from servers.http.state import State
 from servers.http.task import Task, count, echoed, new_id
@@ -68,11 +67,10 @@ class Front:
         scope["state"][EXCHANGE] = exchange
         reply = await task.answer(exchange)
         if reply.parts is None:
-            await _send_start(reply, send, (b"content-length", b"%d" % len(reply.body)))
-            await send({"type": "http.response.body", "body": reply.body})
+            await _send(reply, send)
             return
-        await _send_start(reply, send)
         async with aclosing(reply.parts) as parts:
+            await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
             await exchange.within(_send_parts(parts, send), timeout_s=None)
 
     async def _answer_other(
@@ -102,8 +100,7 @@ class Front:
         with tracing.request(scope["method"], scope["path"], headers) if endpoint.task else nullcontext():
             try:
                 if refused is not None:
-                    await _send_start(refused, described, (b"content-length", b"%d" % len(refused.body)))
-                    await described({"type": "http.response.body", "body": refused.body})
+                    await _send(refused, described)
                     return
                 if scope["method"] == "HEAD":  # the answer to a GET, of which uvicorn sends the headers alone
                     scope = {**scope, "method": "GET"}
@@ -116,7 +113,7 @@ class Front:
                 log.exception("a request failed")  # the client learns nothing internal
                 if has_begun:
                     raise  # part of the answer is sent: uvicorn closes the connection
-                await JSONResponse({"detail": "internal error"}, status_code=500)(scope, receive, described)
+                await _send(problem(500, "internal error"), described)
 
     def _counting(self, receive: Receive) -> Receive:
         """Refuse a body that exceeds the limit without a declared length."""
@@ -147,8 +144,10 @@ async def _body(receive: Receive, guard: Guard) -> bytes:
             return bytes(body)
 
 
-async def _send_start(reply: Reply, send: Send, *more: tuple[bytes, bytes]) -> None:
-    await send({"type": "http.response.start", "status": reply.status, "headers": [*reply.headers, *more]})
+async def _send(reply: Reply, send: Send) -> None:
+    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
 
 
 async def _send_parts(parts: AsyncIterator[bytes], send: Send) -> None:

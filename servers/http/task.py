@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
-from random import SystemRandom
+from secrets import token_hex
 
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import Counter
@@ -22,7 +22,6 @@ Respond = Callable[[Exchange, bytes, float], Awaitable[Reply]]
 """(exchange, its body, its deadline on the monotonic clock) -> the reply. Raises RequestError."""
 log = logging.getLogger(__name__)
 _MAX_ID_LENGTH = 128
-_random = SystemRandom().getrandbits
 
 
 class Task:
@@ -77,7 +76,7 @@ def echoed(headers: Mapping[bytes, bytes]) -> str:
 
 def new_id() -> str:
     """An id of 32 hexadecimal digits."""
-    return f"{_random(128):032x}"
+    return token_hex(16)
 
 
 def invalid(error: RequestValidationError) -> Reply:

@@ -1,15 +1,15 @@
 """A task's request on its connection, answered without ASGI's messages: the whole body is here when it begins."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import TYPE_CHECKING
 
-from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from servers.errors import ClientGone
+from servers.errors import ClientGone, RequestError
 from servers.http.exchange import EXCHANGE, Exchange, Reply
 from servers.http.task import Task
 
@@ -108,12 +108,19 @@ class DirectCycle:
 
     async def _answer(self) -> None:
         self._exchange.body = bytes(self.body)
+        reply = await self._task.answer(self._exchange)
         try:
-            reply = await self._task.answer(self._exchange)
-            await self._send(reply)
-        except (ClientDisconnect, ClientGone):
-            return
-        except BaseException:  # part of the answer is sent
+            async with nullcontext() if reply.parts is None else aclosing(reply.parts):
+                await self._send(reply)
+        except ClientGone:
+            log.debug("the client closed the connection before its answer was complete")
+        except RequestError as error:  # the server stops
+            log.warning("an answer broke off: %s", error)
+            self._protocol.transport.close()
+        except Exception:  # the task's edge
+            log.exception("an answer broke off")
+            self._protocol.transport.close()
+        except asyncio.CancelledError:
             self._protocol.transport.close()
             raise
 
@@ -141,12 +148,11 @@ class DirectCycle:
 
     async def _send_parts(self, parts: AsyncGenerator[bytes, None]) -> None:
         protocol = self._protocol
-        async with aclosing(parts):
-            async for part in parts:
-                if part:
-                    protocol.transport.write(b"%x\r\n%b\r\n" % (len(part), part))
-                if protocol.flow.write_paused:
-                    await protocol.flow.drain()
+        async for part in parts:
+            if part:
+                protocol.transport.write(b"%x\r\n%b\r\n" % (len(part), part))
+            if protocol.flow.write_paused:
+                await protocol.flow.drain()
         protocol.transport.write(b"0\r\n\r\n")
 
 

@@ -16,15 +16,16 @@ import httpx
 import psutil
 import pytest
 
-from servers.backend import Chunk, Done, Loaded
-from servers.engine import Engine, EngineDied, messages
+from servers.backend import Chunk, Done, Event, Failed, Failure, Loaded
+from servers.engine import Engine, EngineDied, _observe, messages
 from servers.engine.messages import HEAD
 from servers.engine.service import ENGINES
 from servers.errors import EngineEnded, QuestionFailed, Unavailable
 from servers.rag.models import ModelError
-from servers.rag.pipeline import Ask
+from servers.rag.pipeline import Answered, Ask
 from servers.settings import Settings
 from servers.tasks import Background
+from servers.telemetry import metrics
 from tests.servers.running import QUESTION, is_alive, running
 
 ASKS = [Ask(f"Which animals can {verb}?", 2, 8) for verb in ("make honey", "spin webs", "build dams")]
@@ -261,3 +262,18 @@ async def test_a_run_of_many_steps_never_hangs_however_long_it_takes() -> None:
             stalled_s.append(engine.progress.stalled_s(time.monotonic()))
         assert len(stalled_s) > 20
         assert sorted(stalled_s)[len(stalled_s) // 2] < 0.5, "half a second since the last step, of one and a half"
+
+
+def test_the_stages_of_a_run_are_observed_once() -> None:
+    def observed() -> dict[str, float]:
+        samples = [sample for family in metrics.STAGE_SECONDS.collect() for sample in family.samples]
+        return {sample.labels["stage"]: sample.value for sample in samples if sample.name.endswith("_count")}
+
+    def done(job: int, seconds: float) -> Done[Answered]:
+        return Done(job, Answered("q", "r", (), 1, 1, {"embed": seconds, "generate": 2 * seconds}))
+
+    before = observed()
+    failed: Event = Failed(9, Failure("internal", "internal error"))
+    _observe([done(0, 0.1), done(1, 0.1), failed, done(2, 0.2)])
+    risen = {stage: count - before.get(stage, 0.0) for stage, count in observed().items()}
+    assert {stage: by for stage, by in risen.items() if by} == {"embed": 2.0, "generate": 2.0}

@@ -363,6 +363,11 @@ async def test_a_long_answer_is_passed_on_in_parts(start: Start, balanced: tuple
     assert replica.outstanding == 1
     await parts.aclose()  # the client has gone
     assert replica.outstanding == 0
+    reply = await ask(balancer)
+    assert replica.outstanding == 1
+    assert reply.parts is not None
+    await reply.parts.aclose()  # it had gone before the first part was asked for
+    assert replica.outstanding == 0
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ class Replies(Echo):
         super().__init__([])
         self.going_on = asyncio.Event()
         self.has_ended = asyncio.Event()
+        self.is_late = asyncio.Event()
 
     def mount(self, app: FastAPI, state: State) -> None:
         add_responder(app, state, RAG, self.respond, request_timeout_s=20)
@@ -44,6 +45,13 @@ class Replies(Echo):
                 await asyncio.sleep(30)
             finally:
                 self.has_ended.set()
+        if body == b"late":
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(30)
+            self.late_parts = self._parts(endless=False)  # kept here: no collector closes them
+            await anext(self.late_parts)
+            self.is_late.set()
+            return Reply(200, b"", parts=self.late_parts)
         if body in (b"parts", b"endless"):
             parts = self._parts(endless=body == b"endless")
             return Reply(200, b"", ((b"content-type", b"text/event-stream"),), parts)
@@ -153,6 +161,17 @@ async def test_whoever_hangs_up_is_not_waited_for(app: Any, replies: Replies, le
         writer.write(ask(b"hang") + ask(b"a" * length))
         await asyncio.sleep(0.05)
         writer.transport.abort()
+        await replies.has_ended.wait()
+
+
+@pytest.mark.parametrize("chunk", [None, 1])
+async def test_parts_that_nobody_waits_for_any_more_are_closed(app: Any, replies: Replies, chunk: int | None) -> None:
+    async with listening(app) as server, asyncio.timeout(10):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(ask(b"late", chunk=chunk))
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+        await replies.is_late.wait()
         await replies.has_ended.wait()
 
 
