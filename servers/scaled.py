@@ -9,6 +9,7 @@ request to one of them and to another if that fails (`fleet/balancer.py`), repla
 import asyncio
 import logging
 import os
+import secrets
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from servers.batched import BatchedSettings
 from servers.fleet import routes
 from servers.fleet.autoscaler import Autoscaler
 from servers.fleet.balancer import Tries
+from servers.fleet.client import Keys
 from servers.fleet.local import LocalFleet
 from servers.fleet.placement import visible_gpus
 from servers.fleet.processes import Start
@@ -92,13 +94,15 @@ class Scaled:
             settings.min_replicas, settings.max_replicas, settings.up_cooldown_s, settings.down_cooldown_s
         )
         policy = chosen("scaling", scaling.POLICIES, settings, limits=limits)
+        if settings.link_key is None:
+            settings = settings.model_copy(update={"link_key": secrets.token_urlsafe()})
         self._fleet = LocalFleet(
             replica_start(settings),
             _routing_policy(settings),
             rules=HealthRules(slow_start_s=settings.slow_start_s),
             tries=Tries(settings.time_limits.try_timeout_s, settings.max_queue, silent_s=2 * settings.heartbeat_s),
             heartbeat_s=settings.heartbeat_s,
-            api_key=settings.api_key,
+            keys=Keys(settings.api_key, settings.link_key),
             seed=settings.seed,
         )
         self._autoscaler = Autoscaler(self._fleet, policy, every_s=settings.scale_interval_s, name=settings.scaling)
@@ -175,6 +179,7 @@ def replica_start(settings: ScaledSettings) -> Start:
     device = ["--device", "cuda" if gpus else settings.device]  # a replica with a GPU must use it
     ours = {"port", "replica", "stop_with_parent", "drain_s", "hang_s", "device"}
     drain_s = settings.drain_s / 2
+    keys = {"api_key": settings.api_key, "link_key": settings.link_key}
     given = [*flags(settings, of=BatchedSettings, leave_out=ours), "--hang-s", str(settings.time_limits.hang_s)]
     return Start(
         [sys.executable, "-m", "servers", "batched", *given, *device, "--drain-s", str(drain_s)],
@@ -183,7 +188,7 @@ def replica_start(settings: ScaledSettings) -> Start:
         ready_timeout_s=settings.ready_timeout_s,
         drain_s=drain_s,
         gpus=gpus,
-        environment={} if settings.api_key is None else {f"{ENV_PREFIX}API_KEY": settings.api_key},
+        environment={f"{ENV_PREFIX}{name.upper()}": key for name, key in keys.items() if key is not None},
         log_dir=settings.log_dir,
         first=_first(settings),
         longest_s=settings.request_timeout_s,

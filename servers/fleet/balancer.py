@@ -15,7 +15,7 @@ from random import Random
 from policies.admission import is_late
 from policies.routing import RoutingPolicy
 from servers.errors import DeadlinePassed, QuestionFailed, QueueFull, Unavailable
-from servers.fleet.client import ReplicaClient
+from servers.fleet.client import NO_KEYS, Keys, ReplicaClient
 from servers.fleet.replica import Replica, Roster
 from servers.fleet.reply import TryFailed
 from servers.fleet.traffic import Traffic, queue_s
@@ -51,7 +51,7 @@ class Balancer:
         route: RoutingPolicy,
         *,
         tries: Tries | None = None,
-        api_key: str | None = None,
+        keys: Keys = NO_KEYS,
         seed: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -59,7 +59,7 @@ class Balancer:
         self.waiting = 0
         self.wanted = asyncio.Event()  # a request waits for a first replica
         self.tries = tries or Tries()
-        self.client = ReplicaClient(timeout_s=self.tries.timeout_s, api_key=api_key, clock=clock)
+        self.client = ReplicaClient(timeout_s=self.tries.timeout_s, keys=keys, clock=clock)
         self._roster = roster
         self._route = route
         self._rng = Random(seed)

@@ -1,4 +1,7 @@
-"""Client of the replicas: one try of a request, `GET /ready`, `GET /info` and `GET /metrics`. Retries nothing."""
+"""Client of the replicas: one try of a request, `GET /ready`, `GET /info` and `GET /metrics`. Retries nothing.
+
+Replicas of our own are asked by framed links, registered ones by HTTP; all else is HTTP.
+"""
 
 import asyncio
 import errno
@@ -6,13 +9,16 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import aiohttp
 
 from servers.errors import DeadlinePassed, Unavailable
 from servers.fleet.connector import ReplicaConnector
+from servers.fleet.link import LinkLost, Links
 from servers.fleet.replica import Replica
-from servers.fleet.reply import TryFailed, check, in_parts, passed_on, read_bounded, read_start
+from servers.fleet.reply import Head, TryFailed, check, in_parts, passed_on, read_bounded, read_start, split, until
 from servers.http.endpoints import INFO, READY
 from servers.http.exchange import Reply
 from servers.http.headers import LOAD, TIMEOUT, read_load
@@ -24,15 +30,31 @@ _MOST_BYTES = 1 << 20  # of /info and /metrics; our own replicas send some 20 KB
 _OUT_OF_FILES = (errno.ENFILE, errno.EMFILE)  # our fault, not the replica's
 
 
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What opens the replicas: `api` their routes, `link` the links to our own, which without it are asked by HTTP."""
+
+    api: str | None = field(default=None, repr=False)
+    link: str | None = field(default=None, repr=False)
+
+
+NO_KEYS = Keys()
+
+
 class ReplicaClient:
     """A connection pool. `timeout_s`: how long a replica may make no progress with a try."""
 
     def __init__(
-        self, *, timeout_s: float, api_key: str | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        timeout_s: float,
+        keys: Keys = NO_KEYS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout_s = timeout_s
-        self._key = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+        self._key = {} if keys.api is None else {"Authorization": f"Bearer {keys.api}"}
         self._clock = clock
+        self._links = None if keys.link is None else Links(keys.link)
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -48,6 +70,8 @@ class ReplicaClient:
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._links is not None:
+            self._links.close()
         if self._session is not None:
             await self._session.close()
 
@@ -93,43 +117,82 @@ class ReplicaClient:
         left_s = deadline_s - sent_s
         if left_s <= 0:
             raise DeadlinePassed("the deadline passed before a replica answered")
-        limit_s = min(left_s, self._timeout_s)
-        asking = {**headers, **self._key, TIMEOUT: f"{max(left_s, 0.001):.3f}"}
+        asking = {**headers, TIMEOUT: f"{max(left_s, 0.001):.3f}"}
+        outstanding = replica.begin()
+        reply = None
+        try:
+            async with asyncio.timeout(min(left_s, self._timeout_s)) as limit:
+                with replica.trying(limit, deadline_s=deadline_s):
+                    if self._links is None or replica.registered:
+                        reply = await self._by_http(replica, path, body, asking)
+                    else:
+                        reply = await self._by_link(self._links, replica, path, body, asking)
+        except OSError as error:
+            if error.errno in _OUT_OF_FILES:
+                raise Unavailable("this server is out of file descriptors", retry_after_s=1) from error
+            if isinstance(error, TimeoutError):
+                raise self._late(replica, deadline_s) from None
+            raise TryFailed(f"cannot be reached: {error.strerror}", is_unreachable=True) from error
+        finally:
+            now = self._clock()
+            metrics.TRY_SECONDS.observe(now - sent_s)
+            if reply is None or reply.parts is None:
+                replica.end()
+        replica.health.answered(now)
+        if reply.status == 200:
+            replica.answered(now, now - sent_s, outstanding)
+        if reply.parts is None:
+            return reply
+        parts = until(deadline_s - now, reply.parts, replica.end)
+        await anext(parts)  # begun, so that closing it ends the try
+        return reply._replace(parts=parts)
+
+    async def _by_http(self, replica: Replica, path: str, body: bytes, asking: Mapping[str, str]) -> Reply:
+        """The reply of a replica that is asked by a request of its own."""
+        url, headers = replica.url + path, {**asking, **self._key}
         async with AsyncExitStack() as stack:
-            stack.enter_context(metrics.TRY_SECONDS.time())
-            stack.enter_context(replica.serving())
-            outstanding = replica.outstanding
             try:
-                async with asyncio.timeout(limit_s) as limit:
-                    with replica.trying(limit, deadline_s=deadline_s):
-                        url = replica.url + path
-                        posted = self.session.post(url, data=body, headers=asking, allow_redirects=False)
-                        answer = await stack.enter_async_context(posted)
-                        if (load := read_load(answer.headers.get(LOAD))) is not None:
-                            # the replica has finished this request; here it is still outstanding
-                            replica.report(self._clock(), load.outstanding + 1, load.wait_s)
-                        check(answer, headers)
-                        passed = passed_on(answer.headers)
-                        content, is_complete = await read_start(answer)
-            except aiohttp.ClientConnectorError as error:
-                if error.errno in _OUT_OF_FILES:
-                    raise Unavailable("this server is out of file descriptors", retry_after_s=1) from error
-                raise TryFailed(f"cannot be reached: {error.strerror}", is_unreachable=True) from error
+                posted = self.session.post(url, data=body, headers=headers, allow_redirects=False)
+                answer = await stack.enter_async_context(posted)
+                self._report(replica, answer.headers.get(LOAD))
+                check(answer, asking)
+                passed = passed_on(answer.headers)
+                content, is_complete = await read_start(answer)
+            except aiohttp.ClientConnectorError:
+                raise
             except aiohttp.ClientError as error:
                 is_end = not replica.registered  # our own replicas send nothing malformed
                 raise TryFailed(f"broke off: {error or type(error).__name__}", is_end=is_end) from error
-            except TimeoutError:
-                if replica.gone.is_set():
-                    raise TryFailed("is gone", is_end=True) from None
-                if deadline_s - self._clock() > _ROUNDING_S:
-                    raise TryFailed(f"showed no progress for {self._timeout_s:g} s", is_silent=True) from None
-                raise DeadlinePassed("no replica answered before the deadline") from None
-            now = self._clock()
-            replica.health.answered(now)
-            if answer.status == 200:
-                replica.answered(now, now - sent_s, outstanding)
             if is_complete:
                 return Reply(answer.status, content, passed)
-            parts = in_parts(answer, stack.pop_all(), content, left_s=deadline_s - now)
-            await anext(parts)  # begun, so that closing it ends the try
-            return Reply(answer.status, b"", passed, parts)
+            return Reply(answer.status, b"", passed, in_parts(answer, stack.pop_all(), content))
+        raise AssertionError("the stack swallows no exception")
+
+    async def _by_link(
+        self, links: Links, replica: Replica, path: str, body: bytes, asking: Mapping[str, str]
+    ) -> Reply:
+        """The reply of a replica of our own, whose answers need no check."""
+        try:
+            answer = await links.ask(replica, path, body, asking)
+        except LinkLost as error:
+            raise TryFailed(f"broke off: {error}", is_end=True) from error
+        headers, load = split(answer.fields)
+        self._report(replica, load)
+        if answer.status != HTTPStatus.OK:
+            check(Head.of(answer.status, answer.fields), asking)
+        parts = None if answer.parts is None else answer.parts.each()
+        return Reply(answer.status, answer.body, headers, parts)
+
+    def _report(self, replica: Replica, header: str | None) -> None:
+        """Note the load in an X-Load header."""
+        if header is not None and (load := read_load(header)) is not None:
+            # the replica has finished this request; here it is still outstanding
+            replica.report(self._clock(), load.outstanding + 1, load.wait_s)
+
+    def _late(self, replica: Replica, deadline_s: float) -> Exception:
+        """Why a try ended by its time limit."""
+        if replica.gone.is_set():
+            return TryFailed("is gone", is_end=True)
+        if deadline_s - self._clock() > _ROUNDING_S:
+            return TryFailed(f"showed no progress for {self._timeout_s:g} s", is_silent=True)
+        return DeadlinePassed("no replica answered before the deadline")

@@ -10,6 +10,7 @@ from policies.health import HealthRules
 from policies.routing import RoutingPolicy
 from servers.fleet import Snapshot
 from servers.fleet.balancer import Balancer, Tries
+from servers.fleet.client import NO_KEYS, Keys
 from servers.fleet.heartbeat import Heartbeat
 from servers.fleet.metrics import ReplicaMetrics
 from servers.fleet.processes import ReplicaProcesses, Start
@@ -29,12 +30,12 @@ class LocalFleet:
         rules: HealthRules,
         tries: Tries,
         heartbeat_s: float,
-        api_key: str | None = None,
+        keys: Keys = NO_KEYS,
         seed: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.roster = Roster(rules)
-        self.balancer = Balancer(self.roster, route, tries=tries, api_key=api_key, seed=seed, clock=clock)
+        self.balancer = Balancer(self.roster, route, tries=tries, keys=keys, seed=seed, clock=clock)
         self.wanted = self.balancer.wanted
         self._processes = ReplicaProcesses(self.roster, start, clock=clock)
         self._metrics = ReplicaMetrics(self.roster, self.balancer.client)

@@ -62,16 +62,25 @@ class Replica:
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Count one request as outstanding during the block."""
-        self.outstanding += 1
-        self.idle.clear()
-        metrics.OUTSTANDING.inc()
+        self.begin()
         try:
             yield
         finally:
-            self.outstanding -= 1
-            metrics.OUTSTANDING.dec()
-            if self.outstanding == 0:
-                self.idle.set()
+            self.end()
+
+    def begin(self) -> int:
+        """Count one more request as outstanding, until `end`. -> how many there are."""
+        self.outstanding += 1
+        self.idle.clear()
+        metrics.OUTSTANDING.inc()
+        return self.outstanding
+
+    def end(self) -> None:
+        """Count a request as answered."""
+        self.outstanding -= 1
+        metrics.OUTSTANDING.dec()
+        if self.outstanding == 0:
+            self.idle.set()
 
     @contextmanager
     def trying(self, limit: asyncio.Timeout, *, deadline_s: float) -> Iterator[None]:

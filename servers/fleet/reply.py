@@ -3,18 +3,23 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import aiohttp
+from multidict import CIMultiDict
 
 from servers.errors import SCOPE, EngineEnded, QuestionFailed, QueueFull, Unavailable
 from servers.http.exchange import Headers
+from servers.http.headers import LOAD
 
 _BUFFERED_BYTES = 1 << 20  # an answer up to this length is read completely before it is passed on
 _ANSWERS = (200, 400, 413, 415, 422, 429, 431, 504)  # passed on; any other status is a fault of the replica
 _PASSED_ON = ("Content-Type", "Server-Timing", "X-Batch-Size", "X-Batch-Close", "X-Replica", "Retry-After", SCOPE)
+_PASSED_ON_NAMES = frozenset(name.lower().encode() for name in _PASSED_ON)
+_LOAD = LOAD.lower().encode()
 _FIELD = re.compile(r"[\t -~]*")
 _SECONDS = re.compile(r"[0-9]{1,6}")
 _JSON, _EVENTS = "application/json", "text/event-stream"
@@ -41,7 +46,25 @@ class TryFailed(Exception):
         return self.why
 
 
-def check(answer: aiohttp.ClientResponse, headers: Mapping[str, str]) -> None:
+class Head(NamedTuple):
+    """Status and headers of an answer."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    @classmethod
+    def of(cls, status: int, fields: Headers) -> "Head":
+        """The head of an answer that came by a link."""
+        return cls(status, CIMultiDict((name.decode(), value.decode("latin-1")) for name, value in fields))
+
+
+def split(fields: Headers) -> tuple[Headers, str | None]:
+    """The headers to pass on of an answer that came by a link, and its X-Load."""
+    load = next((value.decode("latin-1") for name, value in fields if name == _LOAD), None)
+    return tuple([field for field in fields if field[0] in _PASSED_ON_NAMES]), load
+
+
+def check(answer: aiohttp.ClientResponse | Head, headers: Mapping[str, str]) -> None:
     """Raise TryFailed on an answer that must not be passed on."""
     scope = answer.headers.get(SCOPE)
     if answer.status == Unavailable.status:
@@ -98,20 +121,28 @@ async def read_bounded(answer: aiohttp.ClientResponse, most: int) -> bytes:
     return content
 
 
-async def in_parts(
-    answer: aiohttp.ClientResponse, held: AsyncExitStack, start: bytes, *, left_s: float
-) -> AsyncGenerator[bytes, None]:
-    """Nothing, and then a long body as it comes, `start` first, until the deadline.
-
-    The request is outstanding until its end, or until a generator that has begun is closed.
-    """
+async def in_parts(answer: aiohttp.ClientResponse, held: AsyncExitStack, start: bytes) -> AsyncGenerator[bytes, None]:
+    """Nothing, and then a long body as it comes, `start` first. It has the connection until it is closed."""
     async with held:
         yield b""
-        async with asyncio.timeout(left_s):
-            if start:
-                yield start
-            async for part in answer.content.iter_any():
-                yield part
+        if start:
+            yield start
+        async for part in answer.content.iter_any():
+            yield part
+
+
+async def until(
+    left_s: float, parts: AsyncGenerator[bytes, None], ended: Callable[[], None]
+) -> AsyncGenerator[bytes, None]:
+    """Parts of which the first is empty, for so long. Calls `ended` after them, or when it is closed."""
+    try:
+        async with aclosing(parts):
+            yield await anext(parts)
+            async with asyncio.timeout(left_s):
+                async for part in parts:
+                    yield part
+    finally:
+        ended()
 
 
 async def _read(answer: aiohttp.ClientResponse, most: int) -> tuple[bytes, bool]:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, nullcontext
 from functools import partial
 
@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servers.errors import BodyTooLarge, ClientGone
+from servers.http.auth import bears
 from servers.http.endpoints import ENDPOINTS, Endpoint
 from servers.http.exchange import EXCHANGE, Exchange, Reply, problem
 from servers.http.guard import Guard
@@ -30,6 +31,7 @@ class Front:
         self._app = app
         self._state = state
         self._guard = Guard(settings)
+        self._link_key = settings.link_key
 
     def task_for(self, path: bytes, lines: Sequence[tuple[bytes, bytes]]) -> tuple[Task, dict[bytes, bytes]] | None:
         """The task that a POST asks for, with the headers by name; None if there is none or the request is refused.
@@ -42,6 +44,16 @@ class Front:
         headers = dict(lines)
         refused = self._guard.refusal(task.endpoint.path, headers, lines, is_open=task.endpoint.is_open)
         return None if refused is not None else (task, headers)
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """The tasks, by path."""
+        return self._state.tasks
+
+    def is_fleet(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether they have the key of this replica's fleet, which checks its clients itself."""
+        given = headers.get(b"authorization", b"").decode("latin-1")
+        return self._link_key is not None and bears(given, (self._link_key,))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -22,7 +22,7 @@ from servers import exits
 from servers.addresses import is_loopback, place, reachable
 from servers.http.app import Design, create_app
 from servers.http.connection.acceptor import Acceptor, allow_descriptors, room_for
-from servers.http.connection.client_limits import LimitedProtocol
+from servers.http.connection.switching import SwitchingProtocol
 from servers.http.state import State
 from servers.settings import Settings
 from servers.tasks import Background, beside, unless
@@ -66,7 +66,7 @@ class _Server(uvicorn.Server):
         self._background = background
         self._descriptors = descriptors
         self._protocol = partial(
-            LimitedProtocol,
+            SwitchingProtocol,
             client_timeout_s=settings.client_timeout_s,
             max_body_bytes=settings.max_body_bytes,
             acceptor=acceptor,
@@ -165,7 +165,7 @@ def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         lifespan="off",
         server_header=False,
         proxy_headers=False,
-        http=LimitedProtocol,
+        http=SwitchingProtocol,
         ws="none",
         timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
         pattern=KEY_PATTERN,
         description="bearer key of every route but /health and /ready; rather set RAG_API_KEY",
     )
+    link_key: str | None = Field(
+        None, pattern=KEY_PATTERN, description="key by which a fleet opens its framed link; RAG_LINK_KEY, set by it"
+    )
     max_body_bytes: int = Field(262_144, ge=1, description="a larger request body is answered 413")
     stop_with_parent: bool = Field(False, description="stop at end-of-file on stdin, that is, when the parent is gone")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much to say on stderr")

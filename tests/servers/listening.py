@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from servers.http.connection.acceptor import Acceptor
-from servers.http.connection.client_limits import LimitedProtocol
+from servers.http.connection.switching import SwitchingProtocol
 
 DEADLINE_S = 30.0
 
@@ -26,17 +26,17 @@ class Listening:
             access_log=False,
             lifespan="off",
             proxy_headers=False,
-            http=LimitedProtocol,
+            http=SwitchingProtocol,
             ws="none",
         )
         config.load()
-        self.protocols: list[LimitedProtocol] = []
+        self.protocols: list[SwitchingProtocol] = []
         self.port = 0
         self.limits: dict[str, Any] = {"client_timeout_s": client_timeout_s, "max_body_bytes": max_body_bytes}
         self._config, self._state = config, ServerState()
 
-    def protocol(self) -> LimitedProtocol:
-        made = LimitedProtocol(config=self._config, server_state=self._state, app_state={}, **self.limits)
+    def protocol(self) -> SwitchingProtocol:
+        made = SwitchingProtocol(config=self._config, server_state=self._state, app_state={}, **self.limits)
         self.protocols.append(made)
         return made
 

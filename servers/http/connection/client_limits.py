@@ -118,9 +118,13 @@ class LimitedProtocol(PipelinedProtocol):
         if self.acceptor.is_full and not self.upgrades:
             self.cycle.keep_alive = False
 
+    def no_longer_due(self) -> None:
+        """Wait for nothing any more."""
+        self._due_s = None
+
     def on_message_complete(self) -> None:
         """Stop the timer: the request is complete."""
-        self._due_s = None
+        self.no_longer_due()
         self._received = -self.piece  # on_parsed adds the whole piece
         super().on_message_complete()
 

@@ -172,6 +172,10 @@ class PipelinedProtocol(HttpToolsProtocol):
             self.transport.write(self._refusal)
             self.transport.close()
 
+    def switch(self, rest: bytes) -> bool:
+        """Hook: the request that was just read asks for another protocol. -> whether that has `rest` and all after."""
+        return False
+
     def on_parsed(self, count: int) -> None:
         """Hook: `count` more bytes were parsed."""
 
@@ -209,6 +213,9 @@ class PipelinedProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             count = upgrade.args[0]
+            if self.switch(self._data[self._start + count :]):
+                self._start = len(self._data)
+                return
             self._parse_again()
         except httptools.HttpParserError as error:
             self._refuse_for(error)
