@@ -22,9 +22,9 @@ from policies import routing, scaling
 from policies.health import HealthRules
 from servers.batched import BatchedSettings
 from servers.fleet import routes
+from servers.fleet.asking.client import Keys
 from servers.fleet.autoscaler import Autoscaler
 from servers.fleet.balancer import Tries
-from servers.fleet.client import Keys
 from servers.fleet.local import LocalFleet
 from servers.fleet.placement import visible_gpus
 from servers.fleet.processes import Start

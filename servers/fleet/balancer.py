@@ -15,9 +15,9 @@ from random import Random
 from policies.admission import is_late
 from policies.routing import RoutingPolicy
 from servers.errors import DeadlinePassed, QuestionFailed, QueueFull, Unavailable
-from servers.fleet.client import NO_KEYS, Keys, ReplicaClient
+from servers.fleet.asking.client import NO_KEYS, Keys, ReplicaClient
+from servers.fleet.asking.reply import TryFailed
 from servers.fleet.replica import Replica, Roster
-from servers.fleet.reply import TryFailed
 from servers.fleet.traffic import Traffic, queue_s
 from servers.http.exchange import Reply
 from servers.tasks import within

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from servers.fleet.asking.reply import TryFailed
 from servers.fleet.balancer import Balancer
 from servers.fleet.replica import Replica, Roster
-from servers.fleet.reply import TryFailed
 from servers.telemetry import metrics
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from policies import scaling
 from policies.health import HealthRules
 from policies.routing import RoutingPolicy
 from servers.fleet import Snapshot
+from servers.fleet.asking.client import NO_KEYS, Keys
 from servers.fleet.balancer import Balancer, Tries
-from servers.fleet.client import NO_KEYS, Keys
 from servers.fleet.heartbeat import Heartbeat
 from servers.fleet.metrics import ReplicaMetrics
 from servers.fleet.processes import ReplicaProcesses, Start

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from servers.fleet.client import ReplicaClient
+from servers.fleet.asking.client import ReplicaClient
 from servers.fleet.replica import Roster
 from servers.http.endpoints import METRICS
 from servers.telemetry.metrics import OVER_REPLICAS

@@ -13,9 +13,9 @@ from aiohttp import web
 from policies.health import HealthRules
 from policies.routing import RoutingPolicy, round_robin
 from servers.errors import DeadlinePassed, QuestionFailed, QueueFull, Unavailable
+from servers.fleet.asking.reply import TryFailed
 from servers.fleet.balancer import Balancer, Tries
 from servers.fleet.replica import Replica, Roster
-from servers.fleet.reply import TryFailed
 from servers.fleet.traffic import queue_s
 from servers.http.exchange import Reply
 

@@ -6,10 +6,10 @@ from typing import cast
 import pytest
 
 from policies.health import HealthRules
+from servers.fleet.asking.reply import TryFailed
 from servers.fleet.balancer import Balancer, Tries
 from servers.fleet.heartbeat import Heartbeat
 from servers.fleet.replica import Replica, Roster
-from servers.fleet.reply import TryFailed
 
 
 class Answers:

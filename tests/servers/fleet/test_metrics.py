@@ -8,7 +8,7 @@ import httpx
 import pytest
 from aiohttp import web
 
-from servers.fleet.client import ReplicaClient
+from servers.fleet.asking.client import ReplicaClient
 from servers.fleet.metrics import ReplicaMetrics
 from servers.fleet.replica import Replica, Roster
 from tests.servers.running import QUESTION, running

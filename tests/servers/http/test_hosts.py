@@ -8,8 +8,8 @@ import pytest
 from fastapi import FastAPI
 
 from policies.routing import round_robin
+from servers.fleet.asking.client import ReplicaClient
 from servers.fleet.balancer import Balancer
-from servers.fleet.client import ReplicaClient
 from servers.fleet.replica import Replica, Roster
 from servers.fleet.routes import add_routes
 from servers.http.app import create_app

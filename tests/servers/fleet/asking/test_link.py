@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from fastapi import FastAPI
 
-from servers.fleet.link import Answer, LinkLost, Links
+from servers.fleet.asking.link import Answer, LinkLost, Links
 from servers.fleet.replica import Replica
 from servers.http.app import add_responder
 from servers.http.connection.frames import PATH, PROTOCOL, WINDOW_BYTES, Kind, frame, packed, size

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from servers.fleet.reply import TryFailed, check, passed_on
+from servers.fleet.asking.reply import TryFailed, check, passed_on
 
 
 def failure(status: int, asked: dict[str, str] | None = None, **headers: str) -> dict[str, Any] | None:

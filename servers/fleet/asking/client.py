@@ -15,10 +15,20 @@ from http import HTTPStatus
 import aiohttp
 
 from servers.errors import DeadlinePassed, Unavailable
-from servers.fleet.connector import ReplicaConnector
-from servers.fleet.link import LinkLost, Links
+from servers.fleet.asking.connector import ReplicaConnector
+from servers.fleet.asking.link import LinkLost, Links
+from servers.fleet.asking.reply import (
+    Head,
+    TryFailed,
+    check,
+    in_parts,
+    passed_on,
+    read_bounded,
+    read_start,
+    split,
+    until,
+)
 from servers.fleet.replica import Replica
-from servers.fleet.reply import Head, TryFailed, check, in_parts, passed_on, read_bounded, read_start, split, until
 from servers.http.endpoints import INFO, READY
 from servers.http.exchange import Reply
 from servers.http.headers import LOAD, TIMEOUT, read_load
