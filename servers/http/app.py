@@ -111,7 +111,7 @@ def add_task(
         served = await answer(_read(model, body), deadline_s)
         metrics.QUEUE_WAIT.observe(served.stage_s.get("queue", 0.0))
         tracing.stages(served.stage_s)
-        return Reply(200, served.answer.model_dump_json().encode(), _described(served))
+        return Reply(200, served.body, _described(served))
 
     add_responder(app, state, endpoint, respond, request_timeout_s=request_timeout_s)
 

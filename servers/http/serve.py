@@ -29,6 +29,7 @@ from servers.tasks import Background, beside, unless
 
 log = logging.getLogger(__name__)
 _STDIN, _CHUNK = 0, 4096
+_OBJECTS_UNTIL_GC = 10_000  # Python's 700 are those of a few requests, and each look costs more than it frees
 
 try:
     import uvloop
@@ -177,6 +178,7 @@ async def _started(design: Design, background: Background) -> bool:
     # A full collection over what torch and transformers loaded stops every thread for a quarter of a second.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_OBJECTS_UNTIL_GC, *gc.get_threshold()[1:])
     return True
 
 

@@ -1,5 +1,6 @@
 """What a server says of itself in answers about tasks and readiness."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class State:
     passes_on: bool = False
     access_log: bool = False
     tasks: dict[str, "Task"] = field(default_factory=dict)
+    _said_s: float = -1.0
+    _said: Headers = ()
 
     def require_ready(self) -> None:
         """Raise Unavailable unless requests may be served."""
@@ -41,9 +44,18 @@ class State:
             raise Unavailable("the server is draining", retry_after_s=1)
 
     def headers(self) -> Headers:
-        """Headers of every answer about tasks and readiness, refusals included."""
+        """Headers of every answer about tasks and readiness, refusals included.
+
+        uvloop's time stands still during a turn, so that the answers of a turn share them.
+        """
         if self.passes_on:
             return ()
+        now = asyncio.get_running_loop().time()
+        if now != self._said_s:
+            self._said_s, self._said = now, self._headers()
+        return self._said
+
+    def _headers(self) -> Headers:
         replica = (b"x-replica", self.replica.encode())
         if self.load is None:
             return (replica,)

@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from servers.rag.pipeline import Answered
 from servers.telemetry import metrics
+
+_PROMPT_TOKENS, _COMPLETION_TOKENS = (metrics.TOKENS.labels(kind) for kind in ("prompt", "completion"))
+_json = msgspec.json.Encoder().encode
 
 
 def _as_integer(number: object) -> object:
@@ -61,9 +65,9 @@ class Answer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """An answer with what its headers say; `stage_s` in seconds."""
+    """The JSON of an answer, and what its headers say; `stage_s` in seconds."""
 
-    answer: Answer
+    body: bytes
     stage_s: dict[str, float]
     batch_size: int
     close_reason: str | None = None
@@ -72,17 +76,23 @@ class Served:
 def served(
     answered: Answered, *, model: str, queue_s: float, batch_size: int, close_reason: str | None = None
 ) -> Served:
-    """The answer as it is sent."""
-    documents = [Document(id=hit.id, text=hit.text, score=hit.score) for hit in answered.documents]
-    usage = _usage(answered.prompt_tokens, answered.completion_tokens)
-    answer = Answer(query=answered.query, result=answered.result, documents=documents, model=model, usage=usage)
-    return Served(answer, {"queue": queue_s, **answered.stage_s}, batch_size, close_reason)
+    """The answer as it is sent: the JSON of an Answer, made without its models, which would cost more than the rest."""
+    body = _json(
+        {
+            "query": answered.query,
+            "result": answered.result,
+            "documents": [{"id": hit.id, "text": hit.text, "score": hit.score} for hit in answered.documents],
+            "model": model,
+            "usage": _usage(answered.prompt_tokens, answered.completion_tokens),
+        }
+    )
+    return Served(body, {"queue": queue_s, **answered.stage_s}, batch_size, close_reason)
 
 
-def _usage(prompt_tokens: int | None, completion_tokens: int | None) -> Usage | None:
+def _usage(prompt_tokens: int | None, completion_tokens: int | None) -> dict[str, int] | None:
     """Token counts, added to the metrics; None if a model server does not give them."""
     if prompt_tokens is None or completion_tokens is None:
         return None
-    metrics.TOKENS.labels("prompt").inc(prompt_tokens)
-    metrics.TOKENS.labels("completion").inc(completion_tokens)
-    return Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+    _PROMPT_TOKENS.inc(prompt_tokens)
+    _COMPLETION_TOKENS.inc(completion_tokens)
+    return {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}

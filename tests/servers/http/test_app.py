@@ -53,7 +53,8 @@ class Echo:
             model="none",
             usage=Usage(prompt_tokens=1, completion_tokens=1),
         )
-        return Served(answer, {"queue": 0.001, "embed": 0.002, "retrieve": 0.003, "generate": 0.0045}, batch_size=3)
+        body = answer.model_dump_json().encode()
+        return Served(body, {"queue": 0.001, "embed": 0.002, "retrieve": 0.003, "generate": 0.0045}, batch_size=3)
 
 
 @pytest.fixture
