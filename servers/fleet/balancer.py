@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from random import Random
 
@@ -26,6 +26,7 @@ from servers.telemetry import metrics, tracing
 log = logging.getLogger(__name__)
 _WELL_IN_TIME = 0.5  # share of a request's remaining time
 _CHANGE_S = 1.0  # how long to wait for another replica after all tries have failed
+_TOGETHER = nullcontext()  # with other questions
 _SUSPECT, _BLAMED = 2, 3  # replicas that ended with one question in them
 
 
@@ -74,8 +75,10 @@ class Balancer:
         candidates = [replica for replica in ready if replica.health.may_be_asked(now, replica.outstanding)] or ready
         if not candidates:
             raise Unavailable("no replica is ready", retry_after_s=1)
-        index = self._route([replica.load(now) for replica in candidates], self._turn, self._rng)
         self._turn += 1
+        if len(candidates) == 1:
+            return candidates[0]
+        index = self._route([replica.load(now) for replica in candidates], self._turn - 1, self._rng)
         return candidates[index]
 
     async def forward(self, path: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> Reply:
@@ -103,7 +106,7 @@ class Balancer:
             tried.add(replica)
             try:
                 with tracing.try_span(replica=replica.name, attempt=len(tried)):
-                    async with self._isolated(replica, is_suspect=ends >= _SUSPECT, deadline_s=deadline_s):
+                    async with self._isolated(replica, deadline_s) if ends >= _SUSPECT else _TOGETHER:
                         return await self._try(
                             replica, path, body, {**headers, **tracing.headers()}, deadline_s=deadline_s
                         )
@@ -198,15 +201,12 @@ class Balancer:
         return [replica for replica in self._roster.in_state("ready") if replica not in tried]
 
     @asynccontextmanager
-    async def _isolated(self, replica: Replica, *, is_suspect: bool, deadline_s: float) -> AsyncIterator[None]:
+    async def _isolated(self, replica: Replica, deadline_s: float) -> AsyncIterator[None]:
         """Let a replica run one suspect at a time, so that only the question to blame is blamed.
 
         Raises DeadlinePassed if its turn comes too late, TryFailed if the replica has ended by then: with the suspect
         before, so that this one had no part in it.
         """
-        if not is_suspect:
-            yield
-            return
         if not await within(replica.suspects.acquire(), deadline_s - self._clock()):
             raise DeadlinePassed("no replica answered before the deadline")
         try:

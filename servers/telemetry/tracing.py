@@ -59,7 +59,7 @@ def headers() -> dict[str, str]:
 def try_span(*, replica: str, attempt: int) -> AbstractContextManager[object]:
     """The span of one try at one replica; `headers()` inside it are the ones to send."""
     spans = _exporting.get("to")
-    return nullcontext() if spans is None else spans.attempt(replica=replica, attempt=attempt)
+    return _NOTHING if spans is None else spans.attempt(replica=replica, attempt=attempt)
 
 
 def stages(stage_s: Mapping[str, float]) -> None:
