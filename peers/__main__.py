@@ -8,7 +8,7 @@ from peers.common import PeerSettings, free_port
 from servers.rag.build import check_names
 from servers.settings import load
 
-PEERS = ("litserve", "mosec", "ray", "fastapi", "echo")
+PEERS = ("litserve", "mosec", "ray", "fastapi", "echo", "haproxy")
 USAGE = f"usage: python -m peers NAME [flags]      NAME is one of: {', '.join(PEERS)}"
 
 
