@@ -101,6 +101,13 @@ PARTS: Mapping[str, Sequence[str]] = {
     ],
 }
 """Parts by what belongs to them: a package, a module, or functions of one after a colon. The longest name decides."""
+OF_THEIR_CALLER = (
+    "policies.pace:Pace.run_s",
+    "servers.queueing.batcher:Batcher.outstanding",
+    "servers.queueing.batcher:Batcher.waiting",
+    "servers.queueing.line:LocalLine.__len__",
+)
+"""What serves more than one part."""
 
 
 def part_of(stack: Stack, parts: Mapping[str, Sequence[str]] = PARTS) -> str:
@@ -108,18 +115,17 @@ def part_of(stack: Stack, parts: Mapping[str, Sequence[str]] = PARTS) -> str:
 
     The loop runs all others, so that only a stack that ends in it is its own.
     """
-    by_name = {name: part for part, names in parts.items() for name in names}
+    by_name: dict[str, str | None] = {name: part for part, names in parts.items() for name in names}
+    by_name |= dict.fromkeys(OF_THEIR_CALLER)
     found = [_part_of_frame(module, function, by_name) for module, function in stack]
     if found and found[0] == EVENT_LOOP:
         return EVENT_LOOP
     return next((part for part in found if part not in (None, EVENT_LOOP)), None) or OTHER
 
 
-def _part_of_frame(module: str, function: str, by_name: Mapping[str, str]) -> str | None:
-    for name in (*_outward(module + ":", function), *_outward("", module)):
-        if (part := by_name.get(name)) is not None:
-            return part
-    return None
+def _part_of_frame(module: str, function: str, by_name: Mapping[str, str | None]) -> str | None:
+    names = (*_outward(module + ":", function), *_outward("", module))
+    return next((by_name[name] for name in names if name in by_name), None)
 
 
 def _outward(before: str, name: str) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from scripts.budget import figures
-from scripts.budget.parts import EVENT_LOOP, OTHER, PARTS, part_of
+from scripts.budget.parts import EVENT_LOOP, OF_THEIR_CALLER, OTHER, PARTS, part_of
 from scripts.budget.processes import SAMPLER
 
 ROOT = Path(__file__).parents[2]
@@ -122,8 +122,14 @@ def test_a_function_may_have_another_part_than_its_module():
     assert part_of([["servers.http.taskless", "count"]]) == OTHER
 
 
+def test_what_serves_two_parts_counts_for_the_one_that_calls_it():
+    shared, run = ["servers.queueing.batcher", "Batcher.waiting"], ["asyncio.runners", "Runner.run"]
+    assert part_of([shared, ["servers.queueing.batcher", "Batcher.predicted_s"], run]) == "load report"
+    assert part_of([shared, ["servers.queueing.batcher", "Batcher.submit"], run]) == "batcher"
+
+
 def test_the_table_of_parts_names_what_there_is():
-    named = [name for names in PARTS.values() for name in names]
+    named = [*OF_THEIR_CALLER, *(name for names in PARTS.values() for name in names)]
     assert len(named) == len(set(named)), "two parts of one name"
     for name in named:
         module, _, function = name.partition(":")
@@ -131,7 +137,7 @@ def test_the_table_of_parts_names_what_there_is():
             continue  # an extra
         found = importlib.import_module(module)
         if function:
-            assert callable(reduce(inspect.getattr_static, function.split("."), found)), name
+            assert reduce(inspect.getattr_static, function.split("."), found), name
 
 
 def test_the_parts_of_a_start_are_its_whole():
