@@ -76,16 +76,18 @@ def table(rows: Sequence[figures.Row]) -> list[str]:
 def page(given: argparse.Namespace, lines: Sequence[str]) -> str:
     """The table under where and how it was made."""
     command = f"python scripts/budget {given.server} --seconds {given.seconds:g} --users {given.users}"
-    told = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=given.checkout,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    commit = told.stdout.strip() or "unknown"
-    where = f"`{command} --profile {given.profile} --starts {given.starts}`, on {this_machine()}; commit {commit}."
+    where = f"`{command} --profile {given.profile} --starts {given.starts}`, on {this_machine()}; commit {_commit(given.checkout)}."
     return "\n".join([f"# What a request costs: {given.server}", "", where, "", "```", *lines, "```", ""])
+
+
+def _commit(checkout: Path) -> str:
+    """The commit, and whether anything but results has changed since."""
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, encoding="utf-8", check=False)
+
+    told = git("describe", "--always").stdout.strip() or "unknown"
+    return told if git("diff", "--quiet", "HEAD", "--", ".", ":!results").returncode == 0 else f"{told}-dirty"
 
 
 def keep(path: Path, rows: Sequence[figures.Row], text: str) -> None:
