@@ -76,7 +76,8 @@ def table(rows: Sequence[figures.Row]) -> list[str]:
 def page(given: argparse.Namespace, lines: Sequence[str]) -> str:
     """The table under where and how it was made."""
     command = f"python scripts/budget {given.server} --seconds {given.seconds:g} --users {given.users}"
-    where = f"`{command} --profile {given.profile} --starts {given.starts}`, on {this_machine()}; commit {_commit(given.checkout)}."
+    command += f" --profile {given.profile} --starts {given.starts}"
+    where = f"`{command}`, on {this_machine()}; commit {_commit(given.checkout)}."
     return "\n".join([f"# What a request costs: {given.server}", "", where, "", "```", *lines, "```", ""])
 
 
