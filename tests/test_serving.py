@@ -1,5 +1,6 @@
 """The tables of docs/serving.md, against the studies that they are made from."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,8 +59,54 @@ def invariance(results: Path) -> list[str]:
     return [f"| {one.configuration} | {one.different} | `{one.sha256[:16]}` |" for one in told.itertuples()]
 
 
-@pytest.mark.parametrize("table", [limit, policies, mixed, invariance], ids=lambda table: table.__name__)
+def budget(results: Path) -> list[str]:
+    """A row a part of the front: us a request of both designs, the dearest of `batched` first."""
+    dear = [read_budget(results, server).dropna(subset=["share"]).set_index("part") for server in ("batched", "scaled")]
+    parts = dict.fromkeys([*dear[0].index, *dear[1].index])
+    return [f"| {part} | {' | '.join(_mean_and_range(each, part) for each in dear)} |" for part in parts]
+
+
+def budget_processes(results: Path) -> list[str]:
+    """A row a process of each server: user, kernel and whole us a request."""
+    rows = []
+    for server in ("batched", "scaled", "mosec", "litserve"):
+        table = read_budget(results, server)
+        for name, mine in table[table.share.isna()].groupby("process", sort=False):
+            each = mine.set_index("part")
+            user, kernel, whole = each.us["user"], each.us["kernel"], _mean_and_range(each, "whole")
+            if each.us["whole"] >= 0.05:
+                rows.append(f"| {server} | {name} | {user:.1f} | {kernel:.1f} | {whole} |")
+    return rows
+
+
+def read_budget(results: Path, server: str) -> pd.DataFrame:
+    return pd.read_csv(results / f"{server}.csv")
+
+
+def _mean_and_range(rows: pd.DataFrame, part: str) -> str:
+    if part not in rows.index:
+        return "-"
+    row = rows.loc[part]
+    return f"{row.us:.1f} ({row.low_us:.1f} to {row.high_us:.1f})"
+
+
+def test_the_budget_says_what_each_part_buys() -> None:
+    parts = read_budget(ROOT / "results" / "reference-budget", "batched").dropna(subset=["share"])
+    parts = pd.concat([parts, read_budget(ROOT / "results" / "reference-budget", "scaled").dropna(subset=["share"])])
+    assert set(parts.part) <= set(re.findall(r"^- \*\*([a-zA-Z ]+)\*\*: ", SERVING, re.MULTILINE))
+
+
+@pytest.mark.parametrize("server", ["batched", "scaled"])
+def test_the_parts_of_the_budget_are_its_whole(server: str) -> None:
+    table = read_budget(ROOT / "results" / "reference-budget", server)
+    (whole,) = table[(table.process == "front") & (table.part == "whole")].us
+    assert table.us[table.share.notna()].sum() == pytest.approx(whole, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "table", [limit, policies, mixed, invariance, budget, budget_processes], ids=lambda table: table.__name__
+)
 def test_the_tables_are_those_measured(table: Callable[[Path], list[str]]) -> None:
-    lines = table(ROOT / "results" / f"reference-{table.__name__}")
+    lines = table(ROOT / "results" / f"reference-{table.__name__.removesuffix('_processes')}")
     assert lines
     assert "\n".join(lines) in SERVING
