@@ -113,6 +113,13 @@ def beside(work: Coroutine[Any, Any, T]) -> Iterator[asyncio.Task[T]]:
         task.cancel()
 
 
+def shared(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task that several wait for (by `asyncio.shield`), who get its failure. Who starts it cancels it at the end."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # its waiters may all be gone
+    return task
+
+
 async def _fail(name: str) -> None:
     raise TaskEnded(f"the task {name!r} has ended, and nothing can be answered without it")
 

@@ -82,12 +82,12 @@ PARTS: Mapping[str, Sequence[str]] = {
     "replica client": [
         "aiohttp",
         "multidict",
-        "servers.fleet.client",
-        "servers.fleet.connector",
+        "servers.fleet.asking",
+        "servers.http.connection.frames",
         "yarl",
     ],
     "reply": [
-        "servers.fleet.reply",
+        "servers.fleet.asking.reply",
         "servers.fleet.routes",
     ],
     "upkeep": [

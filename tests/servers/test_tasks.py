@@ -2,12 +2,13 @@
 
 import ast
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
 
 import servers
-from servers.tasks import Background, TaskEnded, beside, unless
+from servers.tasks import Background, TaskEnded, beside, shared, unless
 from tests import virtual
 
 SERVERS = Path(servers.__file__).parent
@@ -108,6 +109,26 @@ def test_a_task_beside_a_block_that_fails_is_in_the_log(caplog: pytest.LogCaptur
 
     virtual.run(scenario())
     assert "a bug" in caplog.text
+
+
+def test_a_shared_task_outlives_who_waits_for_it_and_fails_unheard_if_nobody_does() -> None:
+    async def fails() -> None:
+        await asyncio.sleep(2.0)
+        raise ZeroDivisionError("a bug")
+
+    async def scenario() -> None:
+        unheard: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+        work = shared(fails())
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(work), 1.0)
+        await asyncio.sleep(2.0)
+        assert work.done()
+        del work
+        gc.collect()
+        assert unheard == []
+
+    virtual.run(scenario())
 
 
 def test_no_other_file_makes_a_task_that_nobody_owns() -> None:

@@ -23,6 +23,7 @@ from servers.http.connection.frames import (
 )
 from servers.http.connection.write_coalescing import CoalescingTransport
 from servers.http.exchange import Headers
+from servers.tasks import shared
 
 _CONNECT_S = 2.0
 _MOST_BODY_BYTES = 64 << 20
@@ -232,7 +233,7 @@ class Links:
         """A new link, which all who wait for it share."""
         opening = self._opening.get(replica)
         if opening is None:
-            opening = self._opening[replica] = asyncio.create_task(_linked(replica.url, self._key))
+            opening = self._opening[replica] = shared(_linked(replica.url, self._key))
             opening.add_done_callback(partial(self._keep, replica))
         return await asyncio.shield(opening)
 
