@@ -12,6 +12,7 @@ import asyncio
 import os
 import random
 import statistics
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
@@ -23,6 +24,7 @@ import psutil
 
 from ragbench.files.csv_table import write_table
 from ragbench.processes import launch
+from ragbench.processes.interrupts import Interrupted, interruptible, run_until_done
 
 SERVERS = {
     "batched": "servers batched --max-batch-size 32",
@@ -217,4 +219,8 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=0.0, help="of mixed load; 0: no table of memory")
     parser.add_argument("--servers", nargs="*", choices=SERVERS, help="all unless named")
     parser.add_argument("--out", type=Path, default=Path("results/allocator"), help="folder of both tables")
-    asyncio.run(main(parser.parse_args()))
+    try:
+        with interruptible():
+            run_until_done(main(parser.parse_args()))
+    except Interrupted as stopped:
+        sys.exit(stopped.exit_code)

@@ -24,6 +24,7 @@ import psutil
 
 from ragbench.processes import launch
 from ragbench.processes.family import family
+from ragbench.processes.interrupts import Interrupted, interruptible, run_until_done
 
 CONNECTIONS = 50
 ATTACKS_RPS = 500
@@ -194,4 +195,8 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        with interruptible():
+            run_until_done(main())
+    except Interrupted as stopped:
+        sys.exit(stopped.exit_code)
