@@ -79,6 +79,17 @@ def budget_processes(results: Path) -> list[str]:
     return rows
 
 
+def allocator(results: Path) -> list[str]:
+    """A row a server and a way: medians over the turns of requests/s and CPU us a request, and memory after a time."""
+    speed = pd.read_csv(results / "speed.csv").groupby(["server", "memory"], sort=False).median(numeric_only=True)
+    memory = pd.read_csv(results / "memory.csv").set_index(["server", "memory", "minutes"]).mib
+    return [
+        f"| {server} | {way} | {row.answered_rps:.0f} | {row.user_us:.0f} | {row.kernel_us:.0f} "
+        f"| {memory[server, way, 10]:.0f} | {memory[server, way, 60]:.0f} |"
+        for (server, way), row in speed.iterrows()
+    ]
+
+
 def read_budget(results: Path, server: str) -> pd.DataFrame:
     return pd.read_csv(results / f"{server}.csv")
 
@@ -104,7 +115,7 @@ def test_the_parts_of_the_budget_are_its_whole(server: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", [limit, policies, mixed, invariance, budget, budget_processes], ids=lambda table: table.__name__
+    "table", [limit, policies, mixed, invariance, budget, budget_processes, allocator], ids=lambda table: table.__name__
 )
 def test_the_tables_are_those_measured(table: Callable[[Path], list[str]]) -> None:
     lines = table(ROOT / "results" / f"reference-{table.__name__.removesuffix('_processes')}")
