@@ -77,12 +77,13 @@ def cell(shape: str, load: int | str) -> dict[str, Any]:
 
 def verdict(table: pd.DataFrame) -> str:
     """Whether it may be the default: nowhere more than 2% worse, somewhere 5% better."""
-    worst = min(table.throughput_rps_ratio.min(), 1 / table.latency_p95_ms_ratio.max())
-    best = table.throughput_rps_ratio.max()
+    rates, tails = table.throughput_rps_ratio, table.latency_p95_ms_ratio
+    is_worse = min(rates.min(), 1 / tails.max()) < 0.98
+    is_better = max(rates.max(), 1 / tails.min()) >= 1.05
     return (
-        f"Throughput is {table.throughput_rps_ratio.min():.3f} to {best:.3f} times that of late_binding, p95 "
-        f"{table.latency_p95_ms_ratio.min():.3f} to {table.latency_p95_ms_ratio.max():.3f} times. By more than 2% worse "
-        f"somewhere: {'yes' if worst < 0.98 else 'no'}; by 5% better somewhere: {'yes' if best >= 1.05 else 'no'}."
+        f"Throughput is {rates.min():.3f} to {rates.max():.3f} times that of late_binding, p95 {tails.min():.3f} to "
+        f"{tails.max():.3f} times. By more than 2% worse somewhere: {'yes' if is_worse else 'no'}; "
+        f"by 5% better somewhere: {'yes' if is_better else 'no'}."
     )
 
 
