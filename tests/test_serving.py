@@ -114,7 +114,9 @@ def test_the_parts_of_the_budget_are_its_whole(server: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", [limit, policies, policies_costs, mixed, invariance, budget, budget_processes], ids=lambda table: table.__name__
+    "table",
+    [limit, policies, policies_costs, mixed, invariance, budget, budget_processes],
+    ids=lambda table: table.__name__,
 )
 def test_the_tables_are_those_measured(table: Callable[[Path], list[str]]) -> None:
     lines = table(ROOT / "results" / f"reference-{table.__name__.removesuffix('_processes').replace('_', '-')}")

@@ -73,6 +73,18 @@ def test_idle_time_that_passed_before_anybody_waited_is_no_price() -> None:
     assert RULE.decide(seen(costs(0.02, 0.001), times, waiting=1, since_last=1, oldest_s=10.012), 10.012) == Wait(
         pytest.approx(10.02)
     )
+    cheap = seen(costs(0.008, 0.001), times, waiting=1, since_last=1, oldest_s=10.012)
+    assert RULE.decide(cheap, 10.012) == Close(1, "free")
+
+
+def test_a_batch_that_is_nearly_full_waits_for_little() -> None:
+    """Fourteen users and batches of eight: without a wait they are of seven, and the eighth saves a seventh of a run."""
+    nearly = replace(seen(costs(0.012, 0.001), away(*[0.01] * 8, answered=8), waiting=6), last_batch=8)
+    assert RULE.decide(nearly, 10.0) == Close(6, "free")
+
+
+def test_it_waits_for_nobody_where_few_come_back() -> None:
+    assert RULE.decide(seen(costs(0.03, 0.001), away(0.001)), 10.0) == Close(4, "free")
 
 
 def test_in_open_loop_it_waits_for_nobody() -> None:
