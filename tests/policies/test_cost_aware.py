@@ -78,7 +78,7 @@ def test_idle_time_that_passed_before_anybody_waited_is_no_price() -> None:
 
 
 def test_a_batch_that_is_nearly_full_waits_for_little() -> None:
-    """Fourteen users and batches of eight: without a wait they are of seven, and the eighth saves a seventh of a run."""
+    """Fourteen users, batches of eight: without a wait they are of seven, and the eighth saves little."""
     nearly = replace(seen(costs(0.012, 0.001), away(*[0.01] * 8, answered=8), waiting=6), last_batch=8)
     assert RULE.decide(nearly, 10.0) == Close(6, "free")
 

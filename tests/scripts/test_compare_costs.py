@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from scripts import compare_costs
 from ragbench.results.records import Row
+from scripts import compare_costs
 
 COMMITTED = pd.read_csv(Path(__file__).parents[2] / "results" / "reference-policies-costs" / "costs.csv")
 
