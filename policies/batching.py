@@ -7,8 +7,11 @@ reason, or `Wait` with the time at which to ask again unless a request arrives e
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import fmod
+from math import fmod, inf
 from typing import Protocol
+
+from policies.costs import Costs
+from policies.think_time import Back, ThinkTimes
 
 _EXPECTED = 0.5  # share of returning users below which waiting for them costs more than it gains
 
@@ -20,7 +23,8 @@ class Queue:
     `tokens`: prompt lengths, oldest first, as far as they are known. `last_batch`: size of the last batch, None before
     the first; `last_run_s`: its duration. `passed_over_s`, in the order of `tokens`: when each request was first left
     out of a batch in its turn, or None. `ended_s`: end of the last batch; `since_last`: arrivals since then;
-    `returning`: share of answered users who ask again at once (`policies/returning.py`).
+    `returning`: share of answered users who ask again at once (`policies/returning.py`). `costs`: of the batches that
+    ran; `think_times`: of the users, None where batches wait for nobody.
     """
 
     waiting: int
@@ -34,6 +38,8 @@ class Queue:
     ended_s: float | None = None
     since_last: int = 0
     returning: float = 1.0
+    costs: Costs | None = None
+    think_times: ThinkTimes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,22 +121,22 @@ class LateBinding(Bounds):
             return Close(affordable, "tokens")
         if queue.waiting >= self.max_batch_size:
             return Close(self.max_batch_size, "full")
-        if reason := self._nobody_to_wait_for(queue):
-            return Close(queue.waiting, reason)
-        stir_s = queue.newest_s if queue.ended_s is None else max(queue.newest_s, queue.ended_s)
-        timers = {"lull": stir_s + self.lull_s, "max_wait": queue.oldest_s + self.max_wait_s}
+        reason, until_s = self._patience(queue)
+        timers = {reason: until_s, "max_wait": queue.oldest_s + self.max_wait_s}
         if queue.earliest_deadline_s is not None:
             timers["deadline"] = queue.earliest_deadline_s - self.deadline_margin_s
         reason, until_s = min(timers.items(), key=lambda timer: timer[1])
         return Close(queue.waiting, reason) if now >= until_s else Wait(until_s)
 
-    @staticmethod
-    def _nobody_to_wait_for(queue: Queue) -> str | None:
+    def _patience(self, queue: Queue) -> tuple[str, float]:
+        """Until when to wait for those who may come back, and why no longer; -inf: there is nobody to wait for."""
         if queue.waiting == 1 and queue.last_batch in (None, 1):
-            return "lone"
+            return "lone", -inf
         if queue.last_batch is not None and queue.ended_s is not None and queue.since_last >= queue.last_batch:
-            return "back"
-        return "free" if queue.returning < _EXPECTED else None
+            return "back", -inf
+        if queue.returning < _EXPECTED:
+            return "free", -inf
+        return "lull", (queue.newest_s if queue.ended_s is None else max(queue.newest_s, queue.ended_s)) + self.lull_s
 
     def _affordable(self, queue: Queue) -> int:
         """How many requests from the head fit in the padded token budget, at least one."""
@@ -189,6 +195,37 @@ class LengthAware(LateBinding):
 
 
 @dataclass(frozen=True, slots=True)
+class CostAware(LateBinding):
+    """Late binding that waits for returning users as long as the wait costs less than the fixed cost that it saves.
+
+    N users who are not waited for split into two groups: batches of N / 2, a fixed cost for each. If a share R of the
+    answered is back when the next batch closes, batches are of N / (2 - R). The rule closes at the moment that makes
+    the most requests a second, where the idle time of the pipeline is a part of the run. Until costs and think times
+    are known, it is late binding.
+    """
+
+    def _patience(self, queue: Queue) -> tuple[str, float]:
+        line = queue.costs.line() if queue.costs is not None else None
+        curve = queue.think_times.curve() if queue.think_times is not None else ()
+        if line is None or not curve or queue.ended_s is None or queue.last_batch is None:
+            return LateBinding._patience(self, queue)
+        if queue.since_last >= queue.last_batch:
+            return "back", -inf
+        users = queue.last_batch + max(0, queue.waiting - queue.since_last)
+        idle_s = max(0.0, queue.oldest_s - queue.ended_s)
+
+        def answered_rps(back: Back) -> float:
+            size = min(self.max_batch_size, users / (2 - back.share))
+            return size / (line.run_s(size) + back.after_s - idle_s)
+
+        at_once = Back(idle_s, max((back.share for back in curve if back.after_s <= idle_s), default=0.0))
+        best = max([at_once, *(back for back in curve if back.after_s > idle_s)], key=answered_rps)
+        if best is at_once or curve[-1].share < _EXPECTED:
+            return "free", -inf
+        return "cost", queue.ended_s + best.after_s
+
+
+@dataclass(frozen=True, slots=True)
 class SizeOrAge(Bounds):
     """The simple rule: close when full, or when the oldest request has waited `max_wait_s`."""
 
@@ -217,4 +254,5 @@ POLICIES: dict[str, Callable[..., BatchPolicy]] = {
     "length_aware": LengthAware,
     "size_or_age": SizeOrAge,
     "fixed_window": FixedWindow,
+    "cost_aware": CostAware,
 }

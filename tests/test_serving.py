@@ -40,6 +40,16 @@ def policies(results: Path) -> list[str]:
     return rows
 
 
+def policies_costs(results: Path) -> list[str]:
+    """A row a shape and load: ratios of throughput and p95 with their intervals."""
+    rows = []
+    for one in pd.read_csv(results / "costs.csv").itertuples():
+        rate = f"{one.throughput_rps_ratio:.2f} ({one.throughput_rps_low:.2f} to {one.throughput_rps_high:.2f})"
+        tail = f"{one.latency_p95_ms_ratio:.2f} ({one.latency_p95_ms_low:.2f} to {one.latency_p95_ms_high:.2f})"
+        rows.append(f"| {one.shape} | {one.a_ms:.1f} + {one.b_ms:.1f} n ms | {one.load} | {rate} | {tail} |")
+    return rows
+
+
 def mixed(results: Path) -> list[str]:
     """A row a load: requests/s, median and 95th percentile of both ways of cutting, and the gain."""
     summary = pd.read_csv(results / "summary.csv")
@@ -115,9 +125,11 @@ def test_the_parts_of_the_budget_are_its_whole(server: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", [limit, policies, mixed, invariance, budget, budget_processes, allocator], ids=lambda table: table.__name__
+    "table",
+    [limit, policies, policies_costs, mixed, invariance, budget, budget_processes, allocator],
+    ids=lambda table: table.__name__,
 )
 def test_the_tables_are_those_measured(table: Callable[[Path], list[str]]) -> None:
-    lines = table(ROOT / "results" / f"reference-{table.__name__.removesuffix('_processes')}")
+    lines = table(ROOT / "results" / f"reference-{table.__name__.removesuffix('_processes').replace('_', '-')}")
     assert lines
     assert "\n".join(lines) in SERVING

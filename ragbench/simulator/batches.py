@@ -25,7 +25,7 @@ from ragbench.statistics.columns import Floats
 
 _LONGEST_TURN_S = 0.01
 _TIMES = (*STAGES, "due_s", "sent_s", "done_s", "queue_s")
-_TIMED = {"lull", "max_wait", "deadline", "window", "overdue"}  # close reasons of batches that a policy let wait
+_TIMED = {"lull", "cost", "max_wait", "deadline", "window", "overdue"}  # close reasons of batches that had to wait
 _OF_ITS_REQUESTS = {
     **{name: (name, "first") for name in ("replica", "size", "is_timed", *STAGES, "length_s")},
     "networks_s": ("network_s", tuple),

@@ -46,7 +46,7 @@ def run(
 
         def over(visit: Visit, status: str) -> None:
             way_back_s = max(0.0, visit.network_s - times.way_in_s) if status == "ok" else 0.0
-            rows[request.number] = _row(request, visit, status, done_s=heap.now + way_back_s, deadline_s=deadline_s)
+            rows[request.number] = row_of(request, visit, status, done_s=heap.now + way_back_s, deadline_s=deadline_s)
 
         service.submit(Visit(min(deadline_s, heap.now + settings.get("request_timeout_s", timeout_s)), over))
 
@@ -58,7 +58,7 @@ def run(
     return [rows[request.number] for request in schedule], service.counts if isinstance(service, Fleet) else []
 
 
-def _row(request: Request, visit: Visit, status: Any, *, done_s: float, deadline_s: float) -> Row:
+def row_of(request: Request, visit: Visit, status: Any, *, done_s: float, deadline_s: float) -> Row:
     """As the client has it, which waits no longer than `deadline_s`, whatever the server does."""
     if done_s > deadline_s:
         status, done_s = "timeout", deadline_s

@@ -13,7 +13,9 @@ from typing import Any
 
 from policies.admission import Admission, smoothed
 from policies.batching import BatchPolicy, Close, Queue
+from policies.costs import Costs
 from policies.returning import Returning
+from policies.think_time import ThinkTimes
 from ragbench.simulator.machine import Heap, Machine, Work
 from ragbench.simulator.service_times import STAGES, Drawn, Moment, ServiceTimes
 
@@ -51,6 +53,8 @@ class Server:
     _last_batch: int | None = None
     _rate_rps: float | None = None
     _returning: Returning = field(default_factory=Returning)
+    _think_times: ThinkTimes = field(default_factory=ThinkTimes)
+    _costs: Costs = field(default_factory=Costs)
     _turn_s: float = 0.0
 
     def submit(self, visit: Visit) -> None:
@@ -66,6 +70,7 @@ class Server:
         self._queue.append(visit)
         self.machine.held += 1
         self._returning.arrived(self.heap.now)
+        self._think_times.arrived(self.heap.now)
         if not self._is_busy:
             self._decide(self._decisions)
 
@@ -109,6 +114,8 @@ class Server:
             ended_s=self._returning.ended_s,
             since_last=self._returning.since_last,
             returning=self._returning.share,
+            costs=self._costs,
+            think_times=self._think_times,
         )
 
     def _start(self, batch: list[Visit], *, reason: str) -> None:
@@ -138,6 +145,8 @@ class Server:
         networks_s = self.times.networks_s(self._moment(len(batch), idle_s), self.rng)
         self._running, self._work, self._turn_s = [], None, drawn.turnaround_s
         self._returning.ended(now, len(batch))
+        self._think_times.ended(now, len(batch))
+        self._costs.ran(len(batch), now - closed_s)
         self._last_batch = len(batch)
         self._rate_rps = smoothed(self._rate_rps, len(batch) / max(now - closed_s, 1e-6))
         for visit, network_s in zip(batch, networks_s, strict=True):

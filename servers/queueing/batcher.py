@@ -13,8 +13,10 @@ from typing import Generic, TypeVar
 
 from policies.admission import Admission, smoothed
 from policies.batching import BatchPolicy, Close, Queue, Wait
+from policies.costs import Costs
 from policies.pace import Pace
 from policies.returning import Returning
+from policies.think_time import ThinkTimes
 from servers.backend.job import Job
 from servers.errors import QueueFull, Unavailable
 from servers.queueing import Line
@@ -64,7 +66,7 @@ class Batcher(Generic[T, R]):
         self._policy_failures = 0
         self._fault: Exception | None = None
         self._taken: list[Batch[T, R]] = []
-        self._returning = Returning()
+        self._returning, self._think_times, self._costs = Returning(), ThinkTimes(), Costs()
         self._last_batch: int | None = None
         self._last_run_s = 0.0
         self._pace = Pace()
@@ -108,6 +110,7 @@ class Batcher(Generic[T, R]):
         item: Item[T, R] = Item(request, now, deadline_s, work, length)
         self._line.put(item)
         self._returning.arrived(now)
+        self._think_times.arrived(now)
         if self._room() > 0:
             self._line.stir()
         try:
@@ -239,6 +242,7 @@ class Batcher(Generic[T, R]):
         else:
             log.error("a batch of %d failed", len(batch.items), exc_info=error)
         self._returning.ended(self._clock(), 0)
+        self._think_times.ended(self._clock(), 0)
         self._leave(batch)
         fail(batch.items, error)
 
@@ -247,10 +251,12 @@ class Batcher(Generic[T, R]):
         now, before_s = self._clock(), self._returning.ended_s
         started_s = batch.taken_s if before_s is None or self.is_continuous else max(batch.taken_s, before_s)
         self._returning.ended(now, batch.size)
+        self._think_times.ended(now, batch.size)
         self._last_batch = batch.size
         self._last_run_s = now - started_s
         self._rate_rps = smoothed(self._rate_rps, batch.size / max(self._last_run_s, 1e-6))
         self._pace.ran(batch.work, self._last_run_s)
+        self._costs.ran(batch.size, self._last_run_s)
         metrics.BATCH_SIZE.observe(batch.size)
         metrics.BATCHES.labels(batch.reason).inc()
         self._leave(batch)
@@ -280,6 +286,8 @@ class Batcher(Generic[T, R]):
             ended_s=self._returning.ended_s,
             since_last=self._returning.since_last,
             returning=0.0 if self.is_continuous else self._returning.share,
+            costs=self._costs,
+            think_times=None if self.is_continuous else self._think_times,
         )
 
     def _give_up(self, item: Item[T, R]) -> None:

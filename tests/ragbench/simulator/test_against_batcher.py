@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from policies.admission import Admission
-from policies.batching import LateBinding, SizeOrAge
+from policies.batching import CostAware, LateBinding, SizeOrAge
 from ragbench.simulator.run import run
 from servers.errors import QueueFull
 from servers.queueing.batcher import Batcher
@@ -18,6 +18,7 @@ A_S, B_S = 0.005, 0.002
 LULL = {"lull_s": 0.0015, "deadline_margin_s": 0.0}
 POLICIES = {
     "late_binding": (LateBinding(8, 0.05, **LULL), {}),
+    "cost_aware": (CostAware(8, 0.05, **LULL), {}),
     "size_or_age": (SizeOrAge(8, 0.05), {}),
     "at once": (SizeOrAge(1, 0.0), {"policy": "size_or_age", "max_batch_size": 1, "max_wait_s": 0.0}),
 }
