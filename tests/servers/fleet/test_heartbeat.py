@@ -21,7 +21,7 @@ class Answers:
         self._roster = roster
         self.client = self
 
-    async def is_ready(self, url: str, *, timeout_s: float) -> bool | None:
+    async def is_ready(self, url: str, *, timeout_s: float, of: object = None) -> bool | None:
         return self.is_well
 
     tries = Tries()
