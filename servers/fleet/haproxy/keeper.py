@@ -82,7 +82,7 @@ class Keeper:
         except Away as error:
             raise NoHAProxy(f"{error} (--haproxy-socket)") from error
         except Refused as error:
-            raise NoHAProxy(f"HAProxy at {self._front.address}: {error} (--haproxy-backend, level admin)") from error
+            raise NoHAProxy(f"HAProxy at {self._front.address}: {error} (--haproxy-backend)") from error
 
     async def once(self) -> None:
         """One round. Raises Away; Refused after all commands that were not."""

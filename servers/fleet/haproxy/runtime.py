@@ -1,6 +1,7 @@
 """One command to HAProxy's runtime API and its answer, within a time limit. Knows no command."""
 
 import asyncio
+import os
 
 _MOST_BYTES = 1 << 20  # a server takes some 700 bytes of `show stat`
 
@@ -29,7 +30,8 @@ class RuntimeApi:
         except (OSError, ValueError) as error:
             if isinstance(error, Away):
                 raise
-            why = getattr(error, "strerror", None) or error
+            number = getattr(error, "errno", None)
+            why = os.strerror(number) if number else error
             raise Away(f"HAProxy cannot be reached at {self.address}: {why}") from error
 
     async def _ask(self, command: str) -> str:

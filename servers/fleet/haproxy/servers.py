@@ -41,9 +41,10 @@ class Totals:
 
 def read_servers(backend: str, state: str, stat: str) -> list[Server]:
     """The servers, in the order of the configuration. Raises Refused."""
+    rows = list(_state_rows(backend, state))
     sessions = {row["svname"]: _sum(row, "scur", "qcur") for row in _stat_rows(backend, stat)}
     found = []
-    for row in _state_rows(backend, state):
+    for row in rows:
         try:
             admin = int(row["srv_admin_state"])
             place = canonical(row["srv_addr"]), int(row["srv_port"])
