@@ -26,7 +26,7 @@ from servers.fleet.haproxy.servers import (
     read_totals,
 )
 from servers.fleet.processes import FleetError
-from servers.fleet.replica import Replica, Roster
+from servers.fleet.replica import Roster
 from servers.fleet.traffic import Traffic
 from servers.tasks import within
 from servers.telemetry import metrics
@@ -34,6 +34,7 @@ from servers.telemetry import metrics
 log = logging.getLogger(__name__)
 _LOOK_S = 0.25  # a reload is noticed, and a drained replica released, so soon
 _MAX_BACKOFF_S = 1.0
+_LOOKUP_S = 2.0
 
 
 class NoHAProxy(FleetError):
@@ -65,6 +66,7 @@ class Keeper:
         self._traffic = traffic
         self._clock = clock
         self._places: dict[str, Place] = {}
+        self._unknown: set[str] = set()  # URLs whose names were not found
         self._seen: Totals | None = None
         self._problem: str | None = None
         self._failures = 0
@@ -87,14 +89,11 @@ class Keeper:
     async def once(self) -> None:
         """One round. Raises Away; Refused after all commands that were not."""
         servers = await self._look()
-        now = self._clock()
-        replicas = [replica for replica in self._roster if await self._is_placed(replica)]
-        wanted = self._wanted(replicas, now)
-        in_use = busy(servers)
-        for replica in replicas:
-            if self._places[replica.url] in in_use or any(
-                each.takes and each.place == self._places[replica.url] for each in wanted
-            ):
+        await self._place_all()
+        wanted = self._wanted(self._clock())
+        in_use = busy(servers) | {each.place for each in wanted if each.takes}
+        for replica in self._roster:
+            if self._places.get(replica.url) in in_use:
                 replica.released.clear()
             else:
                 replica.released.set()
@@ -160,15 +159,15 @@ class Keeper:
         metrics.RETRIES.inc(max(0, totals.retries - before.retries))
         self._seen, self.waiting = totals, totals.waiting
 
-    def _wanted(self, replicas: Sequence[Replica], now: float) -> list[Wanted]:
+    def _wanted(self, now: float) -> list[Wanted]:
         """Ready ones take requests, unless they are ejected; draining ones keep theirs."""
+        replicas = [replica for replica in self._roster if replica.url in self._places]
         ready = [replica for replica in replicas if replica.state == "ready"]
         for replica in ready:
-            if (
-                replica.missed == 0 and replica.health.out_until_s is not None
-            ):  # its heartbeat is the trial: no request of ours may come to be one
+            # Its heartbeat is the trial: no request of ours may come to be one.
+            if replica.health.out_until_s is not None and replica.missed == 0:
                 replica.health.answered(now)
-        taking = [replica for replica in ready if replica.health.may_be_asked(now, 0)] or ready
+        taking = [replica for replica in ready if replica.health.out_until_s is None] or ready
         loads = [
             Load(replica.name, replica.load(now).outstanding, replica.reported_rps, replica.health.share(now))
             for replica in taking
@@ -180,17 +179,22 @@ class Keeper:
             if replica.state in ("ready", "draining")
         ]
 
-    async def _is_placed(self, replica: Replica) -> bool:
-        """Whether its IP address is known: HAProxy takes no name. One whose name is unknown now is asked for again."""
-        if replica.url not in self._places:
-            address = parsed(replica.url)
+    async def _place_all(self) -> None:
+        """Look up the IP address of each new replica: HAProxy takes no name. One whose name is unknown waits."""
+        urls = {replica.url for replica in self._roster}
+        self._places = {url: place for url, place in self._places.items() if url in urls}
+        for url in urls - self._places.keys():
+            address = parsed(url)
             try:
-                infos = await asyncio.get_running_loop().getaddrinfo(address.host, address.port)
-            except OSError as error:
-                log.warning("HAProxy cannot be told of %s: %s", replica.url, error)
-                return False
-            self._places[replica.url] = str(infos[0][4][0]), address.port
-        return True
+                async with asyncio.timeout(_LOOKUP_S):
+                    infos = await asyncio.get_running_loop().getaddrinfo(address.host, address.port)
+            except OSError as error:  # a timeout is one
+                if url not in self._unknown:
+                    log.warning("HAProxy cannot be told of %s: %s", url, error or "its name was not found in time")
+                self._unknown.add(url)
+            else:
+                self._unknown.discard(url)
+                self._places[url] = str(infos[0][4][0]), address.port
 
     async def _tell(self, group: Sequence[str]) -> Refused | None:
         """Send the commands for one server, up to the first that is refused. Raises Away."""

@@ -1,7 +1,7 @@
 """The runtime API of a HAProxy, with the answers of 2.6, and faults to order. Sends no request to any server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,9 @@ class Slot:
 
 @dataclass
 class FakeHAProxy:
-    """`answers`: given instead of what a command that begins so would get. `heard`: commands that change something."""
+    """`answers`: given instead of what a command that begins so would get. `heard`: commands that change something,
+    before each of which `on_change` is called.
+    """
 
     slots: dict[str, Slot]
     requests: int = 0
@@ -32,6 +34,7 @@ class FakeHAProxy:
     answers: dict[str, str] = field(default_factory=dict)
     is_silent: bool = False
     heard: list[str] = field(default_factory=list)
+    on_change: Callable[[], object] = lambda: None
 
     def answer(self, command: str) -> str:
         """What HAProxy says to a command."""
@@ -51,6 +54,7 @@ class FakeHAProxy:
                 return "\n".join(["# pxname,svname,qcur,scur,stot,wretr", *rows, total]) + "\n\n"
             case ["set", "server", where, *change] if where.removeprefix("replicas/") in self.slots:
                 self.heard.append(command)
+                self.on_change()
                 return self._change(self.slots[where.removeprefix("replicas/")], change)
         return "Unknown command\n\n"
 

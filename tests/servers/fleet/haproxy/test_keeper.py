@@ -15,6 +15,7 @@ from servers.fleet.haproxy.runtime import Away
 from servers.fleet.haproxy.servers import Refused
 from servers.fleet.replica import Replica, Roster
 from servers.fleet.traffic import Traffic
+from servers.telemetry import metrics
 from tests.servers.fleet.haproxy.fake import FakeHAProxy, Slot, slots
 
 pytestmark = pytest.mark.timeout(30)
@@ -123,7 +124,11 @@ async def test_an_ejected_replica_gets_nothing_until_a_heartbeat_is_answered_aft
     bad.missed = 0
     await kept.keeper.once()
     assert set(kept.haproxy.taking()) == {8002}, "it is out for half a second"
+    bad.missed = 1
     kept.clock.now += 0.6
+    await kept.keeper.once()
+    assert set(kept.haproxy.taking()) == {8002}, "it missed another heartbeat"
+    bad.missed = 0
     await kept.keeper.once()
     assert set(kept.haproxy.taking()) == {8001, 8002}
     assert bad.describe()["ejected"] is False
@@ -142,10 +147,12 @@ async def test_what_haproxy_counts_is_the_demand(kept: Kept) -> None:
     kept.haproxy.requests = 1000
     await kept.keeper.once()
     assert kept.traffic.arrival_rps(kept.clock.now) == 0, "those came before this fleet"
-    kept.haproxy.requests, kept.haproxy.waiting = 1050, 7
+    kept.haproxy.requests, kept.haproxy.retries, kept.haproxy.waiting = 1050, 3, 7
+    before = metrics.RETRIES._value.get()
     await kept.keeper.once()
     assert kept.traffic.arrival_rps(kept.clock.now) == 10
     assert kept.keeper.waiting == 7
+    assert metrics.RETRIES._value.get() == before + 3
     kept.haproxy.requests = 20
     await kept.keeper.once()
     assert kept.traffic.arrival_rps(kept.clock.now) == 14, "a new HAProxy counts from 0"
@@ -173,9 +180,10 @@ async def test_a_registered_replica_whose_name_is_unknown_is_left_out(
 ) -> None:
     kept.roster.add(Replica("http://nowhere.invalid:80", registered=True, state="ready"))
     replica(kept.roster, 8001)
-    await kept.keeper.once()
+    for _ in range(2):
+        await kept.keeper.once()
     assert set(kept.haproxy.taking()) == {8001}
-    assert "HAProxy cannot be told of http://nowhere.invalid:80" in caplog.text
+    assert caplog.text.count("HAProxy cannot be told of http://nowhere.invalid:80") == 1
 
 
 async def test_servers_of_an_earlier_fleet_are_freed_at_the_start_and_ours_at_the_end(kept: Kept) -> None:
@@ -213,6 +221,15 @@ async def test_a_change_is_told_at_once(kept: Kept, monkeypatch: pytest.MonkeyPa
         await until(lambda: 8001 in kept.haproxy.taking())
         replica(kept.roster, 8002)
         await until(lambda: 8002 in kept.haproxy.taking())
+
+
+async def test_a_change_during_a_round_is_told_in_the_next(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("servers.fleet.haproxy.keeper._LOOK_S", 1000.0)
+    replica(kept.roster, 8001)
+    second = iter([8002])
+    kept.haproxy.on_change = lambda: [replica(kept.roster, port) for port in second]
+    async with keeping(kept):
+        await until(lambda: set(kept.haproxy.taking()) == {8001, 8002})
 
 
 async def test_a_haproxy_that_was_away_gets_everything_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
