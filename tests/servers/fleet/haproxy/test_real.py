@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
+from servers.fleet.haproxy.commands import assign, check
 from servers.fleet.haproxy.runtime import RuntimeApi
 from servers.fleet.haproxy.servers import Server, read_servers
 from tests.needs import need
@@ -144,6 +146,34 @@ async def test_a_killed_replica_costs_no_request_and_its_successor_gets_some(hap
         await until(is_whole)
         assert set(await statuses(client, 20, pause_s=0.0)) == {200}
     assert not await haproxy.servers("ready", "drain"), "the fleet frees its servers at its end"
+
+
+async def test_a_request_whose_body_comes_late_is_asked_again_too(haproxy: HAProxy) -> None:
+    """One of two servers reads each question and hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_good: bool) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"POST"):
+            await reader.readexactly(2)
+        if is_good or head.startswith(b"GET"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        writer.close()
+
+    good, bad = [
+        await asyncio.start_server(partial(serve, is_good=is_good), "127.0.0.1", 0) for is_good in (True, False)
+    ]
+    async with good, bad:
+        for number, server in enumerate((good, bad), 1):
+            place = ("127.0.0.1", server.sockets[0].getsockname()[1])
+            for command in assign("replicas", Server(f"slot{number}", place, "maint", 1), place, 256):
+                check(command, await RuntimeApi(haproxy.socket).ask(command))
+        for _ in range(6):
+            reader, writer = await asyncio.open_connection("127.0.0.1", haproxy.port)
+            writer.write(b"POST /rag HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n")
+            await asyncio.sleep(0.05)
+            writer.write(b"{}")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            writer.close()
 
 
 @pytest.mark.slow
