@@ -268,7 +268,8 @@ async def test_keys_are_wanted_as_ever_and_only_tasks_pass(haproxy: HAProxy, tmp
         assert len(answer.headers["X-Request-Id"]) == 36, "HAProxy gives an id to a request without"
         for path in ("/info", "/metrics", "/ready", "/register"):
             assert (await client.get(path, headers=key)).status_code == 404
-    answer = await httpx.AsyncClient().post(f"{haproxy.url}/rag", json={"query": "q"})
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(f"{haproxy.url}/rag", json={"query": "q"})
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
 
