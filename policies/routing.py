@@ -51,9 +51,14 @@ def least_work(loads: Sequence[Load], turn: int, rng: Random) -> int:
 
     An idle replica without a measurement counts as the fastest one, so that it is tried; with requests, as the slowest.
     """
-    rates = [load.rate_rps for load in loads if load.rate_rps] or [1.0]
-    guesses = (max(rates), min(rates))
-    return _first_minimum([load.filled / (load.rate_rps or guesses[load.outstanding > 0]) for load in loads], turn)
+    return _first_minimum([load.filled / rate_rps for load, rate_rps in zip(loads, rates(loads), strict=True)], turn)
+
+
+def rates(loads: Sequence[Load]) -> list[float]:
+    """Requests per second of each: as measured, or as `least_work` guesses."""
+    measured = [load.rate_rps for load in loads if load.rate_rps] or [1.0]
+    guesses = (max(measured), min(measured))
+    return [load.rate_rps or guesses[load.outstanding > 0] for load in loads]
 
 
 def _first_minimum(costs: Sequence[float], turn: int) -> int:

@@ -20,11 +20,13 @@ from pydantic import Field
 
 from policies import routing, scaling
 from policies.health import HealthRules
+from policies.weights import WEIGHTS
 from servers.batched import BatchedSettings
 from servers.fleet import routes
 from servers.fleet.asking.client import Keys
 from servers.fleet.autoscaler import Autoscaler
 from servers.fleet.balancer import Tries
+from servers.fleet.haproxy.keeper import Front
 from servers.fleet.local import LocalFleet
 from servers.fleet.placement import visible_gpus
 from servers.fleet.processes import Start
@@ -49,6 +51,19 @@ class ScaledSettings(BatchedSettings):
         None, description="profile stub: the first replica gets this --stub-fault: a fault, for studies"
     )
     routing: str = Field("least_work", description=f"who gets a request: {', '.join(routing.POLICIES)}")
+    traffic: Literal["own", "haproxy"] = Field(
+        "own", description="who sends requests to the replicas: this process, or an HAProxy that it keeps in step"
+    )
+    haproxy_socket: str = Field(
+        "/run/haproxy/admin.sock",
+        pattern=r"^(/[!-~]+|[!-~]+/[!-~]+|[!-~]+:[0-9]{1,5})$",
+        description="traffic haproxy: HAProxy's runtime API, the path of a socket (with a /) or host:port",
+    )
+    haproxy_backend: str = Field(
+        "replicas",
+        pattern=r"^[A-Za-z0-9_.:-]+$",
+        description="traffic haproxy: the backend whose servers are all the fleet's",
+    )
     scaling: str = Field("outstanding", description=f"how many replicas: {' or '.join(scaling.POLICIES)}")
     outstanding_per_replica: float = Field(16.0, gt=0, description="target of the rule `outstanding`")
     queue_wait_target_s: float = Field(0.5, gt=0, description="a longer queue wait (p95) asks for one replica more")
@@ -103,6 +118,7 @@ class Scaled:
             tries=Tries(settings.time_limits.try_timeout_s, settings.max_queue, silent_s=2 * settings.heartbeat_s),
             heartbeat_s=settings.heartbeat_s,
             keys=Keys(settings.api_key, settings.link_key),
+            front=_front(settings),
             seed=settings.seed,
         )
         self._autoscaler = Autoscaler(self._fleet, policy, every_s=settings.scale_interval_s, name=settings.scaling)
@@ -170,6 +186,8 @@ def create(settings: ScaledSettings) -> Scaled:
     check_names(settings)
     if settings.faulty_replica is not None and settings.profile != "stub":
         raise ValueError(f"faulty_replica: a fault to order, for --profile stub alone; got {settings.profile}")
+    if settings.traffic == "haproxy" and settings.min_replicas == 0:
+        raise ValueError("min_replicas: must be >= 1 with --traffic haproxy, which keeps no request until one is ready")
     return Scaled(settings)
 
 
@@ -205,3 +223,15 @@ def _routing_policy(settings: ScaledSettings) -> routing.RoutingPolicy:
     if settings.routing not in routing.POLICIES:
         raise ValueError(f"routing must be one of {', '.join(routing.POLICIES)}, got {settings.routing!r}")
     return routing.POLICIES[settings.routing]
+
+
+def _front(settings: ScaledSettings) -> Front | None:
+    """The HAProxy that sends the requests, if one does."""
+    if settings.traffic == "own":
+        return None
+    return Front(
+        settings.haproxy_socket,
+        settings.haproxy_backend,
+        weigh=WEIGHTS[settings.routing],
+        least=settings.max_replicas,
+    )

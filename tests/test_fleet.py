@@ -29,6 +29,21 @@ def chaos() -> list[str]:
     ]
 
 
+def behind_haproxy() -> list[str]:
+    """A row a scenario; a cell has our balancer's figure, where it had that scenario, and HAProxy's."""
+    columns = ["sent", "answered", "rejected", "retried", "lost", "duplicated", "late", "recovery_s"]
+    ours = read("chaos", "chaos.csv").set_index("scenario")
+    rows = []
+    for scenario, behind in read("chaos-haproxy", "chaos.csv").set_index("scenario").iterrows():
+        cells = []
+        for name in columns:
+            form = "{:.1f}" if name == "recovery_s" else "{:.0f}"
+            before = told(ours.at[scenario, name], form) if scenario in ours.index else ""
+            cells.append(f"{before} / {told(behind[name], form)}".strip())
+        rows.append(f"| {scenario} | {' | '.join(cells)} |")
+    return rows
+
+
 def peers() -> list[str]:
     """A row a framework."""
     return [
@@ -95,7 +110,7 @@ def overload() -> list[str]:
     return rows
 
 
-TABLES = [chaos, peers, scaling, routing, balancer, overload]
+TABLES = [chaos, behind_haproxy, peers, scaling, routing, balancer, overload]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
@@ -150,3 +165,19 @@ def test_what_is_said_of_broken_parts_is_so() -> None:
     assert (poison["poisoned_500"], poison["replicas_ended"]) == (100, 0)
     assert f"there {overload['goodput_share_of_capacity']:.2f} of the capacity was answered" in page
     assert f"the 99th percentile of the refusals took {overload['rejection_p99_ms']:.0f} ms" in page
+
+
+def test_what_is_said_of_broken_parts_behind_haproxy_is_so() -> None:
+    columns = ["sent", "rejected", "lost", "duplicated", "late"]
+    rows = read("chaos-haproxy", "chaos.csv").set_index("scenario")[columns].astype(int)
+    page = " ".join((ROOT / "docs" / "fleet.md").read_text().split())
+    harmless = ["kill", "stop", "engine_stopped", "engine_fails", "batcher_ends", "never_ready", "disk_full"]
+    assert rows.loc[harmless, "lost"].sum() == rows["duplicated"].sum() == 0
+    garbage, crowd, users = rows.loc["garbage"], rows.loc["descriptors"], rows.loc["many_users"]
+    assert f"**garbage** loses {garbage.lost} of {garbage.sent:,}" in page
+    assert f"{crowd.rejected:,} were refused, {crowd.lost} broke off" in page
+    assert f"{users.lost} waited the ten" in page
+    assert f"{rows.loc['slow'].late} requests were late" in page
+    assert f"{rows.loc['balancer'].rejected} were refused with `Retry-After`" in page
+    front = rows.loc["front"]
+    assert f"{front.rejected} refused and {front.lost} broken off" in page

@@ -32,7 +32,8 @@ class NoReplica(RuntimeError):
 class Terms:
     """What all experiments of one call have in common. The commands have no port; it is added.
 
-    `load`: the share of the capacity that is sent throughout.
+    `load`: the share of the capacity that is sent throughout. `front`: the URL of a proxy to which it is sent instead
+    of to the fleet, and `reload` the command that reloads that proxy.
     """
 
     fleet: Sequence[str]
@@ -43,6 +44,8 @@ class Terms:
     timeout_s: float = 10.0
     load: float = 0.6
     seed: int = 1
+    front: str | None = None
+    reload: Sequence[str] = ()
 
     @property
     def echoes(self) -> bool:
@@ -135,7 +138,7 @@ class Experiment:
     async def add_load(self, load: Sequence[Request] | Turns, client: ChaosClient, *, duration_s: float) -> None:
         """Fire a second load beside the first, and wait for its answers. The recovery counts from its end."""
         self.crowd_s = (self.clock(), self.clock() + duration_s)
-        async with client.connected(self.fleet.url):
+        async with client.connected(self.fleet.service_url):
             await fire(load, client)
         self.crowd += client.exchanges
         self.count_recovery_from(self.crowd_s[1])

@@ -30,6 +30,7 @@ _ORDERED = "a fault to order"
 _ORDERED_S = 30.0
 _POLL_S = 0.2
 _POISONED = 100
+_RELOAD_S = 10.0
 _READY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 
 MALFORMED: dict[str, Callable[[], bytes]] = {
@@ -98,7 +99,9 @@ async def ask_poisoned_questions(experiment: Experiment) -> None:
     statuses: Counter[int] = Counter()
     async with aiohttp.ClientSession() as session:
         for number in range(_POISONED):
-            async with session.post(f"{experiment.fleet.url}/rag", json={"query": f"{POISON} {number}"}) as answer:
+            async with session.post(
+                f"{experiment.fleet.service_url}/rag", json={"query": f"{POISON} {number}"}
+            ) as answer:
                 statuses[answer.status] += 1
     ended = before - {replica.pid for replica in await experiment.fleet.replicas()}
     experiment.figures |= {"poisoned": _POISONED, "poisoned_500": statuses[500], "replicas_ended": len(ended)}
@@ -145,6 +148,15 @@ async def register_a_slow_replica(experiment: Experiment) -> None:
 async def restart_the_balancer(experiment: Experiment) -> None:
     """SIGTERM, and the same command on the same port, while the clients go on."""
     await experiment.fleet.restart()
+
+
+async def reload_the_front(experiment: Experiment) -> None:
+    """Reload the proxy in front, which then knows nothing of the fleet. Raises OSError where the command fails."""
+    process = await asyncio.create_subprocess_exec(*experiment.terms.reload)
+    async with asyncio.timeout(_RELOAD_S):
+        status = await process.wait()
+    if status:
+        raise OSError(f"the command that reloads the front ended with status {status}")
 
 
 async def send_a_crowd(experiment: Experiment) -> None:

@@ -48,17 +48,26 @@ class Footprint:
 
 @dataclass(slots=True)
 class Fleet:
-    """A running fleet. `folder` gets its logs; `server` is its own process. Made by `launch`."""
+    """A running fleet. `folder` gets its logs; `server` is its own process. Made by `launch`.
+
+    `front`: the URL of a proxy that runs already and sends the requests to the replicas, if one does.
+    """
 
     argv: Sequence[str]
     folder: Path
     server: Server
+    front: str | None = None
     _starts: int = 1
 
     @property
     def url(self) -> str:
-        """Of its balancer."""
+        """Of the fleet itself, with the routes about replicas."""
         return self.server.url
+
+    @property
+    def service_url(self) -> str:
+        """Where questions are asked."""
+        return self.front or self.url
 
     def footprint(self, t_s: float) -> Footprint:
         """What its processes hold now, at `t_s`; processes that have ended hold nothing."""
@@ -115,9 +124,9 @@ class Fleet:
         return report.get(name, []) if isinstance(report, dict) else []
 
 
-async def launch(argv: Sequence[str], folder: Path) -> Fleet:
+async def launch(argv: Sequence[str], folder: Path, *, front: str | None = None) -> Fleet:
     """Start `argv` on any free port. Raises ChildError, and leaves no process then."""
-    return Fleet(argv, folder, await _start(argv, "0", folder / "server.log"))
+    return Fleet(argv, folder, await _start(argv, "0", folder / "server.log"), front)
 
 
 def read_retries(text: str) -> int | None:

@@ -42,10 +42,10 @@ class NoCapacity(RuntimeError):
 
 async def measure_capacity(terms: Terms, folder: Path) -> float:
     """Answers a second under closed-loop load, from a fleet started for this. Raises ChildError, NoCapacity."""
-    fleet = await launch(terms.fleet, folder)
+    fleet = await launch(terms.fleet, folder, front=terms.front)
     try:
         client = terms.client("capacity", np.random.default_rng(terms.seed))
-        async with client.connected(fleet.url):
+        async with client.connected(fleet.service_url):
             await fire(terms.closed_loop(_CAPACITY_USERS, _CAPACITY_S), client)
     finally:
         await fleet.stop()
@@ -64,7 +64,7 @@ async def run(
     flags = [flag.replace(LOG_FOLDER, str(folder)).replace(AFTER_QUIET, fault_s) for flag in scenario.flags]
     for stale in logs_of(folder):  # replicas append to their logs
         stale.unlink()
-    fleet = await launch([*scenario.wrapper, *terms.fleet, *flags], folder)
+    fleet = await launch([*scenario.wrapper, *terms.fleet, *flags], folder, front=terms.front)
     end_s = scenario.length * terms.duration_s
     try:
         async with AsyncExitStack() as resources:
@@ -118,7 +118,7 @@ async def _load(
         partial(_sample, experiment),
         partial(_inject, experiment, scenario, injected),
     ]
-    async with client.connected(fleet.url):
+    async with client.connected(fleet.service_url):
 
         async def work(origin: Origin) -> list[Row]:
             rows = await fire(load, client, origin=origin, on_row=on_row)

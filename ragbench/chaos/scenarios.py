@@ -17,7 +17,7 @@ class Scenario:
 
     `fault` is injected after the calm, and with `repeats` after each further one. `users` makes the load a closed loop;
     `load` replaces the share of the capacity. `flags` go to the fleet; `wrapper` is a command that runs it. With
-    `is_stub_only` the fault is a feature of the profile stub.
+    `is_stub_only` the fault is a feature of the profile stub; with `needs_reload` it is one of a proxy in front.
     """
 
     what: str
@@ -32,6 +32,7 @@ class Scenario:
     hang_up_share: float = 0.0
     figures: Callable[[Experiment], Figures] | None = None
     is_stub_only: bool = False
+    needs_reload: bool = False
 
     def faults(self, duration_s: float) -> list[tuple[float, faults.Fault]]:
         """Each fault and when it is due; with `repeats`, at least as much time is left after the last as between."""
@@ -73,6 +74,9 @@ SCENARIOS: dict[str, Scenario] = {
         flags=("--ready-timeout-s", "10"),
     ),
     "balancer": Scenario("SIGTERM the balancer and start it again", faults.restart_the_balancer),
+    "front": Scenario(
+        "reload the proxy in front, again and again", faults.reload_the_front, repeats=True, needs_reload=True
+    ),
     "disk_full": Scenario(
         "no log line of the balancer can be written, and a replica is killed",
         faults.kill_a_replica,

@@ -43,6 +43,12 @@ def chaos(  # noqa: PLR0913, PLR0917  an option each
     timeout_s: Annotated[float, typer.Option(help="How long a client waits, from when its request is due.")] = 10.0,
     seed: Annotated[int, typer.Option(help="Of the load, and of who is hit.")] = 1,
     peers: Annotated[bool, typer.Option("--peers", help="Kill one of two workers of each framework instead.")] = False,
+    front: Annotated[
+        str | None, typer.Option(help="URL of a proxy that runs already and sends the fleet's requests, as HAProxy.")
+    ] = None,
+    front_reload: Annotated[
+        str, typer.Option(help="The command that reloads it, for the scenario `front`.", show_default=False)
+    ] = "",
     out: Annotated[Path, typer.Option(help="The folder for the tables and the logs.")] = Path("results/chaos"),
 ) -> None:
     """Break a fleet under load, a scenario at a time, and print what was lost. Without SCENARIO: all of them."""
@@ -52,13 +58,17 @@ def chaos(  # noqa: PLR0913, PLR0917  an option each
         raise StudyError(["--peers injects one fault of its own: give it no SCENARIO"])
     names = names_of(scenarios or [])
     questions = load_questions("facts").questions
-    terms = Terms(_argv(command), _argv(replica), questions, duration_s, late_s, timeout_s, seed=seed)
+    terms = Terms(
+        *(_argv(command), _argv(replica), questions, duration_s, late_s, timeout_s),
+        seed=seed,
+        front=front,
+        reload=shlex.split(front_reload),
+    )
     if peers:
         fleets = {name: replace(terms, fleet=_argv(f"{peer} {STUB}")) for name, (peer, _) in PEERS.items()}
         parts = {name: (scenario, fleets[name]) for name, (_, scenario) in PEERS.items()}
     else:
-        if not terms.echoes:
-            names = _without_stub_only(names, is_default=not scenarios)
+        names = _possible(names, terms, is_default=not scenarios)
         fleets = {"capacity": terms}
         parts = {name: (SCENARIOS[name], terms) for name in names}
     allow_files([])
@@ -74,12 +84,15 @@ def chaos(  # noqa: PLR0913, PLR0917  an option each
         raise typer.Exit(1)
 
 
-def _without_stub_only(names: Sequence[str], *, is_default: bool) -> list[str]:
-    """The scenarios for a fleet without the profile stub. Raises StudyError where another was asked for."""
-    stub_only = [name for name in names if SCENARIOS[name].is_stub_only]
+def _possible(names: Sequence[str], terms: Terms, *, is_default: bool) -> list[str]:
+    """The scenarios that such a fleet can have. Raises StudyError where another was asked for."""
+    stub_only = [name for name in names if SCENARIOS[name].is_stub_only and not terms.echoes]
+    no_front = [name for name in names if SCENARIOS[name].needs_reload and not (terms.front and terms.reload)]
     if stub_only and not is_default:
         raise StudyError([f"{', '.join(stub_only)}: the fault is one to order, from a fleet with --profile stub alone"])
-    return [name for name in names if name not in stub_only]
+    if no_front and not is_default:
+        raise StudyError([f"{', '.join(no_front)}: needs a proxy in front, by --front and --front-reload"])
+    return [name for name in names if name not in (*stub_only, *no_front)]
 
 
 async def _run_all(

@@ -56,7 +56,7 @@ class Heartbeat:
         if replica.state != "dead" and asked_s - replica.heard_s < self.every_s:
             self._is_well(replica)
             return
-        is_ready = await self.balancer.client.is_ready(replica.url, timeout_s=self.every_s)
+        is_ready = await self.balancer.client.is_ready(replica.url, timeout_s=self.every_s, of=replica)
         if is_ready is None or (not is_ready and self.clock() - asked_s > _LATE * self.every_s):
             return  # this process is out of file descriptors, or was paused
         if replica.state == "dead" and replica.registered and is_ready:

@@ -172,9 +172,9 @@ class ReplicaProcesses:
 
     async def _drained(self, replica: Replica) -> None:
         """Wait until it has answered its requests, its time is over, or it hangs."""
-        await within(unless(self._stopping, unless(replica.idle, replica.gone.wait())), self._start.longest_s)
+        await within(unless(self._stopping, unless(replica.gone, replica.finished())), self._start.longest_s)
         if self._stopping.is_set():
-            await within(replica.idle.wait(), self._start.drain_s)
+            await within(replica.finished(), self._start.drain_s)
 
     async def _watch(self, process: asyncio.subprocess.Process, replica: Replica) -> tuple[str, str | None]:
         """Wait until it is ready, then until it ends or is stopped. -> how it ended, and the problem, if any.

@@ -12,7 +12,7 @@ from policies.lifecycle import STATES, Event, State, after
 from policies.routing import Load
 from servers.telemetry import metrics
 
-_REPORT_S = 1.0  # how long the load that a replica reported is valid
+_REPORT_S = 1.0  # reports come with answers
 _RATE_S = 10.0  # how long its measured rate is valid: a slow replica without requests is tried again after that
 
 
@@ -22,7 +22,9 @@ class Replica:
 
     `gone`: set when no more answers are to be expected. `missed`: heartbeats missed in a row. `fault`: why the fleet
     should end it; `is_ending`: it does. `has_ended`: a try failed because it ended, and none was answered since.
-    `suspects`: lock, held by the one question here with which other replicas ended.
+    `suspects`: lock, held by the one question here with which other replicas ended. `released`: set unless a proxy
+    that is not ours (`fleet/haproxy`) may have requests here. `reported_rps`: its rate by its own reports, for those
+    who do not see its answers. `report_s`: how long a load that it reported is valid.
     """
 
     url: str
@@ -41,6 +43,9 @@ class Replica:
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    reported_rps: float | None = None
+    report_s: float = _REPORT_S
     heard_s: float = 0.0  # last answer to a question
     alive_s: float = 0.0  # last progress: an answer, or a heartbeat
     _report: tuple[float, int, float | None] = (0.0, 0, None)  # time, requests of other clients, predicted wait
@@ -48,6 +53,7 @@ class Replica:
 
     def __post_init__(self) -> None:
         self.idle.set()
+        self.released.set()
 
     @property
     def name(self) -> str:
@@ -116,17 +122,28 @@ class Replica:
         """Note the load that it reported; requests beyond ours are those of other clients."""
         self._report = now, max(0, outstanding - self.outstanding), wait_s
 
+    def said(self, now: float, outstanding: int, wait_s: float | None) -> None:
+        """Note the load that a heartbeat reported: `wait_s` is when it would have answered one request more."""
+        self.report(now, outstanding, wait_s)
+        if wait_s:
+            self.reported_rps = smoothed(self.reported_rps, (outstanding + 1) / wait_s)
+
+    async def finished(self) -> None:
+        """Wait until it has no request, of ours or of another proxy."""
+        await self.idle.wait()
+        await self.released.wait()
+
     def load(self, now: float) -> Load:
         """The load for a routing policy, without outdated values."""
         reported_s, others, _ = self._report
-        others = others if now - reported_s <= _REPORT_S else 0
+        others = others if now - reported_s <= self.report_s else 0
         rate_rps = self.rate_rps if now - self.heard_s <= _RATE_S else None
         return Load(self.name, self.outstanding + others, rate_rps, self.health.share(now))
 
     def predicted_s(self, now: float) -> float | None:
         """Seconds until one more request would be answered, as it reported lately; None if it did not."""
         reported_s, _, wait_s = self._report
-        return wait_s if self.outstanding and now - reported_s <= _REPORT_S else None
+        return wait_s if self.outstanding and now - reported_s <= self.report_s else None
 
     def describe(self) -> dict[str, Any]:
         """Its entry in `GET /replicas`."""
@@ -140,10 +157,15 @@ class Replica:
 
 
 class Roster:
-    """All replicas, our own and registered ones. `changed` is set on every change of a state."""
+    """All replicas, our own and registered ones. `changed` is set, and `version` grows, on every change of a state.
 
-    def __init__(self, rules: HealthRules | None = None) -> None:
+    `report_s`: how long a load that a replica reported is valid.
+    """
+
+    def __init__(self, rules: HealthRules | None = None, *, report_s: float = _REPORT_S) -> None:
         self.rules = rules or HealthRules()
+        self.report_s = report_s
+        self.version = 0
         self._replicas: list[Replica] = []
         self.changed = asyncio.Event()
 
@@ -151,8 +173,9 @@ class Roster:
         return iter(tuple(self._replicas))
 
     def add(self, replica: Replica) -> None:
-        """Add a replica, and give it the roster's health rules."""
+        """Add a replica, and give it the roster's rules."""
         replica.health.rules = self.rules
+        replica.report_s = self.report_s
         self._replicas.append(replica)
         self._count()
 
@@ -186,4 +209,5 @@ class Roster:
     def _count(self) -> None:
         for state in STATES:
             metrics.REPLICAS.labels(state).set(sum(replica.state == state for replica in self._replicas))
+        self.version += 1
         self.changed.set()

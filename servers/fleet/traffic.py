@@ -2,6 +2,7 @@
 
 import re
 from collections import deque
+from itertools import repeat
 from math import ceil
 
 
@@ -16,6 +17,10 @@ class Traffic:
     def arrived(self, now: float) -> None:
         """Note an arrival."""
         self._arrivals.append(now)
+
+    def arrived_elsewhere(self, now: float, count: int) -> None:
+        """Note arrivals at a proxy that is not ours, since it was asked last."""
+        self._arrivals.extend(repeat(now, count))
 
     def waited(self, now: float, queue_s: float) -> None:
         """Note the queue wait of an answered request."""

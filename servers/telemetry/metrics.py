@@ -41,6 +41,7 @@ SCALINGS = Counter("rag_scaling_decisions", "Changes of the number of replicas b
 REPLICA_START_SECONDS = Histogram(
     "rag_replica_start_seconds", "Time from starting a replica until it was ready", buckets=_START_SECONDS
 )
+HAPROXY_FAILURES = Counter("rag_haproxy_failures", "Times that HAProxy could not be kept in step with the fleet")
 REPLICA_ENDS = Counter("rag_replica_ends", "Replica processes that ended, by reason", ["reason"])
 
 _QUEUE = (SHED, EXPIRED, DUPLICATES, QUEUE_DEPTH, QUEUE_WAIT)

@@ -91,11 +91,17 @@ class ReplicaClient:
         assert self._session is not None, "open() comes first"
         return self._session
 
-    async def is_ready(self, url: str, *, timeout_s: float = 2.0) -> bool | None:
-        """Whether the server at `url` is ready; None if this process is out of file descriptors."""
+    async def is_ready(self, url: str, *, timeout_s: float = 2.0, of: Replica | None = None) -> bool | None:
+        """Whether the server at `url` is ready; None if this process is out of file descriptors.
+
+        `of`: the replica there, whose load is noted.
+        """
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self.session.get(url + READY.path, timeout=timeout, allow_redirects=False) as answer:
+                load = read_load(answer.headers.get(LOAD))
+                if of is not None and load is not None:
+                    of.said(self._clock(), load.outstanding, load.wait_s)
                 return answer.status == 200
         except aiohttp.ClientConnectorError as error:
             return None if error.errno in _OUT_OF_FILES else False

@@ -6,6 +6,9 @@ import sys
 import psutil
 import pytest
 
+from ragbench.chaos.experiment import Terms
+from ragbench.chaos.scenarios import SCENARIOS
+from ragbench.cli.chaos import _possible
 from tests.ragbench.running import ragbench
 
 SMALL = "python -m servers scaled --min-replicas 2 --max-replicas 2 --base-port 18700 --profile stub"
@@ -45,3 +48,16 @@ def test_a_fault_to_order_is_refused_for_a_fleet_that_cannot_have_it(call):
     code, _, err = call("chaos", "engine_fails", "--command", "python -m servers scaled --profile tiny")
     assert code == 2
     assert "engine_fails: the fault is one to order, from a fleet with --profile stub alone" in err
+
+
+def test_a_front_is_reloaded_only_where_there_is_one(call):
+    code, _, err = call("chaos", "front", "--front", "http://127.0.0.1:8080")
+    assert code == 2
+    assert "front: needs a proxy in front, by --front and --front-reload" in err
+
+
+def test_all_scenarios_are_those_that_the_fleet_can_have():
+    without = _possible(list(SCENARIOS), Terms(("stub",), (), ()), is_default=True)
+    assert set(SCENARIOS) - set(without) == {"front"}
+    behind = Terms(("stub",), (), (), front="http://127.0.0.1:8080", reload=("true",))
+    assert _possible(list(SCENARIOS), behind, is_default=True) == list(SCENARIOS)

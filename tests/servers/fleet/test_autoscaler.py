@@ -8,9 +8,11 @@ import pytest
 from policies import scaling
 from policies.health import HealthRules
 from policies.routing import round_robin
+from policies.weights import by_share
 from servers.fleet import Snapshot
 from servers.fleet.autoscaler import Autoscaler
 from servers.fleet.balancer import Tries
+from servers.fleet.haproxy.keeper import Front
 from servers.fleet.local import LocalFleet
 from servers.fleet.processes import Start
 from servers.fleet.replica import Replica
@@ -63,6 +65,24 @@ def test_a_fleet_shows_what_waits_what_we_sent_and_what_others_sent() -> None:
     fleet.balancer.traffic.arrived(10.0)
     seen = fleet.snapshot(10.0).seen
     assert (seen.ready, seen.starting, seen.outstanding, seen.arrival_rps) == (2, 1, 2 + 3 + 4, 0.2)
+
+
+def test_behind_haproxy_a_fleet_shows_what_waits_there_too() -> None:
+    start = Start(["none"], host="127.0.0.1", base_port=8000, ready_timeout_s=1.0, drain_s=1.0)
+    fleet = LocalFleet(
+        *(start, round_robin),
+        rules=HealthRules(),
+        tries=Tries(1.0, 10),
+        heartbeat_s=1.0,
+        front=Front("/none", "replicas", by_share, 1),
+        clock=lambda: 10.0,
+    )
+    replica = Replica("http://127.0.0.1:8000", state="ready")
+    fleet.roster.add(replica)
+    replica.said(8.0, 5, 0.1)  # two heartbeats ago
+    assert fleet._keeper is not None
+    fleet._keeper.waiting = 4
+    assert fleet.snapshot(10.0).seen.outstanding == 4 + 5
 
 
 async def test_the_fleet_gets_the_size_that_the_policy_wants(party: Party, autoscaler: Autoscaler) -> None:

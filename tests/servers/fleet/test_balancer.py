@@ -110,7 +110,7 @@ async def start(asked: Counter[str], seen: list[web.Request]) -> AsyncIterator[S
             return web.Response(status=status, text=text, headers=headers, content_type="application/json")
 
         async def ready(request: web.Request) -> web.Response:
-            return web.Response()
+            return web.Response(headers={"X-Load": "outstanding=3;wait_s=0.5"})
 
         app = web.Application()
         app.router.add_post("/rag", rag)
@@ -388,6 +388,9 @@ async def test_is_ready(start: Start, balanced: tuple[Balancer, Roster]) -> None
     balancer, _ = balanced
     replica = await start("good")
     assert await balancer.client.is_ready(replica.url)
+    assert replica.load(balancer.client._clock()).outstanding == 0
+    assert await balancer.client.is_ready(replica.url, of=replica)
+    assert (replica.load(balancer.client._clock()).outstanding, replica.reported_rps) == (3, 8.0)
     assert not await balancer.client.is_ready("http://127.0.0.1:1")
 
 

@@ -21,7 +21,8 @@ class Answers:
         self._roster = roster
         self.client = self
 
-    async def is_ready(self, url: str, *, timeout_s: float) -> bool | None:
+    async def is_ready(self, url: str, *, timeout_s: float, of: Replica) -> bool | None:
+        of.said(0.0, 7, None)
         return self.is_well
 
     tries = Tries()
@@ -39,6 +40,13 @@ async def beat(roster: Roster, answers: Answers, times: int) -> None:
     heartbeat = Heartbeat(roster, cast(Balancer, answers))
     for _ in range(times):
         await heartbeat.once()
+
+
+async def test_the_load_in_an_answer_is_noted(roster: Roster) -> None:
+    replica = Replica("http://127.0.0.1:1", state="ready")
+    roster.add(replica)
+    await beat(roster, Answers(roster), 1)
+    assert replica.load(0.0).outstanding == 7
 
 
 async def test_three_misses_in_a_row_end_our_own(roster: Roster) -> None:
